@@ -1,0 +1,36 @@
+"""Reinforcement learning as pure functions in JAX, from tabular methods to learning from preferences.
+
+Names are imported on first use, so `import purerl` is instant and `from purerl.losses import dpo` loads no framework.
+"""
+
+import importlib
+from typing import Any
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "checkpoint", "combinators", "distributions", "envs", "exploration", "loops", "losses", "mdp", "networks", "plots",
+    "presets", "replay", "returns", "rlhf", "sweep", "types",
+}  # fmt: skip
+
+_NAMES = {
+    "train": "loops", "fit": "loops", "rollout": "loops", "evaluate": "loops", "start": "loops", "advance": "loops",
+    "LoopState": "loops", "Evaluation": "loops",
+    "Agent": "types", "Env": "types", "EnvStep": "types", "Transition": "types", "TrainState": "types",
+    "get_hparams": "types", "set_hparams": "types",
+    "ppo": "agents.ppo", "PPOHparams": "agents.ppo",
+}  # fmt: skip
+
+__all__ = sorted(_MODULES | set(_NAMES))  # noqa: PLE0605
+
+
+def __getattr__(name: str) -> Any:
+    if name in _MODULES:
+        return importlib.import_module(f"purerl.{name}")
+    if name in _NAMES:
+        return getattr(importlib.import_module(f"purerl.{_NAMES[name]}"), name)
+    raise AttributeError(f"module 'purerl' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

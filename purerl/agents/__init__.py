@@ -1,0 +1,1 @@
+"""One file an algorithm; each makes an `Agent` of pure functions."""

@@ -1,0 +1,1 @@
+"""Variations of agents as functions `Agent -> Agent`."""

@@ -1,0 +1,1 @@
+"""Elementwise losses and targets, `[...] -> [...]`; they import nothing but jax, chex and optax."""

@@ -1,0 +1,282 @@
+"""The types everything hangs on: agents, environments, the data that passes between them, and spaces.
+
+Nothing here computes; the module imports jax alone, so that every other file can import it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+PyTree: TypeAlias = Any
+Metrics: TypeAlias = dict[str, jax.Array]
+
+
+class Agent(NamedTuple):
+    """A learner as pure functions. It holds no arrays, so it is hashable and static under `jax.jit`.
+
+    Agents compare by the identity of their functions: build one once and keep it, or every call compiles again.
+
+    Attributes:
+      init: `(key, hparams, example, num_envs=1) -> state`. `example` is one observation, or the whole data for `fit`.
+      act: `(key | None, state, obs) -> (action, aux)` for one observation. `key=None` takes the greedy action;
+        `aux` has the same structure either way.
+      update: `(key, state, data) -> (state, metrics)`; `metrics` is a dict of scalars.
+      memory: None, or `(key | None, state) -> memory` of one environment at the start of an episode. Where it is not
+        None, `act` is `(key, state, obs, memory) -> (action, aux, memory)`.
+    """
+
+    init: Callable[..., Any]
+    act: Callable[..., Any]
+    update: Callable[..., tuple[Any, Metrics]]
+    memory: Callable[..., Any] | None = None
+
+
+class Transition(NamedTuple):
+    """One step of an environment; a trajectory is a Transition whose leaves lead with [T, N].
+
+    Attributes:
+      obs: observation the action was chosen from.
+      action: action taken.
+      reward: float32 reward of the step.
+      terminated: bool, the episode ended here by the environment's own rule; nothing follows.
+      truncated: bool, the episode was cut here; `next_obs` still has a value.
+      next_obs: the true successor, never the first observation of the next episode.
+      aux: what `act` returned beside the action, such as the log-probability.
+      memory: [N], the agent's memory at the start of the trajectory only.
+      mask: [T, N], 1 where the step counts; `()` where every step does.
+    """
+
+    obs: PyTree
+    action: PyTree
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    next_obs: PyTree
+    aux: PyTree = ()
+    memory: PyTree = ()
+    mask: PyTree = ()
+
+
+class TrainState(NamedTuple):
+    """Everything a gradient learner carries: arrays only, so every part of it can be vmapped.
+
+    Unlike flax's TrainState it does not hold the optimizer: that is rebuilt from `hparams` in every update.
+    """
+
+    params: PyTree
+    opt_state: PyTree
+    hparams: Any
+    num_updates: jax.Array
+
+
+class Env(NamedTuple):
+    """An environment as two pure functions and two static spaces. It never resets by itself: the loop does.
+
+    Attributes:
+      reset: `(key, env_params=None) -> (obs, env_state)`.
+      step: `(key, env_state, action, env_params=None) -> EnvStep`.
+      observation_space, action_space: one of the spaces below.
+    """
+
+    reset: Callable[..., tuple[Any, Any]]
+    step: Callable[..., EnvStep]
+    observation_space: Space
+    action_space: Space
+
+
+class EnvStep(NamedTuple):
+    """What one step of an environment returns.
+
+    Attributes:
+      obs: the true successor, also where the episode ended.
+      env_state: the environment's next state.
+      reward: float32 scalar.
+      terminated, truncated: bool scalars.
+      info: dict of scalars whose means over a rollout become the metrics `env/<name>`; `()` for none.
+    """
+
+    obs: PyTree
+    env_state: PyTree
+    reward: jax.Array
+    terminated: jax.Array
+    truncated: jax.Array
+    info: PyTree = ()
+
+
+# --- Spaces: frozen and hashable, so an Env can be static under jit ---------------------------------------------------
+
+
+@dataclasses.dataclass(frozen=True)
+class Discrete:
+    """The integers 0, ..., n - 1."""
+
+    n: int
+    dtype: str = "int32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class MultiDiscrete:
+    """A vector of integers; element i lies in 0, ..., num_values[i] - 1."""
+
+    num_values: tuple[int, ...]
+    dtype: str = "int32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return (len(self.num_values),)
+
+
+@dataclasses.dataclass(frozen=True)
+class Box:
+    """Arrays of one shape between bounds.
+
+    Attributes:
+      low, high: one bound for all elements, or a flat tuple with one bound an element in C order; may be infinite.
+      shape: shape of an element of the space.
+      dtype: its dtype's name.
+    """
+
+    low: float | tuple[float, ...]
+    high: float | tuple[float, ...]
+    shape: tuple[int, ...] = ()
+    dtype: str = "float32"
+
+    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
+        """The two bounds as arrays of the space's shape."""
+        low = np.asarray(self.low, self.dtype)
+        high = np.asarray(self.high, self.dtype)
+        if low.ndim:
+            low = low.reshape(self.shape)
+        if high.ndim:
+            high = high.reshape(self.shape)
+        return np.broadcast_to(low, self.shape), np.broadcast_to(high, self.shape)
+
+
+@dataclasses.dataclass(frozen=True)
+class Dict:
+    """A dict of spaces, kept as a tuple of (name, space) so that it can be hashed."""
+
+    spaces: tuple[tuple[str, Space], ...]
+
+    def __getitem__(self, name: str) -> Space:
+        return dict(self.spaces)[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in dict(self.spaces)
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuple:
+    """A tuple of spaces."""
+
+    spaces: tuple[Space, ...]
+
+
+Space: TypeAlias = Discrete | MultiDiscrete | Box | Dict | Tuple
+
+
+# --- Hyperparameters are data -----------------------------------------------------------------------------------------
+
+
+def get_hparams(state: Any) -> Any:
+    """The hyperparameters inside an agent's state, below any combinators' states.
+
+    Raises:
+      TypeError: the state has neither a field `hparams` nor a field `agent` that leads to one.
+    """
+    if hasattr(state, "hparams"):
+        return state.hparams
+    if hasattr(state, "agent"):
+        return get_hparams(state.agent)
+    raise TypeError(f"state of type {type(state).__name__} has no field 'hparams' and no field 'agent'")
+
+
+def set_hparams(state: Any, hparams: Any) -> Any:
+    """The same state with other hyperparameters, below any combinators' states. Inverse of `get_hparams`."""
+    if hasattr(state, "hparams"):
+        return state._replace(hparams=hparams)
+    if hasattr(state, "agent"):
+        return state._replace(agent=set_hparams(state.agent, hparams))
+    raise TypeError(f"state of type {type(state).__name__} has no field 'hparams' and no field 'agent'")
+
+
+def cast(tree: PyTree) -> PyTree:
+    """Strongly typed arrays for every leaf: float to the default float, int to int32, bool kept.
+
+    A leaf of a NamedTuple or dataclass takes the kind of its field's default, so `learning_rate=1` is a float.
+    Typed keys and tracers of the right dtype pass through; values never change the dtype, so they never trace again.
+    """
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        defaults = getattr(tree, "_field_defaults", {})
+        return type(tree)(*(_cast_field(value, defaults.get(name)) for name, value in zip(tree._fields, tree)))
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        values = {
+            f.name: _cast_field(getattr(tree, f.name), f.default) for f in dataclasses.fields(tree) if _is_data(f)
+        }
+        return dataclasses.replace(tree, **values)
+    return jax.tree.map(lambda leaf: _cast_leaf(leaf, leaf), tree)
+
+
+def _is_data(field: dataclasses.Field) -> bool:
+    return bool(field.metadata.get("pytree_node", True)) and field.init
+
+
+def _cast_field(value: Any, default: Any) -> Any:
+    if isinstance(default, bool | int | float) and len(jax.tree.leaves(value)) == 1:
+        return jax.tree.map(lambda leaf: _cast_leaf(leaf, default), value)
+    return cast(value)
+
+
+def _cast_leaf(leaf: Any, like: Any) -> Any:
+    dtype = getattr(like, "dtype", None)
+    if dtype is None:
+        dtype = np.asarray(like).dtype
+    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+        return leaf
+    if jnp.issubdtype(dtype, jnp.floating):
+        return jax.lax.convert_element_type(leaf, jax.dtypes.canonicalize_dtype(float))
+    if jnp.issubdtype(dtype, jnp.integer):
+        if not jnp.issubdtype(jnp.result_type(leaf), jnp.integer) and not jnp.issubdtype(
+            jnp.result_type(leaf), jnp.bool_
+        ):
+            return jax.lax.convert_element_type(leaf, jax.dtypes.canonicalize_dtype(float))
+        return jax.lax.convert_element_type(leaf, jnp.int32)
+    return jnp.asarray(leaf)
+
+
+def check_hparams(hparams: Any) -> None:
+    """Reject hyperparameters that are NaN or out of range, before anything is compiled.
+
+    A hyperparameter class may carry a class attribute `ranges`, a dict from field name to `(low, high)`, both ends
+    allowed. Traced values cannot be looked at and pass.
+
+    Raises:
+      ValueError: names the field, its value and its range.
+    """
+    ranges = getattr(type(hparams), "ranges", {})
+    for name in getattr(hparams, "_fields", ()):
+        for leaf in jax.tree.leaves(getattr(hparams, name)):
+            if not isinstance(leaf, jax.core.Tracer) and not jax.dtypes.issubdtype(
+                jnp.result_type(leaf), jax.dtypes.prng_key
+            ):
+                _check_value(f"{type(hparams).__name__}.{name}", np.asarray(leaf), ranges.get(name))
+
+
+def _check_value(name: str, value: np.ndarray, limits: tuple[float, float] | None) -> None:
+    if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any():
+        raise ValueError(f"{name} is NaN")
+    if limits is None:
+        return
+    bad = value[(value < limits[0]) | (value > limits[1])]
+    if bad.size:
+        raise ValueError(f"{name} = {bad.flat[0]} is outside [{limits[0]}, {limits[1]}]")
