@@ -21,7 +21,7 @@ _NAMES = {
     "ppo": "agents.ppo", "PPOHparams": "agents.ppo",
 }  # fmt: skip
 
-__all__ = sorted(_MODULES | set(_NAMES))  # noqa: PLE0605
+__all__ = sorted(_MODULES | set(_NAMES))
 
 
 def __getattr__(name: str) -> Any:

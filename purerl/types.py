@@ -121,6 +121,7 @@ class Discrete:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of an element."""
         return ()
 
 
@@ -133,6 +134,7 @@ class MultiDiscrete:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Shape of an element."""
         return (len(self.num_values),)
 
 
