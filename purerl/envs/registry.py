@@ -1,0 +1,127 @@
+"""Environments by name: `make`, and `env_params` for the values that an experiment varies."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import functools
+import inspect
+import pathlib
+from collections.abc import Callable, Hashable, Iterable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purerl import types
+from purerl.envs.gymnax_adapter import from_gymnax
+
+IDS = (
+    "CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0",
+    "Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar",
+    "Catch-bsuite", "DeepSea-bsuite", "MemoryChain-bsuite", "UmbrellaChain-bsuite", "DiscountingChain-bsuite",
+    "MNISTBandit-bsuite", "SimpleBandit-bsuite",
+    "FourRooms-misc", "MetaMaze-misc", "PointRobot-misc", "BernoulliBandit-misc", "GaussianBandit-misc",
+    "Reacher-misc", "Swimmer-misc", "Pong-misc", "FrozenLake-misc",
+)  # fmt: skip
+
+
+def make(env_id: str, **settings: Any) -> types.Env:
+    """The environment of that name; the same object in every call with the same arguments, so it compiles once.
+
+    Args:
+      env_id: one of `envs.IDS`, or a name that was given to `gymnax.register`.
+      **settings: what the environment is built with (`size=20` for DeepSea, `map_name="8x8"` for FrozenLake), and
+        fields of its parameters that replace the defaults for good (`max_torque=3.0` for Pendulum, whose spaces
+        follow). Plain Python values; to vary a field within a compiled program pass `env_params` instead.
+
+    Raises:
+      ValueError: unknown name or setting; the message has the nearest known ones.
+      TypeError: a setting that is no plain value.
+      FileNotFoundError: the data of MNISTBandit-bsuite are not there.
+    """
+    unhashable = [name for name, value in settings.items() if not isinstance(value, Hashable)]
+    if unhashable:
+        raise TypeError(f"{env_id}: {', '.join(unhashable)} must be plain Python values (tuples, not lists or arrays)")
+    return _make(env_id, tuple(sorted(settings.items())))
+
+
+def env_params(env_id: str, **overrides: Any) -> Any:
+    """The parameters of an environment, as data to pass for `env_params`.
+
+    Every field is an array (float fields float32, however they are written), so that a new value traces nothing again.
+
+    Args:
+      env_id: as for `make`.
+      **overrides: values for single fields, traced ones too, and the settings that `make` was given.
+
+    Returns:
+      gymnax's `EnvParams` of that environment.
+
+    Raises:
+      ValueError: unknown name or field; the message has the nearest known ones.
+    """
+    return types.cast(_configure(env_id, overrides)[1])
+
+
+@functools.cache
+def _make(env_id: str, settings: tuple[tuple[str, Any], ...]) -> types.Env:
+    with jax.ensure_compile_time_eval():
+        return from_gymnax(*_configure(env_id, dict(settings)))
+
+
+@functools.cache
+def _gymnax_env(env_id: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
+    with jax.ensure_compile_time_eval():
+        return _factory(env_id)(**dict(arguments))
+
+
+def _factory(env_id: str) -> Callable[..., Any]:
+    from gymnax import registration
+
+    if env_id not in registration.registered_envs:
+        raise ValueError(f"unknown environment {env_id!r}{_suggestion(env_id, registration.registered_envs)}")
+    if env_id == "MNISTBandit-bsuite":
+        return _mnist_bandit
+    return registration._registry[env_id]
+
+
+def _configure(env_id: str, settings: dict[str, Any]) -> tuple[Any, Any]:
+    """gymnax's environment, and its parameters with the fields among the settings replaced."""
+    arguments = inspect.signature(_factory(env_id)).parameters
+    env = _gymnax_env(env_id, tuple(sorted((name, settings[name]) for name in settings if name in arguments)))
+    defaults = env.default_params
+    fields = {field.name: getattr(defaults, field.name) for field in dataclasses.fields(defaults)}
+    overrides = {name: value for name, value in settings.items() if name not in arguments}
+    for name in overrides:
+        if name not in fields:
+            raise ValueError(f"{env_id} has no setting {name!r}{_suggestion(name, [*arguments, *fields])}")
+    return env, dataclasses.replace(defaults, **{name: _like(fields[name], overrides[name]) for name in overrides})
+
+
+def _like(default: Any, value: Any) -> Any:
+    """The value, a sequence as an array of the default's dtype."""
+    return jnp.asarray(value, jnp.result_type(default)) if isinstance(value, tuple | list) else value
+
+
+def _suggestion(name: str, known: Iterable[str]) -> str:
+    known = sorted(known)
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; known are {', '.join(known)}"
+
+
+def _mnist_bandit(fraction: float = 1.0) -> Any:
+    """gymnax's MNISTBandit from files that are already there: nothing is downloaded behind the caller's back."""
+    from gymnax.environments.bsuite import mnist
+
+    folder = pathlib.Path(inspect.signature(mnist.load_mnist.load_mnist).parameters["directory"].default)
+    stems = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+    missing = [f"{stem}-ubyte.gz" for stem in stems if not (folder / f"{stem}-ubyte.gz").is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"MNISTBandit-bsuite needs the MNIST files {', '.join(missing)} in {folder}; "
+            "they are published at https://storage.googleapis.com/cvdf-datasets/mnist/"
+        )
+    env = mnist.MNISTBandit(fraction=fraction)
+    env.images = env.images.astype(jnp.uint8)  # read as int8 by gymnax, so that bright pixels came out negative
+    return env
