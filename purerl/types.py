@@ -282,3 +282,43 @@ def _check_value(name: str, value: np.ndarray, limits: tuple[float, float] | Non
     bad = value[(value < limits[0]) | (value > limits[1])]
     if bad.size:
         raise ValueError(f"{name} = {bad.flat[0]} is outside [{limits[0]}, {limits[1]}]")
+
+
+# --- Checks that say what is wrong before anything is compiled --------------------------------------------------------
+
+
+def check_key(key: Any) -> None:
+    """Reject anything but a typed key.
+
+    Raises:
+      TypeError: `key` is a raw uint32 key, a seed, or something else.
+    """
+    if not jax.dtypes.issubdtype(getattr(key, "dtype", np.dtype(object)), jax.dtypes.prng_key):
+        raise TypeError(f"key must be a typed key, jax.random.key(seed); got {type(key).__name__}")
+
+
+def check_positive(**sizes: int) -> None:
+    """Reject sizes that are not positive integers.
+
+    Raises:
+      ValueError: names the size.
+    """
+    for name, size in sizes.items():
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{name} must be a positive integer, got {size!r}")
+
+
+def check_action(action: Any, space: Space) -> None:
+    """Reject an action whose shape or kind cannot belong to a space.
+
+    Raises:
+      TypeError: says what the agent returns and what the environment takes.
+    """
+    if isinstance(space, Dict | Tuple):
+        return
+    integer = not isinstance(space, Box) or np.issubdtype(np.dtype(space.dtype), np.integer)
+    leaves = jax.tree.leaves(action)
+    fits = len(leaves) == 1 and leaves[0].shape == space.shape
+    if not fits or jnp.issubdtype(leaves[0].dtype, jnp.integer) != integer:
+        got = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)
+        raise TypeError(f"the agent's action is {got}, but the environment's action space is {space}")

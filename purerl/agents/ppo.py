@@ -1,0 +1,211 @@
+"""Proximal policy optimisation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+import optax
+
+from purerl import losses, minibatch, returns
+from purerl.types import Agent, Metrics, TrainState, Transition, check_positive
+
+
+class PPOHparams(NamedTuple):
+    """Hyperparameters of PPO; the defaults are those of CleanRL's `ppo.py`.
+
+    Attributes:
+      learning_rate: Adam's step size.
+      discount: γ.
+      gae_lambda: λ of the generalised advantage estimate.
+      clip_epsilon: half width of the interval around 1 in which the probability ratio is not clipped.
+      value_coef: weight of the value loss.
+      entropy_coef: weight of the entropy bonus.
+      max_grad_norm: gradients of a larger global norm are scaled down to it.
+      value_clip_epsilon: the new value is clipped to within this of the old one; inf: no clipping.
+      anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
+      target_kl: once the estimated KL to the old policy exceeds it, the rest of an update is skipped; inf: never.
+    """
+
+    learning_rate: Any = 2.5e-4
+    discount: Any = 0.99
+    gae_lambda: Any = 0.95
+    clip_epsilon: Any = 0.2
+    value_coef: Any = 0.5
+    entropy_coef: Any = 0.01
+    max_grad_norm: Any = 0.5
+    value_clip_epsilon: Any = 0.2
+    anneal_updates: Any = float("inf")
+    target_kl: Any = float("inf")
+
+    ranges = {
+        "learning_rate": (0, float("inf")),
+        "discount": (0, 1),
+        "gae_lambda": (0, 1),
+        "clip_epsilon": (0, float("inf")),
+        "value_coef": (0, float("inf")),
+        "max_grad_norm": (0, float("inf")),
+        "value_clip_epsilon": (0, float("inf")),
+        "anneal_updates": (1, float("inf")),
+        "target_kl": (0, float("inf")),
+    }
+
+
+class Batch(NamedTuple):
+    """What one loss sees of each step, [B]."""
+
+    obs: Any
+    action: Any
+    old_log_prob: jax.Array
+    advantage: jax.Array
+    old_value: jax.Array
+    value_target: jax.Array
+    mask: Any
+
+
+def clipped_policy_loss(log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, hparams: Any) -> jax.Array:
+    """The clipped surrogate objective, to minimise, [...]."""
+    return losses.clipped_surrogate(log_prob, old_log_prob, advantage, hparams.clip_epsilon)
+
+
+def adam(hparams: Any) -> optax.GradientTransformation:
+    """Adam (ε = 1e-5) behind a clip of the global gradient norm."""
+    return optax.chain(optax.clip_by_global_norm(hparams.max_grad_norm), optax.adam(hparams.learning_rate, eps=1e-5))
+
+
+def ppo(
+    network: Any,
+    *,
+    num_epochs: int = 4,
+    num_minibatches: int = 4,
+    normalize_advantage: bool = True,
+    policy_loss: Callable[..., jax.Array] = clipped_policy_loss,
+    optimizer: Callable[[Any], optax.GradientTransformation] = adam,
+) -> Agent:
+    """Proximal policy optimisation with generalised advantage estimation.
+
+    An update computes the values of the whole trajectory in one batch, the advantages
+
+        δ[t] = r[t] + γ (1 - terminated[t]) V(s'[t]) - V(s[t])
+        A[t] = δ[t] + γ (1 - terminated[t]) λ (1 - done[t]) A[t+1],
+
+    and then, `num_epochs` times, shuffles the steps into `num_minibatches` and descends on
+
+        mean(policy_loss) + value_coef · mean(clipped value loss) - entropy_coef · mean(entropy).
+
+    s'[t] is the true successor, so a truncated step bootstraps from where its own episode stood.
+
+    Args:
+      network: `init(key, obs)` and `apply(params, obs) -> (distribution, value)`, such as `networks.actor_critic(env)`.
+      num_epochs: passes over each trajectory.
+      num_minibatches: gradient steps a pass; must divide rollout_length · num_envs.
+      normalize_advantage: bring each minibatch's advantages to mean 0 and standard deviation 1.
+      policy_loss: `f(log_prob, old_log_prob, advantage, hparams) -> [...]`, to minimise.
+      optimizer: `hparams -> optax.GradientTransformation`.
+
+    Returns:
+      An agent whose hyperparameters are `PPOHparams`, or any NamedTuple with the fields used.
+
+    Raises:
+      ValueError: a count is not positive; in `update`, a trajectory that does not divide into minibatches.
+
+    Source: Schulman et al. 2017, arXiv:1707.06347, eq. 7 and 9, algorithm 1; advantages: arXiv:1506.02438, eq. 16;
+    details as in Huang et al. 2022, "The 37 implementation details of PPO".
+    """
+    check_positive(num_epochs=num_epochs, num_minibatches=num_minibatches)
+
+    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
+        params = network.init(key, example)
+        return TrainState(params, optimizer(hparams).init(params), hparams, jnp.int32(0))
+
+    def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[Any, dict[str, jax.Array]]:
+        distribution, _ = network.apply(state.params, obs)
+        if key is None:
+            action = distribution.mode()
+            return action, {"log_prob": distribution.log_prob(action)}
+        action, log_prob = distribution.sample_and_log_prob(seed=key)
+        return action, {"log_prob": log_prob}
+
+    def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
+        hparams = state.hparams
+        batch = _make_batch(network, state.params, data, hparams)
+        transform = optimizer(_annealed(hparams, state.num_updates))
+
+        def loss(params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
+            return _loss(network, params, part, hparams, policy_loss, normalize_advantage)
+
+        def step(carry: Any, part: Batch) -> tuple[Any, Metrics]:
+            params, opt_state, _ = carry
+            grads, metrics = jax.grad(loss, has_aux=True)(params, part)
+            updates, opt_state = transform.update(grads, opt_state, params)
+            stop = metrics["loss/approx_kl"] > hparams.target_kl
+            return (optax.apply_updates(params, updates), opt_state, stop), metrics
+
+        def step_unless_stopped(carry: Any, part: Batch) -> tuple[Any, Metrics]:
+            new, metrics = step(carry, part)
+            keep = carry[2]
+            return jax.tree.map(lambda old, new: jnp.where(keep, old, new), carry, new), metrics
+
+        carry = state.params, state.opt_state, jnp.bool_(False)
+        carry, metrics = minibatch.epochs(
+            key, step_unless_stopped, carry, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
+        )
+        state = TrainState(carry[0], carry[1], hparams, state.num_updates + 1)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    return Agent(init, act, update)
+
+
+def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Batch:
+    """Values, advantages and value targets of a trajectory [T, N], flattened to [T N]."""
+    chex.assert_rank([data.reward, data.terminated, data.truncated, data.aux["log_prob"]], 2)
+    value = _values(network, params, data.obs)
+    next_value = _values(network, params, data.next_obs)
+    discount = hparams.discount * (1.0 - data.terminated)
+    trace_decay = hparams.gae_lambda * (1.0 - (data.terminated | data.truncated))
+    advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
+    batch = Batch(data.obs, data.action, data.aux["log_prob"], advantage, value, advantage + value, data.mask)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+
+
+def _values(network: Any, params: Any, obs: Any) -> jax.Array:
+    return jax.vmap(jax.vmap(lambda o: network.apply(params, o)[1]))(obs)
+
+
+def _annealed(hparams: Any, num_updates: jax.Array) -> Any:
+    """The hyperparameters with the learning rate that holds after `num_updates` updates."""
+    fraction = jnp.maximum(1.0 - num_updates / hparams.anneal_updates, 0.0)
+    return hparams._replace(learning_rate=hparams.learning_rate * fraction)
+
+
+def _loss(
+    network: Any, params: Any, batch: Batch, hparams: Any, policy_loss: Callable[..., jax.Array], normalize: bool
+) -> tuple[jax.Array, Metrics]:
+    """The whole loss of a minibatch [B], and what is worth knowing of it."""
+    mask = None if isinstance(batch.mask, tuple) else batch.mask
+    distribution, value = jax.vmap(lambda o: network.apply(params, o))(batch.obs)
+    log_prob = jax.vmap(lambda d, a: d.log_prob(a))(distribution, batch.action)
+    entropy = _mean(jax.vmap(lambda d: d.entropy())(distribution), mask)
+    advantage = losses.normalize(batch.advantage, mask) if normalize else batch.advantage
+    policy = _mean(policy_loss(log_prob, batch.old_log_prob, advantage, hparams), mask)
+    value_loss = losses.clipped_value(value, batch.old_value, batch.value_target, hparams.value_clip_epsilon)
+    value_loss = _mean(value_loss, mask)
+    total = policy + hparams.value_coef * value_loss - hparams.entropy_coef * entropy
+    log_ratio = jax.lax.stop_gradient(log_prob) - batch.old_log_prob
+    return total, {
+        "loss/policy": policy,
+        "loss/value": value_loss,
+        "loss/entropy": entropy,
+        "loss/approx_kl": _mean(jnp.expm1(log_ratio) - log_ratio, mask),
+        "loss/clip_fraction": _mean(jnp.abs(jnp.expm1(log_ratio)) > hparams.clip_epsilon, mask),
+    }
+
+
+def _mean(x: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Mean over the steps that count; 0 where none does."""
+    if mask is None:
+        return jnp.mean(x, dtype=jnp.result_type(float))
+    return jnp.sum(x * mask) / jnp.maximum(mask.sum(), 1)
