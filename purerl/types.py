@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
 import jax
 import jax.numpy as jnp
@@ -240,48 +240,61 @@ def _cast_field(value: Any, default: Any) -> Any:
 
 
 def _cast_leaf(leaf: Any, like: Any) -> Any:
-    dtype = getattr(like, "dtype", None)
-    if dtype is None:
-        dtype = np.asarray(like).dtype
-    if jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key):
+    """The leaf with the kind of `like`, except that a fraction stays one where an integer was expected."""
+    if _is_key(leaf):
         return leaf
-    if jnp.issubdtype(dtype, jnp.floating):
+    kinds = [np.dtype(jnp.result_type(x)) for x in (leaf, like)]
+    if any(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
         return jax.lax.convert_element_type(leaf, jax.dtypes.canonicalize_dtype(float))
-    if jnp.issubdtype(dtype, jnp.integer):
-        if not jnp.issubdtype(jnp.result_type(leaf), jnp.integer) and not jnp.issubdtype(
-            jnp.result_type(leaf), jnp.bool_
-        ):
-            return jax.lax.convert_element_type(leaf, jax.dtypes.canonicalize_dtype(float))
+    if any(jnp.issubdtype(kind, jnp.integer) for kind in kinds):
         return jax.lax.convert_element_type(leaf, jnp.int32)
     return jnp.asarray(leaf)
+
+
+class Interval(NamedTuple):
+    """The range of a hyperparameter, both ends allowed: `discount: Annotated[Any, Interval(0, 1)]`."""
+
+    low: float
+    high: float
+
+
+NonNegative: TypeAlias = Annotated[Any, Interval(0.0, float("inf"))]
+UnitInterval: TypeAlias = Annotated[Any, Interval(0.0, 1.0)]
+AtLeastOne: TypeAlias = Annotated[Any, Interval(1.0, float("inf"))]
+
+
+def hparam_ranges(hparams_class: type) -> dict[str, Interval]:
+    """The range of each field of a hyperparameter class that is annotated with an `Interval`."""
+    hints = get_type_hints(hparams_class, include_extras=True)
+    found = {
+        name: [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Interval)] for name, hint in hints.items()
+    }
+    return {name: intervals[0] for name, intervals in found.items() if intervals}
 
 
 def check_hparams(hparams: Any) -> None:
     """Reject hyperparameters that are NaN or out of range, before anything is compiled.
 
-    A hyperparameter class may carry a class attribute `ranges`, a dict from field name to `(low, high)`, both ends
-    allowed. Traced values cannot be looked at and pass.
+    Traced values cannot be looked at and pass; `hparam_ranges` tells the ranges.
 
     Raises:
       ValueError: names the field, its value and its range.
     """
-    ranges = getattr(type(hparams), "ranges", {})
+    ranges = hparam_ranges(type(hparams))
     for name in getattr(hparams, "_fields", ()):
         for leaf in jax.tree.leaves(getattr(hparams, name)):
-            if not isinstance(leaf, jax.core.Tracer) and not jax.dtypes.issubdtype(
-                jnp.result_type(leaf), jax.dtypes.prng_key
-            ):
+            if not isinstance(leaf, jax.core.Tracer) and not _is_key(leaf):
                 _check_value(f"{type(hparams).__name__}.{name}", np.asarray(leaf), ranges.get(name))
 
 
-def _check_value(name: str, value: np.ndarray, limits: tuple[float, float] | None) -> None:
+def _check_value(name: str, value: np.ndarray, limits: Interval | None) -> None:
     if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any():
         raise ValueError(f"{name} is NaN")
     if limits is None:
         return
-    bad = value[(value < limits[0]) | (value > limits[1])]
+    bad = value[(value < limits.low) | (value > limits.high)]
     if bad.size:
-        raise ValueError(f"{name} = {bad.flat[0]} is outside [{limits[0]}, {limits[1]}]")
+        raise ValueError(f"{name} = {bad.flat[0]} is outside [{limits.low}, {limits.high}]")
 
 
 # --- Checks that say what is wrong before anything is compiled --------------------------------------------------------
@@ -293,8 +306,12 @@ def check_key(key: Any) -> None:
     Raises:
       TypeError: `key` is a raw uint32 key, a seed, or something else.
     """
-    if not jax.dtypes.issubdtype(getattr(key, "dtype", np.dtype(object)), jax.dtypes.prng_key):
+    if not _is_key(key):
         raise TypeError(f"key must be a typed key, jax.random.key(seed); got {type(key).__name__}")
+
+
+def _is_key(x: Any) -> bool:
+    return jax.dtypes.issubdtype(getattr(x, "dtype", np.dtype(object)), jax.dtypes.prng_key)
 
 
 def check_positive(**sizes: int) -> None:

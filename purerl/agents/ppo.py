@@ -11,7 +11,16 @@ import jax.numpy as jnp
 import optax
 
 from purerl import losses, minibatch, returns
-from purerl.types import Agent, Metrics, TrainState, Transition, check_positive
+from purerl.types import (
+    Agent,
+    AtLeastOne,
+    Metrics,
+    NonNegative,
+    TrainState,
+    Transition,
+    UnitInterval,
+    check_positive,
+)
 
 
 class PPOHparams(NamedTuple):
@@ -30,28 +39,16 @@ class PPOHparams(NamedTuple):
       target_kl: once the estimated KL to the old policy exceeds it, the rest of an update is skipped; inf: never.
     """
 
-    learning_rate: Any = 2.5e-4
-    discount: Any = 0.99
-    gae_lambda: Any = 0.95
-    clip_epsilon: Any = 0.2
-    value_coef: Any = 0.5
+    learning_rate: NonNegative = 2.5e-4
+    discount: UnitInterval = 0.99
+    gae_lambda: UnitInterval = 0.95
+    clip_epsilon: NonNegative = 0.2
+    value_coef: NonNegative = 0.5
     entropy_coef: Any = 0.01
-    max_grad_norm: Any = 0.5
-    value_clip_epsilon: Any = 0.2
-    anneal_updates: Any = float("inf")
-    target_kl: Any = float("inf")
-
-    ranges = {
-        "learning_rate": (0, float("inf")),
-        "discount": (0, 1),
-        "gae_lambda": (0, 1),
-        "clip_epsilon": (0, float("inf")),
-        "value_coef": (0, float("inf")),
-        "max_grad_norm": (0, float("inf")),
-        "value_clip_epsilon": (0, float("inf")),
-        "anneal_updates": (1, float("inf")),
-        "target_kl": (0, float("inf")),
-    }
+    max_grad_norm: NonNegative = 0.5
+    value_clip_epsilon: NonNegative = 0.2
+    anneal_updates: AtLeastOne = float("inf")
+    target_kl: NonNegative = float("inf")
 
 
 class Batch(NamedTuple):
