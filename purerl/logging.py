@@ -1,0 +1,184 @@
+"""Writers of metrics: pairs of plain functions that a host loop calls between chunks of a compiled run.
+
+    writer = logging.tee(logging.csv_writer("runs/a/metrics.csv"), logging.tensorboard_writer("runs/a/tb"))
+    writer.write(step, {"episode_return": 195.0, "loss/value": 0.3})
+    writer.close()
+
+Metrics carry this package's names (`episode_return`, `episode_length`, `num_episodes`, `loss/...`, `env/...`);
+`tensorboard_name` maps them to those that users of Stable-Baselines3 know.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+Row = Mapping[str, Any]
+
+_TENSORBOARD_NAMES = {
+    "episode_return": "rollout/ep_rew_mean",
+    "episode_length": "rollout/ep_len_mean",
+    "num_episodes": "rollout/num_episodes",
+    "num_steps": "time/total_timesteps",
+    "num_updates": "time/iterations",
+    "seconds": "time/time_elapsed",
+    "steps_per_second": "time/fps",
+    "learning_rate": "train/learning_rate",
+    "loss/policy": "train/policy_gradient_loss",
+    "loss/value": "train/value_loss",
+    "loss/entropy": "train/entropy",
+    "loss/total": "train/loss",
+    "eval_return": "eval/mean_reward",
+    "eval_length": "eval/mean_ep_length",
+}
+
+
+class Writer(NamedTuple):
+    """Where metrics go.
+
+    Attributes:
+      write: `(step, metrics) -> None`: `step` is the number of environment steps so far, an increasing integer, and
+        `metrics` a mapping from names to numbers (strings too, but for TensorBoard).
+      close: `() -> None`: flush and release; nothing may be written afterwards.
+    """
+
+    write: Callable[[int, Row], None]
+    close: Callable[[], None]
+
+
+def tee(*writers: Writer) -> Writer:
+    """A writer that passes everything on to each of several, in order."""
+
+    def write(step: int, metrics: Row) -> None:
+        for writer in writers:
+            writer.write(step, metrics)
+
+    def close() -> None:
+        for writer in writers:
+            writer.close()
+
+    return Writer(write, close)
+
+
+def csv_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) -> Writer:
+    """A CSV file with a column `step` and one column a metric, flushed after every row.
+
+    The first row written sets the columns. NaN and missing metrics are empty cells.
+
+    Args:
+      path: the file; its parents are made, and a file that is there is replaced.
+      resume_at: keep the rows of a file that is there up to and including this step, drop those after it (written
+        between the last checkpoint and the end of an interrupted run), and append. None starts afresh.
+
+    Raises:
+      ValueError: in `write`, a metric that is no column of the file; it is named.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    columns, rows = ([], []) if resume_at is None else _read_csv(path, resume_at)
+    file = open(path, "w", newline="", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+    output = csv.writer(file, lineterminator="\n")
+    output.writerows([columns, *rows] if columns else [])
+    file.flush()
+
+    def write(step: int, metrics: Row) -> None:
+        if not columns:
+            columns.extend(["step", *metrics])
+            output.writerow(columns)
+        unknown = [name for name in metrics if name not in columns]
+        if unknown:
+            raise ValueError(f"{path} has no column {unknown[0]!r}; it has {', '.join(columns)}")
+        output.writerow([int(step), *(_cell(metrics.get(name)) for name in columns[1:])])
+        file.flush()
+
+    return Writer(write, file.close)
+
+
+def jsonl_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) -> Writer:
+    """One JSON object a line, `{"step": ..., <metric>: ...}`, flushed after each. NaN and infinities become null.
+
+    Arguments as in `csv_writer`.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = "" if resume_at is None else _read_jsonl(path, resume_at)
+    file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+    file.write(kept)
+    file.flush()
+
+    def write(step: int, metrics: Row) -> None:
+        file.write(json.dumps({"step": int(step)} | {name: _json_value(value) for name, value in metrics.items()}))
+        file.write("\n")
+        file.flush()
+
+    return Writer(write, file.close)
+
+
+def tensorboard_writer(directory: str | os.PathLike[str], *, resume_at: int | None = None) -> Writer:
+    """TensorBoard event files, under the names that Stable-Baselines3 uses (see `tensorboard_name`).
+
+    Args:
+      directory: where the event files go; TensorBoard shows it as one run.
+      resume_at: hide what an interrupted run wrote after this step. None starts a new event file and hides nothing.
+
+    Raises:
+      ModuleNotFoundError: tensorboardX is not installed; the message says how to install it.
+    """
+    try:
+        from tensorboardX import SummaryWriter
+    except ModuleNotFoundError:
+        raise ModuleNotFoundError("TensorBoard needs an extra: pip install 'purerl[tensorboard]'") from None
+    purge = {} if resume_at is None else {"purge_step": resume_at + 1}
+    summary = SummaryWriter(str(directory), **purge)
+
+    def write(step: int, metrics: Row) -> None:
+        for name, value in metrics.items():
+            if not isinstance(value, str) and not math.isnan(float(value)):
+                summary.add_scalar(tensorboard_name(name), float(value), int(step))
+        summary.flush()
+
+    return Writer(write, summary.close)
+
+
+def tensorboard_name(name: str) -> str:
+    """The name that Stable-Baselines3 has for a metric; where it has none, `loss/x` is `train/x` and others stay.
+
+    The entropy is `train/entropy`: Stable-Baselines3's `train/entropy_loss` is its negative.
+    """
+    if name in _TENSORBOARD_NAMES:
+        return _TENSORBOARD_NAMES[name]
+    return f"train/{name.removeprefix('loss/')}" if name.startswith("loss/") else name
+
+
+def _read_csv(path: Path, last_step: int) -> tuple[list[str], list[list[str]]]:
+    if not path.exists():
+        return [], []
+    with open(path, newline="", encoding="utf-8") as file:
+        columns, *rows = list(csv.reader(file)) or [[]]
+    whole = [row for row in rows if len(row) == len(columns)]
+    return columns, [row for row in whole if int(row[0]) <= last_step]
+
+
+def _read_jsonl(path: Path, last_step: int) -> str:
+    if not path.exists():
+        return ""
+    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return "".join(line for line in whole if json.loads(line)["step"] <= last_step)
+
+
+def _cell(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
+    return "" if math.isnan(float(value)) else repr(float(value))
+
+
+def _json_value(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
+    return float(value) if math.isfinite(float(value)) else None
