@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.envs.spaces import compact_bound
 from purerl.types import Box, Dict, Discrete, Env, EnvStep, PyTree, Space, Tuple
 
 _UNBOUNDED = np.finfo(np.float32).max
@@ -94,10 +95,9 @@ def _leaf_space(space: Any) -> Discrete | Box:
 
 
 def _bound(bound: Any) -> float | tuple[float, ...]:
-    """One float where all elements agree; gymnax writes the largest float32 where it means no bound."""
-    flat = np.asarray(bound, np.float64).ravel()
-    flat = np.where(np.abs(flat) >= _UNBOUNDED, np.copysign(np.inf, flat), flat)
-    return float(flat[0]) if np.all(flat == flat[0]) else tuple(flat.tolist())
+    """The bound as `Box` keeps it; gymnax writes the largest float32 where it means none."""
+    bound = np.asarray(bound, np.float64)
+    return compact_bound(np.where(np.abs(bound) >= _UNBOUNDED, np.copysign(np.inf, bound), bound))
 
 
 def _observation_space(space: Any, observed: PyTree) -> Space:

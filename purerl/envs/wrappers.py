@@ -1,0 +1,132 @@
+"""Environments around environments: flat observations, a time limit, stacked frames. Each is `Env -> Env`.
+
+The same environment wrapped the same way is the same object again, so it compiles once.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl.envs.spaces import MASK, flat_observation, flat_space, stacked_space
+from purerl.types import Env, EnvStep, PyTree
+
+
+@functools.cache
+def flatten(env: Env) -> Env:
+    """Observations as one float32 vector: the leaves in the order of the space, integers of Discrete spaces one-hot.
+
+    An `action_mask` at the top of a dict observation stays what it is; the observation is then
+    `{"obs": vector, "action_mask": mask}`.
+
+    Args:
+      env: any environment.
+
+    Raises:
+      TypeError: a part of the observation space is none of the kinds in `types`.
+    """
+    space = env.observation_space
+
+    def reset(key: jax.Array, env_params: Any = None) -> tuple[PyTree, Any]:
+        obs, env_state = env.reset(key, env_params)
+        return flat_observation(space, obs), env_state
+
+    def step(key: jax.Array, env_state: Any, action: PyTree, env_params: Any = None) -> EnvStep:
+        result = env.step(key, env_state, action, env_params)
+        return result._replace(obs=flat_observation(space, result.obs))
+
+    return env._replace(reset=reset, step=step, observation_space=flat_space(space))
+
+
+class TimeLimitState(NamedTuple):
+    """State of the inner environment and number of steps since its reset."""
+
+    env_state: Any
+    time: jax.Array
+
+
+@functools.cache
+def time_limit(env: Env, num_steps: int) -> Env:
+    """Cut every episode after `num_steps` steps:  truncated' = truncated ∨ (time ≥ num_steps ∧ ¬terminated).
+
+    Steps are counted from the last reset. A limit of the environment's own stays in force.
+
+    Args:
+      env: any environment.
+      num_steps: the limit, at least 1.
+
+    Raises:
+      ValueError: the limit is no integer of at least 1.
+    """
+    _check_count("num_steps", num_steps)
+
+    def reset(key: jax.Array, env_params: Any = None) -> tuple[PyTree, TimeLimitState]:
+        obs, env_state = env.reset(key, env_params)
+        return obs, TimeLimitState(env_state, jnp.int32(0))
+
+    def step(key: jax.Array, env_state: TimeLimitState, action: PyTree, env_params: Any = None) -> EnvStep:
+        result = env.step(key, env_state.env_state, action, env_params)
+        time = env_state.time + 1
+        truncated = result.truncated | ((time >= num_steps) & ~result.terminated)
+        return result._replace(env_state=TimeLimitState(result.env_state, time), truncated=truncated)
+
+    return env._replace(reset=reset, step=step)
+
+
+class FrameStackState(NamedTuple):
+    """State of the inner environment and the stacked observation."""
+
+    env_state: Any
+    frames: PyTree
+
+
+@functools.cache
+def frame_stack(env: Env, num_frames: int) -> Env:
+    """Observations joined with the `num_frames - 1` before them along the last axis, oldest first.
+
+        [..., d] becomes [..., num_frames * d],   a scalar becomes [num_frames]
+
+    At a reset the first observation is repeated. The rank of arrays stays, so the same networks fit. Every leaf of
+    a dict or tuple is stacked, but an `action_mask` at the top of a dict, which is that of the last observation.
+
+    Args:
+      env: any environment.
+      num_frames: number of observations, at least 1.
+
+    Raises:
+      ValueError: `num_frames` is no integer of at least 1.
+    """
+    _check_count("num_frames", num_frames)
+
+    def reset(key: jax.Array, env_params: Any = None) -> tuple[PyTree, FrameStackState]:
+        obs, env_state = env.reset(key, env_params)
+        frames = _unmasked(lambda leaf: jnp.concatenate([jnp.atleast_1d(leaf)] * num_frames, axis=-1), obs)
+        return frames, FrameStackState(env_state, frames)
+
+    def step(key: jax.Array, env_state: FrameStackState, action: PyTree, env_params: Any = None) -> EnvStep:
+        result = env.step(key, env_state.env_state, action, env_params)
+        frames = _unmasked(_push, result.obs, env_state.frames)
+        return result._replace(obs=frames, env_state=FrameStackState(result.env_state, frames))
+
+    return env._replace(reset=reset, step=step, observation_space=stacked_space(env.observation_space, num_frames))
+
+
+def _check_count(name: str, value: Any) -> None:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
+
+
+def _unmasked(function: Any, obs: PyTree, *rest: PyTree) -> PyTree:
+    """The function on every leaf, but for an action mask at the top, which is the newest one's."""
+    if not isinstance(obs, dict) or MASK not in obs:
+        return jax.tree.map(function, obs, *rest)
+    parts = [{name: value for name, value in tree.items() if name != MASK} for tree in (obs, *rest)]
+    return {**jax.tree.map(function, *parts), MASK: obs[MASK]}
+
+
+def _push(leaf: jax.Array, frames: jax.Array) -> jax.Array:
+    leaf = jnp.atleast_1d(leaf)
+    return jnp.concatenate([frames[..., leaf.shape[-1] :], leaf], axis=-1)
