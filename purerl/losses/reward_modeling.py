@@ -1,0 +1,222 @@
+"""Losses that fit a scalar reward to comparisons, and the strengths of players from a win matrix.
+
+One loss a comparison, never averaged here. Rewards are unitless logits: a difference of 1 is odds of e.
+"""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+_ABSENT = -1e30  # in place of a masked reward: finite, so that no gradient meets infinity minus infinity
+
+
+def logistic_loss(logit: jax.Array, label_smoothing: jax.Array | float = 0.0) -> jax.Array:
+    """Cross-entropy of "preferred" when it is so with probability 1 - ε: -(1 - ε) log σ(z) - ε log σ(-z).
+
+    d/dz = σ(z) - (1 - ε). Finite for every finite z.
+
+    Args:
+      logit: [...] z, log-odds that the first is preferred.
+      label_smoothing: ε in [0, 1/2], the share of labels thought flipped.
+
+    Returns:
+      [...], nats.
+    """
+    logit = jnp.asarray(logit)
+    chex.assert_type(logit, float)
+    right, wrong = jax.nn.softplus(-logit), jax.nn.softplus(logit)
+    return (1 - label_smoothing) * right + label_smoothing * wrong
+
+
+def bradley_terry(
+    chosen_rewards: jax.Array,
+    rejected_rewards: jax.Array,
+    margin: jax.Array | float = 0.0,
+    label_smoothing: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Negative log-likelihood of a pair: -(1 - ε) log σ(d) - ε log σ(-d), d = r(y⁺) - r(y⁻) - margin.
+
+    Gradients flow to both rewards. Rewards are found up to a constant; `reward_centering` fixes it.
+
+    Args:
+      chosen_rewards, rejected_rewards: [...] rewards of the two completions of a pair.
+      margin: scalar or [...]: by how much the chosen one was better (Llama 2, equation 2; TRL's column `margin`).
+      label_smoothing: ε, the probability that a label is flipped.
+
+    Returns:
+      [...], nats.
+
+    Source: Bradley and Terry 1952; Ouyang et al. 2022 (InstructGPT), equation 1, for K = 2.
+    """
+    chosen, rejected = jnp.asarray(chosen_rewards), jnp.asarray(rejected_rewards)
+    chex.assert_equal_shape([chosen, rejected])
+    chex.assert_type([chosen, rejected], float)
+    return logistic_loss(chosen - rejected - margin, label_smoothing)
+
+
+def reward_centering(chosen_rewards: jax.Array, rejected_rewards: jax.Array) -> jax.Array:
+    """Penalty on a pair's mean reward away from zero: (r(y⁺) + r(y⁻))², to be scaled and added to `bradley_terry`.
+
+    Args:
+      chosen_rewards, rejected_rewards: [...].
+
+    Returns:
+      [...].
+
+    Source: Eisenstein et al. 2023, equation 2; TRL's `center_rewards_coefficient`, there 0.01 when used.
+    """
+    chosen, rejected = jnp.asarray(chosen_rewards), jnp.asarray(rejected_rewards)
+    chex.assert_equal_shape([chosen, rejected])
+    chex.assert_type([chosen, rejected], float)
+    return jnp.square(chosen + rejected)
+
+
+def plackett_luce(rewards: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Negative log-likelihood of a ranking: Σ_k (log Σ_{j≥k} exp r_j - r_k).
+
+    For two items this is `bradley_terry`. Gradients flow to every ranked reward.
+
+    Args:
+      rewards: [..., K], ranked best to worst on the last axis.
+      mask: [..., K], 0 for an absent item, wherever it stands; None: all are there.
+
+    Returns:
+      [...], nats; 0 with fewer than two items.
+
+    Source: Plackett 1975; Rafailov et al. 2023 (DPO), equation 18.
+    """
+    rewards, present = _ranked(rewards, mask)
+    log_normalizer = jax.lax.cumlogsumexp(rewards, axis=rewards.ndim - 1, reverse=True)
+    return jnp.sum(jnp.where(present, log_normalizer - rewards, 0.0), axis=-1)
+
+
+def pairwise_ranking(rewards: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Mean Bradley-Terry loss over all pairs of a ranking: -(1 / C(K, 2)) Σ_{i<j} log σ(r_i - r_j).
+
+    Args:
+      rewards: [..., K], ranked best to worst on the last axis.
+      mask: [..., K], 0 for an absent item; the mean is over pairs of present items. None: all are there.
+
+    Returns:
+      [...], nats a pair; 0 with fewer than two items.
+
+    Source: Ouyang et al. 2022 (InstructGPT), equation 1.
+    """
+    rewards, present = _ranked(rewards, mask)
+    better, worse = np.triu_indices(rewards.shape[-1], k=1)
+    pair = present[..., better] & present[..., worse]
+    loss = jax.nn.softplus(jnp.where(pair, rewards[..., worse] - rewards[..., better], 0.0))
+    return jnp.sum(jnp.where(pair, loss, 0.0), axis=-1) / jnp.maximum(jnp.sum(pair, axis=-1), 1)
+
+
+def _ranked(rewards: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.Array]:
+    rewards = jnp.asarray(rewards)
+    chex.assert_type(rewards, float)
+    present = jnp.ones(rewards.shape, bool) if mask is None else jnp.asarray(mask) != 0
+    chex.assert_equal_shape([rewards, present])
+    rewards = rewards.astype(jnp.promote_types(rewards.dtype, jnp.float32))
+    return jnp.where(present, rewards, _ABSENT), present
+
+
+def segment_preference(
+    rewards_1: jax.Array,
+    rewards_2: jax.Array,
+    preference: jax.Array,
+    mask_1: jax.Array | None = None,
+    mask_2: jax.Array | None = None,
+    error_rate: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Cross-entropy of a preference between two pieces of trajectories under a labeller who sometimes errs.
+
+    d = Σ_t r¹_t - Σ_t r²_t (undiscounted, over the masks), q = (1 - e) σ(d) + e / 2;
+    loss = -μ log q - (1 - μ) log(1 - q). Two empty segments give d = 0: the loss is log 2 and nothing learns from it.
+
+    Args:
+      rewards_1, rewards_2: [..., T] predicted rewards of the steps of segment 1 and 2; the T may differ.
+      preference: [...] μ, the probability that segment 1 is preferred; 1/2 is a tie.
+      mask_1, mask_2: [..., T], 0 on steps that do not count (behind an episode's end); None: all count.
+      error_rate: e in [0, 1), the chance that the labeller answers at random; not meant to be differentiated.
+
+    Returns:
+      [...], nats; gradients flow to the counted rewards.
+
+    Source: Christiano et al. 2017, section 2.2.3, equation 1, and the 10% error model of its third point.
+    """
+    total_1, total_2 = _segment_sum(rewards_1, mask_1), _segment_sum(rewards_2, mask_2)
+    preference = jnp.asarray(preference)
+    chex.assert_equal_shape([total_1, total_2, preference])
+    difference = total_1 - total_2
+    right, random = jnp.log1p(-jnp.asarray(error_rate)), jnp.log(jnp.asarray(error_rate) / 2)
+    log_first = jnp.logaddexp(right + jax.nn.log_sigmoid(difference), random)
+    log_second = jnp.logaddexp(right + jax.nn.log_sigmoid(-difference), random)
+    return -preference * log_first - (1 - preference) * log_second
+
+
+def _segment_sum(rewards: jax.Array, mask: jax.Array | None) -> jax.Array:
+    rewards = jnp.asarray(rewards)
+    chex.assert_type(rewards, float)
+    if mask is None:
+        return jnp.sum(rewards, axis=-1)
+    chex.assert_equal_shape([rewards, jnp.asarray(mask)])
+    return jnp.sum(jnp.where(jnp.asarray(mask) != 0, rewards, 0.0), axis=-1)
+
+
+def bradley_terry_strengths(
+    wins: jax.Array, prior: jax.Array | float = 0.0, tolerance: float = 1e-6, max_iterations: int = 10_000
+) -> jax.Array:
+    """Log-strengths θ of n players that make a table of wins most likely, P(i beats j) = σ(θ_i - θ_j).
+
+    Minorise-maximise: exp θ_i ← (Σ_j w_ij + p) / (Σ_j (w_ij + w_ji) / (exp θ_i + exp θ_j) + 2p / (exp θ_i + 1)), every
+    player at once, until observed and expected wins agree to `tolerance` (relative) or `max_iterations` are done.
+
+    Args:
+      wins: [n, n], w_ij how often i beat j; the diagonal is ignored. Fractions stand for ties.
+      prior: p, imaginary wins and losses of each player against one of strength θ = 0. With 0 this is maximum
+        likelihood, which exists only if no group of players has won (or lost) every game against the rest.
+      tolerance: where to stop.
+      max_iterations: when to stop at the latest.
+
+    Returns:
+      [n] log-strengths, of mean 0 where `prior` is 0.
+
+    Raises:
+      ValueError: `prior` is 0, `wins` is concrete, and the maximum does not exist.
+
+    Source: Hunter 2004, equation 3; Ford 1957 for when it exists.
+    """
+    chex.assert_rank(wins, 2)
+    chex.assert_equal(*np.shape(wins))
+    if not isinstance(wins, jax.core.Tracer) and not isinstance(prior, jax.core.Tracer) and np.all(prior == 0):
+        _check_connected(np.asarray(wins))
+    table = jnp.asarray(wins, dtype=jnp.promote_types(jnp.result_type(wins), jnp.float32))
+    table = table * (1 - jnp.eye(table.shape[0], dtype=table.dtype))
+    games, observed = table + table.T, jnp.sum(table, axis=1) + prior
+
+    def improve(carry: tuple[jax.Array, jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
+        theta, _, iteration = carry
+        expected = jnp.sum(games * jax.nn.sigmoid(theta[:, None] - theta), axis=1) + 2 * prior * jax.nn.sigmoid(theta)
+        change = jnp.log(observed) - jnp.log(expected)
+        theta = theta + change
+        centred = theta - jnp.where(jnp.asarray(prior) > 0, 0.0, jnp.mean(theta))
+        return centred, jnp.max(jnp.abs(change)), iteration + 1
+
+    def unfinished(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
+        return (carry[1] > tolerance) & (carry[2] < max_iterations)
+
+    start = (jnp.zeros_like(observed), jnp.asarray(jnp.inf, table.dtype), jnp.asarray(0, jnp.int32))
+    return jax.lax.while_loop(unfinished, improve, start)[0]
+
+
+def _check_connected(wins: np.ndarray) -> None:
+    reach = (wins > 0) | np.eye(len(wins), dtype=bool)
+    for _ in range(len(wins).bit_length()):
+        reach = (reach.astype(np.float32) @ reach.astype(np.float32)) > 0
+    if not reach.all():
+        i, j = np.argwhere(~reach)[0]
+        raise ValueError(
+            f"wins: no chain of wins leads from player {i} to player {j}, so no maximum of the likelihood exists; "
+            "give a prior > 0 (imaginary wins and losses) or more games"
+        )

@@ -1,0 +1,104 @@
+"""Log-probabilities of token sequences: what every preference loss takes in.
+
+All take `[..., L]` tokens (L token positions, batch axes in front) and work alike with left and right padding, because
+they look at the mask only. Where the mask is 0, logits may be NaN or infinite and tokens any integer (-100 too).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def token_log_probs(logits: jax.Array, tokens: jax.Array, mask: jax.Array) -> jax.Array:
+    """Log-probability of each token given those before it, at the token's own position.
+
+    out[t] = mask[t] (logits[t-1, tokens[t]] - logsumexp(logits[t-1])), and out[0] = 0: nothing predicts token 0.
+
+    Args:
+      logits: [..., L, V]; `logits[..., t, :]` predicts token t + 1. Taken to float32 if narrower.
+      tokens: [..., L] integers.
+      mask: [..., L], nonzero where token t counts (the completion, with its end token; not prompt, not padding).
+
+    Returns:
+      [..., L]: nats, 0 where the mask is 0. The gradient reaches `logits` where the mask is nonzero only.
+    """
+    tokens, mask = jnp.asarray(tokens), jnp.asarray(mask)
+    chex.assert_equal_shape([tokens, mask])
+    chex.assert_equal_shape_prefix([logits, tokens], tokens.ndim)
+    chex.assert_type([logits, tokens], [float, int])
+    counted = (mask != 0)[..., 1:]
+    before = jnp.where(counted[..., None], logits[..., :-1, :], 0)
+    before = before.astype(jnp.promote_types(before.dtype, jnp.float32))
+    label = jnp.where(counted, tokens[..., 1:], 0)
+    picked = jnp.take_along_axis(before, label[..., None], axis=-1)[..., 0]
+    log_prob = jnp.where(counted, picked - jax.nn.logsumexp(before, axis=-1), 0.0)
+    return jnp.concatenate([jnp.zeros_like(log_prob, shape=(*log_prob.shape[:-1], 1)), log_prob], axis=-1)
+
+
+def sequence_log_probs(
+    logits: jax.Array, tokens: jax.Array, mask: jax.Array, reduction: Literal["sum", "mean"] = "sum"
+) -> jax.Array:
+    """Log-probability of each completion given its prompt: the sum, or the mean, of its tokens' log-probabilities.
+
+    sum: Σ_t mask[t] log p(tokens[t] | tokens[<t]);  mean: that / Σ_t mask[t], and 0 for an empty completion.
+
+    DPO, robust, hinge, CPO, KTO and SPPO take the sum; ORPO and SimPO the mean. TRL's `labels` with -100 are
+    `tokens` with the mask off; TRL's `average_log_prob=True` is `reduction="mean"`.
+
+    Args:
+      logits: [..., L, V]; `logits[..., t, :]` predicts token t + 1. Taken to float32 if narrower.
+      tokens: [..., L] integers.
+      mask: [..., L], nonzero where token t is completion. Position 0 never counts: nothing predicts it.
+      reduction: "sum", or "mean" a counted token.
+
+    Returns:
+      [...], nats.
+
+    Raises:
+      ValueError: `reduction` is neither "sum" nor "mean".
+    """
+    if reduction not in ("sum", "mean"):
+        raise ValueError(f"reduction must be 'sum' or 'mean', got {reduction!r}")
+    log_prob = token_log_probs(logits, tokens, mask)
+    total = jnp.sum(log_prob, axis=-1)
+    if reduction == "sum":
+        return total
+    return total / jnp.maximum(sequence_lengths(mask), 1).astype(total.dtype)
+
+
+def sequence_lengths(mask: jax.Array) -> jax.Array:
+    """Number of counted tokens of each sequence, Σ_{t≥1} [mask[t] ≠ 0]: the divisor of a length-averaged loss.
+
+    Args:
+      mask: [..., L]; position 0 never counts, as in `sequence_log_probs`.
+
+    Returns:
+      [...] int32.
+    """
+    mask = jnp.asarray(mask)
+    chex.assert_scalar_positive(mask.ndim)
+    return jnp.sum(mask[..., 1:] != 0, axis=-1, dtype=jnp.int32)
+
+
+def last_token(values: jax.Array, mask: jax.Array) -> jax.Array:
+    """The value at the last position that is no padding: where a reward model is read.
+
+    out = values[max {t : mask[t] ≠ 0}], and 0 where the whole row is padding. Never simply the last column: under
+    right padding that is a padding token.
+
+    Args:
+      values: [..., L], one value a position.
+      mask: [..., L], nonzero where there is a token (prompt or completion), 0 on padding at either side.
+
+    Returns:
+      [...]; the gradient reaches the one position that is read.
+    """
+    values, mask = jnp.asarray(values), jnp.asarray(mask)
+    chex.assert_equal_shape([values, mask])
+    position = jnp.arange(values.shape[-1])
+    last = jnp.max(jnp.where(mask != 0, position, -1), axis=-1, keepdims=True)
+    return jnp.sum(jnp.where(position == last, values, 0), axis=-1)
