@@ -220,6 +220,57 @@ def gaussian_entropy(log_std: jax.Array) -> jax.Array:
     return jnp.sum(log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e), axis=-1)
 
 
+def categorical_kl(logits: jax.Array, other_logits: jax.Array) -> jax.Array:
+    """Exact divergence of two categorical distributions, as in TRPO's constraint.
+
+    KL(p ‖ q) = Σ_a p_a · (log p_a − log q_a).
+
+    Args:
+      logits: [..., A] floating, of p, the distribution the expectation is under; −∞ for an impossible action.
+      other_logits: [..., A], of q.
+
+    Returns:
+      [...] divergences, in nats.
+
+    Raises:
+      AssertionError: shapes differ, or logits is not floating.
+
+    Gradient: nothing is stopped. It is exact: stop the side that is not trained. TRPO has p = old, q = new.
+
+    Source: Schulman et al. (2015), "Trust region policy optimization", eq. 12.
+    """
+    chex.assert_equal_shape([logits, other_logits])
+    chex.assert_type(logits, float)
+    log_p, log_q = _log_softmax(logits), _log_softmax(other_logits)
+    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
+
+
+def gaussian_kl(mean: jax.Array, log_std: jax.Array, other_mean: jax.Array, other_log_std: jax.Array) -> jax.Array:
+    """Exact divergence of two Gaussians with diagonal covariance.
+
+    KL(p ‖ q) = ½ Σ_i (expm1(2 (log σ_p − log σ_q)) − 2 (log σ_p − log σ_q) + ((μ_p − μ_q) / σ_q)²).
+
+    Args:
+      mean, log_std: [..., D] floating, of p, the distribution the expectation is under.
+      other_mean, other_log_std: [..., D], of q.
+
+    Returns:
+      [...] divergences, in nats.
+
+    Raises:
+      AssertionError: shapes differ, or mean is not floating.
+
+    Gradient: nothing is stopped. It is exact: stop the side that is not trained. TRPO has p = old, q = new.
+
+    Source: Schulman et al. (2015), "Trust region policy optimization", eq. 12, for Gaussians.
+    """
+    chex.assert_equal_shape([mean, log_std, other_mean, other_log_std])
+    chex.assert_type(mean, float)
+    log_ratio = 2 * (log_std - other_log_std)
+    distance = jnp.square((mean - other_mean) * jnp.exp(-other_log_std))
+    return 0.5 * jnp.sum(jnp.expm1(log_ratio) - log_ratio + distance, axis=-1)
+
+
 def _log_softmax(logits: jax.Array) -> jax.Array:
     """log softmax whose impossible actions are the dtype's minimum instead of −∞, so that 0 · log 0 is 0."""
     return jax.nn.log_softmax(jnp.maximum(logits, jnp.finfo(logits.dtype).min))
