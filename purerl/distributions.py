@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.losses.policy_gradient import gaussian_entropy, gaussian_kl
+from purerl.losses.divergences import gaussian_entropy, gaussian_kl
 
 _LOG_2PI = math.log(2 * math.pi)
 
@@ -167,17 +167,19 @@ def _stack_padded(logits: jax.Array, num_values: Sequence[int]) -> jax.Array:
     return jnp.stack([jnp.pad(x, w, constant_values=lowest) for x, w in zip(parts, widths)], axis=-2)
 
 
-@partial(jax.tree_util.register_dataclass, data_fields=["mean", "log_std"], meta_fields=[])
+@partial(jax.tree_util.register_dataclass, data_fields=["mean", "log_std"], meta_fields=["event_ndims"])
 @dataclasses.dataclass(frozen=True)
 class DiagonalGaussian:
     """Gaussian with diagonal covariance; build it by `diagonal_gaussian`.
 
     Attributes:
       mean, log_std: [..., D].
+      event_ndims: how many of the last axes make up one event.
     """
 
     mean: jax.Array
     log_std: jax.Array
+    event_ndims: int = 1
 
     def sample(self, *, seed: jax.Array) -> jax.Array:
         """[..., D] mean + σ · ε with ε ~ N(0, 1)."""
@@ -194,7 +196,7 @@ class DiagonalGaussian:
 
     def entropy(self) -> jax.Array:
         """[...] Σ_i (log σ + ½ log 2πe), in nats."""
-        return gaussian_entropy(self.log_std)
+        return gaussian_entropy(self.log_std, self._event())
 
     def mode(self) -> jax.Array:
         """[..., D] the mean."""
@@ -202,35 +204,44 @@ class DiagonalGaussian:
 
     def kl_divergence(self, other: DiagonalGaussian) -> jax.Array:
         """[...] KL(self ‖ other), in nats."""
-        return gaussian_kl(self.mean, self.log_std, other.mean, other.log_std)
+        return gaussian_kl(self.mean, self.log_std, other.mean, other.log_std, self._event())
+
+    def sum_event(self, x: jax.Array) -> jax.Array:
+        """[...] the sum of x over the axes of one event."""
+        return jnp.sum(x, axis=self._event())
+
+    def _event(self) -> tuple[int, ...]:
+        return tuple(range(-self.event_ndims, 0))
 
     def _noise(self, key: jax.Array) -> jax.Array:
         return jax.random.normal(key, self.mean.shape, self.mean.dtype)
 
     def _log_prob_of_noise(self, noise: jax.Array) -> jax.Array:
-        return -jnp.sum(0.5 * jnp.square(noise) + self.log_std + 0.5 * _LOG_2PI, axis=-1)
+        return -self.sum_event(0.5 * jnp.square(noise) + self.log_std + 0.5 * _LOG_2PI)
 
 
-def diagonal_gaussian(mean: jax.Array, log_std: jax.Array) -> DiagonalGaussian:
-    """Gaussian with independent components on the last axis.
+def diagonal_gaussian(mean: jax.Array, log_std: jax.Array, event_ndims: int = 1) -> DiagonalGaussian:
+    """Gaussian with independent components.
 
     log p(x) = Σ_i (−½ ((x_i − μ_i) / σ_i)² − log σ_i − ½ log 2π).
 
     Args:
       mean: [..., D] floating, μ.
       log_std: [..., D] or what broadcasts to it, log σ.
+      event_ndims: how many of the last axes make up one event: 1 for vectors, 0 for scalars, the rank for anything
+        else.
 
     Returns:
       The distribution.
 
     Raises:
-      AssertionError: mean is not floating or has no axis.
+      AssertionError: mean is not floating, or has fewer axes than an event.
 
     Source: Bishop (2006), eq. 2.43 with diagonal Σ.
     """
     chex.assert_type(mean, float)
-    chex.assert_axis_dimension_gt(mean, -1, 0)
-    return DiagonalGaussian(mean, jnp.broadcast_to(jnp.asarray(log_std, mean.dtype), mean.shape))
+    chex.assert_rank(mean, set(range(event_ndims, mean.ndim + 1)))
+    return DiagonalGaussian(mean, jnp.broadcast_to(jnp.asarray(log_std, mean.dtype), mean.shape), event_ndims)
 
 
 @partial(jax.tree_util.register_dataclass, data_fields=["base", "low", "high"], meta_fields=[])
@@ -264,12 +275,12 @@ class TanhGaussian:
 
     def log_prob_of_raw(self, raw: jax.Array) -> jax.Array:
         """[...] log-density of the action that the raw u becomes: log N(u) − Σ log |dx/du|. Exact for any u."""
-        return self.base.log_prob(raw) - self._log_slope(raw).sum(axis=-1)
+        return self.base.log_prob(raw) - self._log_slope(raw)
 
     def sample_and_log_prob(self, *, seed: jax.Array) -> tuple[jax.Array, jax.Array]:
         """A sample and its log-density computed from u, exact at saturation."""
         raw, log_prob = self.base.sample_and_log_prob(seed=seed)
-        return self.squash(raw), log_prob - self._log_slope(raw).sum(axis=-1)
+        return self.squash(raw), log_prob - self._log_slope(raw)
 
     def entropy(self) -> jax.Array:
         """[...] H(u) + Σ E[log |dx/du|], in nats, the expectation by the trapezoid rule on 128 points.
@@ -280,7 +291,7 @@ class TanhGaussian:
         weight = jax.nn.softmax(-0.5 * jnp.square(grid))
         raw = self.base.mean[..., None] + jnp.exp(self.base.log_std)[..., None] * grid
         slope = _log_tanh_slope(raw) @ weight + jnp.log((self.high - self.low) / 2)
-        return self.base.entropy() + slope.sum(axis=-1)
+        return self.base.entropy() + self.base.sum_event(slope)
 
     def mode(self) -> jax.Array:
         """[..., D] the squashed mean: the greedy action. (The density itself may peak elsewhere.)"""
@@ -296,7 +307,7 @@ class TanhGaussian:
         return (1 - fraction) * self.low + fraction * self.high
 
     def _log_slope(self, raw: jax.Array) -> jax.Array:
-        return _log_tanh_slope(raw) + jnp.log((self.high - self.low) / 2)
+        return self.base.sum_event(_log_tanh_slope(raw) + jnp.log((self.high - self.low) / 2))
 
 
 def _log_tanh_slope(raw: jax.Array) -> jax.Array:
@@ -305,7 +316,11 @@ def _log_tanh_slope(raw: jax.Array) -> jax.Array:
 
 
 def tanh_gaussian(
-    mean: jax.Array, log_std: jax.Array, low: float | jax.Array = -1.0, high: float | jax.Array = 1.0
+    mean: jax.Array,
+    log_std: jax.Array,
+    low: float | jax.Array = -1.0,
+    high: float | jax.Array = 1.0,
+    event_ndims: int = 1,
 ) -> TanhGaussian:
     """Gaussian squashed into a box.
 
@@ -316,15 +331,16 @@ def tanh_gaussian(
       mean: [..., D] floating, μ of u.
       log_std: [..., D] or what broadcasts to it, log σ of u.
       low, high: scalars or [..., D], finite bounds of the action, low < high.
+      event_ndims: how many of the last axes make up one event.
 
     Returns:
       The distribution.
 
     Raises:
-      AssertionError: mean is not floating or has no axis.
+      AssertionError: mean is not floating, or has fewer axes than an event.
 
     Source: Haarnoja et al. (2018), "Soft actor-critic", appendix C, eq. 21, with the map to the box added.
     """
-    base = diagonal_gaussian(mean, log_std)
+    base = diagonal_gaussian(mean, log_std, event_ndims)
     bounds = [jnp.broadcast_to(jnp.asarray(bound, base.mean.dtype), base.mean.shape) for bound in (low, high)]
     return TanhGaussian(base, *bounds)

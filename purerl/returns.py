@@ -1,14 +1,12 @@
 """Returns and advantages of trajectories, time-major `[T, ...]` with any trailing axes, each linear in T.
 
-Two arrays say where episodes end: `discount = γ · (1 − terminated)` and `trace_decay = λ · (1 − (terminated |
-truncated))`, one number a step. A terminated step has no future (its `next_value` may be NaN). A truncated step
-bootstraps from its own `next_value`, the value of the true successor. What follows a cut (`trace_decay` 0) never
-reaches what precedes it. The end of
-the batch is a cut: there everything bootstraps from `next_value[-1]`.
+Two arrays say where episodes end, one number a step: `discount = γ · (1 − terminated)` and
+`trace_decay = λ · (1 − (terminated | truncated))`. A terminated step has no future: its `next_value` may be NaN. A
+truncated step bootstraps from its own `next_value`, the value of the true successor. What follows a cut (`trace_decay`
+0) never reaches what precedes it. The end of the batch is a cut: everything there bootstraps from `next_value[-1]`.
 
-No gradient is stopped here. Derivatives are exact in every argument, but for a `discount` or `trace_decay` that is
-exactly
-0: with respect to that one number the derivative is 0, since a cut hides what lies behind it.
+No gradient is stopped here. Derivatives are exact in every argument, except that with respect to a `discount` or
+`trace_decay` that is exactly 0 the derivative is 0, since a cut hides what lies behind it.
 """
 
 from __future__ import annotations
@@ -17,8 +15,30 @@ import jax
 import jax.numpy as jnp
 
 from purerl._recursion import backward_scan, common, compose, cut
+from purerl.off_policy import (
+    ordinary_importance_sampling,
+    per_decision_importance_sampling,
+    q_lambda,
+    retrace,
+    tree_backup,
+    vtrace,
+    weighted_importance_sampling,
+)
 
-__all__ = ["gae", "lambda_returns", "n_step_returns", "reward_to_go"]
+__all__ = [
+    "gae",
+    "lambda_returns",
+    "n_step_returns",
+    "ordinary_importance_sampling",
+    "per_decision_importance_sampling",
+    "q_lambda",
+    "retrace",
+    "reward_to_go",
+    "tree_backup",
+    "vtrace",
+    "weighted_importance_sampling",
+    "whole_returns",
+]
 
 
 def reward_to_go(reward: jax.Array, discount: jax.Array) -> jax.Array:
@@ -42,6 +62,35 @@ def reward_to_go(reward: jax.Array, discount: jax.Array) -> jax.Array:
     """
     reward, discount = common(reward, discount)
     return backward_scan(lambda g, r, d: r + d * cut(g, d), jnp.zeros_like(reward[0]), reward, discount)
+
+
+def whole_returns(reward: jax.Array, discount: jax.Array) -> jax.Array:
+    """The return of the whole episode, at every step of it: the weight of REINFORCE in its first form.
+
+    G as in `reward_to_go`; W[t] = G[t] where an episode starts (t = 0, or d[t−1] = 0), and W[t−1] elsewhere.
+
+    Args:
+      reward: [T, ...] floating.
+      discount: [T, ...], γ · (1 − done): 0 wherever an episode ends.
+
+    Returns:
+      [T, ...] returns, discounted from the start of the episode (or of the batch).
+
+    Raises:
+      AssertionError: shapes differ, or reward is not floating.
+
+    Gradient: nothing is stopped.
+
+    Source: Williams (1992), section 6, episodic REINFORCE.
+    """
+    reward, discount = common(reward, discount)
+    starts = jnp.concatenate([jnp.ones_like(discount[:1], bool), discount[:-1] == 0])
+    to_go = reward_to_go(reward, discount)
+
+    def select(whole: jax.Array, g: jax.Array, start: jax.Array) -> jax.Array:
+        return jnp.where(start, g, whole)
+
+    return backward_scan(select, to_go[0], to_go[::-1], starts[::-1])[::-1]
 
 
 def n_step_returns(

@@ -1,16 +1,17 @@
 """Elementwise losses and targets, `[...] -> [...]`; they import nothing but jax, chex and optax."""
 
+from purerl.losses.distributional import categorical_projection, quantile_huber
+from purerl.losses.divergences import categorical_entropy, categorical_kl, gaussian_entropy, gaussian_kl, kl_estimate
+from purerl.losses.groups import aggregate_tokens, group_advantages, grpo
 from purerl.losses.kl_control import adaptive_kl, kl_penalized_reward, kl_regularized_optimum, leave_one_out_advantages
 from purerl.losses.policy_gradient import (
-    categorical_entropy,
-    categorical_kl,
+    adaptive_kl_coef,
     clipped_surrogate,
     clipped_value,
-    gaussian_entropy,
-    gaussian_kl,
-    kl_estimate,
+    kl_penalized_surrogate,
     normalize,
     reinforce,
+    vtrace_actor_critic,
 )
 from purerl.losses.preference import (
     cpo,
@@ -34,23 +35,44 @@ from purerl.losses.reward_modeling import (
     segment_preference,
 )
 from purerl.losses.sequence import last_token, sequence_lengths, sequence_log_probs, token_log_probs
+from purerl.losses.value import (
+    action_value,
+    double_q_target,
+    entropy_regularized_target,
+    expected_sarsa_target,
+    q_learning_target,
+    sarsa_target,
+    soft_q_target,
+    td_error,
+    td_target,
+)
 
 __all__ = [
+    "action_value",
     "adaptive_kl",
+    "adaptive_kl_coef",
+    "aggregate_tokens",
     "bradley_terry",
     "bradley_terry_strengths",
     "categorical_entropy",
     "categorical_kl",
+    "categorical_projection",
     "clipped_surrogate",
     "clipped_value",
     "cpo",
+    "double_q_target",
     "dpo",
+    "entropy_regularized_target",
+    "expected_sarsa_target",
     "gaussian_entropy",
     "gaussian_kl",
+    "group_advantages",
+    "grpo",
     "hinge_dpo",
     "ipo",
     "kl_estimate",
     "kl_penalized_reward",
+    "kl_penalized_surrogate",
     "kl_regularized_optimum",
     "kto",
     "kto_kl",
@@ -61,13 +83,20 @@ __all__ = [
     "pairwise_ranking",
     "plackett_luce",
     "plackett_luce_dpo",
+    "q_learning_target",
+    "quantile_huber",
     "reinforce",
     "reward_centering",
     "robust_dpo",
+    "sarsa_target",
     "segment_preference",
     "sequence_lengths",
     "sequence_log_probs",
     "simpo",
+    "soft_q_target",
     "sppo",
+    "td_error",
+    "td_target",
     "token_log_probs",
+    "vtrace_actor_critic",
 ]

@@ -1,4 +1,4 @@
-"""Policy-gradient losses, elementwise and to be minimised, with their entropies and divergences."""
+"""Policy-gradient losses, elementwise and to be minimised, and what keeps their steps small."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
+
+from purerl import returns
 
 
 def reinforce(log_prob: jax.Array, advantage: jax.Array) -> jax.Array:
@@ -100,41 +102,105 @@ def clipped_value(
     return 0.5 * jnp.maximum(jnp.square(value - value_target), jnp.square(clipped - value_target))
 
 
-def kl_estimate(log_prob: jax.Array, ref_log_prob: jax.Array, kind: str = "k3") -> jax.Array:
-    """One-sample estimate of KL(π ‖ π_ref) from an action drawn from π.
+def kl_penalized_surrogate(
+    log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, kl: jax.Array, kl_coef: float | jax.Array
+) -> jax.Array:
+    """Surrogate of the policy gradient with a penalty on the divergence, instead of a clip.
 
-    With l = log π_ref(a) − log π(a): k1 = −l (unbiased), k2 = ½ l² (biased, low variance), k3 = expm1(l) − l
-    (unbiased, never negative).
+    ρ = exp(log π − log π_old), L = −ρ · A + β · KL.
 
     Args:
-      log_prob: [...] floating, log π(a) of a ~ π.
-      ref_log_prob: [...], log π_ref(a).
-      kind: "k1", "k2" or "k3".
+      log_prob: [...] floating, log-probability of the action under the policy being trained.
+      old_log_prob: [...], the same under the policy that acted.
+      advantage: [...], A.
+      kl: [...], differentiable: KL(π_old ‖ π) for a penalty to the old policy as in PPO, KL(π ‖ π_ref) for one to a
+        reference; exact (`categorical_kl`, `gaussian_kl`) or k2 or k3 of `kl_estimate` (k1 has no expected gradient).
+      kl_coef: scalar β, which `adaptive_kl_coef` moves.
 
     Returns:
-      [...] estimates, in nats.
+      [...] losses.
 
     Raises:
       AssertionError: shapes differ, or log_prob is not floating.
-      ValueError: kind is none of the three.
 
-    Gradient: nothing is stopped. As a loss on actions drawn from the current π, the expected gradient of k1 is 0 (it
-    optimises nothing: use k1 inside the reward), that of k2 is ∇KL(π ‖ π_ref), and that of k3 is ∇KL(π_ref ‖ π), the
-    other direction.
+    Gradient: `old_log_prob`, `advantage` and `kl_coef` are stopped; `kl` is not.
 
-    Source: Schulman (2020), "Approximating KL divergence" (blog); k3 in a loss: Shao et al. (2024), "DeepSeekMath",
-    eq. 4.
+    Source: Schulman et al. (2017), "Proximal policy optimization", eq. 8.
     """
-    chex.assert_equal_shape([log_prob, ref_log_prob])
+    chex.assert_equal_shape([log_prob, old_log_prob, advantage, kl])
     chex.assert_type(log_prob, float)
-    log_ratio = ref_log_prob - log_prob
-    if kind == "k1":
-        return -log_ratio
-    if kind == "k2":
-        return 0.5 * jnp.square(log_ratio)
-    if kind == "k3":
-        return jnp.expm1(log_ratio) - log_ratio
-    raise ValueError(f"kind = {kind!r}: it must be 'k1', 'k2' or 'k3'")
+    old_log_prob, advantage, kl_coef = lax.stop_gradient((old_log_prob, advantage, kl_coef))
+    return -jnp.exp(log_prob - old_log_prob) * advantage + kl_coef * kl
+
+
+def adaptive_kl_coef(kl_coef: float | jax.Array, kl: float | jax.Array, kl_target: float | jax.Array) -> jax.Array:
+    """Next coefficient of a KL penalty: halved or doubled where the divergence left the band around its target.
+
+    β/2 where KL < KL_target / 1.5, 2β where KL > 1.5 · KL_target, else β.
+
+    Args:
+      kl_coef: [...], β > 0.
+      kl: [...], mean divergence that the last update made, in nats.
+      kl_target: [...], KL_target > 0, in nats.
+
+    Returns:
+      [...] the next β.
+
+    Raises:
+      ValueError: the shapes do not broadcast.
+
+    Gradient: everything is stopped.
+
+    Source: Schulman et al. (2017), "Proximal policy optimization", section 4. `adaptive_kl` is Ziegler's smooth one.
+    """
+    kl_coef, kl, kl_target = (lax.stop_gradient(jnp.asarray(x)) for x in (kl_coef, kl, kl_target))
+    factor = jnp.where(kl > 1.5 * kl_target, 2.0, jnp.where(kl < kl_target / 1.5, 0.5, 1.0))
+    return kl_coef * factor
+
+
+def vtrace_actor_critic(
+    log_prob: jax.Array,
+    behaviour_log_prob: jax.Array,
+    reward: jax.Array,
+    discount: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    trace_decay: jax.Array,
+    rho_bar: float | jax.Array = 1.0,
+    c_bar: float | jax.Array = 1.0,
+) -> tuple[jax.Array, jax.Array]:
+    """IMPALA's two losses, with everything stopped that must be.
+
+    (vs, A) = `returns.vtrace`(log_rho = log π − log μ); L_policy = −log π(a|s) · A, L_value = ½ · (v − vs)².
+
+    Args:
+      log_prob: [T, ...] floating, log π(a|s) of the policy being trained.
+      behaviour_log_prob: [T, ...], log μ(a|s) of the policy that acted.
+      reward: [T, ...].
+      discount: [T, ...], γ · (1 − terminated).
+      value: [T, ...] v of the state acted in.
+      next_value: [T, ...] v of the true successor; free where terminated.
+      trace_decay: [T, ...], λ · (1 − (terminated | truncated)).
+      rho_bar, c_bar: scalars ρ̄ and c̄, see `returns.vtrace`.
+
+    Returns:
+      policy_loss: [T, ...].
+      value_loss: [T, ...].
+
+    Raises:
+      AssertionError: shapes differ, or log_prob or reward is not floating.
+
+    Gradient: policy_loss reaches `log_prob` only and value_loss `value` only: ρ, vs and A are stopped.
+
+    Source: Espeholt et al. (2018), "IMPALA", section 4.2.
+    """
+    chex.assert_equal_shape([log_prob, behaviour_log_prob, value])
+    chex.assert_type(log_prob, float)
+    log_rho = log_prob - behaviour_log_prob
+    value_target, advantage = lax.stop_gradient(
+        returns.vtrace(reward, discount, value, next_value, trace_decay, log_rho, rho_bar, c_bar)
+    )
+    return reinforce(log_prob, advantage), 0.5 * jnp.square(value - value_target)
 
 
 def normalize(advantage: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -170,107 +236,3 @@ def normalize(advantage: jax.Array, mask: jax.Array | None = None) -> jax.Array:
 def _sqrt(x: jax.Array) -> jax.Array:
     """√x with derivative 0 at 0."""
     return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
-
-
-def categorical_entropy(logits: jax.Array) -> jax.Array:
-    """Entropy of a categorical distribution.
-
-    H = −Σ_a p_a · log p_a with p = softmax(logits); an action of probability 0 adds 0. Add −c · H to a loss for a
-    bonus.
-
-    Args:
-      logits: [..., A] floating; −∞ (or the dtype's minimum) for an impossible action.
-
-    Returns:
-      [...] entropies, in nats.
-
-    Raises:
-      AssertionError: logits is not floating or has no axis.
-
-    Gradient: nothing is stopped.
-
-    Source: Shannon (1948); as a bonus Williams & Peng (1991), eq. 9.
-    """
-    chex.assert_type(logits, float)
-    chex.assert_axis_dimension_gt(logits, -1, 0)
-    log_probs = _log_softmax(logits)
-    return -jnp.sum(jnp.exp(log_probs) * log_probs, axis=-1)
-
-
-def gaussian_entropy(log_std: jax.Array) -> jax.Array:
-    """Entropy of a Gaussian with diagonal covariance.
-
-    H = Σ_i (log σ_i + ½ log 2πe).
-
-    Args:
-      log_std: [..., D] floating, log σ.
-
-    Returns:
-      [...] differential entropies, in nats.
-
-    Raises:
-      AssertionError: log_std is not floating or has no axis.
-
-    Gradient: nothing is stopped.
-
-    Source: Cover & Thomas (2006), theorem 8.4.1.
-    """
-    chex.assert_type(log_std, float)
-    chex.assert_axis_dimension_gt(log_std, -1, 0)
-    return jnp.sum(log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e), axis=-1)
-
-
-def categorical_kl(logits: jax.Array, other_logits: jax.Array) -> jax.Array:
-    """Exact divergence of two categorical distributions, as in TRPO's constraint.
-
-    KL(p ‖ q) = Σ_a p_a · (log p_a − log q_a).
-
-    Args:
-      logits: [..., A] floating, of p, the distribution the expectation is under; −∞ for an impossible action.
-      other_logits: [..., A], of q.
-
-    Returns:
-      [...] divergences, in nats.
-
-    Raises:
-      AssertionError: shapes differ, or logits is not floating.
-
-    Gradient: nothing is stopped. It is exact: stop the side that is not trained. TRPO has p = old, q = new.
-
-    Source: Schulman et al. (2015), "Trust region policy optimization", eq. 12.
-    """
-    chex.assert_equal_shape([logits, other_logits])
-    chex.assert_type(logits, float)
-    log_p, log_q = _log_softmax(logits), _log_softmax(other_logits)
-    return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
-
-
-def gaussian_kl(mean: jax.Array, log_std: jax.Array, other_mean: jax.Array, other_log_std: jax.Array) -> jax.Array:
-    """Exact divergence of two Gaussians with diagonal covariance.
-
-    KL(p ‖ q) = ½ Σ_i (expm1(2 (log σ_p − log σ_q)) − 2 (log σ_p − log σ_q) + ((μ_p − μ_q) / σ_q)²).
-
-    Args:
-      mean, log_std: [..., D] floating, of p, the distribution the expectation is under.
-      other_mean, other_log_std: [..., D], of q.
-
-    Returns:
-      [...] divergences, in nats.
-
-    Raises:
-      AssertionError: shapes differ, or mean is not floating.
-
-    Gradient: nothing is stopped. It is exact: stop the side that is not trained. TRPO has p = old, q = new.
-
-    Source: Schulman et al. (2015), "Trust region policy optimization", eq. 12, for Gaussians.
-    """
-    chex.assert_equal_shape([mean, log_std, other_mean, other_log_std])
-    chex.assert_type(mean, float)
-    log_ratio = 2 * (log_std - other_log_std)
-    distance = jnp.square((mean - other_mean) * jnp.exp(-other_log_std))
-    return 0.5 * jnp.sum(jnp.expm1(log_ratio) - log_ratio + distance, axis=-1)
-
-
-def _log_softmax(logits: jax.Array) -> jax.Array:
-    """log softmax whose impossible actions are the dtype's minimum instead of −∞, so that 0 · log 0 is 0."""
-    return jax.nn.log_softmax(jnp.maximum(logits, jnp.finfo(logits.dtype).min))

@@ -1,0 +1,122 @@
+"""Schedules: a quantity as a function of the step. They are reachable as `exploration.*`.
+
+The parameters are data, so a schedule may be searched over; all arguments broadcast, and nothing is stopped.
+"""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def linear_schedule(
+    step: int | jax.Array, start: float | jax.Array, end: float | jax.Array, num_steps: float | jax.Array
+) -> jax.Array:
+    """A straight line from start to end, flat before and after, exact at both ends.
+
+    f = clip(step / num_steps, 0, 1), y = (1 − f) · start + f · end.
+
+    Args:
+      step: [...] steps done so far.
+      start: [...], y at step 0.
+      end: [...], y from step num_steps on.
+      num_steps: [...] ≥ 0; 0 gives end, ∞ gives start.
+
+    Returns:
+      [...] y, floating.
+
+    Raises:
+      ValueError: the shapes do not broadcast.
+
+    Gradient: nothing is stopped.
+
+    Source: Mnih et al. (2015), "Human-level control", extended data table 1 (annealing of ε).
+    """
+    fraction = _fraction(step, num_steps)
+    return (1 - fraction) * start + fraction * end
+
+
+def exponential_schedule(
+    step: int | jax.Array, start: float | jax.Array, end: float | jax.Array, num_steps: float | jax.Array
+) -> jax.Array:
+    """Decay by a constant factor a step from start to end, flat before and after, exact at both ends.
+
+    f = clip(step / num_steps, 0, 1), y = start · (end / start)ᶠ.
+
+    Args:
+      step: [...] steps done so far.
+      start: [...] > 0, y at step 0.
+      end: [...] > 0, y from step num_steps on.
+      num_steps: [...] ≥ 0; 0 gives end, ∞ gives start.
+
+    Returns:
+      [...] y, floating.
+
+    Raises:
+      ValueError: the shapes do not broadcast.
+
+    Gradient: nothing is stopped.
+
+    Source: optax.schedules.exponential_decay, given by its ends instead of its rate.
+    """
+    fraction = _fraction(step, num_steps)
+    ratio = jnp.asarray(end, fraction.dtype) / start
+    return jnp.where(fraction == 1, end, start * ratio**fraction)
+
+
+def piecewise_constant_schedule(step: int | jax.Array, boundaries: jax.Array, values: jax.Array) -> jax.Array:
+    """A staircase: values[i] from step boundaries[i − 1] on, up to boundaries[i].
+
+    y = values[number of boundaries ≤ step].
+
+    Args:
+      step: [...] steps done so far.
+      boundaries: [K] rising steps at which the value changes.
+      values: [K + 1].
+
+    Returns:
+      [...] y.
+
+    Raises:
+      AssertionError: there is not one value more than boundaries.
+
+    Gradient: nothing is stopped.
+
+    Source: optax.schedules.piecewise_constant_schedule, with values instead of factors.
+    """
+    boundaries, values = jnp.asarray(boundaries), jnp.asarray(values)
+    chex.assert_shape(values, (boundaries.shape[0] + 1,))
+    return values[jnp.searchsorted(boundaries, jnp.asarray(step), side="right")]
+
+
+def piecewise_linear_schedule(step: int | jax.Array, knots: jax.Array, values: jax.Array) -> jax.Array:
+    """Straight lines through (knots[i], values[i]), flat before and after, exact at every knot.
+
+    y = values[i] + (step − knots[i]) / (knots[i + 1] − knots[i]) · (values[i + 1] − values[i]) between knots i and i
+    + 1.
+
+    Args:
+      step: [...] steps done so far.
+      knots: [K] rising steps.
+      values: [K], y at the knots.
+
+    Returns:
+      [...] y, floating.
+
+    Raises:
+      AssertionError: the shapes differ.
+
+    Gradient: nothing is stopped.
+
+    Source: numpy.interp.
+    """
+    knots, values = jnp.asarray(knots), jnp.asarray(values)
+    chex.assert_equal_shape([knots, values])
+    return jnp.interp(jnp.asarray(step), knots, values)
+
+
+def _fraction(step: int | jax.Array, num_steps: float | jax.Array) -> jax.Array:
+    step, num_steps = jnp.asarray(step, float), jnp.asarray(num_steps, float)
+    done = step >= num_steps
+    return jnp.where(done, 1, jnp.maximum(step / jnp.where(done, 1, num_steps), 0))
