@@ -1,0 +1,71 @@
+"""A finite MDP as an environment to be sampled, so that a learner can be compared with the MDP's exact solution."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl.mdp import MDP, check
+from purerl.types import Discrete, Env, EnvStep, check_positive
+
+
+class MDPState(NamedTuple):
+    """Where an episode is.
+
+    Attributes:
+      state: int32, the MDP's state.
+      time: int32, steps taken in this episode.
+    """
+
+    state: jax.Array
+    time: jax.Array
+
+
+def from_mdp(mdp: MDP, max_steps: int) -> Env:
+    """The MDP as an environment: the observation is the state's number, int32.
+
+    The environment's parameters are an MDP too: `env_params=None` is the given one, another of the same shape takes
+    its place without compiling again, and a stack of them can be vmapped over. A very large MDP is better passed as
+    `env_params`, because what a function closes over becomes a constant of the compiled program.
+
+    Args:
+      mdp: outcome lists [S, A, K].
+      max_steps: after so many steps an episode that has not ended is truncated.
+
+    Returns:
+      `Env` with `Discrete(S)` observations and `Discrete(A)` actions, which are not validated.
+
+    Raises:
+      ValueError: the MDP is malformed (see `purerl.mdp.check`) or `max_steps` is not a positive integer;
+        when called with it, `env_params` has another shape.
+    """
+    check_positive(max_steps=max_steps)
+    given = check(mdp)
+    num_states, num_actions, _ = shape = given.next_state.shape
+
+    def params(env_params: Any) -> MDP:
+        if env_params is None:
+            return given
+        if env_params.next_state.shape != shape:
+            raise ValueError(f"env_params must be an MDP of shape {shape}, got {env_params.next_state.shape}")
+        return env_params
+
+    def reset(key: jax.Array, env_params: Any = None) -> tuple[jax.Array, MDPState]:
+        cumulative = jnp.cumsum(params(env_params).initial)
+        state = jnp.searchsorted(cumulative, jax.random.uniform(key) * cumulative[-1], side="right")
+        state = state.astype(jnp.int32)
+        return state, MDPState(state, jnp.zeros((), jnp.int32))
+
+    def step(key: jax.Array, env_state: MDPState, action: jax.Array, env_params: Any = None) -> EnvStep:
+        outcomes = params(env_params)
+        at = (env_state.state, action)
+        cumulative = jnp.cumsum(outcomes.probability[at])
+        k = jnp.sum(cumulative <= jax.random.uniform(key) * cumulative[-1])
+        state, time = outcomes.next_state[at][k], env_state.time + 1
+        terminated = outcomes.terminated[at][k]
+        reward = outcomes.reward[at][k].astype(jnp.float32)
+        return EnvStep(state, MDPState(state, time), reward, terminated, ~terminated & (time >= max_steps))
+
+    return Env(reset, step, Discrete(num_states), Discrete(num_actions))

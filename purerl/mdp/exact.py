@@ -1,0 +1,120 @@
+"""Exact solvers: policy evaluation by one linear solve, and policy iteration upon it. Memory is O(S²)."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purerl.mdp.backup import first_best, layout, sweep
+from purerl.mdp.linear import solve_chain
+from purerl.mdp.types import MDP, Solution, check, check_policy, check_scalar
+
+
+def policy_evaluation(mdp: MDP, policy: Any, discount: Any) -> jax.Array:
+    """The exact value of a policy: the solution of (I − γ P_π) v = r_π.
+
+    Solved by eliminating states without subtractions (see `purerl.mdp.linear`), so float32 is accurate to rounding
+    even for γ next to 1, any number of evaluations may share a program under `jax.vmap`, and the result is
+    differentiable in `policy`, `mdp.probability` and `mdp.reward`. Takes O(S²) memory and O(S³) work: beyond some
+    thousand states use `iterative_policy_evaluation`.
+
+    Args:
+      mdp: outcome lists [S, A, K].
+      policy: [S, A] action probabilities.
+      discount: scalar γ in [0, 1].
+
+    Returns:
+      [S] values. At γ = 1, states from which the policy never ends have the value 0 if it then collects no reward,
+      and an infinite one with the sign of the reward otherwise.
+
+    Raises:
+      ValueError: the policy is no distribution in some state, or as `check`.
+
+    Source: Sutton & Barto (2018), eq. 4.4, solved as a linear system.
+    """
+    mdp = check(mdp)
+    policy = check_policy(policy, mdp.next_state.shape[:2])
+    return _policy_evaluation(mdp, policy, check_scalar("discount", discount, 0, 1))
+
+
+def policy_iteration(mdp: MDP, discount: Any, max_iterations: Any = 100) -> Solution:
+    """Policy iteration: exact evaluation and greedy improvement until no action is better.
+
+    Starts from the actions that are greedy to the uniform policy, which ends wherever ending is possible, so γ = 1
+    works where never ending has a price. An action is exchanged only for one that is better by more than rounding
+    (8 eps max|q|), and the sum of all values must rise, so ties cannot cycle.
+
+    Args:
+      mdp: outcome lists [S, A, K]; takes O(S²) memory.
+      discount: scalar γ in [0, 1].
+      max_iterations: most evaluations of a greedy policy.
+
+    Returns:
+      `Solution`: the value of the last policy, q one backup of it, the first best actions in q, evaluations done,
+      and max |max_a q − value|, which is rounding once converged.
+
+    Raises:
+      ValueError: as `value_iteration`.
+
+    Source: Howard (1960); Sutton & Barto (2018), section 4.3.
+    """
+    check_scalar("max_iterations", max_iterations, 0)
+    discount = check_scalar("discount", discount, 0, 1)
+    return _policy_iteration(check(mdp), discount, jnp.asarray(max_iterations, jnp.int32))
+
+
+def exact_value(mdp: MDP, policy: jax.Array, discount: jax.Array) -> jax.Array:
+    """What `policy_evaluation` computes, without its checks, for use inside other programs."""
+    num_states = mdp.next_state.shape[0]
+    weight = policy[:, :, None] * mdp.probability
+    going_on = jnp.where(mdp.terminated, 0, weight)
+    state = jnp.arange(num_states)[:, None, None]
+    transition = jnp.zeros((num_states, num_states), weight.dtype).at[state, mdp.next_state].add(discount * going_on)
+    leak = (1 - discount) * jnp.sum(going_on, (1, 2)) + jnp.sum(jnp.where(mdp.terminated, weight, 0), (1, 2))
+    return solve_chain(transition, leak, jnp.sum(weight * mdp.reward, (1, 2)))
+
+
+def restrict(mdp: MDP, action: jax.Array) -> MDP:
+    """The MDP with one action a state, [S]: outcome lists [S, 1, K]."""
+    pick = functools.partial(jnp.take_along_axis, indices=action[:, None, None], axis=1)
+    return MDP(pick(mdp.next_state), pick(mdp.probability), pick(mdp.reward), pick(mdp.terminated), mdp.initial)
+
+
+def better_action(q: jax.Array, action: jax.Array) -> jax.Array:
+    """Greedy improvement of one action a state [S] under q [S, A], only where it gains more than rounding."""
+    taken = jnp.take_along_axis(q, action[:, None], axis=1)[:, 0]
+    margin = 8 * jnp.finfo(q.dtype).eps * jnp.max(jnp.abs(q))
+    return jnp.where(jnp.max(q, axis=1) > taken + margin, jnp.argmax(q, axis=1), action)
+
+
+@jax.jit
+def _policy_evaluation(mdp: MDP, policy: jax.Array, discount: jax.Array) -> jax.Array:
+    return exact_value(mdp, policy, discount)
+
+
+@jax.jit
+def _policy_iteration(mdp: MDP, discount: jax.Array, max_iterations: jax.Array) -> Solution:
+    arrays = layout(mdp)
+    uniform = jnp.full(mdp.next_state.shape[:2], 1 / mdp.next_state.shape[1], mdp.probability.dtype)
+    one_action = uniform[:, :1] * 0 + 1
+
+    def evaluate(action: jax.Array) -> tuple[jax.Array, jax.Array]:
+        value = exact_value(restrict(mdp, action), one_action, discount)
+        return value, sweep(arrays, value, discount).T
+
+    def improve(carry: tuple) -> tuple:
+        action, value, q, iterations, _ = carry
+        action = better_action(q, action)
+        new_value, new_q = evaluate(action)
+        rose = jnp.sum(new_value - value) > 0
+        changed = rose & jnp.any(better_action(new_q, action) != action)
+        return action, jnp.where(rose, new_value, value), jnp.where(rose, new_q, q), iterations + 1, changed
+
+    first = jnp.argmax(sweep(arrays, exact_value(mdp, uniform, discount), discount), axis=0)
+    value, q = evaluate(first)
+    start = (first, value, q, jnp.array(1, jnp.int32), jnp.any(better_action(q, first) != first))
+    _, value, q, iterations, _ = jax.lax.while_loop(lambda c: c[-1] & (c[-2] < max_iterations), improve, start)
+    return Solution(value, q, first_best(q), iterations, jnp.max(jnp.abs(jnp.max(q, axis=1) - value)))
