@@ -50,8 +50,8 @@ def compose(slope: jax.Array, offset: jax.Array, value: jax.Array, length: int) 
     Windows of length 1, 2, 4, ... are composed with each other, so this takes O(T log length). `slope[-1]` must be 0:
     then nothing beyond the end is ever used.
     """
-    reach = 1
-    while length and reach < 2 * len(slope):
+    length, reach = min(length, len(slope)), 1
+    while length:
         if length & 1:
             value = offset + slope * cut(_ahead(value, reach), slope)
         offset, slope = (

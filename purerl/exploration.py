@@ -124,7 +124,7 @@ def boltzmann_probs(q: jax.Array, temperature: float | jax.Array, mask: jax.Arra
     Raises:
       AssertionError: q is not floating, or the mask's shape differs.
 
-    Gradient: nothing is stopped; at τ = 0 it is 0.
+    Gradient: nothing is stopped; at τ = 0 it is 0, but unbounded between equal maxima.
 
     Source: Sutton & Barto (2018), eq. 13.2 with preferences q / τ.
     """

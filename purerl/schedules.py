@@ -93,27 +93,30 @@ def piecewise_constant_schedule(step: int | jax.Array, boundaries: jax.Array, va
 def piecewise_linear_schedule(step: int | jax.Array, knots: jax.Array, values: jax.Array) -> jax.Array:
     """Straight lines through (knots[i], values[i]), flat before and after, exact at every knot.
 
-    y = values[i] + (step − knots[i]) / (knots[i + 1] − knots[i]) · (values[i + 1] − values[i]) between knots i and i
-    + 1.
+    y = (1 − f) · values[i] + f · values[i + 1] with f = (step − knots[i]) / (knots[i + 1] − knots[i]), for the i whose
+    interval holds the step, and f clipped to [0, 1].
 
     Args:
       step: [...] steps done so far.
-      knots: [K] rising steps.
+      knots: [K] rising steps, K ≥ 2.
       values: [K], y at the knots.
 
     Returns:
       [...] y, floating.
 
     Raises:
-      AssertionError: the shapes differ.
+      AssertionError: the shapes differ, or there are fewer than two knots.
 
     Gradient: nothing is stopped.
 
-    Source: numpy.interp.
+    Source: numpy.interp, which rounds at the last knot.
     """
     knots, values = jnp.asarray(knots), jnp.asarray(values)
     chex.assert_equal_shape([knots, values])
-    return jnp.interp(jnp.asarray(step), knots, values)
+    chex.assert_axis_dimension_gt(knots, 0, 1)
+    i = jnp.clip(jnp.searchsorted(knots, jnp.asarray(step), side="right") - 1, 0, knots.shape[0] - 2)
+    fraction = jnp.clip((step - knots[i]) / (knots[i + 1] - knots[i]), 0, 1)
+    return (1 - fraction) * values[i] + fraction * values[i + 1]
 
 
 def _fraction(step: int | jax.Array, num_steps: float | jax.Array) -> jax.Array:
