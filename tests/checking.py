@@ -24,6 +24,14 @@ def tolerance():
     return 1e-9 if jax.config.jax_enable_x64 else 5e-5
 
 
+def jit(function, **static):
+    return jax.jit(lambda *args: function(*args, **static))
+
+
+def grad(function, argnum=0):
+    return jax.jit(jax.grad(function, argnum))
+
+
 def close(actual, expected, scale=1.0):
     """Equal to the tolerance of the precision in force; `scale` is the size of the numbers that were added up."""
     expected = np.asarray(expected)
@@ -77,7 +85,7 @@ def times(weight, x):
     return np.where(weight == 0, 0, weight * np.where(weight == 0, 0, x))
 
 
-def check_gradient(function, args, index, seed=0, step=1e-6):
+def gradient_agrees(function, args, index, seed=0, step=1e-6):
     """The directional derivative of Σ w · function with respect to args[index], against central differences."""
     rng = np.random.default_rng(seed)
     args = [jnp.asarray(a) for a in args]
@@ -95,11 +103,11 @@ def check_gradient(function, args, index, seed=0, step=1e-6):
     np.testing.assert_allclose(actual, expected, rtol=3e-4, atol=3e-6)
 
 
-def check_stopped(function, args, index):
+def stopped(function, args, index):
     """No gradient reaches args[index]."""
     args = [jnp.asarray(a) for a in args]
 
     def total(x):
         return sum(jnp.sum(o) for o in jax.tree.leaves(function(*args[:index], x, *args[index + 1 :])))
 
-    np.testing.assert_array_equal(np.asarray(jax.grad(total)(args[index])), 0)
+    np.testing.assert_array_equal(np.asarray(grad(total)(args[index])), 0)
