@@ -1,0 +1,67 @@
+"""Search spaces as they are typed: `log_uniform:1e-4,1e-2`, or `log_uniform(1e-4, 1e-2)`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from purerl import sweep
+from purerl.commands.options import UsageError, parse_value
+from purerl.presets import suggestion
+
+_KINDS: dict[str, Callable[..., Any]] = {
+    "uniform": sweep.uniform,
+    "log_uniform": sweep.log_uniform,
+    "integers": sweep.integers,
+    "choice": lambda *values: sweep.choice(values),
+}
+
+
+def parse_spaces(texts: Mapping[str, str]) -> dict[str, Any]:
+    """Spaces and constants by hyperparameter, from their texts.
+
+    Raises:
+      UsageError: a text that is none; the message names the hyperparameter.
+    """
+    spaces = {}
+    for name, text in texts.items():
+        try:
+            spaces[name] = parse_space(text)
+        except (ValueError, TypeError) as error:
+            raise UsageError(f"--space {name}={text}: {error}") from error
+    return spaces
+
+
+def parse_space(text: str) -> Any:
+    """A space, such as `uniform:0.9,1`, `choice:16,32,64` or `log_uniform:1e-4,1e-2,points=5`, or a number.
+
+    Nothing is evaluated: names are looked up and numbers are read.
+
+    Raises:
+      ValueError: it is neither.
+      TypeError: another number of arguments than the space takes.
+    """
+    match = re.fullmatch(r"\s*([a-z_]+)\s*(?::\s*([^()]*)|\(([^()]*)\))\s*", text)
+    if not match:
+        return _number(text)
+    kind, arguments = match[1], match[2] if match[2] is not None else match[3]
+    if kind not in _KINDS:
+        raise ValueError(f"there is no space {kind!r}{suggestion(kind, _KINDS)}")
+    numbers, points = [], {}
+    for argument in arguments.strip().strip("[]").split(","):
+        name, equals, value = argument.partition("=")
+        if equals and name.strip() == "points":
+            points = {"points": _number(value)}
+        else:
+            numbers.append(_number(argument))
+    if kind != "choice" and len(numbers) != 2:
+        raise ValueError(f"{kind} takes two numbers, low and high, such as {kind}:1,2")
+    return _KINDS[kind](*numbers, **points)
+
+
+def _number(text: str) -> Any:
+    value = parse_value(text) if text.strip() else ""
+    if isinstance(value, str | tuple):
+        raise ValueError(f"{text.strip()!r} is no number, nor a space such as uniform:0.9,1 or choice:16,32")
+    return value
