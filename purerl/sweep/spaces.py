@@ -1,0 +1,259 @@
+"""Search spaces: a dict from the name of a hyperparameter to a space, or to a constant.
+
+A space is one map from [0, 1) to values, so that pseudo-random numbers and low-discrepancy sequences draw from it
+alike. A set of trials is the agent's own NamedTuple of hyperparameters with leaves [num_trials]: `jax.vmap` takes it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import numbers
+import zlib
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+
+from purerl.types import cast, check_hparams
+
+
+@dataclasses.dataclass(frozen=True)
+class Range:
+    """Numbers between two ends, both included; made by `uniform`, `log_uniform` and `integers`.
+
+    Attributes:
+      low, high: the ends.
+      log: uniform in the logarithm.
+      integer: whole numbers only.
+      points: number of points of a grid; None: all the integers, or no grid.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    integer: bool = False
+    points: int | None = None
+
+    def __post_init__(self) -> None:
+        if not (math.isfinite(self.low) and math.isfinite(self.high)):
+            raise ValueError(f"low = {self.low} and high = {self.high} must be finite numbers")
+        if self.low >= self.high:
+            raise ValueError(f"low = {self.low} must be below high = {self.high}")
+        if self.log and self.low <= 0:
+            raise ValueError(f"low = {self.low} must be above 0 where the scale is logarithmic")
+        if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
+            raise ValueError(f"low = {self.low} and high = {self.high} must be integers")
+        if self.points is not None and (self.points < 2 or self.points != int(self.points)):
+            raise ValueError(f"points = {self.points} must be an integer above 1, or None")
+
+    def ends(self) -> tuple[float, ...]:
+        """The smallest and the largest value, of the type that the values have."""
+        return (int(self.low), int(self.high)) if self.integer else (float(self.low), float(self.high))
+
+    def from_unit(self, unit: np.ndarray) -> np.ndarray:
+        """Map u in [0, 1) to low + u (high - low); in the logarithm where `log`; each integer an equal share.
+
+        Args:
+          unit: [...] numbers in [0, 1).
+
+        Returns:
+          [...] values, float64 or int64.
+        """
+        if not self.integer:
+            return np.clip(_between(self.low, self.high, unit, self.log), self.low, self.high)
+        return np.clip(np.floor(_between(self.low, self.high + 1, unit, self.log)), self.low, self.high).astype(
+            np.int64
+        )
+
+    def grid(self) -> np.ndarray:
+        """`points` values from low to high, equally spaced (in the logarithm where `log`), integers rounded.
+
+        Raises:
+          ValueError: the interval is continuous and has no `points`.
+        """
+        if self.points is None and not self.integer:
+            raise ValueError("a grid needs to know how many points to take: pass points=5, say")
+        if self.points is None:
+            return np.arange(int(self.low), int(self.high) + 1)
+        values = _between(self.low, self.high, np.linspace(0.0, 1.0, self.points), self.log)
+        return np.unique(np.rint(values).astype(np.int64)) if self.integer else np.clip(values, self.low, self.high)
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """One of `values`, each as likely; made by `choice`."""
+
+    values: tuple[Any, ...]
+
+    def __post_init__(self) -> None:
+        if not self.values:
+            raise ValueError("values is empty: a choice needs at least one")
+
+    def ends(self) -> tuple[Any, ...]:
+        """All values, since any of them may be the one that is wrong."""
+        return self.values
+
+    def from_unit(self, unit: np.ndarray) -> np.ndarray:
+        """Map u in [0, 1) to values[⌊u · len(values)⌋]; [...] to [...]."""
+        return np.asarray(self.values)[np.minimum((unit * len(self.values)).astype(int), len(self.values) - 1)]
+
+    def grid(self) -> np.ndarray:
+        """The values, in the order given."""
+        return np.asarray(self.values)
+
+
+Space: TypeAlias = Range | Choice
+SearchSpace: TypeAlias = Mapping[str, Space | float]
+
+
+def uniform(low: float, high: float, points: int | None = None) -> Range:
+    """Real numbers in [low, high], uniform. A grid takes `points` of them, equally spaced."""
+    return Range(low, high, points=points)
+
+
+def log_uniform(low: float, high: float, points: int | None = None) -> Range:
+    """Positive numbers in [low, high], uniform in the logarithm. A grid takes `points` of them in equal ratios."""
+    return Range(low, high, log=True, points=points)
+
+
+def integers(low: int, high: int, points: int | None = None) -> Range:
+    """Integers from low to high, both included. A grid takes all of them, or `points` of them."""
+    return Range(low, high, integer=True, points=points)
+
+
+def choice(values: Iterable[Any]) -> Choice:
+    """One of the values given, each as likely. A grid takes them all."""
+    return Choice(tuple(values))
+
+
+def sample(key: jax.Array, hparams: Any, space: SearchSpace, num_trials: int) -> Any:
+    """Draw trials from a space, independently and uniformly over it.
+
+    A hyperparameter's draws depend on the key and its own name alone, and trial i's on neither the number of trials nor
+    the other hyperparameters: a search of 128 trials begins with the 64 of the smaller one.
+
+    Args:
+      key: typed key.
+      hparams: the agent's hyperparameters, a NamedTuple of scalars: the values of what the space leaves out.
+      space: from the names of hyperparameters to spaces or constants.
+      num_trials: number of trials P.
+
+    Returns:
+      The same NamedTuple with leaves [P], NumPy arrays of the dtypes that training uses.
+
+    Raises:
+      TypeError, ValueError: as `check_space`, or `num_trials` is not positive.
+    """
+    if num_trials < 1:
+        raise ValueError(f"num_trials = {num_trials} must be at least 1")
+    hparams, spaces = check_space(hparams, space)
+    columns = {name: s.from_unit(_unit_numbers(key, name, num_trials)) for name, s in spaces.items()}
+    return _table(hparams, columns, num_trials)
+
+
+def grid(hparams: Any, space: SearchSpace) -> Any:
+    """Every combination of the grid points of a space; the last hyperparameter varies fastest.
+
+    Arguments, result and errors as in `sample`; a continuous space without `points` is a ValueError too.
+    """
+    hparams, spaces = check_space(hparams, space)
+    points = []
+    for name, each in spaces.items():
+        try:
+            points.append(each.grid())
+        except ValueError as error:
+            raise ValueError(f"space[{name!r}]: {error}") from None
+    columns = dict(zip(spaces, (axis.reshape(-1) for axis in np.meshgrid(*points, indexing="ij"))))
+    return _table(hparams, columns, math.prod(len(axis) for axis in points))
+
+
+def check_space(hparams: Any, space: SearchSpace) -> tuple[Any, dict[str, Space]]:
+    """Reject a space that does not fit the hyperparameters, before anything is compiled.
+
+    Args:
+      hparams: a NamedTuple of scalars; its class may carry `ranges`, see `types.check_hparams`.
+      space: from names to spaces or constants.
+
+    Returns:
+      The hyperparameters with the constants of the space put in, and the spaces that are left.
+
+    Raises:
+      TypeError: a value is neither a number nor a space, or `hparams` is no NamedTuple.
+      ValueError: an unknown name (the nearest one is suggested), NaN, a choice that is no number, a value of another
+        kind than the hyperparameter, or one outside its range. The message names the hyperparameter.
+    """
+    if not hasattr(hparams, "_fields"):
+        raise TypeError(f"hparams must be a NamedTuple of hyperparameters, not {type(hparams).__name__}")
+    like = cast(hparams)
+    for name, each in space.items():
+        _check_name(name, hparams)
+        if isinstance(each, str) or not isinstance(each, Range | Choice | numbers.Number | np.ndarray | jax.Array):
+            raise TypeError(
+                f"space[{name!r}] = {each!r} is neither a number nor uniform, log_uniform, integers or choice([...])"
+            )
+        for value in _ends(each):
+            _check_kind(name, value, getattr(like, name))
+            check_hparams(hparams._replace(**{name: value}))
+    constants = {name: each for name, each in space.items() if not isinstance(each, Range | Choice)}
+    spaces = {name: each for name, each in space.items() if isinstance(each, Range | Choice)}
+    hparams = hparams._replace(**constants)
+    check_hparams(hparams)
+    return hparams, spaces
+
+
+def to_json(space: Mapping[str, Space]) -> dict[str, Any]:
+    """The spaces as plain data; `from_json` is the inverse."""
+    return {name: dataclasses.asdict(each) for name, each in space.items()}
+
+
+def from_json(data: Mapping[str, Any]) -> dict[str, Space]:
+    """The spaces that `to_json` wrote."""
+    return {name: choice(fields["values"]) if "values" in fields else Range(**fields) for name, fields in data.items()}
+
+
+def _between(low: float, high: float, unit: np.ndarray, log: bool) -> np.ndarray:
+    if log:
+        return np.exp(_between(math.log(low), math.log(high), unit, log=False))
+    return low + unit * (high - low)
+
+
+def _ends(each: Any) -> tuple[Any, ...]:
+    return each.ends() if isinstance(each, Range | Choice) else (each,)
+
+
+def _unit_numbers(key: jax.Array, name: str, count: int) -> np.ndarray:
+    key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+    draw = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i)))
+    return np.asarray(draw(np.arange(count)), np.float64)
+
+
+def _table(hparams: Any, columns: Mapping[str, np.ndarray], num_trials: int) -> Any:
+    base = jax.tree.map(np.asarray, cast(hparams))
+    full = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_trials, axis=0), base)
+    return full._replace(**{name: values.astype(getattr(base, name).dtype) for name, values in columns.items()})
+
+
+def _check_name(name: str, hparams: Any) -> None:
+    if name in hparams._fields:
+        return
+    near = difflib.get_close_matches(name, hparams._fields, n=1)
+    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(hparams._fields)}"
+    raise ValueError(f"space[{name!r}]: {type(hparams).__name__} has no such hyperparameter; {hint}")
+
+
+def _check_kind(name: str, value: Any, like: Any) -> None:
+    if not isinstance(value, numbers.Number | np.ndarray | np.generic | jax.Array) or isinstance(value, complex):
+        raise ValueError(f"space[{name!r}]: {value!r} is not a number")
+    kind, wanted = _kind(value), _kind(like)
+    if wanted == "float" and kind == "integer":
+        return
+    if kind != wanted:
+        raise ValueError(f"space[{name!r}]: {value!r} is of kind {kind}, but the hyperparameter of kind {wanted}")
+
+
+def _kind(value: Any) -> str:
+    kinds = {"b": "bool", "i": "integer", "u": "integer"}
+    return kinds.get(np.asarray(value).dtype.kind, "float")
