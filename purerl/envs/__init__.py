@@ -1,5 +1,6 @@
 """Environments: by name, from other libraries, wrapped, and small ones whose answers are known exactly."""
 
+from purerl.envs.from_mdp import from_mdp
 from purerl.envs.gymnax_adapter import from_gymnax
 from purerl.envs.probes import (
     PROBES,
@@ -16,5 +17,5 @@ from purerl.envs.wrappers import flatten, frame_stack, time_limit
 
 __all__ = [
     "IDS", "PROBES", "EndlessParams", "ProbeParams", "endless", "env_params", "flatten", "frame_stack", "from_gymnax",
-    "make", "probe", "probe_action", "probe_params", "probe_value", "time_limit",
+    "from_mdp", "make", "probe", "probe_action", "probe_params", "probe_value", "time_limit",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import inspect
+import math
 import pathlib
 from collections.abc import Callable, Hashable, Iterable
 from typing import Any
@@ -24,6 +25,12 @@ IDS = (
     "FourRooms-misc", "MetaMaze-misc", "PointRobot-misc", "BernoulliBandit-misc", "GaussianBandit-misc",
     "Reacher-misc", "Swimmer-misc", "Pong-misc", "FrozenLake-misc",
 )  # fmt: skip
+
+_BOUNDS = {  # of observations, where those that gymnax declares are left within an episode
+    "MemoryChain-bsuite": (-1.0, math.inf),
+    "MetaMaze-misc": (-math.inf, math.inf),
+    "GaussianBandit-misc": (-math.inf, math.inf),
+}
 
 
 def make(env_id: str, **settings: Any) -> types.Env:
@@ -67,7 +74,11 @@ def env_params(env_id: str, **overrides: Any) -> Any:
 @functools.cache
 def _make(env_id: str, settings: tuple[tuple[str, Any], ...]) -> types.Env:
     with jax.ensure_compile_time_eval():
-        return from_gymnax(*_configure(env_id, dict(settings)))
+        env = from_gymnax(*_configure(env_id, dict(settings)))
+    space = env.observation_space
+    if env_id in _BOUNDS and isinstance(space, types.Box):
+        return env._replace(observation_space=types.Box(*_BOUNDS[env_id], space.shape, space.dtype))
+    return env
 
 
 @functools.cache

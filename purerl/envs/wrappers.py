@@ -12,10 +12,10 @@ import jax
 import jax.numpy as jnp
 
 from purerl.envs.spaces import MASK, flat_observation, flat_space, stacked_space
-from purerl.types import Env, EnvStep, PyTree
+from purerl.types import Env, EnvStep, PyTree, check_positive
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None, typed=True)
 def flatten(env: Env) -> Env:
     """Observations as one float32 vector: the leaves in the order of the space, integers of Discrete spaces one-hot.
 
@@ -48,7 +48,7 @@ class TimeLimitState(NamedTuple):
     time: jax.Array
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None, typed=True)
 def time_limit(env: Env, num_steps: int) -> Env:
     """Cut every episode after `num_steps` steps:  truncated' = truncated ∨ (time ≥ num_steps ∧ ¬terminated).
 
@@ -61,7 +61,7 @@ def time_limit(env: Env, num_steps: int) -> Env:
     Raises:
       ValueError: the limit is no integer of at least 1.
     """
-    _check_count("num_steps", num_steps)
+    check_positive(num_steps=num_steps)
 
     def reset(key: jax.Array, env_params: Any = None) -> tuple[PyTree, TimeLimitState]:
         obs, env_state = env.reset(key, env_params)
@@ -83,7 +83,7 @@ class FrameStackState(NamedTuple):
     frames: PyTree
 
 
-@functools.cache
+@functools.lru_cache(maxsize=None, typed=True)
 def frame_stack(env: Env, num_frames: int) -> Env:
     """Observations joined with the `num_frames - 1` before them along the last axis, oldest first.
 
@@ -99,7 +99,7 @@ def frame_stack(env: Env, num_frames: int) -> Env:
     Raises:
       ValueError: `num_frames` is no integer of at least 1.
     """
-    _check_count("num_frames", num_frames)
+    check_positive(num_frames=num_frames)
 
     def reset(key: jax.Array, env_params: Any = None) -> tuple[PyTree, FrameStackState]:
         obs, env_state = env.reset(key, env_params)
@@ -112,11 +112,6 @@ def frame_stack(env: Env, num_frames: int) -> Env:
         return result._replace(obs=frames, env_state=FrameStackState(result.env_state, frames))
 
     return env._replace(reset=reset, step=step, observation_space=stacked_space(env.observation_space, num_frames))
-
-
-def _check_count(name: str, value: Any) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be an integer of at least 1, not {value!r}")
 
 
 def _unmasked(function: Any, obs: PyTree, *rest: PyTree) -> PyTree:

@@ -1,0 +1,214 @@
+"""The wrappers against plain Python loops over a small environment whose episodes are known."""
+
+import collections
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl import envs
+from purerl.types import Box, Dict, Discrete, Env, EnvStep, MultiDiscrete, Tuple
+
+
+class CountParams(NamedTuple):
+    end: int = 100  # steps until the episode terminates
+    cut: int = 100  # steps until its own time limit
+
+
+def counting_env(observe, space):
+    """Observes `observe(start + time)`; the start comes from the reset's key; actions do nothing."""
+
+    def reset(key, env_params=None):
+        start = jax.random.randint(key, (), 0, 5)
+        return observe(start), (start, jnp.int32(0))
+
+    def step(key, env_state, action, env_params=None):
+        params = CountParams() if env_params is None else env_params
+        start, time = env_state[0], env_state[1] + 1
+        terminated = time >= params.end
+        truncated = (time >= params.cut) & ~terminated
+        return EnvStep(observe(start + time), (start, time), jnp.float32(1), terminated, truncated, {"time": time})
+
+    return Env(reset, step, space, Discrete(2))
+
+
+def numbered(t):
+    return jnp.stack([t, 10.0 * t]).astype(jnp.float32)
+
+
+def structured(t):
+    return {
+        "action_mask": jnp.stack([t % 2 == 0, True]),
+        "image": (t + jnp.arange(12).reshape(2, 3, 2)).astype(jnp.float32),
+        "pair": (t % 7, jnp.stack([t % 2, t % 3])),
+    }
+
+
+VECTOR = counting_env(numbered, Box((0.0, 0.0), (120.0, 1200.0), (2,)))
+SCALAR = counting_env(lambda t: t % 7, Discrete(7))
+STRUCTURE = counting_env(
+    structured,
+    Dict(
+        (
+            ("pair", Tuple((Discrete(7), MultiDiscrete((2, 3))))),
+            ("action_mask", Box(0.0, 1.0, (2,), "bool")),
+            ("image", Box(tuple(map(float, range(12))), 200.0, (2, 3, 2))),
+        )
+    ),
+)
+
+
+def play(env, key, length, env_params=None):
+    """The observations (first one included) and the steps of `length` steps from one reset, jitted as one program."""
+
+    @jax.jit
+    def run(key, env_params):
+        obs, state = env.reset(key, env_params)
+
+        def body(state, _):
+            result = env.step(key, state, jnp.int32(0), env_params)
+            return result.env_state, result._replace(env_state=())
+
+        return obs, jax.lax.scan(body, state, None, length)[1]
+
+    first, steps = jax.tree.map(np.asarray, run(key, env_params))
+    return [first, *(jax.tree.map(lambda leaf, i=i: leaf[i], steps.obs) for i in range(length))], steps
+
+
+@pytest.mark.parametrize("limit", [1, 3, 6])
+def test_time_limit_combines_with_the_ends_of_the_environment(limit):
+    env = envs.time_limit(VECTOR, limit)
+    cases = [(end, cut) for end in (2, 3, 100) for cut in (1, 3, 100)]
+    params = CountParams(*map(jnp.asarray, zip(*cases)))
+
+    @jax.jit
+    @jax.vmap
+    def flags(params):
+        _, state = env.reset(jax.random.key(0), params)
+
+        def body(state, _):
+            result = env.step(jax.random.key(0), state, 0, params)
+            return result.env_state, (result.terminated, result.truncated)
+
+        return jax.lax.scan(body, state, None, 6)[1]
+
+    terminated, truncated = flags(params)
+    for case, (end, cut) in enumerate(cases):
+        for i in range(6):
+            time = i + 1
+            assert terminated[case, i] == (time >= end)
+            assert truncated[case, i] == ((time >= cut or time >= limit) and not time >= end)
+
+
+def test_time_limit_counts_anew_after_a_reset():
+    env = envs.time_limit(envs.endless(), 4)
+    step, truncated = jax.jit(env.step), []
+    _, state = env.reset(jax.random.key(0))
+    for _ in range(10):
+        result = step(jax.random.key(0), state, 0)
+        truncated.append(bool(result.truncated))
+        state = env.reset(jax.random.key(0))[1] if result.truncated else result.env_state
+    assert truncated == [False, False, False, True] * 2 + [False, False]
+
+
+def test_time_limit_shows_the_true_successor():
+    observations, steps = play(envs.time_limit(VECTOR, 2), jax.random.key(0), 2)
+    assert steps.truncated.tolist() == [False, True]
+    np.testing.assert_array_equal(observations[2] - observations[0], [2, 20])
+
+
+@pytest.mark.parametrize(
+    ("inner", "num_frames"),
+    [(VECTOR, 1), (VECTOR, 3), (SCALAR, 3), (STRUCTURE, 3)],
+    ids=["vector-1", "vector-3", "scalar-3", "structure-3"],
+)
+def test_frame_stack_holds_the_last_observations(inner, num_frames):
+    plain, _ = play(inner, jax.random.key(3), 5)
+    env = envs.frame_stack(inner, num_frames)
+    stacked, steps = play(env, jax.random.key(3), 5)
+    frames = collections.deque([plain[0]] * num_frames, maxlen=num_frames)
+    for newest, seen in zip(plain, stacked):
+        frames.append(newest)
+        expected = jax.tree.map(lambda *leaves: np.concatenate([np.atleast_1d(x) for x in leaves], axis=-1), *frames)
+        if isinstance(expected, dict):
+            expected["action_mask"] = newest["action_mask"]
+        jax.tree.map(np.testing.assert_array_equal, seen, expected)
+        assert_in_space(env.observation_space, seen)
+    assert steps.info["time"].tolist() == [1, 2, 3, 4, 5]
+
+
+def test_frame_stack_keeps_the_bounds_with_their_elements():
+    space = envs.frame_stack(VECTOR, 2).observation_space
+    assert space == Box(0.0, (120.0, 1200.0, 120.0, 1200.0), (4,))
+    space = envs.frame_stack(STRUCTURE, 2).observation_space
+    assert space["action_mask"] == STRUCTURE.observation_space["action_mask"]
+    low = np.arange(12).reshape(2, 3, 2)
+    np.testing.assert_array_equal(space["image"].bounds()[0], np.concatenate([low, low], axis=-1))
+    assert space["pair"] == Tuple((MultiDiscrete((7, 7)), MultiDiscrete((2, 3, 2, 3))))
+
+
+def test_flatten_orders_the_leaves_as_the_space_does():
+    env = envs.flatten(STRUCTURE)
+    plain, _ = play(STRUCTURE, jax.random.key(3), 4)
+    flat, _ = play(env, jax.random.key(3), 4)
+    for obs, seen in zip(plain, flat):
+        number, pair = obs["pair"]
+        expected = np.concatenate([np.eye(7)[number], np.eye(2)[pair[0]], np.eye(3)[pair[1]], obs["image"].ravel()])
+        np.testing.assert_array_equal(seen["obs"], expected)
+        np.testing.assert_array_equal(seen["action_mask"], obs["action_mask"])
+        assert_in_space(env.observation_space, seen)
+    low, high = env.observation_space["obs"].bounds()
+    np.testing.assert_array_equal(low, [0.0] * 12 + list(range(12)))
+    np.testing.assert_array_equal(high, [1.0] * 12 + [200.0] * 12)
+
+
+def test_flatten_of_arrays_and_integers():
+    assert envs.flatten(SCALAR).observation_space == Box(0.0, 1.0, (7,))
+    image = counting_env(
+        lambda t: (t + jnp.arange(12).reshape(2, 3, 2)).astype(jnp.uint8), Box(0, 255, (2, 3, 2), "uint8")
+    )
+    flat = envs.flatten(image)
+    assert flat.observation_space == Box(0.0, 255.0, (12,))
+    obs, _ = flat.reset(jax.random.key(0))
+    assert obs.dtype == jnp.float32
+    np.testing.assert_array_equal(obs, image.reset(jax.random.key(0))[0].ravel())
+
+
+def test_wrappers_nest_and_are_the_same_object_again():
+    def build():
+        return envs.flatten(envs.frame_stack(envs.time_limit(STRUCTURE, 3), 2))
+
+    assert build() is build()
+    assert envs.time_limit(STRUCTURE, 3) is not envs.time_limit(STRUCTURE, 4)
+    observations, steps = play(build(), jax.random.key(0), 3)
+    assert observations[0]["obs"].shape == (48,)
+    assert steps.truncated.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize("count", [0, -1, 2.0, True, "4"])
+def test_counts_must_be_positive_integers(count):
+    with pytest.raises(ValueError, match="num_steps must be a positive integer"):
+        envs.time_limit(VECTOR, count)
+    with pytest.raises(ValueError, match="num_frames must be a positive integer"):
+        envs.frame_stack(VECTOR, count)
+
+
+def assert_in_space(space, obs):
+    if isinstance(space, Dict):
+        assert sorted(obs) == sorted(name for name, _ in space.spaces)
+        for name, part in space.spaces:
+            assert_in_space(part, obs[name])
+    elif isinstance(space, Tuple):
+        for part, leaf in zip(space.spaces, obs, strict=True):
+            assert_in_space(part, leaf)
+    else:
+        assert obs.shape == space.shape
+        assert obs.dtype == space.dtype
+        if isinstance(space, Box):
+            low, high = space.bounds()
+        else:
+            low, high = 0, np.asarray(space.n if isinstance(space, Discrete) else space.num_values) - 1
+        assert np.all(obs >= low)
+        assert np.all(obs <= high)
