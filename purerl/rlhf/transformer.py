@@ -1,0 +1,150 @@
+"""A small decoder-only transformer with a cache, as an example network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from purerl.types import check_positive
+
+_NEVER = -1e30  # logit of a key that may not be seen: finite, so that a row without keys stays finite
+
+
+class LanguageModel(NamedTuple):
+    """The functions of `rlhf.models`, with a cache."""
+
+    init: Callable[..., Any]
+    apply: Callable[..., Any]
+    prefill: Callable[..., Any]
+    decode: Callable[..., Any]
+
+
+class Cache(NamedTuple):
+    """Keys and values of every block, [depth, W, heads, width / heads], and which columns hold a token, [W]."""
+
+    keys: jax.Array
+    values: jax.Array
+    mask: jax.Array
+
+
+def transformer(vocab_size: int, *, width: int = 64, depth: int = 2, num_heads: int = 4) -> LanguageModel:
+    """GPT with rotary positions, RMS norms before each part, and heads for logits and a value.
+
+    Rotary positions are relative, so padding on the left moves nothing. The value head starts at zero.
+
+    Args:
+      vocab_size: V.
+      width: of the residual stream; divisible by 2 · num_heads.
+      depth: number of blocks.
+      num_heads: attention heads.
+
+    Returns:
+      A `LanguageModel`: `apply(params, tokens [L], mask [L]) -> (logits [L, V], value [L])`, `prefill`, `decode`.
+
+    Raises:
+      ValueError: a size is not positive, or `width` not divisible by 2 · num_heads.
+    """
+    check_positive(vocab_size=vocab_size, width=width, depth=depth, num_heads=num_heads)
+    if width % (2 * num_heads):
+        raise ValueError(f"width = {width} must be a multiple of 2 · num_heads = {2 * num_heads}")
+    module = Transformer(vocab_size, width, depth, num_heads)
+    run: Callable[..., Any] = module.apply
+
+    def prefill(params: Any, tokens: jax.Array, mask: jax.Array, room: int) -> tuple[jax.Array, Cache]:
+        logits, keys, values = run(params, tokens, mask, method="prefill")
+        pad = ((0, 0), (0, room - tokens.shape[0]), (0, 0), (0, 0))
+        return logits, Cache(jnp.pad(keys, pad), jnp.pad(values, pad), jnp.pad(mask, (0, room - tokens.shape[0])))
+
+    def decode(params: Any, token: jax.Array, cache: Cache, column: jax.Array) -> tuple[jax.Array, Cache]:
+        return run(params, token, cache, column, method="decode")
+
+    return LanguageModel(module.init, module.apply, prefill, decode)
+
+
+class Transformer(nn.Module):
+    """See `transformer`."""
+
+    vocab_size: int
+    width: int
+    depth: int
+    num_heads: int
+
+    def setup(self) -> None:
+        """Parts, shared by the three ways to run."""
+        self.embedding = nn.Embed(self.vocab_size, self.width, embedding_init=nn.initializers.normal(1.0))
+        self.blocks = [Block(self.width, self.num_heads) for _ in range(self.depth)]
+        self.norm = nn.RMSNorm()
+        self.logits = nn.Dense(self.vocab_size, kernel_init=nn.initializers.normal(0.02))
+        self.value = nn.Dense(1, kernel_init=nn.initializers.zeros)
+
+    def __call__(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Tokens [L] and mask [L] to logits [L, V] and values [L], all positions at once."""
+        x, _ = self._run(tokens, mask)
+        return self.logits(x), self.value(x)[:, 0]
+
+    def prefill(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Tokens [L] to the logits [V] behind the last, and keys and values [depth, L, H, D]."""
+        x, cache = self._run(tokens, mask)
+        return self.logits(x[-1]), jnp.stack([k for k, _ in cache]), jnp.stack([v for _, v in cache])
+
+    def decode(self, token: jax.Array, cache: Cache, column: jax.Array) -> tuple[jax.Array, Cache]:
+        """One token, at its column, to the logits [V] behind it."""
+        x = self.embedding(token)[None]
+        mask = cache.mask.at[column].set(True)
+        keys, values = [], []
+        for i, block in enumerate(self.blocks):
+            query, key, value = block.project(x, column[None])
+            keys.append(jax.lax.dynamic_update_slice(cache.keys[i], key, (column, 0, 0)))
+            values.append(jax.lax.dynamic_update_slice(cache.values[i], value, (column, 0, 0)))
+            x = block.finish(x, query, keys[-1], values[-1], mask[None])
+        return self.logits(self.norm(x[0])), Cache(jnp.stack(keys), jnp.stack(values), mask)
+
+    def _run(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
+        columns = jnp.arange(tokens.shape[0])
+        seen = (columns[None] <= columns[:, None]) & mask[None].astype(bool)
+        x, cache = self.embedding(tokens), []
+        for block in self.blocks:
+            query, key, value = block.project(x, columns)
+            cache.append((key, value))
+            x = block.finish(x, query, key, value, seen)
+        return self.norm(x), cache
+
+
+class Block(nn.Module):
+    """Attention and a gated layer, each behind a norm and beside the residual stream."""
+
+    width: int
+    num_heads: int
+
+    def setup(self) -> None:
+        """Parts."""
+        self.attention_norm, self.hidden_norm = nn.RMSNorm(), nn.RMSNorm()
+        self.qkv = nn.Dense(3 * self.width, use_bias=False)
+        self.out = nn.Dense(self.width, use_bias=False)
+        self.up = nn.Dense(4 * self.width)
+        self.down = nn.Dense(self.width)
+
+    def project(self, x: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """[L, width] to queries, keys and values [L, H, D], the first two rotated by their columns [L]."""
+        heads = self.qkv(self.attention_norm(x)).reshape(x.shape[0], 3, self.num_heads, -1)
+        return _rotate(heads[:, 0], columns), _rotate(heads[:, 1], columns), heads[:, 2]
+
+    def finish(self, x: jax.Array, query: jax.Array, key: jax.Array, value: jax.Array, seen: jax.Array) -> jax.Array:
+        """The block's output, given queries [L, H, D], keys and values [K, H, D] and which are seen, [L, K]."""
+        scores = jnp.einsum("lhd,khd->hlk", query, key) / query.shape[-1] ** 0.5
+        weights = jax.nn.softmax(jnp.where(seen, scores, _NEVER), axis=-1)
+        x = x + self.out(jnp.einsum("hlk,khd->lhd", weights, value).reshape(x.shape))
+        return x + self.down(nn.gelu(self.up(self.hidden_norm(x))))
+
+
+def _rotate(x: jax.Array, columns: jax.Array) -> jax.Array:
+    """Rotary position embedding: pair i of [L, H, D] turned by column · 10000^(-2i / D)."""
+    half = x.shape[-1] // 2
+    angle = columns[:, None, None] * 10_000.0 ** (-jnp.arange(half) / half)
+    first, second = x[..., :half], x[..., half:]
+    turned = (first * jnp.cos(angle) - second * jnp.sin(angle), first * jnp.sin(angle) + second * jnp.cos(angle))
+    return jnp.concatenate(turned, axis=-1)

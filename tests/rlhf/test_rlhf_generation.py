@@ -1,0 +1,143 @@
+"""Cached generation is the parallel network, token by token, and the rollout says what was generated."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import purerl
+from purerl import losses, rlhf
+from purerl.loops import init_actors
+from purerl.rlhf import models
+
+VOCAB, EOS, PAD, WIDTH, ROOM = 11, 0, 10, 5, 7
+NETWORK = rlhf.transformer(VOCAB, width=16, depth=2, num_heads=2)
+PROMPTS = jnp.array([[10, 10, 10, 10, 3], [10, 10, 4, 5, 6], [1, 2, 3, 4, 5], [10, 7, 8, 9, 1]] * 4)
+
+
+@pytest.fixture(scope="module")
+def params():
+    params = NETWORK.init(jax.random.key(0), PROMPTS[0], PROMPTS[0] != PAD)
+    return jax.tree.map(lambda x: x * 1.5, params)
+
+
+@pytest.fixture(scope="module")
+def completions(params):
+    run = jax.jit(
+        functools.partial(rlhf.generate, network=NETWORK, max_length=ROOM, eos_id=EOS, pad_id=PAD), static_argnames=()
+    )
+    return run(jax.random.key(1), params=params, prompts=PROMPTS)
+
+
+def parallel_log_probs(params, completions):
+    tokens = jnp.concatenate([PROMPTS, completions.tokens], axis=1)
+    written = jnp.concatenate([jnp.zeros(PROMPTS.shape, bool), completions.mask], axis=1)
+    mask = jnp.concatenate([PROMPTS != PAD, completions.mask], axis=1)
+    logits, _ = jax.vmap(NETWORK.apply, (None, 0, 0))(params, tokens, mask)
+    return losses.token_log_probs(logits, tokens, written)[:, WIDTH:]
+
+
+def test_cached_log_probs_are_those_of_the_parallel_network(params, completions):
+    np.testing.assert_allclose(completions.log_prob, jax.jit(parallel_log_probs)(params, completions), atol=1e-5)
+
+
+def test_texts_stop_at_the_end_token(completions):
+    lengths = completions.mask.sum(axis=1)
+    assert len(set(lengths.tolist())) > 1
+    for tokens, log_prob, mask, n in zip(*completions, lengths):
+        assert mask[:n].all()
+        assert n == ROOM or tokens[n - 1] == EOS
+        assert (tokens[: n - 1] != EOS).all()
+        assert (tokens[n:] == PAD).all()
+        assert not log_prob[n:].any()
+
+
+def test_without_a_cache_the_same_key_writes_the_same_text(params, completions):
+    uncached = models.Network(NETWORK.init, NETWORK.apply)
+    run = functools.partial(rlhf.generate, network=uncached, max_length=ROOM, eos_id=EOS, pad_id=PAD)
+    other = jax.jit(run)(jax.random.key(1), params=params, prompts=PROMPTS)
+    np.testing.assert_array_equal(other.tokens, completions.tokens)
+    np.testing.assert_allclose(other.log_prob, completions.log_prob, atol=1e-5)
+
+
+def test_padding_moves_no_logit(params):
+    text, mask = jnp.array([3, 4, 5]), jnp.ones(3, bool)
+    logits, value = NETWORK.apply(params, text, mask)
+    padded, padded_value = NETWORK.apply(params, jnp.array([9, 9, 3, 4, 5, 9]), jnp.array([0, 0, 1, 1, 1, 0], bool))
+    np.testing.assert_allclose(padded[2:5], logits, atol=1e-5)
+    np.testing.assert_allclose(padded_value[2:5], value, atol=1e-5)
+
+
+def test_the_network_looks_back_only(params):
+    mask = jnp.ones(6, bool)
+    one, _ = NETWORK.apply(params, jnp.array([1, 2, 3, 4, 5, 6]), mask)
+    two, _ = NETWORK.apply(params, jnp.array([1, 2, 3, 9, 9, 9]), mask)
+    np.testing.assert_allclose(one[:3], two[:3], atol=1e-6)
+    assert not np.allclose(one[3], two[3])
+
+
+def test_the_rollout_pays_once_at_the_end_and_shares_prompts_within_groups(params):
+    env = rlhf.token_env(PROMPTS, lambda tokens, mask: jnp.sum(mask), ROOM, EOS, PAD)
+    agent = rlhf.rloo(NETWORK, 4)
+    state = rlhf.initial_state(agent, jax.random.key(0), rlhf.RLHFHparams(), env, params)
+    actors = init_actors(jax.random.key(0), agent, env, state, num_envs=8)
+    rollout = rlhf.token_rollout(NETWORK, eos_id=EOS, pad_id=PAD, group_size=4)
+    actors, data = jax.jit(lambda k, s, a: rollout(k, agent, env, s, a, length=ROOM))(jax.random.key(3), state, actors)
+    lengths = data.mask.sum(axis=0)
+    np.testing.assert_array_equal(data.reward.sum(axis=0), lengths)
+    np.testing.assert_array_equal((data.reward != 0).sum(axis=0), 1)
+    np.testing.assert_array_equal(data.terminated.argmax(axis=0), lengths - 1)
+    prompt, mask = data.memory
+    assert (prompt[:4] == prompt[0]).all()
+    assert (prompt[4:] == prompt[4]).all()
+    np.testing.assert_array_equal(mask, prompt != PAD)
+    np.testing.assert_array_equal(actors.finished.length_sum, lengths)
+    with pytest.raises(ValueError, match="rollout_length = 3"):
+        rollout(jax.random.key(3), agent, env, state, actors, length=3)
+    with pytest.raises(ValueError, match="group_size"):
+        purerl.train(
+            jax.random.key(0), agent, env, rlhf.RLHFHparams(),
+            num_updates=1, num_envs=6, rollout_length=ROOM, rollout=rollout,
+        )  # fmt: skip
+
+
+def test_best_of_n_is_the_best_of_the_same_completions(params):
+    sizes = {"max_length": ROOM, "eos_id": EOS, "pad_id": PAD}
+
+    def score(tokens, mask):
+        return jnp.sum(jnp.where(mask, tokens, 0)).astype(jnp.float32)
+
+    @jax.jit
+    def run(params):
+        best = rlhf.best_of_n(jax.random.key(5), NETWORK, params, score, PROMPTS[:4], n=3, **sizes)
+        return best, rlhf.generate(jax.random.key(5), NETWORK, params, jnp.repeat(PROMPTS[:4], 3, 0), **sizes)
+
+    (best, scores), every = run(params)
+    sums = np.where(every.mask, every.tokens, 0).sum(axis=1).reshape(4, 3)
+    np.testing.assert_array_equal(scores, sums.max(axis=1))
+    np.testing.assert_array_equal(np.where(best.mask, best.tokens, 0).sum(axis=1), scores)
+
+
+def test_a_flax_nnx_module_is_a_network():
+    from flax import nnx
+
+    class Bigram(nnx.Module):
+        def __init__(self, rngs):
+            self.table = nnx.Embed(VOCAB, VOCAB, rngs=rngs)
+
+        def __call__(self, tokens, mask):
+            return self.table(tokens)
+
+    network = rlhf.from_nnx(Bigram)
+    params = network.init(jax.random.key(0), PROMPTS[0], PROMPTS[0] != PAD)
+    out = rlhf.generate(jax.random.key(1), network, params, PROMPTS[:2], max_length=3, eos_id=EOS, pad_id=PAD)
+    assert out.tokens.shape == (2, 3)
+    grads = jax.grad(lambda p: network.apply(p, PROMPTS[0], PROMPTS[0] != PAD).sum())(params)
+    assert jax.tree.leaves(grads)[0].any()
+
+
+def test_sizes_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="num_heads"):
+        rlhf.transformer(5, width=10, num_heads=4)

@@ -1,0 +1,114 @@
+"""Fine-tuning and reward models on data: what counts, where the reward is read, and how micro-batches add up."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import purerl
+from purerl import rlhf
+from purerl.combinators.minibatches import with_minibatches
+from purerl.rlhf import exact
+
+LAYOUT = rlhf.Layout(rlhf.ByteTokenizer(), 6, 8, 256, 257)
+NETWORK = rlhf.Network(
+    lambda key, tokens, mask: {"logits": jnp.zeros((258, 258)), "value": jnp.zeros(258)},
+    lambda params, tokens, mask: (params["logits"][tokens], params["value"][tokens]),
+)
+ROWS = {"prompt": ["ab", "c", "abcd", "x"], "completion": ["yes", "n", "maybe", "no"]}
+
+
+def gradient_step(agent, data):
+    """The gradient, read off one step of plain gradient descent with rate 1."""
+    state = agent.init(jax.random.key(0), rlhf.LearnerHparams(), data)
+    new, metrics = agent.update(jax.random.key(1), state, data)
+    return jax.tree.map(lambda a, b: a - b, state.params, new.params), metrics
+
+
+def sgd(hparams):
+    import optax
+
+    return optax.sgd(1.0)
+
+
+def test_sft_counts_completion_tokens_alike_however_the_batch_is_cut():
+    data = rlhf.encode_completions(ROWS, LAYOUT)
+    whole, metrics = gradient_step(rlhf.sft(NETWORK, optimizer=sgd), data)
+    parts, _ = gradient_step(rlhf.sft(NETWORK, num_microbatches=4, optimizer=sgd), data)
+    np.testing.assert_allclose(whole["logits"], parts["logits"], atol=1e-6)
+    assert metrics["loss/total"] == pytest.approx(np.log(258), rel=1e-5)
+    expected = np.zeros((258, 258))  # -d/dlogits of the mean cross-entropy over every completion byte and end token
+    transitions = []
+    for prompt, completion in zip(ROWS["prompt"], ROWS["completion"]):
+        ids = [*(prompt + completion).encode(), 256]
+        transitions += [(ids[i - 1], ids[i]) for i in range(len(prompt), len(ids))]
+    for before, after in transitions:
+        expected[before] += 1 / 258 / len(transitions)
+        expected[before, after] -= 1 / len(transitions)
+    np.testing.assert_allclose(whole["logits"], expected, atol=1e-6)
+    means = [gradient_step(rlhf.sft(NETWORK, optimizer=sgd), _rows(data, i))[0]["logits"] for i in range(4)]
+    assert not np.allclose(np.mean(means, axis=0), expected, atol=1e-4), "a mean of means would pass"
+    with pytest.raises(ValueError, match="num_microbatches = 3"):
+        gradient_step(rlhf.sft(NETWORK, num_microbatches=3), data)
+
+
+def _rows(data, i):
+    return {name: column[i : i + 1] for name, column in data.items()}
+
+
+def test_the_reward_is_read_at_the_end_token():
+    rows = {"prompt": ["ab", "c"], "chosen": ["yes", "n"], "rejected": ["no!", "nnnnnn"]}
+    data = rlhf.encode_pairs(rows, LAYOUT)
+    params = {"logits": jnp.zeros((258, 258)), "value": jnp.arange(258.0)}
+    np.testing.assert_array_equal(rlhf.rewards(NETWORK, params, data), np.full((2, 2), 256.0))
+    no_end = rlhf.encode_pairs(rows, LAYOUT._replace(eos_id=-1))
+    np.testing.assert_array_equal(rlhf.rewards(NETWORK, params, no_end), [[ord("s"), ord("!")], [ord("n")] * 2])
+
+
+def test_a_reward_model_recovers_the_reward_from_pairs_and_from_lists():
+    task = exact.token_task(jax.random.key(0), 4, 3)
+    network = exact.additive_reward(4, 3)
+    reference = rlhf.table_network(4, 3, 1)
+    ref = exact.all_log_probs(reference, exact.reference_params(task, 1), task.texts)
+    true = exact.all_rewards(task)
+    errors = []
+    for k in (2, 4):
+        data = exact.ranked_texts(jax.random.key(1), task, ref, 2000, k)
+        agent = with_minibatches(rlhf.reward_model(network, centering=0.001 * (k == 2)), 256)
+        hparams = rlhf.LearnerHparams(0.1, anneal_updates=200)
+        state, metrics = purerl.fit(jax.random.key(2), agent, data, hparams, num_updates=200)
+        text = {"tokens": task.texts, "mask": jnp.ones(task.texts.shape, bool)}
+        learned = rlhf.rewards(network, state.agent.params, text)
+        error = (learned - true) - jnp.sum(jnp.exp(ref) * (learned - true))
+        errors.append(float(jnp.sqrt(jnp.sum(jnp.exp(ref) * error**2))))
+    assert errors[0] < 0.25
+    assert errors[1] < errors[0]
+    assert metrics["loss/accuracy"][-1] > 0.5
+
+
+def test_reference_columns_are_the_networks_log_probs():
+    data = rlhf.encode_labelled(ROWS | {"label": [1, 0, 1, 0]}, LAYOUT)
+    params = {"logits": jax.random.normal(jax.random.key(0), (258, 258)), "value": jnp.zeros(258)}
+    out = rlhf.with_reference(NETWORK, params, data, batch_size=3)
+    np.testing.assert_allclose(out["ref_log_prob"], rlhf.log_probs(NETWORK, params, data), rtol=1e-5)
+    shifted = rlhf.encode_completions({"prompt": ROWS["prompt"], "completion": ["n", "maybe", "no", "yes"]}, LAYOUT)
+    np.testing.assert_allclose(out["kl_ref_log_prob"], rlhf.log_probs(NETWORK, params, shifted), rtol=1e-5)
+
+
+def test_minibatches_draw_rows_together_and_refuse_ragged_data():
+    data = {"x": jnp.arange(100.0), "y": 2 * jnp.arange(100.0)}
+    seen = []
+
+    def update(key, state, part):
+        seen.append(part)
+        return state, {}
+
+    agent = with_minibatches(purerl.Agent(lambda *a: (), lambda *a: ((), ()), update), 10)
+    state = agent.init(jax.random.key(0), (), data)
+    agent.update(jax.random.key(1), state, data)
+    agent.update(jax.random.key(2), state, data)
+    np.testing.assert_array_equal(seen[0]["y"], 2 * seen[0]["x"])
+    assert seen[0]["x"].shape == (10,)
+    assert (seen[0]["x"] != seen[1]["x"]).any()
+    with pytest.raises(ValueError, match="different lengths"):
+        agent.update(jax.random.key(1), state, {"x": jnp.zeros(3), "y": jnp.zeros(4)})

@@ -1,0 +1,109 @@
+"""Policy gradients and direct losses reach the optimum that enumeration finds; wrong variants do not."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import purerl
+from purerl import losses, rlhf
+from purerl.combinators.minibatches import with_sampler
+from purerl.rlhf import exact
+
+VOCAB, LENGTH = 4, 3
+TASK = exact.token_task(jax.random.key(3), VOCAB, LENGTH)
+NETWORK = rlhf.table_network(VOCAB, LENGTH, LENGTH - 1)
+REFERENCE = exact.reference_params(TASK, LENGTH - 1)
+ENV = rlhf.token_env([[0]], lambda tokens, _: exact.reward(TASK, tokens), LENGTH, -1, -1, vocab_size=VOCAB)
+
+
+@pytest.fixture(scope="module")
+def truth():
+    ref = exact.all_log_probs(NETWORK, REFERENCE, TASK.texts)
+    reward = exact.all_rewards(TASK)
+    return ref, reward, losses.kl_regularized_optimum(ref, reward, 1.0)
+
+
+def distance(params, optimum):
+    return float(exact.total_variation(exact.all_log_probs(NETWORK, params, TASK.texts), optimum))
+
+
+def run(agent, hparams, num_updates, group_size):
+    hparams = hparams._replace(anneal_updates=num_updates, max_grad_norm=1e9, beta=1.0)
+    state = rlhf.initial_state(agent, jax.random.key(0), hparams, ENV, REFERENCE)
+    rollout = rlhf.token_rollout(NETWORK, eos_id=-1, pad_id=-1, group_size=group_size)
+    return purerl.train(
+        jax.random.key(1), agent, ENV, hparams, num_updates=num_updates, num_envs=256, rollout_length=LENGTH,
+        state=state, rollout=rollout,
+    )  # fmt: skip
+
+
+def test_the_reference_tables_are_the_same_chain_at_every_order(truth):
+    ref, _, _ = truth
+    assert float(jnp.exp(ref).sum()) == pytest.approx(1, abs=1e-5)
+    lower = rlhf.table_network(VOCAB, LENGTH, 1)
+    np.testing.assert_allclose(exact.all_log_probs(lower, exact.reference_params(TASK, 1), TASK.texts), ref, atol=1e-5)
+
+
+def test_rloo_reaches_the_optimum(truth):
+    ref, reward, optimum = truth
+    state, metrics = run(rlhf.rloo(NETWORK, 4), rlhf.RLHFHparams(0.1), 250, 4)
+    assert distance(REFERENCE, optimum) > 0.3
+    assert distance(state.params, optimum) < 0.005
+    best = float(jax.nn.logsumexp(ref + reward))
+    assert float(metrics["rlhf/objective"][-1]) == pytest.approx(best, abs=0.01)
+
+
+def test_ppo_with_kl_in_the_reward_reaches_the_optimum(truth):
+    agent = rlhf.ppo(NETWORK, num_epochs=1, num_minibatches=2, normalize_advantage=False)
+    state, _ = run(agent, rlhf.RLHFHparams(0.1, gae_lambda=1.0), 250, 1)
+    assert distance(state.params, truth[2]) < 0.02
+
+
+def test_k1_in_the_loss_regularises_nothing(truth):
+    agent = rlhf.ppo(NETWORK, num_epochs=1, num_minibatches=2, normalize_advantage=False, kl_in="loss", kl_kind="k1")
+    state, _ = run(agent, rlhf.RLHFHparams(0.1, gae_lambda=1.0), 250, 1)
+    assert distance(state.params, truth[2]) > 0.5
+
+
+def test_dpo_on_fresh_pairs_reaches_the_optimum(truth):
+    ref, reward, optimum = truth
+    agent = with_sampler(rlhf.direct_alignment(NETWORK), lambda key, data: exact.ranked_texts(key, *data, 512))
+    hparams = rlhf.LearnerHparams(0.1, 1e9, 400, beta=1.0)
+    state = agent.init(jax.random.key(0), hparams, (TASK, ref))
+    state = state._replace(agent=state.agent._replace(params=REFERENCE))
+    state, _ = purerl.fit(jax.random.key(1), agent, (TASK, ref), hparams, num_updates=400, state=state)
+    assert distance(state.agent.params, optimum) < 0.03
+    found = exact.all_log_probs(NETWORK, state.agent.params, TASK.texts)
+    assert np.corrcoef(found - ref, reward)[0, 1] > 0.99
+
+
+@pytest.mark.parametrize("loss", [name for name in rlhf.DIRECT_LOSSES if name != "plackett_luce"])
+def test_every_direct_loss_prefers_what_is_chosen(truth, loss):
+    data = exact.ranked_texts(jax.random.key(0), TASK, truth[0], 256)
+    agent = rlhf.direct_alignment(NETWORK, loss)
+    _, metrics = purerl.fit(jax.random.key(1), agent, data, rlhf.LearnerHparams(0.05), num_updates=20)
+    assert metrics["loss/accuracy"][-1] > 0.6
+    assert metrics["loss/total"][-1] < metrics["loss/total"][0]
+
+
+def test_grpo_and_kto_climb(truth):
+    agent = rlhf.grpo(NETWORK, 4, aggregation="dr_grpo", max_length=LENGTH)
+    _, metrics = run(agent, rlhf.RLHFHparams(0.05), 60, 4)
+    assert metrics["rlhf/reward"][-10:].mean() > metrics["rlhf/reward"][:10].mean() + 0.5
+    pairs = exact.ranked_texts(jax.random.key(0), TASK, truth[0], 128)
+    flat = {name: jnp.concatenate([x[:, 0], x[:, 1]]) for name, x in pairs.items()}
+    flat |= {f"kl_{name}": jnp.roll(flat[name], 1, axis=0) for name in ("tokens", "mask", "completion", "ref_log_prob")}
+    data = flat | {"label": jnp.arange(256) < 128}
+    state, metrics = purerl.fit(jax.random.key(1), rlhf.kto(NETWORK), data, rlhf.LearnerHparams(0.05), num_updates=30)
+    assert metrics["loss/total"][-1] < metrics["loss/total"][0] - 0.005
+    assert distance(state.params, truth[2]) < 1
+
+
+def test_unknown_names_are_refused():
+    with pytest.raises(ValueError, match="loss must be one of"):
+        rlhf.direct_alignment(NETWORK, "dpoo")
+    with pytest.raises(ValueError, match="kl_in"):
+        rlhf.ppo(NETWORK, kl_in="rewards")
+    with pytest.raises(ValueError, match="at least 2"):
+        rlhf.rloo(NETWORK, 1)
