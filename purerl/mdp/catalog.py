@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
@@ -9,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.mdp.convert import from_dense
-from purerl.mdp.types import MDP, checked
+from purerl.mdp.types import MDP, check, check_scalar, checked
 
 
 def random_walk(num_states: int = 19, left_reward: float = -1.0, right_reward: float = 1.0, max_jump: int = 1) -> MDP:
@@ -126,15 +127,23 @@ def random_mdp(key: jax.Array, num_states: int, num_actions: int, num_outcomes: 
 
     Source: the Garnet construction of Archibald, McKinnon & Thomas (1995), with rewards on outcomes.
     """
-    shape = (num_states, num_actions, num_outcomes)
+    _at_least("num_states", num_states, 1)
+    _at_least("num_actions", num_actions, 1)
+    _at_least("num_outcomes", num_outcomes, 1)
+    check_scalar("termination", termination, 0, 1)
+    return check(_random_mdp(key, (num_states, num_actions, num_outcomes), jnp.float32(termination)))
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _random_mdp(key: jax.Array, shape: tuple[int, int, int], termination: jax.Array) -> MDP:
     keys = jax.random.split(key, 4)
     weight = jax.random.exponential(keys[1], shape)
-    return checked(
-        jax.random.randint(keys[0], shape, 0, num_states),
+    return MDP(
+        jax.random.randint(keys[0], shape, 0, shape[0]),
         weight / jnp.sum(weight, axis=-1, keepdims=True),
         jax.random.normal(keys[2], shape),
         jax.random.bernoulli(keys[3], termination, shape),
-        jnp.full(num_states, 1 / num_states),
+        jnp.full(shape[0], 1 / shape[0]),
     )
 
 

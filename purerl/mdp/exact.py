@@ -99,22 +99,20 @@ def _policy_evaluation(mdp: MDP, policy: jax.Array, discount: jax.Array) -> jax.
 def _policy_iteration(mdp: MDP, discount: jax.Array, max_iterations: jax.Array) -> Solution:
     arrays = layout(mdp)
     uniform = jnp.full(mdp.next_state.shape[:2], 1 / mdp.next_state.shape[1], mdp.probability.dtype)
-    one_action = uniform[:, :1] * 0 + 1
-
-    def evaluate(action: jax.Array) -> tuple[jax.Array, jax.Array]:
-        value = exact_value(restrict(mdp, action), one_action, discount)
-        return value, sweep(arrays, value, discount).T
+    one_action = jnp.ones_like(uniform[:, :1])
 
     def improve(carry: tuple) -> tuple:
         action, value, q, iterations, _ = carry
-        action = better_action(q, action)
-        new_value, new_q = evaluate(action)
-        rose = jnp.sum(new_value - value) > 0
+        first = iterations == 0
+        action = jnp.where(first, jnp.argmax(q, axis=1), better_action(q, action))
+        new_value = exact_value(restrict(mdp, action), one_action, discount)
+        new_q = sweep(arrays, new_value, discount).T
+        rose = first | (jnp.sum(new_value - value) > 0)
         changed = rose & jnp.any(better_action(new_q, action) != action)
         return action, jnp.where(rose, new_value, value), jnp.where(rose, new_q, q), iterations + 1, changed
 
-    first = jnp.argmax(sweep(arrays, exact_value(mdp, uniform, discount), discount), axis=0)
-    value, q = evaluate(first)
-    start = (first, value, q, jnp.array(1, jnp.int32), jnp.any(better_action(q, first) != first))
+    value = exact_value(mdp, uniform, discount)
+    q = sweep(arrays, value, discount).T
+    start = (jnp.argmax(q, axis=1), value, q, jnp.array(0, jnp.int32), jnp.array(True))
     _, value, q, iterations, _ = jax.lax.while_loop(lambda c: c[-1] & (c[-2] < max_iterations), improve, start)
     return Solution(value, q, first_best(q), iterations, jnp.max(jnp.abs(jnp.max(q, axis=1) - value)))

@@ -76,10 +76,11 @@ def _eliminate(rows: jax.Array, t: jax.Array, state: jax.Array) -> jax.Array:
 
     Columns up to `state` have been eliminated and hold visits; those after it, and the leak, hold what is left of M.
     """
+    column = jnp.arange(rows.shape[1])
     row = rows[t]
-    leaving = jnp.sum(jnp.where(jnp.arange(row.shape[0]) > state, row, 0))
+    leaving = jnp.sum(jnp.where(column > state, row, 0))
     scale = jnp.where(leaving > 0, 1 / leaving, _FOREVER)
-    row = row.at[state].set(1) * scale
-    into = rows[:, state].at[t].set(0)
-    rows = rows.at[:, state].set(0) + into[:, None] * row
-    return rows.at[t].set(row)
+    row = jnp.where(column == state, 1, row) * scale
+    into = rows[:, state][:, None]
+    others = jnp.where(column == state, 0, rows) + into * row
+    return jnp.where(jnp.arange(rows.shape[0])[:, None] == t, row, others)
