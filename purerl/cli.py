@@ -28,12 +28,14 @@ _CACHE_VARIABLE = "PURERL_COMPILE_CACHE"
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line; leaves by `SystemExit` unless all went well."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
     modules = _modules()
+    _refuse_repeats(arguments)
     parsed = tyro.cli(
         _schema(modules),
         prog="purerl",
         description="Reinforcement learning as pure functions: train, search and evaluate agents.",
-        args=None if argv is None else list(argv),
+        args=arguments,
         config=(
             tyro.conf.FlagCreatePairsOff,
             tyro.conf.OmitArgPrefixes,
@@ -53,6 +55,14 @@ def main(argv: Sequence[str] | None = None) -> None:
         if type(error).__name__ != "CheckpointError":
             raise
         _leave(name, str(error), 1)
+
+
+def _refuse_repeats(arguments: list[str]) -> None:
+    """An option given twice would silently lose what came with the first one."""
+    options = [text.partition("=")[0].replace("_", "-") for text in arguments if text.startswith("--")]
+    repeated = [option for option in options if options.count(option) > 1]
+    if repeated:
+        _leave(arguments[0], f"{repeated[0]} is given more than once: write all of it behind one {repeated[0]}", 2)
 
 
 def _leave(command: str, message: str, code: int) -> None:

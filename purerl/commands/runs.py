@@ -126,7 +126,7 @@ def create(output: Output, default_name: str, config: Mapping[str, Any]) -> Path
         names = itertools.chain([default_name], (f"{default_name}-{number}" for number in itertools.count(2)))
         directory = next(path for name in names if not (path := Path(output.runs_dir) / name).exists())
     directory.mkdir(parents=True)
-    versions = {name: metadata.version(name) for name in ("purerl", "jax", "jaxlib", "gymnax")}
+    versions = {"purerl": purerl.__version__} | {name: metadata.version(name) for name in ("jax", "jaxlib", "gymnax")}
     write_json(directory / "config.json", {**config, "versions": versions})
     return directory
 

@@ -60,18 +60,20 @@ def run(options: Options) -> None:
     import jax
 
     from purerl import presets, sweep
-    from purerl.commands import runs
+    from purerl.commands import runs, training
     from purerl.sweep.search import make_trials
 
     with usage_errors():
         runs.check_free(options.output)
         task = runs.resolve(options.setup, options.num_steps or 100_000)
-        env = task.make_env()
-        agent, hparams, preset = presets.build(task.preset, env), presets.hparams(task.preset), task.preset
+        preset, hparams = task.preset, presets.hparams(task.preset)
         space = _space(options, preset.algorithm)
         num_trials = options.num_trials if options.method == "random" else None
         key = jax.random.key(options.seed)
         trials, _ = make_trials(key, hparams, space, num_trials)
+        env = task.make_env()
+        agent = presets.build(preset, env)
+        training.check(task, agent, env)
         config = {"command": "sweep", "task": task.to_json(), "options": dataclasses.asdict(options)}
         directory = runs.create(options.output, f"sweep-{preset.algorithm}-{task.env}", config)
     count = len(jax.tree.leaves(trials)[0])
@@ -113,6 +115,7 @@ def _finish(options: Options, directory: Path, task: Task, agent: Any, env: Any,
     from purerl.commands import report, runs
 
     result.save(directory)
+    pictures = report.draw_sweep(directory, result)
     console.console().print(sweep.table(result, top=options.top))
     best = result.best
     defaults = presets.algorithm(task.preset.algorithm).hparams()()._asdict()
@@ -127,6 +130,7 @@ def _finish(options: Options, directory: Path, task: Task, agent: Any, env: Any,
     console.say(f"best policy on fresh episodes: {report.summary(returns)}")
     settings = result.settings
     console.say(
-        f"{settings['seconds']:.0f} s, {console.format_rate(settings['steps_per_second'])}; "
-        f"saved to {directory}; play the best with: purerl evaluate {directory}"
+        f"{console.format_seconds(settings['seconds'])}, {console.format_rate(settings['steps_per_second'])}; "
+        f"saved trials.csv, sweep.json, {', '.join(path.name for path in pictures)} and the best policy to {directory}"
     )
+    console.say(f"play it with: purerl evaluate {directory}")

@@ -149,31 +149,35 @@ def _where(job: Job) -> str:
 
 def _train(job: Job, state: Any, seconds: float) -> tuple[Any, bool]:
     """Advance in chunks to the end or until a signal. Returns the state, which is saved, and whether it is the end."""
+    import jax
+
     from purerl.commands import training
 
-    steps, num_updates = job.config.update_steps, job.config.task.preset.num_updates
+    num_updates, steps, num_seeds = job.config.task.preset.num_updates, job.config.update_steps, job.config.num_seeds
     done = first = training.num_updates(state)
     if done >= num_updates:
         return state, True
     writers = _writers(job, done * steps)
-    with console.stop_signals() as stopped, console.progress(num_updates * steps, done=done * steps) as show:
+    all_steps = steps * num_seeds
+    with console.stop_signals() as stopped, console.progress(num_updates * all_steps, done=done * all_steps) as show:
         compiled = {length: job.program.compile(state, length) for length in _lengths(job, done)}
         begun = saved = time.monotonic()
-        show(done * steps, "")
+        show(done * all_steps, "")
         while done < num_updates and not stopped():
             length = _next_length(job, done)
             state, metrics = compiled[length](state)
+            metrics = jax.device_get(metrics)  # waits for the chunk to end
             done += length
             passed = time.monotonic() - begun
-            rate = (done - first) * steps * job.config.num_seeds / passed
+            rate = (done - first) * all_steps / passed
             clock = {"num_updates": done, "seconds": seconds + passed, "steps_per_second": rate}
-            show(done * steps, _log(writers, done * steps, metrics, clock))
+            show(done * all_steps, _log(writers, done * steps, metrics, clock))
             if time.monotonic() - saved > job.options.checkpoint_seconds:
                 _save(job, done, state, seconds + passed)
                 saved = time.monotonic()
+        _save(job, done, state, seconds + time.monotonic() - begun)
     for writer in writers:
         writer.close()
-    _save(job, done, state, seconds + time.monotonic() - begun)
     return state, done == num_updates
 
 
@@ -232,4 +236,5 @@ def _finish(job: Job, state: Any) -> None:
     )
     if num_seeds > 1:
         console.say(f"saved the policy of seed {best}, whose mean return is {returns[best].mean():.4g}")
+    report.draw_run(job.directory, f"{job.config.task.preset.algorithm} on {job.config.task.env}")
     console.say(f"play it with: purerl evaluate {job.directory}")

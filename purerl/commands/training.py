@@ -12,7 +12,7 @@ import numpy as np
 from purerl import loops, presets
 from purerl.commands.runs import Task
 from purerl.sweep.search import split_updates
-from purerl.types import Metrics, cast
+from purerl.types import Agent, Env, Metrics, cast
 
 NUM_CHUNKS = 100
 
@@ -66,6 +66,7 @@ def program(config: Config) -> Program:
     task, preset = config.task, config.task.preset
     env = task.make_env()
     agent = presets.build(preset, env)
+    check(task, agent, env)
     hparams = cast(presets.hparams(preset))
     train_key, eval_key = jax.random.split(jax.random.key(config.seed))
     max_steps = task.max_episode_steps()
@@ -95,7 +96,6 @@ def program(config: Config) -> Program:
         return over_seeds(one)(states)
 
     seeds = jnp.arange(config.num_seeds) if config.num_seeds > 1 else jnp.int32(0)
-    jax.eval_shape(lambda: advance(start(seeds, hparams), chunk))
     jitted_start = jax.jit(start)
     jitted_advance = jax.jit(advance, static_argnums=1, donate_argnums=0)
     return Program(
@@ -104,6 +104,22 @@ def program(config: Config) -> Program:
         evaluate=jax.jit(evaluate, static_argnums=1),
         chunk=chunk,
     )
+
+
+def check(task: Task, agent: Agent, env: Env) -> None:
+    """Trace one update of a task, so that what does not fit is said before anything is compiled or written.
+
+    Raises:
+      ValueError, TypeError: what does not fit, by name.
+    """
+    preset = task.preset
+    hparams = cast(presets.hparams(preset))
+
+    def one_update() -> Any:
+        state = loops.start(jax.random.key(0), agent, env, hparams, num_envs=preset.num_envs)
+        return loops.advance(state, agent, env, num_updates=1, rollout_length=preset.rollout_length)
+
+    jax.eval_shape(one_update)
 
 
 def reduce_metrics(metrics: Metrics) -> Metrics:

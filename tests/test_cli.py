@@ -1,0 +1,353 @@
+"""The `purerl` command as its users meet it: in-process, but for one call of the console script."""
+
+import contextlib
+import csv
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import jax
+import numpy as np
+import pytest
+from jax.experimental.compilation_cache import compilation_cache
+
+from purerl import checkpoint, cli
+from purerl.commands import console, options, runs, search_space, training
+
+TINY = ("--num-envs", "2", "--rollout-length", "8", "--agent", "num_epochs=1", "num_minibatches=2")
+TINY += ("--network", "hidden=4,4", "--eval-episodes", "2", "--env", "CartPole-v1")
+
+
+def purerl(*argv: object) -> None:
+    with mock.patch.dict(os.environ):
+        cli.main([str(arg) for arg in argv])
+
+
+def fails(capsys, *argv: object) -> str:
+    """The one line that a command line which cannot be done ends with."""
+    with pytest.raises(SystemExit) as error:
+        purerl(*argv)
+    assert error.value.code == 2
+    text = capsys.readouterr().err.strip()
+    assert text.count("\n") == 0, text
+    return text
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open() as file:
+        return list(csv.DictReader(file))
+
+
+def final_state(run: Path):
+    config = training.Config(runs.task_from_json(runs.read_config(run)["task"]), 1, 3)
+    return checkpoint.restore(checkpoint.latest(run / "checkpoints"), jax.eval_shape(training.program(config).start))
+
+
+def leaf_bytes(tree) -> list[bytes]:
+    leaves = jax.tree.leaves(tree)
+    is_key = [jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves]
+    return [np.asarray(jax.random.key_data(x) if key else x).tobytes() for x, key in zip(leaves, is_key)]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compile_cache(tmp_path_factory):
+    """Every run builds its own agent; as for a user, the second one of the same finds its program on disk."""
+    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    compilation_cache.reset_cache()
+    yield
+    jax.config.update("jax_compilation_cache_dir", before[0])
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
+    compilation_cache.reset_cache()
+
+
+@pytest.fixture(scope="module")
+def run_dirs(tmp_path_factory, compile_cache):
+    """100 updates in one go, and 50 of the same, stopped as by Ctrl-C."""
+    root = tmp_path_factory.mktemp("runs")
+    where = ("--runs-dir", root, "--num-steps", 1600, "--seed", 3, *TINY)
+    purerl("train", "--name", "straight", *where)
+    calls = iter(range(1000))
+    signals = contextlib.nullcontext(lambda: next(calls) >= 50)
+    stop_after_50 = mock.patch.object(console, "stop_signals", return_value=signals)
+    with stop_after_50, pytest.raises(SystemExit) as stop:
+        purerl("train", "--name", "stopped", *where)
+    assert stop.value.code == 130
+    return root
+
+
+# --- Training and going on --------------------------------------------------------------------------------------------
+
+
+def test_a_run_leaves_everything_behind(run_dirs):
+    run = run_dirs / "straight"
+    names = {path.name for path in run.iterdir()}
+    assert names == {
+        "config.json", "metrics.csv", "checkpoints", "policy", "learning_curve.png", "evaluation.json",
+    }  # fmt: skip
+    assert (run / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+    metrics = rows(run / "metrics.csv")
+    assert [int(row["step"]) for row in metrics] == list(range(16, 1601, 16))
+    total = sum(float(row["episode_length"] or 0) * float(row["num_episodes"]) for row in metrics)
+    assert 1600 - 2 * 500 < total <= 1600, "steps of finished episodes"
+    assert len(json.loads((run / "evaluation.json").read_text())["returns"][0]) == 2
+
+
+def test_a_resumed_run_is_bit_for_bit_the_run_that_was_never_stopped(run_dirs, tmp_path, capsys):
+    shutil.copytree(run_dirs / "stopped", tmp_path / "stopped")
+    assert checkpoint.latest(tmp_path / "stopped" / "checkpoints").name == f"{50:012d}"
+    assert not (tmp_path / "stopped" / "policy").exists()
+    same = ("--hparams", "learning_rate=2.5e-4", "--seed", 3, "--eval-episodes", 2)
+    purerl("train", "--resume", "--name", "stopped", "--runs-dir", tmp_path, *same)
+    assert "going on from" in capsys.readouterr().out
+    assert leaf_bytes(final_state(tmp_path / "stopped")) == leaf_bytes(final_state(run_dirs / "straight"))
+    clocks = {"seconds": None, "steps_per_second": None}
+    ours, theirs = rows(tmp_path / "stopped" / "metrics.csv"), rows(run_dirs / "straight" / "metrics.csv")
+    assert [row | clocks for row in ours] == [row | clocks for row in theirs]
+    played = [
+        json.loads((path / "evaluation.json").read_text()) for path in (tmp_path / "stopped", run_dirs / "straight")
+    ]
+    assert played[0] == played[1]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--seed", 4), "seed = 3, not 4"),
+        (("--num-seeds", 2), "num_seeds = 1, not 2"),
+        (("--num-envs", 4), "num_envs = 2, not 4"),
+        (("--env", "Acrobot-v1"), "env = CartPole-v1, not Acrobot-v1"),
+        (("--hparams", "learning_rate=1e-3"), "learning_rate = 0.00025, not 0.001"),
+        (("--agent", "num_epochs=4"), "num_epochs = 1, not 4"),
+        (("--network", "activation=relu"), "no activation, not relu"),
+        (("--num-steps", 160), "num_steps = 1,600, not 160"),
+    ],
+)
+def test_a_resumed_run_with_other_settings_is_refused_naming_the_setting(run_dirs, capsys, argv, message):
+    where = ("--name", "stopped", "--runs-dir", run_dirs)
+    assert message in fails(capsys, "train", "--resume", *where, *argv)
+
+
+def test_what_cannot_be_resumed_says_why(run_dirs, capsys):
+    assert "--name" in fails(capsys, "train", "--resume")
+    assert "'stopped'" in fails(capsys, "train", "--resume", "--name", "stoped", "--runs-dir", run_dirs)
+    assert "already there" in fails(capsys, "train", "--name", "stopped", "--runs-dir", run_dirs)
+    assert "plain directory name" in fails(capsys, "train", "--name", "../x", "--runs-dir", run_dirs)
+
+
+def test_several_seeds_side_by_side(tmp_path, capsys):
+    pytest.importorskip("tensorboardX")
+    (tmp_path / "ppo-CartPole-v1").mkdir()
+    purerl("train", "--num-seeds", 2, "--num-steps", 32, "--runs-dir", tmp_path, "--tensorboard", *TINY)
+    run = tmp_path / "ppo-CartPole-v1-2"
+    assert [(row["step"], row["seed"]) for row in rows(run / "metrics.csv")] == [
+        ("16", "0"), ("16", "1"), ("32", "0"), ("32", "1"),
+    ]  # fmt: skip
+    assert sorted(path.name for path in (run / "tensorboard").iterdir()) == [
+        "seed_0",
+        "seed_1",
+    ]
+    assert "over 2 seeds" in capsys.readouterr().out
+
+
+# --- Evaluation -------------------------------------------------------------------------------------------------------
+
+
+def test_evaluate_plays_the_saved_policy(run_dirs, capsys):
+    run = run_dirs / "straight"
+    purerl("evaluate", run, "--num-episodes", 3)
+    assert "interquartile mean" in capsys.readouterr().out
+    played = rows(run / "evaluation.csv")
+    assert len(played) == 3
+    assert all(row["episode_return"] == f"{float(row['episode_length'])}" for row in played), "CartPole pays 1 a step"
+    purerl("evaluate", run / "policy", "--num-episodes", 2, "--sample", "--max-steps", 5)
+    assert "2 sampled episodes" in capsys.readouterr().out
+
+
+def test_evaluate_refuses_what_holds_no_policy_or_a_damaged_one(run_dirs, tmp_path, capsys):
+    assert "no directory" in fails(capsys, "evaluate", tmp_path / "nowhere")
+    assert "purerl train --resume --name stopped" in fails(capsys, "evaluate", run_dirs / "stopped")
+    run = shutil.copytree(run_dirs / "straight", tmp_path / "damaged")
+    content = bytearray((run / "policy" / "metadata.json").read_bytes())
+    content[20] ^= 4
+    (run / "policy" / "metadata.json").write_bytes(content)
+    with pytest.raises(SystemExit) as error:
+        purerl("evaluate", run)
+    assert error.value.code == 1
+    assert "metadata.json does not match" in capsys.readouterr().err
+
+
+# --- Search -----------------------------------------------------------------------------------------------------------
+
+
+def test_sweep_ranks_trials_and_saves_a_policy_that_can_be_played(tmp_path, capsys):
+    space = ("--space", "learning_rate=log_uniform:1e-4,1e-2", "clip_epsilon=choice:0.1,0.2")
+    purerl("sweep", "--num-trials", 3, "--num-seeds", 1, "--num-steps", 32, "--runs-dir", tmp_path, *space, *TINY)
+    out = capsys.readouterr().out
+    assert "best policy on fresh episodes" in out
+    run = tmp_path / "sweep-ppo-CartPole-v1"
+    table = rows(run / "trials.csv")
+    assert [row["rank"] for row in table] == ["1", "2", "3"]
+    assert {round(float(row["clip_epsilon"]), 6) for row in table} <= {0.1, 0.2}
+    policy = runs.load_policy(run)
+    assert policy.task.preset.hparams["learning_rate"] == float(table[0]["learning_rate"])
+    assert {path.name for path in run.glob("*.png")} == {
+        "sweep.png", "ranking.png", "parameters.png", "learning_curves.png",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("learning_rate", "not of the form name=value"),
+        ("learning_rat=uniform:0.1,0.2", "learning_rate"),
+        ("learning_rate=uniform:0.2,0.1", "learning_rate"),
+        ("learning_rate=log_unifrm:0.1,0.2", "log_uniform"),
+        ("learning_rate=uniform:0.1", "two numbers"),
+        ("learning_rate=__import__('os').getcwd()", "learning_rate"),
+        ("learning_rate=uniform:a,b", "'a' is no number"),
+    ],
+)
+def test_a_space_that_cannot_be_read_is_refused_naming_it(tmp_path, capsys, text, message):
+    assert message in fails(capsys, "sweep", "--runs-dir", tmp_path, "--space", text, *TINY)
+    assert not list(tmp_path.iterdir())
+
+
+def test_spaces_are_read_in_both_forms():
+    from purerl import sweep
+
+    assert search_space.parse_space("log_uniform:1e-4,1e-2") == sweep.log_uniform(1e-4, 1e-2)
+    assert search_space.parse_space("log_uniform(1e-4, 1e-2, points=5)") == sweep.log_uniform(1e-4, 1e-2, points=5)
+    assert search_space.parse_space("integers:1,8") == sweep.integers(1, 8)
+    assert search_space.parse_space("choice([16, 32])") == sweep.choice([16, 32])
+    assert search_space.parse_space("0.5") == 0.5
+
+
+# --- Bad usage --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--env", "CartPole-v0"), "'CartPole-v1'"),
+        (("--algorithm", "pppo"), "'ppo'"),
+        (("--hparams", "learning_rat=1"), "'learning_rate'"),
+        (("--hparams", "discount=2"), "discount = 2 is outside"),
+        (("--hparams", "learning_rate=fast"), "learning_rate"),
+        (("--hparams", "learning_rate"), "not of the form name=value"),
+        (("--hparams", "discount=0.9", "discount=0.8"), "discount is given twice"),
+        (("--hparams", "discount=0.9", "--hparams", "learning_rate=1e-3"), "--hparams is given more than once"),
+        (("--agent", "num_minibatches=3"), "num_minibatches = 3 does not divide"),
+        (("--agent", "num_epoch=3"), "num_epoch"),
+        (("--network", "activation=tan"), "activation"),
+        (("--num-steps", "3"), "--num-steps 3 is less than one update takes"),
+        (("--env-settings", "gravty=1"), "'gravity'"),
+    ],
+)
+def test_bad_settings_end_in_one_line_and_leave_nothing(tmp_path, capsys, argv, message):
+    assert message in fails(capsys, "train", "--runs-dir", tmp_path, "--num-envs", 2, "--rollout-length", 8, *argv)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("argv", [("--num-steps", "abc"), ("--num-steps", "0"), ("--seed", "-1"), ("--keep", "1.5")])
+def test_values_that_cannot_be_read_name_the_option(capsys, argv):
+    with pytest.raises(SystemExit) as error:
+        purerl("train", *argv)
+    assert error.value.code == 2
+    assert argv[0] in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("500000", 500_000), ("500_000", 500_000), ("500k", 500_000), ("5e5", 500_000), ("1.5M", 1_500_000)],
+)
+def test_counts_are_read_as_people_write_them(text, number):
+    assert options.parse_count(text) == number
+
+
+# --- Console ----------------------------------------------------------------------------------------------------------
+
+
+def test_the_first_signal_sets_a_flag_and_the_second_interrupts():
+    before = signal.getsignal(signal.SIGINT)
+    with console.stop_signals() as stopped:
+        assert not stopped()
+        signal.raise_signal(signal.SIGINT)
+        assert stopped()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_progress_without_a_terminal_is_plain_lines(capsys):
+    with console.progress(100) as show:
+        show(0, "")
+        show(50, "return 3")
+        show(100, "return 4")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split()[:4] == ["50", "of", "100", "steps"]
+    assert lines[-1].endswith("return 4")
+    assert "\x1b" not in "".join(lines)
+
+
+def test_progress_on_a_terminal_is_a_bar(capsys):
+    patches = (
+        mock.patch.object(console, "console", _terminal),
+        mock.patch.object(sys.stdout, "isatty", return_value=True),
+    )
+    with patches[0], patches[1], console.progress(100) as show:
+        show(0, "")
+        show(100, "return 4")
+    assert "100 of 100 steps" in capsys.readouterr().out
+
+
+def _terminal():
+    from rich.console import Console
+
+    return Console(force_terminal=True, width=120)
+
+
+def test_envs_lists_every_environment_and_shows_the_settings_of_one(capsys):
+    purerl("envs", "CartPole-v1")
+    out = capsys.readouterr().out
+    assert "--num-steps" in out
+    assert "--hparams learning_rate" in out
+
+
+# --- The command itself -----------------------------------------------------------------------------------------------
+
+
+def test_the_console_script_answers_without_loading_jax():
+    script = Path(sys.executable).with_name("purerl")
+    help_text = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
+    assert all(name in help_text for name in ("train", "sweep", "evaluate", "envs"))
+    code = "import sys\nfrom purerl import cli\ntry: cli.main(['train', '--help'])\nfinally: print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout
+    assert "--num-steps" in loaded
+    assert not {"jax", "numpy", "matplotlib", "flax"} & set(loaded.split()[-2000:])
+
+
+def test_the_compile_cache_is_kept_apart_by_machine_and_can_be_switched_off(tmp_path, monkeypatch):
+    for name in ("JAX_COMPILATION_CACHE_DIR", "JAX_ENABLE_COMPILATION_CACHE", "PURERL_COMPILE_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    with mock.patch.dict(os.environ):
+        cli._use_compile_cache("")
+        assert Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) == tmp_path / "purerl" / "xla" / cli.machine()
+    with mock.patch.dict(os.environ, {"PURERL_COMPILE_CACHE": "/somewhere"}):
+        cli._use_compile_cache("")
+        assert os.environ["JAX_COMPILATION_CACHE_DIR"] == f"/somewhere/{cli.machine()}"
+    with mock.patch.dict(os.environ):
+        cli._use_compile_cache("off")
+        assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"
+        assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
+    with mock.patch.object(os, "sched_getaffinity", return_value={0}, create=True):
+        one_core = cli.machine()
+    with mock.patch.object(os, "sched_getaffinity", return_value={0, 1}, create=True):
+        assert cli.machine() != one_core
