@@ -43,7 +43,7 @@ class Categorical:
 
     def sample(self, *, seed: jax.Array) -> jax.Array:
         """[...] int32 actions, argmax of log_probs plus Gumbel noise."""
-        return jax.random.categorical(seed, self.log_probs)
+        return jax.random.categorical(seed, self.log_probs).astype(jnp.int32)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """[...] log p[value]. A select and a sum: faster than a gather, whose transpose is a scatter."""

@@ -1,0 +1,156 @@
+"""Exploration and schedules: oracles in both precisions, and what must hold for any numbers."""
+
+import checks_exploration
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from checking import arr, close, gradient_agrees, precision, precisions, tolerance
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from purerl import exploration
+
+CHECKS = [check for name, check in vars(checks_exploration).items() if name.startswith("check_")]
+BOTH = pytest.mark.parametrize("dtype", precisions())
+FEW = settings(max_examples=15, deadline=None, derandomize=True)
+SEEDS = st.integers(0, 2**32 - 1)
+COMPILED = {name: jax.jit(getattr(exploration, name)) for name in exploration.__all__}
+
+
+@BOTH
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_oracle(check, dtype):
+    with precision(dtype):
+        check(exploration)
+
+
+def values(seed):
+    rng = np.random.default_rng(seed)
+    return arr(rng.integers(0, 4, (4, 5))), np.column_stack([rng.random((4, 4)) < 0.6, np.ones(4, bool)])
+
+
+@BOTH
+@FEW
+@given(seed=SEEDS, epsilon=st.floats(0, 1), temperature=st.floats(0, 10))
+def test_probabilities_sum_to_one_and_spare_the_invalid(dtype, seed, epsilon, temperature):
+    with precision(dtype):
+        q, mask = values(seed)
+        for name, parameter in (("epsilon_greedy_probs", epsilon), ("boltzmann_probs", temperature)):
+            probs = np.asarray(COMPILED[name](q, parameter, mask))
+            close(probs.sum(-1), np.ones(4))
+            assert (probs[~mask] == 0).all()
+            assert (probs >= 0).all()
+
+
+@BOTH
+@FEW
+@given(seed=SEEDS, shift=st.floats(-10, 10))
+def test_a_shift_of_the_values_changes_nothing(dtype, seed, shift):
+    with precision(dtype):
+        q = jnp.asarray(np.random.default_rng(seed).normal(size=(4, 5)), float)
+        close(COMPILED["boltzmann_probs"](q + shift, 0.7), np.asarray(COMPILED["boltzmann_probs"](q, 0.7)), 5)
+
+
+@BOTH
+@FEW
+@given(seed=SEEDS)
+def test_a_cold_softmax_is_greedy(dtype, seed):
+    with precision(dtype):
+        q, mask = values(seed)
+        greedy = np.asarray(COMPILED["epsilon_greedy_probs"](q, 0.0, mask))
+        for temperature in (0.0, 1e-30, 1e-3):
+            close(COMPILED["boltzmann_probs"](q, temperature, mask), greedy)
+
+
+@BOTH
+@FEW
+@given(seed=SEEDS, epsilon=st.floats(0, 1))
+def test_actions_are_valid_and_greedy_ones_the_best(dtype, seed, epsilon):
+    with precision(dtype):
+        q, mask = values(seed)
+        key, rows = jax.random.key(seed % 1000), np.arange(4)
+        best = np.where(mask, q, -np.inf).max(-1)
+        assert (np.asarray(q)[rows, COMPILED["greedy"](key, q, mask)] == best).all()
+        for name, parameter in (("epsilon_greedy", epsilon), ("boltzmann", epsilon)):
+            assert mask[rows, COMPILED[name](key, q, parameter, mask)].all()
+
+
+@BOTH
+@FEW
+@given(seed=SEEDS)
+def test_gradient_bandit_keeps_the_sum_of_its_preferences(dtype, seed):
+    with precision(dtype):
+        rng = np.random.default_rng(seed)
+        preference, reward = arr(rng.normal(size=(4, 5))), arr(rng.normal(size=4))
+        action = rng.integers(0, 5, 4).astype(np.int32)
+        updated = np.asarray(COMPILED["gradient_bandit_update"](preference, action, reward, 0.1, 0.5))
+        close(updated.sum(-1), np.asarray(preference).sum(-1), 10)
+
+
+@BOTH
+@FEW
+@given(seed=SEEDS)
+def test_more_trials_narrow_the_bound(dtype, seed):
+    """With the same total, the arm tried more often has the smaller bonus."""
+    with precision(dtype):
+        count = arr(np.random.default_rng(seed).permutation(np.arange(1, 6)))
+        bonus = np.asarray(COMPILED["ucb1_scores"](jnp.zeros(5), count))
+        assert (np.argsort(-bonus) == np.argsort(np.asarray(count))).all()
+
+
+@BOTH
+@FEW
+@given(start=st.floats(0.01, 10), end=st.floats(0.01, 10), steps=st.integers(1, 1_000_000))
+def test_schedules_are_exact_at_their_ends_and_stay_between_them(dtype, start, end, steps):
+    with precision(dtype):
+        at = np.array([-1, 0, steps // 2, steps, steps + 1])
+        for name in ("linear_schedule", "exponential_schedule"):
+            y = np.asarray(COMPILED[name](at, start, end, steps))
+            ends = np.asarray([start, start, end, end], y.dtype)
+            assert (y[[0, 1, 3, 4]] == ends).all()
+            assert min(start, end) * (1 - tolerance()) <= y[2] <= max(start, end) * (1 + tolerance())
+
+
+@BOTH
+@FEW
+@given(seed=SEEDS)
+def test_piecewise_linear_is_that_of_numpy(dtype, seed):
+    with precision(dtype):
+        rng = np.random.default_rng(seed)
+        knots, levels = np.sort(rng.choice(100, 5, replace=False)), rng.normal(size=5)
+        steps = np.arange(-5, 110)
+        y = np.asarray(COMPILED["piecewise_linear_schedule"](steps, arr(knots), arr(levels)))
+        close(y, np.interp(steps, knots, levels))
+        assert (y[5 + knots] == np.asarray(arr(levels))).all()
+
+
+def test_gradient_is_that_of_finite_differences():
+    rng = np.random.default_rng(0)
+    with precision("float64"):
+        q = rng.normal(size=(2, 3))
+        gradient_agrees(COMPILED["boltzmann_probs"], [q, np.array(0.7)], 0)
+        gradient_agrees(COMPILED["boltzmann_probs"], [q, np.array(0.7)], 1)
+        gradient_agrees(COMPILED["epsilon_greedy_probs"], [q, np.array(0.3)], 1)
+        args = [q, np.array([0, 2], np.int32), rng.normal(size=2), np.array(0.1), np.array(0.5)]
+        for index in (0, 2, 3, 4):
+            gradient_agrees(COMPILED["gradient_bandit_update"], args, index)
+        gradient_agrees(COMPILED["ucb1_scores"], [q, np.abs(q) + 1], 0)
+        gradient_agrees(COMPILED["gaussian_posterior"], [q, np.abs(q), *np.array([2.0, 1.0, 4.0])], 0)
+        for name in ("linear_schedule", "exponential_schedule"):
+            for index in (1, 2):
+                gradient_agrees(COMPILED[name], [np.array(2.0), *np.array([0.7, 0.1, 5.0])], index)
+
+
+def test_refusals_name_what_is_wrong():
+    three, whole = jnp.zeros(3), jnp.zeros(3, jnp.int32)
+    for call in (
+        lambda: exploration.greedy(None, whole),
+        lambda: exploration.epsilon_greedy(jax.random.key(0), three, 0.1, jnp.ones(4)),
+        lambda: exploration.ucb1_scores(three, jnp.zeros(4)),
+        lambda: exploration.gradient_bandit_update(three, jnp.zeros(()), jnp.zeros(()), 0.0, 0.1),
+        lambda: exploration.piecewise_constant_schedule(0, three, three),
+        lambda: exploration.piecewise_linear_schedule(0, three, jnp.zeros(4)),
+    ):
+        with pytest.raises(AssertionError, match=r"shape|type"):
+            call()
