@@ -96,10 +96,15 @@ def bellman_backup(mdp: MDP, value: Any, discount: Any) -> jax.Array:
 
     Source: Sutton & Barto (2018), eq. 4.10 before the maximum.
     """
-    value = jnp.asarray(value, mdp.probability.dtype)
+    value = jnp.asarray(value, jnp.result_type(float))
     chex.assert_rank(mdp.next_state, 3)
     chex.assert_shape(value, (mdp.next_state.shape[0],))
-    return sweep(layout(mdp), value, jnp.asarray(discount, value.dtype)).T
+    return _backup(mdp, value, jnp.asarray(discount, value.dtype))
+
+
+@jax.jit
+def _backup(mdp: MDP, value: jax.Array, discount: jax.Array) -> jax.Array:
+    return sweep(layout(mdp), value, discount).T
 
 
 def soft_best(q: jax.Array, temperature: Any) -> jax.Array:
