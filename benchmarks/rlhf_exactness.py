@@ -1,6 +1,8 @@
 """Distance to the exact optimum of every method on the enumerable token task (8 tokens, 4 long, 4,096 texts, β = 1).
 
-    python benchmarks/rlhf_exactness.py [--seeds 3] [--only rloo ppo ...] [--output benchmarks/results/rlhf_exactness.json]
+    python benchmarks/rlhf_exactness.py [--seeds 3] [--only rloo ppo ...] [--output FILE]
+
+The recorded results lie in benchmarks/results/rlhf_exactness.json.
 
 Each seed is another task and another run. Total variation is to the method's own optimum, found by enumeration.
 """
@@ -46,6 +48,7 @@ class Setup:
         self.optimum = losses.kl_regularized_optimum(self.ref, self.reward, BETA)
 
     def distance(self, order, params, optimum=None):
+        """Total variation to the optimum, and the log-probabilities themselves."""
         found = exact.all_log_probs(NETWORKS[order], params, self.task.texts)
         return float(exact.total_variation(found, self.optimum if optimum is None else optimum)), found
 

@@ -87,12 +87,13 @@ def to_pairs(impressions: Impressions, eta: jax.Array | None = None) -> ClickPai
     estimate = clicks if eta is None else clicks / eta
     first, second = jnp.array([(i, j) for i in range(num_positions) for j in range(num_positions) if i != j]).T
     weight = estimate[:, first] * (1 - estimate[:, second])
-    sides = [impressions.features[:, index].reshape(-1, impressions.features.shape[-1]) for index in (first, second)]
-    return ClickPairs(*sides, weight.reshape(-1))
+    rows = impressions.features
+    preferred, other = (rows[:, index].reshape(-1, rows.shape[-1]) for index in (first, second))
+    return ClickPairs(preferred, other, weight.reshape(-1))
 
 
 def linear_scorer() -> Agent:
-    """An agent for `fit` on `ClickPairs`: score = w · features by the weighted Bradley-Terry loss; `params` is w [D]."""
+    """An agent for `fit` on `ClickPairs`: score = w · features, by weighted Bradley-Terry; `params` is w [D]."""
 
     def init(key: jax.Array, hparams: Any, example: ClickPairs, num_envs: int = 1) -> TrainState:
         params = jnp.zeros(example.first.shape[-1])

@@ -1,6 +1,6 @@
 """Learning from preferences in control: no reward is ever shown to the agent, only which of two segments is better.
 
-    watch the present policy -> ask about pairs of segments -> fit an ensemble of reward models -> RL on their mean -> ...
+    watch the present policy -> ask about pairs of segments -> fit an ensemble of reward models -> RL on their mean
 
 Source: Christiano et al. 2017, section 2.2. The labeller here is simulated: it prefers the segment with the higher true
 return, and answers at random now and then.
@@ -36,7 +36,7 @@ class Comparisons(NamedTuple):
 
 
 class LearnedReward(NamedTuple):
-    """An ensemble of reward models, leaves [E, ...], with mean and deviation of each one's reward over the data, [E]."""
+    """An ensemble of reward models, leaves [E, ...], and mean and deviation of each one's reward on data, [E]."""
 
     members: Params
     mean: jax.Array
@@ -234,8 +234,8 @@ def _ask(key: jax.Array, trajectory: Any, asked: Comparisons | None, number: int
     """The table of answers, of one size for all rounds, with this round's rows filled in."""
     first_key, second_key, answer_key = jax.random.split(key, 3)
     rows, length = sizes.labels_per_round, sizes.segment_length
-    pair = [segments(k, trajectory, rows, length) for k in (first_key, second_key)]
-    new = ask(answer_key, *pair, sizes.error_rate)
+    first, second = (segments(k, trajectory, rows, length) for k in (first_key, second_key))
+    new = ask(answer_key, first, second, sizes.error_rate)
     if asked is None:
         total = sizes.num_rounds * rows
         asked = jax.tree.map(lambda x: jnp.full((total, *x.shape[1:]), -1.0), new)

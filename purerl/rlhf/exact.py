@@ -13,8 +13,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl import losses
-from purerl.rlhf.models import Network, logits_of
+from purerl import loops, losses
+from purerl.rlhf import direct
+from purerl.rlhf.descent import LearnerHparams
+from purerl.rlhf.models import Network, logits_of, table_network
 
 
 class TokenTask(NamedTuple):
@@ -124,3 +126,50 @@ def additive_reward(vocab_size: int, length: int) -> Network:
         return jnp.zeros((length + 1, vocab_size)), jnp.pad(jnp.cumsum(steps), (1, 0))
 
     return Network(init, apply)
+
+
+class Goodhart(NamedTuple):
+    """Exact means under π_ref exp(learned / β) / Z for each β, [N]: true and learned reward, KL to the reference."""
+
+    beta: jax.Array
+    true_reward: jax.Array
+    proxy_reward: jax.Array
+    kl: jax.Array
+
+
+def goodhart_curve(ref_log_probs: jax.Array, true: jax.Array, learned: jax.Array, beta: jax.Array) -> Goodhart:
+    """What optimising a learned reward ever harder does to the true one, by enumeration.
+
+    The learned reward never falls as β falls (its derivative in 1 / β is its variance); the true one may.
+
+    Args:
+      ref_log_probs: [E] log π_ref.
+      true, learned: [E] rewards.
+      beta: [N] from weak to strong optimisation: large to small.
+    """
+
+    def at(beta: jax.Array) -> Goodhart:
+        log_prob = losses.kl_regularized_optimum(ref_log_probs, learned, beta)
+        probability = jnp.exp(log_prob)
+        kl = jnp.sum(probability * (log_prob - ref_log_probs))
+        return Goodhart(beta, jnp.sum(probability * true), jnp.sum(probability * learned), kl)
+
+    return jax.vmap(at)(beta)
+
+
+def goodhart(seed: int = 0, num_pairs: int = 1_000) -> Goodhart:
+    """The curve of a reward model fitted to `num_pairs` pairs of a random task, for β from 10 down to 0.1.
+
+    The model has the true reward's form and is fitted without regularisation: it errs only because pairs are few.
+    """
+    key = jax.random.key(seed)
+    task = token_task(key)
+    vocab_size, length = task.unary.shape[1], task.unary.shape[0]
+    ref = all_log_probs(table_network(vocab_size, length, 1), reference_params(task, 1), task.texts)
+    network = additive_reward(vocab_size, length)
+    pairs = ranked_texts(key, task, ref, num_pairs)
+    hparams = LearnerHparams(0.1, anneal_updates=500)
+    state, _ = loops.fit(key, direct.reward_model(network), pairs, hparams, num_updates=500)
+    everything = {"tokens": task.texts, "mask": jnp.ones(task.texts.shape, bool)}
+    learned = direct.rewards(network, state.params, everything)
+    return goodhart_curve(ref, all_rewards(task), learned, jnp.geomspace(10.0, 0.1, 41))

@@ -49,6 +49,14 @@ class Sizes(NamedTuple):
     num_evaluated: int = 1_024
 
 
+def quick(sizes: Sizes) -> Sizes:
+    """A tenth of the data and of the updates, and a smaller network: to see that the road is passable."""
+    fewer = {
+        name: max(value // 10, 8) for name, value in sizes._asdict().items() if "num_" in name or "updates" in name
+    }
+    return sizes._replace(**fewer, width=16, depth=1, rl_texts=64, batch_size=64)
+
+
 class Point(NamedTuple):
     """Where a method ends: means over fresh completions of held-out prompts."""
 
