@@ -155,19 +155,19 @@ def test_the_states_of_the_best_trials_are_kept_and_playable(result, alone):
 
 def test_all_states_are_kept_on_request():
     result = sweep.search(
-        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=5, num_seeds=1, block_size=2, num_chunks=3, keep=None, **SIZES
+        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=8, num_seeds=1, block_size=4, num_chunks=3, keep=None, **SIZES
     )
-    assert result.kept.tolist() == [0, 1, 2, 3, 4]
-    for rank in range(1, 6):
+    assert result.kept.tolist() == list(range(8))
+    for rank in range(1, 9):
         assert result.select(rank).state.hparams.target == pytest.approx(result.select(rank).hparams.target)
 
 
 def test_a_grid_and_a_table_of_ones_own():
     space = {"learning_rate": sweep.log_uniform(0.01, 1.0, points=3), "spread": sweep.choice([0, 1])}
-    by_grid = sweep.search(KEY, AGENT, ENV, Hparams(), space, num_seeds=2, num_chunks=3, **SIZES)
+    by_grid = sweep.search(KEY, AGENT, ENV, Hparams(), space, num_seeds=1, num_chunks=3, **SIZES)
     np.testing.assert_allclose(by_grid.hparams.learning_rate, [0.01, 0.01, 0.1, 0.1, 1, 1], rtol=1e-6)
     assert by_grid.hparams.spread.tolist() == [0, 1] * 3
-    by_table = sweep.search(KEY, AGENT, ENV, sweep.grid(Hparams(), space), num_seeds=2, num_chunks=3, **SIZES)
+    by_table = sweep.search(KEY, AGENT, ENV, sweep.grid(Hparams(), space), num_seeds=1, num_chunks=3, **SIZES)
     np.testing.assert_array_equal(by_table.returns, by_grid.returns)
     assert by_table.searched == by_grid.searched == ("learning_rate", "spread")
 
