@@ -18,9 +18,9 @@ TITLES = {
 }
 INTRODUCTION = """# Functions
 
-Every function below stands alone: arrays in, arrays out, under `jit`, `vmap` and `grad`, with nothing else of the package
-needed. What each computes, which gradients it stops and where it comes from is taken from its docstring, which also says
-what the arguments mean (`help(purerl.returns.gae)`). This page is written by `docs/make_functions.py`.
+Every function below stands alone: arrays in, arrays out, under `jit`, `vmap` and `grad`. What each computes, which
+gradients it stops and where it comes from is taken from its docstring, which also says what the arguments mean, as in
+`help(purerl.returns.gae)`. This page is written by `docs/make_functions.py`.
 """
 
 

@@ -128,18 +128,15 @@ def test_piecewise_linear_is_that_of_numpy(dtype, seed):
 def test_gradient_is_that_of_finite_differences():
     rng = np.random.default_rng(0)
     with precision("float64"):
-        q = rng.normal(size=(2, 3))
-        gradient_agrees(COMPILED["boltzmann_probs"], [q, np.array(0.7)], 0)
-        gradient_agrees(COMPILED["boltzmann_probs"], [q, np.array(0.7)], 1)
-        gradient_agrees(COMPILED["epsilon_greedy_probs"], [q, np.array(0.3)], 1)
-        args = [q, np.array([0, 2], np.int32), rng.normal(size=2), np.array(0.1), np.array(0.5)]
-        for index in (0, 2, 3, 4):
-            gradient_agrees(COMPILED["gradient_bandit_update"], args, index)
-        gradient_agrees(COMPILED["ucb1_scores"], [q, np.abs(q) + 1], 0)
-        gradient_agrees(COMPILED["gaussian_posterior"], [q, np.abs(q), *np.array([2.0, 1.0, 4.0])], 0)
-        for name in ("linear_schedule", "exponential_schedule"):
-            for index in (1, 2):
-                gradient_agrees(COMPILED[name], [np.array(2.0), *np.array([0.7, 0.1, 5.0])], index)
+        q, action = rng.normal(size=(2, 3)), np.array([0, 2], np.int32)
+        gradient_agrees(exploration.boltzmann_probs, [q, np.array(0.7)], [0, 1])
+        gradient_agrees(exploration.epsilon_greedy_probs, [q, np.array(0.3)], [1])
+        bandit = [q, action, rng.normal(size=2), np.array(0.1), np.array(0.5)]
+        gradient_agrees(exploration.gradient_bandit_update, bandit, [0, 2, 3, 4])
+        gradient_agrees(exploration.ucb1_scores, [q, np.abs(q) + 1], [0, 1])
+        gradient_agrees(exploration.gaussian_posterior, [q, np.abs(q), *np.array([2.0, 1.0, 4.0])], range(5))
+        for schedule in (exploration.linear_schedule, exploration.exponential_schedule):
+            gradient_agrees(schedule, list(np.array([2.0, 0.7, 0.1, 5.0])), range(4))
 
 
 def test_refusals_name_what_is_wrong():
