@@ -73,11 +73,13 @@ def resolve(setup: Setup, num_steps: int | None = None) -> Task:
     env_settings = parse_assignments("env-settings", setup.env_settings)
     env = purerl.envs.make(env_id, **env_settings)
     preset = presets.find(setup.algorithm or _DEFAULT_ALGORITHM, env_id, env)
+    hparams = parse_assignments("hparams", setup.hparams)
     preset = preset._replace(
         num_steps=num_steps or preset.num_steps,
         num_envs=setup.num_envs or preset.num_envs,
         rollout_length=setup.rollout_length or preset.rollout_length,
-        hparams=dict(preset.hparams) | parse_assignments("hparams", setup.hparams),
+        hparams=dict(preset.hparams) | hparams,
+        anneal=preset.anneal and "anneal_updates" not in hparams,
         agent=dict(preset.agent) | parse_assignments("agent", setup.agent),
         network=dict(preset.network) | parse_assignments("network", setup.network),
     )
