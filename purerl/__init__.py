@@ -9,8 +9,8 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = {
-    "checkpoint", "combinators", "distributions", "envs", "exploration", "loops", "losses", "mdp", "networks", "plots",
-    "presets", "replay", "returns", "rlhf", "sweep", "types",
+    "agents", "checkpoint", "combinators", "distributed", "distributions", "envs", "exploration", "loops", "losses",
+    "mdp", "networks", "plots", "presets", "returns", "rlhf", "schedules", "sweep", "types",
 }  # fmt: skip
 
 _NAMES = {

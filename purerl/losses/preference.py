@@ -12,7 +12,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from .reward_modeling import logistic_loss, plackett_luce
+from purerl.losses.reward_modeling import logistic_loss, plackett_luce
 
 
 def dpo(

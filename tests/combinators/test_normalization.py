@@ -1,0 +1,92 @@
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl import combinators
+from purerl.types import Agent, Transition
+
+
+class Hparams(NamedTuple):
+    discount: Any = 0.9
+
+
+class State(NamedTuple):
+    hparams: Any
+    seen: Any
+
+
+def init(key, hparams, example, num_envs=1):
+    return State(hparams, Transition(*[jnp.zeros(())] * 6))
+
+
+SPY = Agent(init, lambda key, state, obs: (obs, ()), lambda key, state, data: (state._replace(seen=data), {}))
+
+
+def data(seed, num_steps=5, num_envs=3):
+    rng = np.random.default_rng(seed)
+    obs, next_obs = (
+        {
+            "x": jnp.asarray(rng.normal(3, 2, (num_steps, num_envs, 2)), jnp.float32),
+            "n": jnp.ones((num_steps, num_envs), int),
+        }
+        for _ in range(2)
+    )
+    flags = [jnp.asarray(rng.random((num_steps, num_envs)) < 0.3) for _ in range(2)]
+    reward = jnp.asarray(rng.normal(1, 5, (num_steps, num_envs)), jnp.float32)
+    return Transition(obs, jnp.zeros((num_steps, num_envs)), reward, *flags, next_obs)
+
+
+def example():
+    return jax.tree.map(lambda x: x[0, 0], data(0).obs)
+
+
+def test_observations_are_normalised_by_what_was_trained_on_before():
+    agent = combinators.with_observation_normalization(SPY)
+    state = agent.init(None, Hparams(), example(), 3)
+    parts = [data(i) for i in range(3)]
+    np.testing.assert_allclose(agent.act(None, state, example())[0]["x"], example()["x"], rtol=1e-6)
+    for i, part in enumerate(parts):
+        state, _ = agent.update(None, state, part)
+        before = np.concatenate(
+            [np.asarray(p.obs["x"], np.float64).reshape(-1, 2) for p in parts[:i]] or [[[-1, -1], [1, 1]]]
+        )
+        for name in ("obs", "next_obs"):
+            raw = np.asarray(getattr(part, name)["x"], np.float64)
+            expected = np.clip((raw - before.mean(0)) / np.sqrt(before.var(0) + 1e-8), -10, 10)
+            np.testing.assert_allclose(getattr(state.agent.seen, name)["x"], expected, rtol=2e-5, atol=1e-5)
+            np.testing.assert_array_equal(getattr(state.agent.seen, name)["n"], part.obs["n"])  # integers pass
+    assert state.moments.num_samples == 45
+    everything = np.concatenate([np.asarray(p.obs["x"]).reshape(-1, 2) for p in parts])
+    shown, _ = agent.act(None, state, example())
+    np.testing.assert_allclose(shown["x"], (example()["x"] - everything.mean(0)) / everything.std(0), atol=1e-5)
+
+
+def test_masked_steps_do_not_count():
+    agent = combinators.with_observation_normalization(SPY)
+    state = agent.init(None, Hparams(), example(), 3)
+    part = data(0)
+    mask = (jnp.arange(5)[:, None] < jnp.array([1, 3, 5])).astype(jnp.float32)
+    state, _ = agent.update(None, state, part._replace(mask=mask))
+    kept = np.asarray(part.obs["x"])[np.asarray(mask) > 0]
+    assert state.moments.num_samples == 9
+    np.testing.assert_allclose(state.moments.mean["x"], kept.mean(0), rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_updates", [1, 3])
+def test_rewards_are_scaled_by_the_spread_of_discounted_sums(num_updates):
+    agent = combinators.with_reward_scaling(SPY, clip=0.5)
+    state = agent.init(None, Hparams(0.9), example(), 3)
+    sums, running = [], np.zeros(3)
+    for i in range(num_updates):
+        part = data(i)
+        state, _ = agent.update(None, state, part)
+        for t in range(5):
+            running = np.asarray(part.reward[t], np.float64) + 0.9 * running
+            sums.append(running)
+            running = np.where(part.terminated[t] | part.truncated[t], 0, running)
+    expected = np.clip(np.asarray(part.reward) / np.std(sums), -0.5, 0.5)
+    np.testing.assert_allclose(state.agent.seen.reward, expected, rtol=1e-5)
+    np.testing.assert_allclose(state.discounted, running, rtol=1e-5)
