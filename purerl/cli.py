@@ -20,6 +20,7 @@ from typing import Annotated, Any
 
 import tyro
 
+from purerl._machine import num_cores
 from purerl.commands.options import UsageError
 
 _COMMANDS = ("train", "sweep", "evaluate", "envs", "solve", "rlhf")
@@ -45,6 +46,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     )
     name = next(name for name, module in modules.items() if type(parsed.command) is module.Options)
     _use_compile_cache(parsed.compile_cache)
+    _use_all_cores()
     try:
         modules[name].run(parsed.command)
     except UsageError as error:
@@ -106,7 +108,6 @@ def default_cache_root() -> Path:
 
 def machine() -> str:
     """A name for this shape of machine: programs compiled for another one may be slower here, or not run at all."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     features = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -114,7 +115,7 @@ def machine() -> str:
         lines = {line for line in info.read_text(errors="replace").splitlines() if line.startswith(wanted)}
         features = "\n".join(sorted(lines))
     digest = hashlib.sha256(features.encode()).hexdigest()[:12]
-    return f"{platform.system()}-{platform.machine()}-{cores}cores-{digest}".lower()
+    return f"{platform.system()}-{platform.machine()}-{num_cores()}cores-{digest}".lower()
 
 
 def _use_compile_cache(choice: str) -> None:
@@ -125,6 +126,12 @@ def _use_compile_cache(choice: str) -> None:
         return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(root).expanduser() / machine()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def _use_all_cores() -> None:
+    """Let JAX see every core as a device, so that a sweep spreads over them; a choice of the user's stands."""
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(num_cores()))
 
 
 def _short(path: Path) -> str:

@@ -13,6 +13,8 @@ from typing import Any
 import jax
 from jax.sharding import AxisType, PartitionSpec
 
+from purerl._machine import num_cores
+
 
 def use_all_cores() -> None:
     """Make every CPU core that this process may use a device. Call it before anything runs on JAX.
@@ -25,7 +27,7 @@ def use_all_cores() -> None:
     if jax.config.values["jax_num_cpu_devices"] < 1 and "xla_force_host_platform_device_count" not in os.environ.get(
         "XLA_FLAGS", ""
     ):
-        jax.config.update("jax_num_cpu_devices", len(os.sched_getaffinity(0)))
+        jax.config.update("jax_num_cpu_devices", num_cores())
 
 
 def num_parts(width: int) -> int:

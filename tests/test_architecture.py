@@ -31,6 +31,7 @@ ALLOWED = {
     "envs": {"mdp", "types"},
     "collect": {"types"},
     "loops": {"collect", "types"},
+    "distributed": {"_machine"},
     "checkpoint": {"types"},
     "sweep": {"checkpoint", "distributed", "loops", "types"},
     "rlhf": {

@@ -1,5 +1,7 @@
 """A block of agents as one program: the three steps of a run, vmapped, each compiled once for a width and its sizes.
 
+The block is spread over the local devices where its width divides by their number.
+
 Agents differ in their key and their hyperparameters; agent, environment and sizes are static. What comes back to the
 host is one number an agent and chunk; the states stay on the device.
 """
@@ -14,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import loops
+from purerl.distributed import over_devices
 from purerl.loops import LoopState
 from purerl.types import Agent, Env, Metrics
 
@@ -22,10 +25,10 @@ from purerl.types import Agent, Env, Metrics
 def start(keys: jax.Array, hparams: Any, env_params: Any, *, agent: Agent, env: Env, num_envs: int) -> LoopState:
     """`loops.start` of W agents: keys [W], hyperparameters with leaves [W], environment parameters shared by all."""
 
-    def one(key: jax.Array, hparams: Any) -> LoopState:
+    def one(key: jax.Array, hparams: Any, env_params: Any) -> LoopState:
         return loops.start(key, agent, env, hparams, num_envs=num_envs, env_params=env_params)
 
-    return jax.vmap(one)(keys, hparams)
+    return over_devices(jax.vmap(one, (0, 0, None)), (keys, hparams), (env_params,))
 
 
 @functools.partial(
@@ -46,7 +49,7 @@ def advance(
         )
         return state, _episode_return(metrics)
 
-    return jax.vmap(one)(states)
+    return over_devices(jax.vmap(one), (states,))
 
 
 @functools.partial(jax.jit, static_argnames=("agent", "env", "num_episodes", "max_steps"))
@@ -55,7 +58,7 @@ def evaluate(
 ) -> jax.Array:
     """Returns of greedy episodes, [W, num_episodes]; all agents play with one key, so they meet the same episodes."""
 
-    def one(state: LoopState) -> jax.Array:
+    def one(state: LoopState, key: jax.Array) -> jax.Array:
         return loops.evaluate(
             key,
             agent,
@@ -66,7 +69,7 @@ def evaluate(
             env_params=state.env_params,
         ).episode_return
 
-    return jax.vmap(one)(states)
+    return over_devices(jax.vmap(one, (0, None)), (states,), (key,))
 
 
 def _episode_return(metrics: Metrics) -> jax.Array:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import loops
+from purerl.distributed import num_parts
 from purerl.sweep import population, spaces, statistics
 from purerl.sweep.results import Result, rank
 from purerl.types import Agent, Env, PyTree, cast, check_hparams, check_key, check_positive
@@ -104,7 +105,7 @@ def search(
     sample_key, seed_key, eval_key, bootstrap_key = jax.random.split(key, 4)
     trials, searched = make_trials(sample_key, hparams, space, num_trials)
     num_trials = len(jax.tree.leaves(trials)[0])
-    blocks = split_agents(num_trials * num_seeds, block_size)
+    blocks = split_agents(num_trials * num_seeds, block_size, jax.local_device_count())
     chunks = split_updates(num_updates, num_chunks)
     update_steps = num_envs * rollout_length
 
@@ -139,6 +140,7 @@ def search(
         "num_envs": num_envs,
         "rollout_length": rollout_length,
         "width": blocks.shape[1],
+        "num_devices": num_parts(blocks.shape[1]),
         "eval_max_steps": eval_max_steps,
         "seconds": monitor.seconds(),
         "steps_per_second": monitor.steps_per_second(),
@@ -165,14 +167,16 @@ def make_trials(
     return spaces.sample(key, hparams, space, num_trials), searched
 
 
-def split_agents(num_agents: int, block_size: int) -> np.ndarray:
+def split_agents(num_agents: int, block_size: int, num_devices: int = 1) -> np.ndarray:
     """Agents 0, ..., A - 1 in as few blocks of at most `block_size` as can be, of one width, as even as can be.
 
     Returns:
-      [num_blocks, width] indices; what the last block lacks is filled up with the last agent.
+      [num_blocks, width] indices; what the last block lacks is filled up with the last agent. Where there are as many
+      agents as devices, and blocks are as large, the width is a multiple of `num_devices`.
     """
-    num_blocks = math.ceil(num_agents / block_size)
-    width = math.ceil(num_agents / num_blocks)
+    unit = num_devices if min(num_agents, block_size) >= num_devices else 1
+    num_blocks = math.ceil(num_agents / (block_size // unit * unit))
+    width = math.ceil(num_agents / num_blocks / unit) * unit
     return np.minimum(np.arange(num_blocks * width), num_agents - 1).reshape(num_blocks, width)
 
 
