@@ -81,8 +81,8 @@ def test_a_reward_model_recovers_the_reward_from_pairs_and_from_lists():
         learned = rlhf.rewards(network, state.agent.params, text)
         error = (learned - true) - jnp.sum(jnp.exp(ref) * (learned - true))
         errors.append(float(jnp.sqrt(jnp.sum(jnp.exp(ref) * error**2))))
-    assert errors[0] < 0.25
-    assert errors[1] < errors[0]
+    assert errors[0] < 0.5
+    assert errors[1] < 0.8 * errors[0]
     assert metrics["loss/accuracy"][-1] > 0.5
 
 

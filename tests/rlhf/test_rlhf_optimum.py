@@ -48,7 +48,7 @@ def test_the_reference_tables_are_the_same_chain_at_every_order(truth):
 def test_rloo_reaches_the_optimum(truth):
     ref, reward, optimum = truth
     state, metrics = run(rlhf.rloo(NETWORK, 4), rlhf.RLHFHparams(0.1), 250, 4)
-    assert distance(REFERENCE, optimum) > 0.3
+    assert distance(REFERENCE, optimum) > 0.25
     assert distance(state.params, optimum) < 0.005
     best = float(jax.nn.logsumexp(ref + reward))
     assert float(metrics["rlhf/objective"][-1]) == pytest.approx(best, abs=0.01)
