@@ -1,6 +1,5 @@
-"""One compile cache for the whole run, and small things that many tests share."""
+"""What many tests share."""
 
-import jax
 import pytest
 
 import purerl
@@ -9,8 +8,3 @@ import purerl
 @pytest.fixture(scope="session")
 def cartpole():
     return purerl.envs.make("CartPole-v1")
-
-
-@pytest.fixture(scope="session")
-def key():
-    return jax.random.key(0)

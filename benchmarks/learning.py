@@ -1,0 +1,135 @@
+"""What agents learn: each task is trained on several seeds side by side, evaluated greedily, and written down.
+
+    python benchmarks/learning.py                    every task
+    python benchmarks/learning.py cartpole breakout  those whose name contains one of these
+    python benchmarks/learning.py --list             their names and targets
+
+Each task writes results/learning_<name>.json (settings, returns of every seed, curves, time) and .png (the curves).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import platform
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import purerl
+from purerl import distributed, presets, sweep
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+class Task(NamedTuple):
+    """A preset of an environment (`presets.find`) with what is changed of it, and what must come out.
+
+    Attributes:
+      target: least interquartile mean of the final greedy evaluation over the seeds.
+      changes: fields of the preset that are replaced.
+    """
+
+    algorithm: str
+    env: str
+    num_seeds: int
+    target: float
+    changes: dict[str, Any] = {}
+
+
+TASKS = {
+    "ppo_cartpole_500k": Task("ppo", "CartPole-v1", 16, 495.0),
+    "ppo_cartpole_100k": Task("ppo", "CartPole-v1", 32, 470.0, {"num_steps": 100_000, "anneal": False}),
+    "ppo_acrobot_200k": Task("ppo", "Acrobot-v1", 16, -95.0),
+    "ppo_pendulum_1m": Task("ppo", "Pendulum-v1", 16, -200.0),
+    "ppo_breakout_5m": Task("ppo", "Breakout-MinAtar", 5, 15.0),
+}
+
+
+def run(name: str, task: Task, seed: int, eval_episodes: int) -> dict[str, Any]:
+    """Train and evaluate one task; the record that is written down."""
+    env = purerl.envs.make(task.env)
+    preset = presets.find(task.algorithm, task.env, env)._replace(**task.changes)
+    hparams = presets.hparams(preset)
+    one_trial = jax.tree.map(lambda x: np.asarray([x]), hparams)
+    result = sweep.search(
+        jax.random.key(seed), presets.build(preset, env), env, one_trial, num_seeds=task.num_seeds,
+        num_updates=preset.num_updates, num_envs=preset.num_envs, rollout_length=preset.rollout_length, num_chunks=50,
+        eval_episodes=eval_episodes, eval_max_steps=1000, keep=1,
+        progress=lambda p: print(f"\r{name}: {p.steps:,} of {p.total_steps:,} steps, {p.seconds:.0f} s", end="", flush=True),
+    )  # fmt: skip
+    returns = result.seed_returns[0]
+    record = {
+        "command": f"python benchmarks/learning.py {name} --seed {seed}",
+        "preset": preset._asdict(),
+        "hparams": {k: float(v) for k, v in hparams._asdict().items()},
+        "num_seeds": task.num_seeds,
+        "eval_episodes": eval_episodes,
+        "target": task.target,
+        "interquartile_mean": float(result.iqm[0]),
+        "interval_95": [float(x) for x in result.interval[0]],
+        "seed_returns": [round(float(x), 2) for x in returns],
+        "seconds": round(result.settings["seconds"], 1),
+        "steps_per_second": round(result.settings["steps_per_second"]),
+        "num_devices": result.settings["num_devices"],
+        "machine": f"{jax.devices()[0].platform}, {platform.machine()}, jax {jax.__version__}",
+        "steps": result.steps.tolist(),
+        "curves": np.round(result.curves[0].astype(float), 2).tolist(),
+    }
+    draw(name, record).savefig(RESULTS / f"learning_{name}.png", dpi=110)
+    (RESULTS / f"learning_{name}.json").write_text(json.dumps(record, default=float).replace("NaN", "null") + "\n")
+    return record
+
+
+def draw(name: str, record: dict[str, Any]) -> Figure:
+    """Every seed's training return, and their interquartile mean."""
+    figure = Figure(figsize=(6, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    curves = np.asarray(record["curves"], float)
+    axes.plot(record["steps"], curves.T, color="0.8", linewidth=0.8)
+    middle = [sweep.interquartile_mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in curves.T]
+    axes.plot(record["steps"], middle, color="#0072b2", linewidth=2, label="interquartile mean of training")
+    axes.axhline(record["target"], color="#d55e00", linewidth=1, linestyle="--", label="target of the final evaluation")
+    iqm, (low, high) = record["interquartile_mean"], record["interval_95"]
+    axes.errorbar(
+        record["steps"][-1], iqm, [[iqm - low], [high - iqm]], fmt="o", color="black", label="final greedy evaluation"
+    )
+    axes.set_title(f"{name}: {iqm:.1f} [{low:.1f}, {high:.1f}], {record['num_seeds']} seeds", loc="left", fontsize=10)
+    axes.set_xlabel("environment steps")
+    axes.set_ylabel("return")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("names", nargs="*", help="parts of names of tasks; none: all")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--eval-episodes", type=int, default=32)
+    parser.add_argument("--list", action="store_true", help="list the tasks and end")
+    arguments = parser.parse_args()
+    chosen = {n: t for n, t in TASKS.items() if not arguments.names or any(part in n for part in arguments.names)}
+    if arguments.list:
+        for name, task in chosen.items():
+            print(f"{name:24s} {task.num_seeds:3d} seeds, at least {task.target}")
+        return
+    distributed.use_all_cores()
+    RESULTS.mkdir(exist_ok=True)
+    for name, task in chosen.items():
+        record = run(name, task, arguments.seed, arguments.eval_episodes)
+        low, high = record["interval_95"]
+        verdict = "reached" if record["interquartile_mean"] >= task.target else "MISSED"
+        print(
+            f"\r{name}: interquartile mean {record['interquartile_mean']:.1f} [{low:.1f}, {high:.1f}], target {task.target}"
+            f" {verdict}; seeds {sorted(record['seed_returns'])}; {record['seconds']} s, {record['steps_per_second']:,} steps/s"
+        )
+
+
+if __name__ == "__main__":
+    main()

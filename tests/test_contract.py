@@ -1,0 +1,116 @@
+"""What every agent that learns on an environment promises; a new one joins with one entry in CASES."""
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import purerl
+from purerl import combinators, envs, networks
+
+SIZES = {"num_updates": 2, "num_envs": 4, "rollout_length": 8}
+
+
+class Case(NamedTuple):
+    """An agent, its environment, its hyperparameters, and one of them that is varied."""
+
+    make: Any
+    hparams: Any
+    vary: str = "learning_rate"
+
+
+def ppo(continuous=False, squash=False):
+    env = envs.probe(continuous=continuous)
+    return purerl.ppo(networks.actor_critic(env, hidden=(4,), squash=squash), num_epochs=1, num_minibatches=2), env
+
+
+def normalized_ppo():
+    agent, env = ppo(continuous=True)
+    return combinators.with_reward_scaling(combinators.with_observation_normalization(agent)), env
+
+
+CASES = {
+    "ppo": Case(ppo, purerl.PPOHparams(0.01)),
+    "ppo, squashed": Case(functools.partial(ppo, True, True), purerl.PPOHparams(0.01)),
+    "ppo, normalized": Case(normalized_ppo, purerl.PPOHparams(0.01)),
+}
+
+
+@functools.cache
+def built(name):
+    """The agent, with traces of its update counted, and its environment."""
+    agent, env = CASES[name].make()
+    traces = []
+
+    def update(key, state, data):
+        traces.append(name)
+        return agent.update(key, state, data)
+
+    return agent._replace(update=update), env, traces
+
+
+def train(name, hparams, seed=0):
+    agent, env, _ = built(name)
+    return purerl.train(jax.random.key(seed), agent, env, hparams, **SIZES)
+
+
+def varied(name, value):
+    return CASES[name].hparams._replace(**{CASES[name].vary: value})
+
+
+pytestmark = pytest.mark.parametrize("name", list(CASES))
+
+
+def test_hashable_and_compared_by_identity(name):
+    agent, _, _ = built(name)
+    assert hash(agent) == hash(agent._replace())
+    assert agent == agent._replace()
+    assert agent != CASES[name].make()[0]
+
+
+def test_update_keeps_the_structure_and_metrics_are_scalars(name):
+    agent, env, _ = built(name)
+    start = jax.eval_shape(lambda k: purerl.start(k, agent, env, CASES[name].hparams, num_envs=4), jax.random.key(0))
+    state, metrics = jax.eval_shape(lambda: train(name, CASES[name].hparams))
+    assert jax.tree.structure(state) == jax.tree.structure(start.agent_state)
+    for old, new in zip(jax.tree.leaves(start.agent_state), jax.tree.leaves(state)):
+        assert (old.shape, old.dtype, old.weak_type) == (new.shape, new.dtype, new.weak_type)
+    assert {m.shape for m in metrics.values()} == {(2,)}
+
+
+def test_aux_has_one_structure_with_and_without_a_key(name):
+    agent, env, _ = built(name)
+
+    def act(key):
+        obs, _ = env.reset(jax.random.key(1))
+        state = agent.init(jax.random.key(0), purerl.types.cast(CASES[name].hparams), obs)
+        return agent.act(key, state, obs)
+
+    sampled, greedy = jax.eval_shape(act, jax.random.key(2)), jax.eval_shape(lambda: act(None))
+    assert jax.tree.structure(sampled) == jax.tree.structure(greedy)
+    assert [x.shape for x in jax.tree.leaves(sampled)] == [x.shape for x in jax.tree.leaves(greedy)]
+
+
+def test_vmap_equals_a_loop_nothing_traces_again_and_the_same_key_gives_the_same_bits(name):
+    first = train(name, varied(name, 0.01))
+    traces = built(name)[2]
+    before = len(traces)
+    values = [1, 0.003, np.float64(0.01), np.float32(0.0)]
+    alone = [train(name, varied(name, value), seed) for seed, value in enumerate(values)]
+    again = train(name, varied(name, jnp.float32(0.01)))
+    assert len(traces) == before, "a new hyperparameter value was traced"
+    jax.tree.map(np.testing.assert_array_equal, first, again)
+    agent, env, _ = built(name)
+
+    def run(key, value):
+        return purerl.train(key, agent, env, varied(name, value), **(SIZES | {"num_updates": 1}))[0]
+
+    keys = jax.vmap(jax.random.key)(jnp.arange(4))
+    many = jax.vmap(run)(keys, jnp.array([float(v) for v in values]))
+    assert len(alone) == 4
+    for i in (1, 2, 3):  # a learning rate of 1 is for the trace alone: it amplifies rounding
+        one = run(keys[i], float(values[i]))
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b, atol=1e-5, rtol=1e-5), many, one)
