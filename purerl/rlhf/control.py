@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from purerl import loops, losses
 from purerl.rlhf.descent import LearnerHparams, adam, descend
-from purerl.types import Agent, Env, EnvStep, Metrics, TrainState, cast
+from purerl.types import Agent, Env, EnvStep, Metrics, TrainState, cast, check_positive
 
 Params = Any
 
@@ -199,6 +199,7 @@ def learn_from_preferences(
       sizes: how much of everything; None takes the defaults.
     """
     sizes = sizes or ControlSizes()
+    check_positive(num_rounds=sizes.num_rounds, labels_per_round=sizes.labels_per_round)
     blind, fitter = with_learned_reward(env), ensemble_agent(sizes.num_members, sizes.error_rate)
     example, _ = env.reset(key)
     state = agent.init(key, cast(hparams), example, sizes.num_envs)

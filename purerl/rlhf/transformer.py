@@ -24,10 +24,10 @@ class LanguageModel(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Keys and values of every block, [depth, W, heads, width / heads], and which columns hold a token, [W]."""
+    """Keys and values, one array [W, heads, width / heads] a block, and which columns hold a token, [W]."""
 
-    keys: jax.Array
-    values: jax.Array
+    keys: tuple[jax.Array, ...]
+    values: tuple[jax.Array, ...]
     mask: jax.Array
 
 
@@ -55,9 +55,9 @@ def transformer(vocab_size: int, *, width: int = 64, depth: int = 2, num_heads: 
     run: Callable[..., Any] = module.apply
 
     def prefill(params: Any, tokens: jax.Array, mask: jax.Array, room: int) -> tuple[jax.Array, Cache]:
-        logits, keys, values = run(params, tokens, mask, method="prefill")
-        pad = ((0, 0), (0, room - tokens.shape[0]), (0, 0), (0, 0))
-        return logits, Cache(jnp.pad(keys, pad), jnp.pad(values, pad), jnp.pad(mask, (0, room - tokens.shape[0])))
+        logits, cache = run(params, tokens, mask, method="prefill")
+        missing = room - tokens.shape[0]
+        return logits, jax.tree.map(lambda x: jnp.pad(x, ((0, missing), *((0, 0),) * (x.ndim - 1))), cache)
 
     def decode(params: Any, token: jax.Array, cache: Cache, column: jax.Array) -> tuple[jax.Array, Cache]:
         return run(params, token, cache, column, method="decode")
@@ -86,10 +86,10 @@ class Transformer(nn.Module):
         x, _ = self._run(tokens, mask)
         return self.logits(x), self.value(x)[:, 0]
 
-    def prefill(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Tokens [L] to the logits [V] behind the last, and keys and values [depth, L, H, D]."""
+    def prefill(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, Cache]:
+        """Tokens [L] to the logits [V] behind the last, and a cache of L columns."""
         x, cache = self._run(tokens, mask)
-        return self.logits(x[-1]), jnp.stack([k for k, _ in cache]), jnp.stack([v for _, v in cache])
+        return self.logits(x[-1]), cache
 
     def decode(self, token: jax.Array, cache: Cache, column: jax.Array) -> tuple[jax.Array, Cache]:
         """One token, at its column, to the logits [V] behind it."""
@@ -101,17 +101,19 @@ class Transformer(nn.Module):
             keys.append(jax.lax.dynamic_update_slice(cache.keys[i], key, (column, 0, 0)))
             values.append(jax.lax.dynamic_update_slice(cache.values[i], value, (column, 0, 0)))
             x = block.finish(x, query, keys[-1], values[-1], mask[None])
-        return self.logits(self.norm(x[0])), Cache(jnp.stack(keys), jnp.stack(values), mask)
+        return self.logits(self.norm(x[0])), Cache(tuple(keys), tuple(values), mask)
 
-    def _run(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, list[tuple[jax.Array, jax.Array]]]:
+    def _run(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, Cache]:
         columns = jnp.arange(tokens.shape[0])
         seen = (columns[None] <= columns[:, None]) & mask[None].astype(bool)
-        x, cache = self.embedding(tokens), []
+        x = self.embedding(tokens)
+        keys, values = [], []
         for block in self.blocks:
             query, key, value = block.project(x, columns)
-            cache.append((key, value))
+            keys.append(key)
+            values.append(value)
             x = block.finish(x, query, key, value, seen)
-        return self.norm(x), cache
+        return self.norm(x), Cache(tuple(keys), tuple(values), mask)
 
 
 class Block(nn.Module):
