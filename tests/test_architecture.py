@@ -22,10 +22,11 @@ ALLOWED = {
     "mdp": {"types"},
     "replay": {"types", "shuffle"},
     "minibatch": {"shuffle", "types"},
+    "tabular": {"types"},
     "networks": {"distributions", "initializers", "types"},
     "agents": {
         "distributions", "exploration", "losses", "mdp", "minibatch", "networks", "replay", "returns", "shuffle",
-        "types",
+        "tabular", "types",
     },
     "combinators": {"minibatch", "replay", "shuffle", "types"},
     "envs": {"mdp", "types"},
