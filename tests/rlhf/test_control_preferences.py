@@ -46,7 +46,8 @@ def test_nothing_of_the_true_reward_reaches_the_agent():
     step = env.step(jax.random.key(2), state, action, learned)
     x = jnp.concatenate([obs, action])
     each = [control.apply_member(jax.tree.map(lambda p, i=i: p[i], members), x) for i in range(2)]
-    assert step.reward == pytest.approx(((each[0] - 0.5) / 2 + (each[1] + 0.5) / 4) / 2, abs=1e-5)
+    expected = ((each[0] - 0.5) / 2 + (each[1] + 0.5) / 4) / 2
+    assert float(step.reward) == pytest.approx(float(expected), abs=1e-5)
     assert step.info == ()
     with pytest.raises(ValueError, match="env_params"):
         env.step(jax.random.key(2), state, action)
