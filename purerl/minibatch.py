@@ -46,12 +46,12 @@ def epochs(
         )
     packed, unpack = _pack(batch, size)
 
-    def epoch(carry: Any, key: jax.Array) -> tuple[Any, Any]:
-        order = permutation(key, size)
+    def epoch(carry: Any, order: jax.Array) -> tuple[Any, Any]:
         parts = [x[order].reshape(num_minibatches, -1, x.shape[1]) for x in packed]
         return jax.lax.scan(lambda carry, part: step(carry, unpack(part)), carry, parts)
 
-    return jax.lax.scan(epoch, carry, jax.random.split(key, num_epochs))
+    orders = jax.vmap(lambda key: permutation(key, size))(jax.random.split(key, num_epochs))
+    return jax.lax.scan(epoch, carry, orders)
 
 
 def _pack(batch: Any, size: int) -> tuple[list[jax.Array], Callable[[list[jax.Array]], Any]]:
