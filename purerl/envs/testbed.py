@@ -1,0 +1,65 @@
+"""The k-armed testbed: bandits whose arms' means are drawn afresh in every reset."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl.types import Discrete, Env, EnvStep, check_positive
+
+
+class BanditTestbedParams(NamedTuple):
+    """Parameters of the testbed, all in units of reward.
+
+    Attributes:
+      mean: mean of the arms' means.
+      spread: standard deviation of the arms' means.
+      noise: standard deviation of a reward around its arm's mean.
+      drift: standard deviation of the random walk that each mean makes in every step; 0: it stays.
+    """
+
+    mean: Any = 0.0
+    spread: Any = 1.0
+    noise: Any = 1.0
+    drift: Any = 0.0
+
+
+@functools.cache
+def bandit_testbed(num_arms: int = 10) -> Env:
+    """One bandit: m[a] ~ N(mean, spread²) at the reset, r ~ N(m[a], noise²) in every step. It never ends.
+
+    The observation is 0. The info of a step, and so the metrics of training: `optimal`, 1 where the best arm was
+    taken, and `regret` = max m − m[a]. Sum the latter over time for the regret curve.
+
+    Args:
+      num_arms: number of actions.
+
+    Returns:
+      `Env` whose parameters are `BanditTestbedParams`; the same object in every call.
+
+    Raises:
+      ValueError: `num_arms` is not a positive integer.
+
+    Source: Sutton & Barto (2018), section 2.3; with drift, exercise 2.5.
+    """
+    check_positive(num_arms=num_arms)
+
+    def reset(key: jax.Array, env_params: BanditTestbedParams | None = None) -> tuple[jax.Array, jax.Array]:
+        params = BanditTestbedParams() if env_params is None else env_params
+        return jnp.int32(0), params.mean + params.spread * jax.random.normal(key, (num_arms,))
+
+    def step(
+        key: jax.Array, env_state: jax.Array, action: jax.Array, env_params: BanditTestbedParams | None = None
+    ) -> EnvStep:
+        params = BanditTestbedParams() if env_params is None else env_params
+        noise = jax.random.normal(key, (num_arms + 1,))
+        best, taken = env_state.max(), env_state[action]
+        reward = (taken + params.noise * noise[-1]).astype(jnp.float32)
+        info = {"optimal": (taken == best).astype(jnp.float32), "regret": best - taken}
+        never = jnp.bool_(False)
+        return EnvStep(jnp.int32(0), env_state + params.drift * noise[:-1], reward, never, never, info)
+
+    return Env(reset, step, Discrete(1), Discrete(num_arms))
