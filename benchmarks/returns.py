@@ -20,7 +20,7 @@ from jax import lax
 from purerl import returns
 
 RESULT = pathlib.Path(__file__).parent / "results" / "returns.json"
-LENGTH, NUM_ENVS, ROUNDS = 128, 4096, 300
+LENGTH, NUM_ENVS, ROUNDS = 128, 4096, 600
 
 
 def inputs():
@@ -69,14 +69,14 @@ def candidates():
 
 
 def measure():
-    """Milliseconds of every candidate in every round; the order of the candidates rotates from round to round."""
+    """Milliseconds of every candidate in every round; their order is random, as a predecessor may warm the cache."""
     calls = candidates()
     for call in calls.values():
         call().block_until_ready()
     seconds = {name: [] for name in calls}
-    names = list(calls)
-    for i in range(ROUNDS):
-        for name in names[i % len(names) :] + names[: i % len(names)]:
+    rng = np.random.default_rng(0)
+    for _ in range(ROUNDS):
+        for name in rng.permutation(list(calls)):
             start = time.perf_counter()
             calls[name]().block_until_ready()
             seconds[name].append(time.perf_counter() - start)

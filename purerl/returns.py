@@ -131,7 +131,7 @@ def n_step_returns(
 def lambda_returns(reward: jax.Array, discount: jax.Array, next_value: jax.Array, trace_decay: jax.Array) -> jax.Array:
     """λ-return: the mixture of all n-step returns with weights (1 − λ) · λⁿ⁻¹.
 
-    G[t] = r[t] + d[t] · ((1 − k[t]) · v'[t] + k[t] · G[t+1]), with G[T] = v'[T−1].
+    G[t] = r[t] + d[t] · ((1 − k[t]) · v'[t] + k[t] · G[t+1]), with G[T] = v'[T−1] (d · (1 − k) as d − d · k).
 
     Args:
       reward: [T, ...] floating.
@@ -153,7 +153,8 @@ def lambda_returns(reward: jax.Array, discount: jax.Array, next_value: jax.Array
     reward, discount, next_value, trace_decay = common(reward, discount, next_value, trace_decay)
 
     def step(g: jax.Array, r: jax.Array, d: jax.Array, v: jax.Array, k: jax.Array) -> jax.Array:
-        return r + d * ((1 - k) * cut(v, d) + k * cut(g, d * k))
+        trace = d * k
+        return r + (d - trace) * cut(v, d) + trace * cut(g, trace)
 
     return backward_scan(step, next_value[-1], reward, discount, next_value, trace_decay)
 

@@ -168,25 +168,3 @@ def check_tanh_gaussian_divergence_and_samples(m):
     wide = m.tanh_gaussian(arr(np.full((20_000, 1), 0.5)), arr([0.1]), -2.0, 4.0)
     x = np.asarray(jit(lambda: wide.sample(seed=jax.random.key(2)))(), np.float64)[:, 0]
     assert stats.kstest(np.arctanh((x - 1) / 3), "norm", args=(0.5, np.exp(0.1))).pvalue > 1e-6
-
-
-def check_everything_crosses_vmap_and_jit(m):
-    """Distributions leave one vmap and enter another, and a scan, and give what a batch gives at once."""
-    keys = jax.random.split(jax.random.key(0), 2)
-    for build, args in (
-        (m.categorical, (LOGITS, MASK)),
-        (lambda x: m.multi_discrete(x, (1, 2)), (LOGITS,)),
-        (m.diagonal_gaussian, (MEAN, LOG_STD)),
-        (m.tanh_gaussian, (MEAN, LOG_STD)),
-    ):
-        args = [arr(a) for a in args]
-        crossed = jax.jit(jax.vmap(build))(*args)
-        sample, log_prob = jax.jit(jax.vmap(lambda d, k: d.sample_and_log_prob(seed=k)))(crossed, keys)
-        scanned = jax.lax.scan(lambda c, d: (c, summaries(d)), 0, crossed)[1]
-        whole = jax.jit(lambda x, args, build=build: (build(*args).log_prob(x), *summaries(build(*args))))(sample, args)
-        for one, all_at_once in zip((log_prob, *scanned), whole):
-            close(one, np.asarray(all_at_once), 10)
-
-
-def summaries(d):
-    return d.entropy(), d.mode(), d.kl_divergence(d)

@@ -25,6 +25,28 @@ def test_oracle(check, dtype):
         check(distributions)
 
 
+def test_everything_crosses_vmap_jit_and_scan():
+    """Distributions leave one vmap and enter another, and a scan, and give what a batch gives at once."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    for build, args in (
+        (distributions.categorical, (checks_distributions.LOGITS, checks_distributions.MASK)),
+        (lambda x: distributions.multi_discrete(x, (1, 2)), (checks_distributions.LOGITS,)),
+        (distributions.diagonal_gaussian, (checks_distributions.MEAN, checks_distributions.LOG_STD)),
+        (distributions.tanh_gaussian, (checks_distributions.MEAN, checks_distributions.LOG_STD)),
+    ):
+        args = [arr(a) for a in args]
+        crossed = jax.jit(jax.vmap(build))(*args)
+        sample, log_prob = jax.jit(jax.vmap(lambda d, k: d.sample_and_log_prob(seed=k)))(crossed, keys)
+        scanned = jax.lax.scan(lambda c, d: (c, summaries(d)), 0, crossed)[1]
+        whole = jax.jit(lambda x, args, build=build: (build(*args).log_prob(x), *summaries(build(*args))))(sample, args)
+        for one, all_at_once in zip((log_prob, *scanned), whole):
+            close(one, np.asarray(all_at_once), 10)
+
+
+def summaries(d):
+    return d.entropy(), d.mode(), d.kl_divergence(d)
+
+
 def normal(seed, *shapes):
     rng = np.random.default_rng(seed)
     return [arr(rng.normal(size=shape)) for shape in shapes]
