@@ -86,5 +86,5 @@ def test_the_sampled_return_is_the_computed_value(grid):
     state, _ = purerl.fit(KEY, agent, grid, dp.DynamicProgrammingHparams(1.0), num_updates=8)
     value = mdps.policy_evaluation(grid, state.policy, 1.0)[7]
     result = purerl.evaluate(KEY, agent, from_mdp(grid, 200), state, num_episodes=4000, max_steps=200)
-    error = np.std(result.episode_return) / np.sqrt(4000)
+    error = float(np.std(result.episode_return)) / 4000**0.5
     assert float(np.mean(result.episode_return)) == pytest.approx(float(value), abs=5 * error)
