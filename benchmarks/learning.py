@@ -43,9 +43,9 @@ class Task(NamedTuple):
 
 TASKS = {
     "ppo_cartpole_500k": Task("ppo", "CartPole-v1", 16, 495.0),
-    "ppo_cartpole_100k": Task("ppo", "CartPole-v1", 32, 470.0, {"num_steps": 100_000, "anneal": False}),
+    "ppo_cartpole_100k": Task("ppo", "CartPole-v1", 128, 470.0, {"num_steps": 100_000, "anneal": False}),
     "ppo_acrobot_200k": Task("ppo", "Acrobot-v1", 16, -95.0),
-    "ppo_pendulum_1m": Task("ppo", "Pendulum-v1", 16, -200.0),
+    "ppo_pendulum_1m": Task("ppo", "Pendulum-v1", 8, -200.0),
     "ppo_breakout_5m": Task("ppo", "Breakout-MinAtar", 5, 15.0),
 }
 
@@ -60,7 +60,7 @@ def run(name: str, task: Task, seed: int, eval_episodes: int) -> dict[str, Any]:
         jax.random.key(seed), presets.build(preset, env), env, one_trial, num_seeds=task.num_seeds,
         num_updates=preset.num_updates, num_envs=preset.num_envs, rollout_length=preset.rollout_length, num_chunks=50,
         eval_episodes=eval_episodes, eval_max_steps=1000, keep=1,
-        progress=lambda p: print(f"\r{name}: {p.steps:,} of {p.total_steps:,} steps, {p.seconds:.0f} s", end="", flush=True),
+        progress=lambda p: print(f"{name}: {p.steps:,} of {p.total_steps:,} steps, {p.seconds:.0f} s", flush=True),
     )  # fmt: skip
     returns = result.seed_returns[0]
     record = {
@@ -125,10 +125,9 @@ def main() -> None:
         record = run(name, task, arguments.seed, arguments.eval_episodes)
         low, high = record["interval_95"]
         verdict = "reached" if record["interquartile_mean"] >= task.target else "MISSED"
-        print(
-            f"\r{name}: interquartile mean {record['interquartile_mean']:.1f} [{low:.1f}, {high:.1f}], target {task.target}"
-            f" {verdict}; seeds {sorted(record['seed_returns'])}; {record['seconds']} s, {record['steps_per_second']:,} steps/s"
-        )
+        print(f"{name}: interquartile mean {record['interquartile_mean']:.1f} [{low:.1f}, {high:.1f}]")
+        print(f"  target {task.target}: {verdict}; {record['seconds']} s, {record['steps_per_second']:,} steps/s")
+        print(f"  seeds {sorted(record['seed_returns'])}")
 
 
 if __name__ == "__main__":

@@ -33,17 +33,20 @@ class Worker:
         self.wait_for("ready")
 
     def wait_for(self, word: str | None = None) -> str:
+        """The next line that the worker prints, or the next that is this word."""
         for line in self.process.stdout:
             if word is None or line.strip() == word:
                 return line
         raise RuntimeError(f"worker ended with {self.process.wait()}: {self.process.args}")
 
     def time(self) -> float:
+        """Seconds of one more run."""
         self.process.stdin.write("run\n")
         self.process.stdin.flush()
         return float(json.loads(self.wait_for()))
 
     def close(self) -> None:
+        """End the worker."""
         self.process.stdin.close()
         self.process.wait()
 

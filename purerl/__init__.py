@@ -19,6 +19,13 @@ _NAMES = {
     "Agent": "types", "Env": "types", "EnvStep": "types", "Transition": "types", "TrainState": "types",
     "get_hparams": "types", "set_hparams": "types",
     "ppo": "agents.ppo", "PPOHparams": "agents.ppo",
+    "q_learning": "agents.td_control", "sarsa": "agents.td_control", "q_lambda": "agents.td_control",
+    "TDControlHparams": "agents.td_control",
+    "td": "agents.td_prediction", "td_lambda": "agents.td_prediction", "TDHparams": "agents.td_prediction",
+    "monte_carlo": "agents.monte_carlo", "monte_carlo_control": "agents.monte_carlo",
+    "MonteCarloHparams": "agents.monte_carlo", "MonteCarloControlHparams": "agents.monte_carlo",
+    "bandit": "agents.bandit", "BanditHparams": "agents.bandit",
+    "linear_prediction": "agents.linear", "least_squares": "agents.linear", "LinearHparams": "agents.linear",
 }  # fmt: skip
 
 __all__ = sorted(_MODULES | set(_NAMES))

@@ -129,16 +129,17 @@ class PolicyHead(nn.Module):
         if isinstance(space, Discrete):
             return distributions.categorical(_small_dense(space.n)(x), mask)
         if isinstance(space, MultiDiscrete):
-            return distributions.multi_discrete(_small_dense(sum(space.num_values))(x), space.num_values)
+            return distributions.multi_discrete(_small_dense(sum(space.num_values))(x), space.num_values, mask)
         assert isinstance(space, Box)
         size = int(np.prod(space.shape, dtype=int))
         mean = _small_dense(size)(x).reshape(space.shape)
         log_std = self.param("log_std", nn.initializers.zeros, space.shape)
         low, high = space.bounds()
+        rank = len(space.shape)
         if self.squash:
-            return distributions.tanh_gaussian(mean, log_std, low, high)
+            return distributions.tanh_gaussian(mean, log_std, jnp.asarray(low), jnp.asarray(high), event_ndims=rank)
         half, middle = _scale(low, high)
-        return distributions.diagonal_gaussian(middle + half * mean, log_std + np.log(half))
+        return distributions.diagonal_gaussian(middle + half * mean, log_std + np.log(half), event_ndims=rank)
 
 
 def _small_dense(size: int) -> nn.Dense:

@@ -1,4 +1,4 @@
-"""Worker: rejax's PPO on CartPole. Runs in an environment of its own: rejax needs gymnax 0.x (see benchmarks/README.md)."""
+"""Worker: rejax's PPO on CartPole, in an environment of its own, since rejax needs gymnax 0.x (see README.md)."""
 
 import argparse
 import pathlib

@@ -42,7 +42,7 @@ class BanditState(NamedTuple):
 
     Attributes:
       value: [A], averages of the rewards.
-      count: [A] float32, how often each was pulled.
+      pulls: [A] float32, how often each was pulled.
       total: [A], sums of the rewards.
       preference: [A], logits of "gradient".
       hparams: the hyperparameters.
@@ -50,7 +50,7 @@ class BanditState(NamedTuple):
     """
 
     value: jax.Array
-    count: jax.Array
+    pulls: jax.Array
     total: jax.Array
     preference: jax.Array
     hparams: Any
@@ -62,7 +62,7 @@ def _epsilon_greedy(key: jax.Array, state: BanditState) -> jax.Array:
 
 
 def _ucb(key: jax.Array, state: BanditState) -> jax.Array:
-    return exploration.ucb1(key, state.value, state.count, state.hparams.exploration)
+    return exploration.ucb1(key, state.value, state.pulls, state.hparams.exploration)
 
 
 def _softmax(key: jax.Array, state: BanditState) -> jax.Array:
@@ -76,12 +76,12 @@ def _gradient(key: jax.Array, state: BanditState) -> jax.Array:
 def _thompson_gaussian(key: jax.Array, state: BanditState) -> jax.Array:
     hparams = state.hparams
     return exploration.thompson_gaussian(
-        key, state.total, state.count, hparams.noise_variance, hparams.prior_mean, hparams.prior_variance
+        key, state.total, state.pulls, hparams.noise_variance, hparams.prior_mean, hparams.prior_variance
     )
 
 
 def _thompson_bernoulli(key: jax.Array, state: BanditState) -> jax.Array:
-    return exploration.thompson_bernoulli(key, state.total, state.count - state.total)
+    return exploration.thompson_bernoulli(key, state.total, state.pulls - state.total)
 
 
 RULES: dict[str, Callable[[jax.Array, BanditState], jax.Array]] = {
@@ -141,14 +141,14 @@ def bandit(env: Env, *, rule: str = "epsilon_greedy") -> Agent:
 
 def _learn(state: BanditState, action: jax.Array, reward: jax.Array, mask: jax.Array) -> BanditState:
     """Take in one reward; none where the mask is 0."""
-    step_size, pulls = state.hparams.step_size, state.count.sum()
+    step_size, pulls = state.hparams.step_size, state.pulls.sum()
     baseline = jnp.where(pulls > 0, state.total.sum() / jnp.maximum(pulls, 1), reward)
     preference = exploration.gradient_bandit_update(state.preference, action, reward, baseline, mask * step_size)
-    count = state.count.at[action].add(mask)
+    count = state.pulls.at[action].add(mask)
     rate = mask * jnp.maximum(step_size, 1 / jnp.maximum(count[action], 1))
     return state._replace(
         value=state.value.at[action].add(rate * (reward - state.value[action])),
-        count=count,
+        pulls=count,
         total=state.total.at[action].add(mask * reward),
         preference=preference,
     )

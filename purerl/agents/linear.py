@@ -138,8 +138,8 @@ def _agent(features: Callable[[Any], jax.Array], acts: Policy, update: Callable[
         x = features(example)
         chex.assert_rank(x, 1)
         zeros = jnp.zeros(x.shape, jnp.result_type(float))
-        sums = (jnp.outer(zeros, zeros), zeros) if solves else ((), ())
-        return LinearState(zeros, *sums, hparams, jnp.int32(0))
+        matrix, vector = (jnp.outer(zeros, zeros), zeros) if solves else ((), ())
+        return LinearState(zeros, matrix, vector, hparams, jnp.int32(0))
 
     def act(key: jax.Array | None, state: LinearState, obs: Any) -> tuple[jax.Array, tuple]:
         probability = acts(obs)

@@ -196,11 +196,11 @@ def _agent(env: Env, error: Callable[..., Any], *, delay: int, num_tables: int) 
         hparams = state.hparams._replace(epsilon=_epsilon(state))
         chosen, errors = error(key, state.q.reshape(shape), steps, _follows(steps), hparams)
         index = (jnp.broadcast_to(chosen, errors.shape) * num_states + steps.obs) * num_actions + steps.action
-        ready = jax.tree.map(lambda x: x[:length].reshape(-1), (index, errors, steps.mask))
+        index, errors, mask = (x[:length].reshape(-1) for x in (index, errors, steps.mask))
         table = tabular.Table(state.q.reshape(-1), state.visits.reshape(-1))
-        table = tabular.mean_step(table, *ready, hparams.step_size, hparams.step_size_decay)
+        table = tabular.mean_step(table, index, errors, mask, hparams.step_size, hparams.step_size_decay)
         pending = jax.tree.map(lambda x: x[length:], steps)
-        return _finish(state, table, pending), {"loss/td_error": jnp.sqrt(tabular.mean_square(*ready[1:]))}
+        return _finish(state, table, pending), {"loss/td_error": jnp.sqrt(tabular.mean_square(errors, mask))}
 
     return Agent(init, act, update)
 

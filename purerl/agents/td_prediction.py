@@ -87,11 +87,11 @@ def td(env: Env, *, n: int = 1) -> Agent:
         delta = data.reward + discount * jnp.where(data.terminated, 0, value[data.next_obs]) - value[data.obs]
         goes_on = 1.0 - (data.terminated | data.truncated)
         error = returns.n_step_returns(rho * delta, rho * discount, jnp.zeros_like(delta), goes_on, n)
-        flat = [x.reshape(-1) for x in (data.obs, error, weight)]
+        obs, error, weight = (x.reshape(-1) for x in (data.obs, error, weight))
         table = tabular.Table(value, state.visits)
-        table = tabular.mean_step(table, *flat, hparams.step_size, hparams.step_size_decay)
+        table = tabular.mean_step(table, obs, error, weight, hparams.step_size, hparams.step_size_decay)
         state = TDState(*table, (), hparams, state.num_updates + 1)
-        return state, {"loss/td_error": jnp.sqrt(tabular.mean_square(delta, weight))}
+        return state, {"loss/td_error": jnp.sqrt(tabular.mean_square(delta.reshape(-1), weight))}
 
     return _agent(env, update)
 

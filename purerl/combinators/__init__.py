@@ -1,5 +1,6 @@
 """Variations of agents as functions `Agent -> Agent`."""
 
+from purerl.combinators.minibatches import with_minibatches
 from purerl.combinators.normalization import with_observation_normalization, with_reward_scaling
 
-__all__ = ["with_observation_normalization", "with_reward_scaling"]
+__all__ = ["with_minibatches", "with_observation_normalization", "with_reward_scaling"]

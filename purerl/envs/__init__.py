@@ -13,9 +13,11 @@ from purerl.envs.probes import (
     probe_value,
 )
 from purerl.envs.registry import IDS, env_params, make
+from purerl.envs.testbed import BanditTestbedParams, bandit_testbed
 from purerl.envs.wrappers import flatten, frame_stack, time_limit
 
 __all__ = [
-    "IDS", "PROBES", "EndlessParams", "ProbeParams", "endless", "env_params", "flatten", "frame_stack", "from_gymnax",
-    "from_mdp", "make", "probe", "probe_action", "probe_params", "probe_value", "time_limit",
+    "IDS", "PROBES", "BanditTestbedParams", "EndlessParams", "ProbeParams", "bandit_testbed", "endless", "env_params",
+    "flatten", "frame_stack", "from_gymnax", "from_mdp", "make", "probe", "probe_action", "probe_params", "probe_value",
+    "time_limit",
 ]  # fmt: skip

@@ -64,7 +64,7 @@ def test_learning_against_numpy(step_size):
         seen.append(r)
     np.testing.assert_allclose(state.value, value, atol=1e-5)
     np.testing.assert_allclose(state.preference, preference, atol=1e-5)
-    np.testing.assert_array_equal(state.count, count)
+    np.testing.assert_array_equal(state.pulls, count)
     assert agent.act(None, state, jnp.int32(0))[0] == np.argmax(preference)
 
 

@@ -1,0 +1,88 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl import networks
+from purerl.types import Box, Dict, Discrete, Env, MultiDiscrete, Tuple
+
+
+def env(observation, action):
+    return Env(None, None, observation, action)
+
+
+@pytest.mark.parametrize(
+    ("space", "obs", "expected"),
+    [
+        (Discrete(3), 1, [0, 1, 0]),
+        (MultiDiscrete((2, 3)), np.array([1, 2]), [0, 1, 0, 0, 1]),
+        (Box(0, 9, (2, 2)), np.arange(4.0).reshape(2, 2), [0, 1, 2, 3]),
+        (Dict((("a", Box(0, 1, (2,))), ("action_mask", Box(0, 1, (3,))), ("b", Discrete(2)))),
+         {"a": np.array([5.0, 6.0]), "b": 1, "action_mask": np.ones(3)}, [5, 6, 0, 1]),
+        (Tuple((Discrete(2), Box(0, 1))), (0, 0.5), [1, 0, 0.5]),
+    ],
+)  # fmt: skip
+def test_observations_are_encoded_as_one_vector(space, obs, expected):
+    np.testing.assert_array_equal(networks.encode(jax.tree.map(jnp.asarray, obs), space), expected)
+
+
+def test_a_convolution_over_slices_is_a_convolution():
+    x = jax.random.normal(jax.random.key(0), (7, 6, 3))
+    layer = networks.PatchConv(5, 3)
+    params = layer.init(jax.random.key(1), x)
+    kernel = params["params"]["Dense_0"]["kernel"].reshape(3, 3, 3, 5)
+    expected = jax.lax.conv_general_dilated(
+        x[None], kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
+    )
+    np.testing.assert_allclose(layer.apply(params, x), expected[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("shape", [(), (2,), (2, 3)])
+@pytest.mark.parametrize("squash", [False, True])
+def test_a_box_of_any_rank_has_one_log_probability(shape, squash):
+    network = networks.actor_critic(env(Box(-1, 1, (3,)), Box(-2.0, 4.0, shape)), hidden=(4,), squash=squash)
+    obs = jnp.ones(3)
+    distribution, value = network.apply(network.init(jax.random.key(0), obs), obs)
+    action, log_prob = distribution.sample_and_log_prob(seed=jax.random.key(1))
+    assert action.shape == distribution.mode().shape == shape
+    assert value.shape == log_prob.shape == distribution.entropy().shape == ()
+    np.testing.assert_allclose(distribution.log_prob(action), log_prob, rtol=1e-4)
+    np.testing.assert_allclose(distribution.mode(), 1.0, atol=0.2)  # the middle of the bounds
+
+
+def test_masks_forbid_parts_of_a_multi_discrete_action():
+    space = Dict((("x", Box(-1, 1, (2,))), ("action_mask", Box(0, 1, (5,), "bool"))))
+    network = networks.actor_critic(env(space, MultiDiscrete((2, 3))), hidden=(4,))
+    obs = {"x": jnp.ones(2), "action_mask": jnp.array([True, False, False, False, True])}
+    distribution, _ = network.apply(network.init(jax.random.key(0), obs), obs)
+    samples = jax.vmap(lambda key: distribution.sample(seed=key))(jax.random.split(jax.random.key(1), 50))
+    np.testing.assert_array_equal(samples, np.broadcast_to([0, 2], (50, 2)))
+
+
+def test_a_shared_torso_has_one_torso_and_images_go_through_a_convolution():
+    image = env(Box(0, 1, (5, 5, 2)), Discrete(3))
+    for shared, names in ((True, {"torso", "value", "policy"}), (False, {"actor", "critic", "value", "policy"})):
+        params = networks.actor_critic(image, hidden=(4,), shared_torso=shared).init(
+            jax.random.key(0), jnp.zeros((5, 5, 2))
+        )
+        assert set(params["params"]) == names
+        torso = params["params"]["torso" if shared else "actor"]
+        assert torso["PatchConv_0"]["Dense_0"]["kernel"].shape == (18, 16)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"activation": "tahn"}, ValueError, "activation must be one of tanh"),
+        ({"hidden": (0,)}, ValueError, "hidden must hold positive widths"),
+        ({"squash": True}, ValueError, "squash needs a Box"),
+        (
+            {"env": env(Discrete(2), Tuple((Discrete(2),)))},
+            TypeError,
+            "action_space must be Discrete, MultiDiscrete or Box",
+        ),
+    ],
+)
+def test_bad_arguments_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        networks.actor_critic(**({"env": env(Discrete(2), Discrete(2))} | arguments))
