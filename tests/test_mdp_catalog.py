@@ -30,8 +30,6 @@ def test_policies_as_the_living_reward_grows_worse():
     solutions = jax.vmap(lambda grid: mdps.value_iteration(grid, 1.0))(grids)
     expected = [">>>^^<^^<<v", ">>>^^^^^<<<", ">>>^^^^^>^<", ">>>^^>^>>>^"]
     assert [arrows(policy) for policy in solutions.policy] == expected
-    by_policies = jax.vmap(lambda grid: mdps.policy_iteration(grid, 1.0))(grids)
-    np.testing.assert_allclose(by_policies.value, solutions.value, atol=1e-4)
 
 
 def test_maze_2x3():
@@ -51,11 +49,15 @@ def toy_text():
 
 
 def test_all_tables_of_gymnasium_are_solved(toy_text):
+    """The values satisfy Bellman's equation, written out on Gymnasium's own table."""
+    import gymnasium
+
     for name, mdp in toy_text.items():
-        solution = mdps.modified_policy_iteration(mdp, 0.99, 20, 1e-7)
-        np.testing.assert_allclose(jnp.max(solution.q, axis=1), solution.value, atol=2e-5, err_msg=name)
-        exact = mdps.policy_evaluation(mdp, solution.policy, 0.99)
-        np.testing.assert_allclose(exact, solution.value, atol=2e-4, err_msg=name)
+        value = np.asarray(mdps.value_iteration(mdp, 0.99, 1e-7).value, np.float64)
+        table = gymnasium.make(name).unwrapped.P
+        for state, actions in table.items():
+            q = [sum(p * (r + 0.99 * (not end) * value[s]) for p, s, r, end in row) for row in actions.values()]
+            assert max(q) == pytest.approx(value[state], abs=2e-5), (name, state)
 
 
 def test_frozen_lake_is_worth_what_is_known(toy_text):
@@ -137,10 +139,3 @@ def test_catalogue_refuses_senseless_sizes():
         mdps.random_mdp(jax.random.key(0), 3, 2, 0)
     with pytest.raises(ValueError, match="termination"):
         mdps.random_mdp(jax.random.key(0), 3, 2, 1, termination=2)
-
-
-def test_random_mdp_terminates_as_often_as_asked():
-    mdp = mdps.random_mdp(jax.random.key(1), 200, 5, 4, termination=0.2)
-    assert mdp.next_state.shape == (200, 5, 4)
-    assert np.mean(mdp.terminated) == pytest.approx(0.2, abs=0.03)
-    np.testing.assert_allclose(jnp.sum(mdp.probability, -1), 1, atol=1e-6)

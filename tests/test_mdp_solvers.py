@@ -79,6 +79,13 @@ def policy():
     return np.random.default_rng(0).dirichlet(np.ones(SHAPE[1]), SHAPE[0])
 
 
+def test_random_mdps_are_as_asked(many):
+    assert many.next_state.shape == (NUM, *SHAPE)
+    assert np.mean(many.terminated) == pytest.approx(0.05, abs=0.01)
+    assert len(np.unique(many.next_state[0])) == SHAPE[0]
+    np.testing.assert_allclose(jnp.sum(many.probability, -1), 1, atol=1e-6)
+
+
 def test_backup_is_the_sum_over_outcomes(garnet):
     value = np.random.default_rng(1).normal(size=SHAPE[0]).astype(np.float32)
     transition, reward = dense(garnet)
