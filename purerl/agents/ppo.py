@@ -132,11 +132,10 @@ def ppo(
 
     def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[Any, dict[str, jax.Array]]:
         distribution, _ = network.apply(state.params, obs)
-        if key is None:
-            action = distribution.mode()
-            return action, {"log_prob": distribution.log_prob(action)}
-        action, log_prob = distribution.sample_and_log_prob(seed=key)
-        return action, {"log_prob": log_prob}
+        action = distribution.mode() if key is None else distribution.sample(seed=key)
+        return action, {
+            "log_prob": distribution.log_prob(action)
+        }  # as `update` scores it, so that the ratio starts at 1
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         hparams = state.hparams

@@ -152,6 +152,20 @@ def test_the_ratio_is_one_before_the_first_step(setting):
     assert metrics["loss/clip_fraction"] == 0
 
 
+def test_the_ratio_starts_at_one_where_squashed_actions_saturate():
+    env = envs.probe(continuous=True)
+    agent = purerl.ppo(networks.actor_critic(env, hidden=(4,), squash=True), num_epochs=1, num_minibatches=1)
+    start = purerl.start(jax.random.key(0), agent, env, purerl.PPOHparams(learning_rate=0.0), num_envs=4)
+    wide = jax.tree.map(lambda x: x, start.agent_state.params)
+    wide["params"]["policy"]["log_std"] = jnp.full(1, 3.0)  # most samples lie beyond what float32 can invert
+    state = start.agent_state._replace(params=wide)
+    _, data = purerl.rollout(jax.random.key(1), agent, env, state, start.actors, length=16)
+    assert (jnp.abs(data.action) == 1).any()
+    _, metrics = agent.update(jax.random.key(2), state, data)
+    assert np.isfinite(list(metrics.values())).all()
+    assert abs(metrics["loss/approx_kl"]) < 1e-6
+
+
 def test_eight_learning_rates_equal_eight_single_runs(cartpole, setting):
     agent = setting[0]
     rates = jnp.geomspace(1e-5, 1e-2, 8)
