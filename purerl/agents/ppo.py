@@ -203,9 +203,9 @@ def _loss(
     value_loss = losses.clipped_value(value, batch.old_value, batch.value_target, hparams.value_clip_epsilon)
     value_loss = _mean(value_loss, mask)
     total = policy + hparams.value_coef * value_loss - hparams.entropy_coef * entropy
-    log_ratio = jax.lax.stop_gradient(log_prob) - batch.old_log_prob
-    ratio_minus_one = jnp.expm1(log_ratio)
-    approx_kl = _mean(ratio_minus_one - log_ratio, mask)
+    new_log_prob = jax.lax.stop_gradient(log_prob)
+    approx_kl = _mean(losses.kl_estimate(batch.old_log_prob, new_log_prob), mask)
+    ratio_minus_one = jnp.expm1(new_log_prob - batch.old_log_prob)
     clip_fraction = _mean(jnp.abs(ratio_minus_one) > hparams.clip_epsilon, mask)
     return total, dict(zip(_METRICS, (policy, value_loss, entropy, approx_kl, clip_fraction)))
 
