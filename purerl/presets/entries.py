@@ -1,0 +1,61 @@
+"""What a preset and an algorithm's entry are: plain data and the functions that build from it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from purerl import types
+
+
+class Preset(NamedTuple):
+    """Everything that makes a training run but its seed, as plain data.
+
+    Attributes:
+      algorithm: its name in `ALGORITHMS`.
+      num_steps: environment steps in all, over all parallel environments.
+      num_envs: parallel environments.
+      rollout_length: steps in each environment between two updates.
+      hparams: hyperparameters that differ from the defaults of the algorithm's class.
+      agent: keywords of the agent's factory, which fix the shape of the program.
+      network: keywords of the network's builder.
+      combinators: names in `purerl.combinators`, applied to the agent in this order.
+      replay: keywords of `with_replay`, applied last; empty: the agent learns from its rollouts alone.
+      anneal: bring the learning rate to 0 over the whole run; sets the hyperparameter `anneal_updates`.
+    """
+
+    algorithm: str
+    num_steps: int
+    num_envs: int
+    rollout_length: int
+    hparams: Mapping[str, float] = {}
+    agent: Mapping[str, Any] = {}
+    network: Mapping[str, Any] = {}
+    combinators: tuple[str, ...] = ()
+    replay: Mapping[str, Any] = {}
+    anneal: bool = False
+
+    @property
+    def num_updates(self) -> int:
+        """Updates in a run: as many as fit into `num_steps`, at least one."""
+        return max(1, self.num_steps // (self.num_envs * self.rollout_length))
+
+
+class Algorithm(NamedTuple):
+    """An entry of `ALGORITHMS`.
+
+    Attributes:
+      summary: what it is, in a few words.
+      build: `(env, preset) -> Agent`, without the combinators and replay.
+      hparams: `() -> type`, the class of its hyperparameters.
+      presets: by environment id, and under "image", "continuous" and "any" for the environments not named.
+      space: the search space of `purerl sweep`: strings as `--space` takes them, by hyperparameter.
+      actions: names of the action spaces that it can act in.
+    """
+
+    summary: str
+    build: Callable[[types.Env, Preset], types.Agent]
+    hparams: Callable[[], type]
+    presets: Mapping[str, Preset]
+    space: Mapping[str, str]
+    actions: tuple[str, ...] = ("Discrete", "MultiDiscrete", "Box")

@@ -1,0 +1,43 @@
+"""PPO: settings by environment."""
+
+from __future__ import annotations
+
+import purerl
+from purerl import types
+from purerl.presets.entries import Algorithm, Preset
+
+_EPOCHS = {"num_epochs": 4, "num_minibatches": 4}
+_MINATAR = Preset(
+    "ppo", 5_000_000, 64, 128, {"learning_rate": 1e-3}, {"num_epochs": 4, "num_minibatches": 8},
+    {"activation": "relu"}, anneal=True,
+)  # fmt: skip
+_PRESETS = {
+    "CartPole-v1": Preset("ppo", 500_000, 4, 128, {}, _EPOCHS, anneal=True),
+    "Acrobot-v1": Preset("ppo", 200_000, 16, 64, {"learning_rate": 1e-3}, _EPOCHS, anneal=True),
+    "Pendulum-v1": Preset(
+        "ppo", 1_000_000, 16, 128, {"learning_rate": 1e-3, "discount": 0.9, "entropy_coef": 0.0},
+        {"num_epochs": 10, "num_minibatches": 16},
+        combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
+    ),
+    "image": _MINATAR,
+    "continuous": Preset(
+        "ppo", 1_000_000, 8, 256, {"learning_rate": 3e-4, "entropy_coef": 0.0},
+        {"num_epochs": 10, "num_minibatches": 32},
+        combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
+    ),
+    "any": Preset("ppo", 500_000, 16, 128, {}, _EPOCHS, anneal=True),
+}  # fmt: skip
+_SPACE = {
+    "learning_rate": "log_uniform(1e-4, 1e-2)",
+    "gae_lambda": "uniform(0.9, 1.0)",
+    "clip_epsilon": "uniform(0.1, 0.4)",
+    "entropy_coef": "log_uniform(1e-4, 3e-2)",
+    "value_coef": "uniform(0.25, 1.0)",
+}
+
+
+def _build(env: types.Env, preset: Preset) -> types.Agent:
+    return purerl.ppo(purerl.networks.actor_critic(env, **preset.network), **preset.agent)
+
+
+ENTRY = Algorithm("proximal policy optimisation", _build, lambda: purerl.PPOHparams, _PRESETS, _SPACE)
