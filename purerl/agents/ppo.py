@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from purerl import losses, minibatch, returns
+from purerl import gradient, losses, minibatch, returns
 from purerl.types import (
     Agent,
     AtLeastOne,
@@ -80,11 +80,6 @@ def clipped_policy_loss(log_prob: jax.Array, old_log_prob: jax.Array, advantage:
     return losses.clipped_surrogate(log_prob, old_log_prob, advantage, hparams.clip_epsilon)
 
 
-def adam(hparams: Any) -> optax.GradientTransformation:
-    """Adam (ε = 1e-5) behind a clip of the global gradient norm."""
-    return optax.chain(optax.clip_by_global_norm(hparams.max_grad_norm), optax.adam(hparams.learning_rate, eps=1e-5))
-
-
 def ppo(
     network: Any,
     *,
@@ -92,7 +87,7 @@ def ppo(
     num_minibatches: int = 4,
     normalize_advantage: bool = True,
     policy_loss: Callable[..., jax.Array] = clipped_policy_loss,
-    optimizer: Callable[[Any], optax.GradientTransformation] = adam,
+    optimizer: gradient.Optimizer = gradient.adam,
 ) -> Agent:
     """Proximal policy optimisation with generalised advantage estimation.
 
@@ -128,7 +123,7 @@ def ppo(
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
         params = network.init(key, example)
-        return TrainState(params, optimizer(hparams).init(ravel_pytree(params)[0]), hparams, jnp.int32(0))
+        return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
 
     def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[Any, dict[str, jax.Array]]:
         distribution, _ = network.apply(state.params, obs)
@@ -140,7 +135,7 @@ def ppo(
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         hparams = state.hparams
         batch = _make_batch(network, state.params, data, hparams)
-        transform = optimizer(_annealed(hparams, state.num_updates))
+        transform = optimizer(gradient.annealed(hparams, state.num_updates))
         flat_params, unravel = ravel_pytree(state.params)
 
         def loss(flat_params: jax.Array, part: Batch) -> tuple[jax.Array, Metrics]:
@@ -182,12 +177,6 @@ def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Ba
 
 def _values(network: Any, params: Any, obs: Any) -> jax.Array:
     return jax.vmap(jax.vmap(lambda o: network.apply(params, o)[1]))(obs)
-
-
-def _annealed(hparams: Any, num_updates: jax.Array) -> Any:
-    """The hyperparameters with the learning rate that holds after `num_updates` updates."""
-    fraction = jnp.maximum(1.0 - num_updates / hparams.anneal_updates, 0.0)
-    return hparams._replace(learning_rate=hparams.learning_rate * fraction)
 
 
 def _loss(

@@ -1,0 +1,22 @@
+"""Default networks as flax modules. A network sees ONE example; agents vmap it.
+
+Anything with `init(key, *inputs)` and `apply(params, *inputs)` can stand in for them: these are defaults, not a base
+class.
+"""
+
+from purerl.networks.layers import PatchConv, Torso
+from purerl.networks.observations import check_observation, encode
+from purerl.networks.policy import ActorCritic, PolicyHead, actor_critic
+from purerl.networks.q_values import QNetwork, q_network
+
+__all__ = [
+    "ActorCritic",
+    "PatchConv",
+    "PolicyHead",
+    "QNetwork",
+    "Torso",
+    "actor_critic",
+    "check_observation",
+    "encode",
+    "q_network",
+]

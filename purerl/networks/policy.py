@@ -1,0 +1,120 @@
+"""Actor-critic networks and policy heads."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import distributions
+from purerl.initializers import orthogonal
+from purerl.networks.layers import Torso, check_hidden
+from purerl.networks.observations import check_observation, encode, has_mask
+from purerl.types import Box, Discrete, Env, MultiDiscrete, Space
+
+
+def actor_critic(
+    env: Env,
+    hidden: tuple[int, ...] = (64, 64),
+    activation: str = "tanh",
+    *,
+    shared_torso: bool = False,
+    squash: bool = False,
+    dtype: str | None = None,
+) -> ActorCritic:
+    """The network of PPO and its kin: `apply(params, obs) -> (distribution, value)`.
+
+    The distribution follows the action space: categorical for `Discrete` (masked by `obs["action_mask"]` where the
+    observation has one), one categorical an element for `MultiDiscrete`, a diagonal Gaussian in the units of the
+    bounds for `Box` (the environment clips what falls outside). Observations that look like an image ([H, W, C]) go
+    through a convolution first; dicts are concatenated; integers are one-hot encoded.
+
+    Args:
+      env: the environment, read for its spaces only.
+      hidden: widths of the hidden layers.
+      activation: one of tanh, relu, silu, gelu, elu.
+      shared_torso: actor and critic share all but their last layers; otherwise each has its own.
+      squash: for `Box`, a tanh-squashed Gaussian that never leaves the bounds, in place of a clipped one.
+      dtype: dtype of the hidden layers' computation, such as "bfloat16"; parameters and outputs stay float32.
+
+    Raises:
+      ValueError: an unknown activation, a width that is not positive, or `squash` with infinite bounds.
+      TypeError: an action space it has no distribution for.
+    """
+    check_hidden(hidden, activation)
+    _check_action_space(env.action_space, squash)
+    return ActorCritic(env.observation_space, env.action_space, tuple(hidden), activation, shared_torso, squash, dtype)
+
+
+class ActorCritic(nn.Module):
+    """See `actor_critic`."""
+
+    observation_space: Space
+    action_space: Space
+    hidden: tuple[int, ...]
+    activation: str
+    shared_torso: bool
+    squash: bool
+    dtype: str | None
+
+    @nn.compact
+    def __call__(self, obs: Any) -> tuple[Any, jax.Array]:
+        """One observation to the action distribution and the value, a scalar."""
+        check_observation(obs, self.observation_space)
+        features = encode(obs, self.observation_space)
+        torso = functools.partial(Torso, self.hidden, self.activation, dtype=self.dtype)
+        critic = actor = torso(name="torso" if self.shared_torso else "actor")(features)
+        if not self.shared_torso:
+            critic = torso(name="critic")(features)
+        value = nn.Dense(1, kernel_init=orthogonal(1.0), name="value")(critic)
+        mask = obs["action_mask"] if has_mask(self.observation_space) else None
+        return PolicyHead(self.action_space, self.squash, name="policy")(actor, mask), value[0]
+
+
+class PolicyHead(nn.Module):
+    """Features to an action distribution."""
+
+    action_space: Space
+    squash: bool = False
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> Any:
+        """[D] to a distribution over the action space; mask [A] is true where an action is allowed."""
+        space = self.action_space
+        if isinstance(space, Discrete):
+            return distributions.categorical(_small_dense(space.n)(x), mask)
+        if isinstance(space, MultiDiscrete):
+            return distributions.multi_discrete(_small_dense(sum(space.num_values))(x), space.num_values, mask)
+        assert isinstance(space, Box)
+        size = int(np.prod(space.shape, dtype=int))
+        mean = _small_dense(size)(x).reshape(space.shape)
+        log_std = self.param("log_std", nn.initializers.zeros, space.shape)
+        low, high = space.bounds()
+        rank = len(space.shape)
+        if self.squash:
+            return distributions.tanh_gaussian(mean, log_std, jnp.asarray(low), jnp.asarray(high), event_ndims=rank)
+        half, middle = _scale(low, high)
+        return distributions.diagonal_gaussian(middle + half * mean, log_std + np.log(half), event_ndims=rank)
+
+
+def _small_dense(size: int) -> nn.Dense:
+    """The last layer of a policy: nearly uniform at the start."""
+    return nn.Dense(size, kernel_init=orthogonal(0.01))
+
+
+def _scale(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Half the width and the middle of the bounds; 1 and 0 where one is infinite."""
+    finite = np.isfinite(low) & np.isfinite(high)
+    low, high = np.where(finite, low, -1).astype(np.float32), np.where(finite, high, 1).astype(np.float32)
+    return (high - low) / 2, (high + low) / 2
+
+
+def _check_action_space(space: Space, squash: bool) -> None:
+    if not isinstance(space, Discrete | MultiDiscrete | Box):
+        raise TypeError(f"action_space must be Discrete, MultiDiscrete or Box, got {space}")
+    if squash and not (isinstance(space, Box) and np.isfinite(space.bounds()).all()):
+        raise ValueError(f"squash needs a Box action space with finite bounds, got {space}")

@@ -1,0 +1,154 @@
+"""Networks of action values: plain, dueling, noisy, layer-normalised, and of whole return distributions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from purerl.initializers import orthogonal
+from purerl.networks.layers import ACTIVATIONS, PatchConv, Torso, check_hidden
+from purerl.networks.observations import check_observation, encode
+from purerl.types import Discrete, Env, Space, check_positive
+
+
+def q_network(
+    env: Env,
+    hidden: tuple[int, ...] = (120, 84),
+    activation: str = "relu",
+    *,
+    dueling: bool = False,
+    noisy: bool = False,
+    num_atoms: int | None = None,
+    layer_norm: bool = False,
+    dtype: str | None = None,
+) -> QNetwork:
+    """The network of DQN and its kin: `apply(params, obs) -> [A]`, the value of every action.
+
+    Args:
+      env: the environment, read for its spaces only.
+      hidden: widths of the hidden layers.
+      activation: one of tanh, relu, silu, gelu, elu.
+      dueling: q(s, a) = v(s) + b(s, a) − mean over a' of b(s, a'), each half with its own last layer.
+      noisy: fully connected layers with learned Gaussian noise: `apply(params, obs, key)`, None for their means.
+      num_atoms: outputs an action, [A, num_atoms]: logits for C51, quantiles for QR-DQN; None: one value, [A].
+      layer_norm: normalise every hidden layer before its activation, as PQN wants it.
+      dtype: dtype of the hidden layers' computation, such as "bfloat16"; the parameters and outputs are float32.
+
+    Raises:
+      ValueError: an unknown activation, a width or `num_atoms` that is not positive, or `noisy` with `layer_norm`.
+      TypeError: actions that are not `Discrete`.
+
+    Source: Mnih et al. 2015; dueling: Wang et al. 2016, arXiv:1511.06581, eq. 9; noisy: see `NoisyDense`.
+    """
+    check_hidden(hidden, activation)
+    check_positive(num_atoms=1 if num_atoms is None else num_atoms)
+    if not isinstance(env.action_space, Discrete):
+        raise TypeError(f"q_network needs a Discrete action space, got {env.action_space}")
+    if noisy and layer_norm:
+        raise ValueError("noisy and layer_norm do not combine: choose one")
+    return QNetwork(
+        env.observation_space,
+        env.action_space.n,
+        tuple(hidden),
+        activation,
+        dueling,
+        noisy,
+        num_atoms,
+        layer_norm,
+        dtype,
+    )
+
+
+class QNetwork(nn.Module):
+    """See `q_network`."""
+
+    observation_space: Space
+    num_actions: int
+    hidden: tuple[int, ...]
+    activation: str
+    dueling: bool
+    noisy: bool
+    num_atoms: int | None
+    layer_norm: bool
+    dtype: str | None
+
+    @nn.compact
+    def __call__(self, obs: Any, key: jax.Array | None = None) -> jax.Array:
+        """One observation to [A], or [A, num_atoms]; `key` draws the noise of noisy layers."""
+        check_observation(obs, self.observation_space)
+        features = encode(obs, self.observation_space)
+        if self.noisy:
+            return self._noisy(features, key)
+        x = Torso(self.hidden, self.activation, self.layer_norm, self.dtype)(features)
+        advantage = self._per_action(nn.Dense(self._width(self.num_actions), kernel_init=orthogonal(1.0))(x))
+        if not self.dueling:
+            return advantage
+        value = self._per_action(nn.Dense(self._width(1), kernel_init=orthogonal(1.0))(x))
+        return value + advantage - advantage.mean(axis=0)
+
+    def _noisy(self, features: jax.Array, key: jax.Array | None) -> jax.Array:
+        activate = ACTIVATIONS[self.activation]
+        keys = [None] * (len(self.hidden) + 2) if key is None else list(jax.random.split(key, len(self.hidden) + 2))
+        x = activate(PatchConv(16, 3, self.dtype)(features)).reshape(-1) if features.ndim == 3 else features
+        for width, layer_key in zip(self.hidden, keys):
+            x = activate(NoisyDense(width, self.dtype)(x, layer_key))
+        advantage = self._per_action(NoisyDense(self._width(self.num_actions))(x, keys[-2]))
+        if not self.dueling:
+            return advantage
+        value = self._per_action(NoisyDense(self._width(1))(x, keys[-1]))
+        return value + advantage - advantage.mean(axis=0)
+
+    def _width(self, count: int) -> int:
+        return count * (self.num_atoms or 1)
+
+    def _per_action(self, x: jax.Array) -> jax.Array:
+        return x if self.num_atoms is None else x.reshape(-1, self.num_atoms)
+
+
+class NoisyDense(nn.Module):
+    """A dense layer whose weights carry learned, factorised Gaussian noise.
+
+        y = (M + S ∘ f(ε) f(ε')ᵀ)ᵀ x + m + s ∘ f(ε'),   f(ε) = sign(ε) √|ε|,   ε [D], ε' [features] standard normal
+
+    M, m start uniform in ±1/√D, S, s at 0.5/√D. Without a key ε = ε' = 0: the layer of the means.
+
+    Source: Fortunato et al. 2018, arXiv:1706.10295, eq. 9 to 11 and section 3.2.
+    """
+
+    features: int
+    dtype: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+        """[D] to [features]."""
+        bound = x.size**-0.5
+        uniform, constant = _uniform(bound), nn.initializers.constant(0.5 * bound)
+        mean = self.param("kernel", uniform, (x.size, self.features))
+        spread = self.param("kernel_noise", constant, (x.size, self.features))
+        bias = self.param("bias", uniform, (self.features,))
+        bias_spread = self.param("bias_noise", constant, (self.features,))
+        x, mean, spread, bias, bias_spread = nn.dtypes.promote_dtype(
+            x, mean, spread, bias, bias_spread, dtype=self.dtype
+        )
+        if key is None:
+            return x @ mean + bias
+        noise_in, noise_out = (
+            _signed_sqrt(jax.random.normal(k, (n,), x.dtype)) for k, n in _keys(key, x, self.features)
+        )
+        return x @ mean + bias + ((x * noise_in) @ spread + bias_spread) * noise_out
+
+
+def _keys(key: jax.Array, x: jax.Array, features: int) -> list[tuple[jax.Array, int]]:
+    first, second = jax.random.split(key)
+    return [(first, x.size), (second, features)]
+
+
+def _signed_sqrt(x: jax.Array) -> jax.Array:
+    return jnp.sign(x) * jnp.sqrt(jnp.abs(x))
+
+
+def _uniform(bound: float) -> Any:
+    return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)
