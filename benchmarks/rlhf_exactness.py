@@ -33,8 +33,15 @@ AGENTS = {
         NETWORKS[3], normalize_advantage=False, num_epochs=1, num_minibatches=2, kl_in="loss", kl_kind="k1"
     ),
 }
-DIRECT = {(name, order): direct.direct_alignment(NETWORKS[order], name) for name, order in
-          [("dpo", 1), ("ipo", 3), ("plackett_luce", 1)]}  # fmt: skip
+
+
+def all_pairs(logp, ref, lengths, hparams):
+    """DPO's loss, mean over all pairs of a ranked list."""
+    return losses.pairwise_ranking(hparams.beta * (logp - ref))
+
+
+LOSSES = {("dpo", 1): "dpo", ("ipo", 3): "ipo", ("plackett_luce", 1): "plackett_luce", ("all_pairs", 1): all_pairs}
+DIRECT = {key: direct.direct_alignment(NETWORKS[key[1]], loss) for key, loss in LOSSES.items()}
 
 
 class Setup:
@@ -116,7 +123,7 @@ def run_k1_in_loss(setup):
 
 def run_dpo_fresh(setup):
     data = (setup.task, setup.ref)
-    return fit_direct(setup, "dpo", 1, data, FRESH["dpo", 1], num_updates=1000, learning_rate=0.1)
+    return fit_direct(setup, "dpo", 1, data, FRESH["dpo", 1], num_updates=2000, learning_rate=0.1)
 
 
 def run_dpo_100k(setup):
@@ -124,12 +131,16 @@ def run_dpo_100k(setup):
 
 
 def run_plackett_luce_20k(setup):
-    """Lists of 4 against the same lists' pairs of first and last: as many completions read, ranked or only compared."""
+    """The same 20,000 lists of 4 three times: as rankings, as one random pair of each, as all six pairs of each."""
     lists = fixed(setup, 20_000, 4)
-    ranked = fit_direct(setup, "plackett_luce", 1, lists, PARTS["plackett_luce", 1], num_updates=500, learning_rate=0.1)
-    first_two = fixed(setup, 20_000)
-    pairs = fit_direct(setup, "dpo", 1, first_two, PARTS["dpo", 1], num_updates=500, learning_rate=0.1)
-    return {"tv": ranked["tv"], "pairwise_tv": pairs["tv"]}
+    kept = jnp.sort(
+        jnp.argsort(jax.random.uniform(jax.random.fold_in(setup.key, 9), (20_000, 4)), axis=1)[:, :2], axis=1
+    )
+    one_pair = {name: jax.vmap(lambda row, i: row[i])(column, kept) for name, column in lists.items()}
+    data = {"plackett_luce": lists, "dpo": one_pair, "all_pairs": lists}
+    sizes = {"num_updates": 500, "learning_rate": 0.1}
+    found = {name: fit_direct(setup, name, 1, rows, PARTS[name, 1], **sizes)["tv"] for name, rows in data.items()}
+    return {"tv": found["plackett_luce"], "one_pair_tv": found["dpo"], "six_pairs_tv": found["all_pairs"]}
 
 
 def run_ipo(setup):
@@ -155,6 +166,24 @@ def run_reward_model_20k(setup):
 
 RUNS = {name[4:]: function for name, function in globals().items() if name.startswith("run_")}
 
+AT_MOST = {
+    ("rloo", "tv"): 0.005,
+    ("ppo", "tv"): 0.02,
+    ("dpo_fresh", "tv"): 0.02,
+    ("dpo_100k", "tv"): 0.05,
+    ("ipo", "tv"): 0.02,
+    ("reward_model_20k", "gap"): 0.01,
+}
+AT_LEAST = {("k1_in_loss", "tv"): 0.5, ("dpo_fresh", "correlation"): 0.995}
+
+
+def misses(name, found):
+    """What of a row's figures lies beyond its bound."""
+    bad = [f"{key} > {AT_MOST[name, key]}" for key in found if found[key] > AT_MOST.get((name, key), np.inf)]
+    bad += [f"{key} < {AT_LEAST[name, key]}" for key in found if found[key] < AT_LEAST.get((name, key), -np.inf)]
+    pairwise = min(found.get("one_pair_tv", np.inf), found.get("six_pairs_tv", np.inf))
+    return bad + ["the rankings lose to pairs"] * (found.get("tv", 0.0) >= pairwise)
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -165,10 +194,12 @@ def main():
     results = {}
     for name in options.only:
         for seed in range(options.seeds):
-            start = time.process_time()
-            found = RUNS[name](Setup(seed)) | {"cpu_seconds": round(time.process_time() - start, 1)}
+            start, cpu = time.perf_counter(), time.process_time()
+            found = RUNS[name](Setup(seed))
+            found["seconds"] = round(time.perf_counter() - start, 1)
+            found["cpu_seconds"] = round(time.process_time() - cpu, 1)
             results.setdefault(name, []).append(found)
-            print(name, seed, {k: round(v, 4) for k, v in found.items()}, flush=True)
+            print(name, seed, {k: round(v, 4) for k, v in found.items()}, *misses(name, found), flush=True)
     if options.output:
         with open(options.output, "w") as file:
             json.dump({"command": "python benchmarks/rlhf_exactness.py", "results": results}, file, indent=1)
