@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "agents", "checkpoint", "combinators", "distributed", "distributions", "envs", "exploration", "loops", "losses",
-    "mdp", "networks", "plots", "presets", "returns", "rlhf", "schedules", "sweep", "types",
+    "mdp", "networks", "noise", "plots", "presets", "returns", "rlhf", "schedules", "sweep", "types",
 }  # fmt: skip
 
 _NAMES = {

@@ -1,0 +1,154 @@
+"""Exploration noise that lasts over steps: Ornstein-Uhlenbeck and generalised state-dependent exploration (gSDE).
+
+Pure functions. An agent keeps the noise of one environment in `Agent.memory`, so each environment has its own and
+begins anew with every episode:
+
+    def memory(key, state):                             # key=None: the greedy agent, without noise
+        shape = action_space.shape
+        return jnp.zeros(shape) if key is None else ou_stationary(key, shape, theta, sigma)
+
+    def act(key, state, obs, memory):
+        action = policy(state.params, obs)
+        if key is None:
+            return action, (), memory
+        noise = ou_noise(key, memory, theta, sigma)
+        return jnp.clip(action + noise, low, high), (), noise
+
+With gSDE the memory is the matrix of `gsde_weights`, constant over an episode, and the noise is
+`gsde_noise(features, weights)`; a loss scores actions by a Gaussian with the log standard deviation `gsde_log_std`.
+"""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+
+
+def ou_noise(
+    key: jax.Array,
+    noise: jax.Array,
+    theta: float | jax.Array = 0.15,
+    sigma: float | jax.Array = 0.2,
+    dt: float | jax.Array = 1.0,
+) -> jax.Array:
+    """The next value of an Ornstein-Uhlenbeck process, dx = −θ x dt + σ dW, drawn from its exact transition.
+
+    x' = ρ x + s ε, ρ = exp(−θ dt), s² = σ² (1 − ρ²) / (2θ) (σ² dt where θ = 0), ε standard normal. So the stationary
+    variance is σ² / (2θ) and the autocorrelation after k steps exp(−k θ dt), whatever dt.
+
+    Args:
+      key: PRNG key.
+      noise: [...] floating, x.
+      theta: scalar θ ≥ 0, how fast it forgets, per unit of time.
+      sigma: scalar or [...], σ ≥ 0, in units of the noise per √time.
+      dt: scalar, length of a step in units of time.
+
+    Returns:
+      [...] x'.
+
+    Raises:
+      AssertionError: noise is not floating.
+
+    Gradient: nothing is stopped.
+
+    Source: Uhlenbeck & Ornstein (1930); as exploration Lillicrap et al. 2016, arXiv:1509.02971, section 7 (θ = 0.15,
+    σ = 0.2). Common code takes an Euler step, x' = (1 − θ dt) x + σ √dt ε, whose variance is larger.
+    """
+    chex.assert_type(noise, float)
+    epsilon = jax.random.normal(key, noise.shape, noise.dtype)
+    decay = jnp.exp(-theta * jnp.asarray(dt, noise.dtype))
+    rate = jnp.where(theta == 0, 1.0, 2.0 * theta)
+    variance = jnp.where(theta == 0, dt, -jnp.expm1(-2.0 * theta * jnp.asarray(dt, noise.dtype)) / rate)
+    return decay * noise + sigma * jnp.sqrt(variance).astype(noise.dtype) * epsilon
+
+
+def ou_stationary(
+    key: jax.Array, shape: tuple[int, ...], theta: float | jax.Array = 0.15, sigma: float | jax.Array = 0.2
+) -> jax.Array:
+    """A value from the stationary distribution of `ou_noise`, from which every later value has the same variance.
+
+    x ~ N(0, σ² / (2θ)).
+
+    Args:
+      key: PRNG key.
+      shape: shape of the noise.
+      theta: scalar θ > 0.
+      sigma: scalar or `shape`, σ ≥ 0.
+
+    Returns:
+      `shape` float32.
+
+    Source: Uhlenbeck & Ornstein (1930), the limit of their eq. 9.
+    """
+    return sigma / jnp.sqrt(2.0 * jnp.asarray(theta)) * jax.random.normal(key, shape)
+
+
+def gsde_weights(key: jax.Array, log_std: jax.Array) -> jax.Array:
+    """The exploration matrix of gSDE, drawn once and kept for an episode (or for n steps).
+
+    W[i, j] = exp(log_std[i, j]) · ε[i, j], ε standard normal.
+
+    Args:
+      key: PRNG key.
+      log_std: [D, A] floating, learned log standard deviations.
+
+    Returns:
+      [D, A] W, differentiable in log_std.
+
+    Raises:
+      AssertionError: log_std is not floating, or not [D, A].
+
+    Source: Raffin et al. 2022, arXiv:2005.05719, section 3.
+    """
+    chex.assert_rank(log_std, 2)
+    chex.assert_type(log_std, float)
+    return jnp.exp(log_std) * jax.random.normal(key, log_std.shape, log_std.dtype)
+
+
+def gsde_noise(features: jax.Array, weights: jax.Array) -> jax.Array:
+    """The noise of gSDE in a state: the same state has the same noise as long as the matrix is kept.
+
+    n = zᵀ W.
+
+    Args:
+      features: [..., D] floating, z, the policy's last hidden layer (its gradient is commonly stopped).
+      weights: [D, A], from `gsde_weights`.
+
+    Returns:
+      [..., A] noise, added to the mean of the policy.
+
+    Raises:
+      AssertionError: features is not floating, or D differs.
+
+    Gradient: nothing is stopped.
+
+    Source: Raffin et al. 2022, arXiv:2005.05719, eq. 3.
+    """
+    chex.assert_type(features, float)
+    chex.assert_axis_dimension(features, -1, weights.shape[0])
+    return features @ weights
+
+
+def gsde_log_std(features: jax.Array, log_std: jax.Array) -> jax.Array:
+    """The log standard deviation of gSDE's noise in a state, over draws of the matrix.
+
+    log σ[j] = ½ log(Σ_i z[i]² exp(2 log_std[i, j]) + 1e-6).
+
+    Args:
+      features: [..., D] floating, z.
+      log_std: [D, A].
+
+    Returns:
+      [..., A] log σ, with which a diagonal Gaussian scores actions.
+
+    Raises:
+      AssertionError: features is not floating, or D differs.
+
+    Gradient: nothing is stopped.
+
+    Source: Raffin et al. 2022, arXiv:2005.05719, eq. 5, with 1e-6 for the logarithm's sake as their code has it.
+    """
+    chex.assert_type(features, float)
+    chex.assert_axis_dimension(features, -1, log_std.shape[0])
+    return 0.5 * jnp.log(jnp.square(features) @ jnp.exp(2 * log_std) + 1e-6)
