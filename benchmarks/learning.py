@@ -58,7 +58,8 @@ def run(name: str, task: Task, seed: int, eval_episodes: int) -> dict[str, Any]:
     one_trial = jax.tree.map(lambda x: np.asarray([x]), hparams)
     result = sweep.search(
         jax.random.key(seed), presets.build(preset, env), env, one_trial, num_seeds=task.num_seeds,
-        num_updates=preset.num_updates, num_envs=preset.num_envs, rollout_length=preset.rollout_length, num_chunks=50,
+        num_updates=preset.num_updates, num_envs=preset.num_envs, rollout_length=preset.rollout_length,
+        rollout=presets.rollout(preset), num_chunks=50,
         eval_episodes=eval_episodes, eval_max_steps=1000, keep=1,
         progress=lambda p: print(f"{name}: {p.steps:,} of {p.total_steps:,} steps, {p.seconds:.0f} s", flush=True),
     )  # fmt: skip

@@ -84,7 +84,7 @@ def run(options: Options) -> None:
         result = sweep.search(
             key, agent, env, hparams, space, num_trials=num_trials, num_seeds=options.num_seeds,
             num_updates=preset.num_updates, num_envs=preset.num_envs, rollout_length=preset.rollout_length,
-            block_size=options.block_size, eval_episodes=options.eval_episodes,
+            rollout=presets.rollout(preset), block_size=options.block_size, eval_episodes=options.eval_episodes,
             eval_max_steps=task.max_episode_steps(), progress=lambda progress: _show(show, progress),
         )  # fmt: skip
     _finish(options, directory, task, agent, env, result)

@@ -65,7 +65,7 @@ def program(config: Config) -> Program:
     """
     task, preset = config.task, config.task.preset
     env = task.make_env()
-    agent = presets.build(preset, env)
+    agent, rollout = presets.build(preset, env), presets.rollout(preset)
     check(task, agent, env)
     hparams = cast(presets.hparams(preset))
     train_key, eval_key = jax.random.split(jax.random.key(config.seed))
@@ -83,8 +83,9 @@ def program(config: Config) -> Program:
 
     def advance(states: loops.LoopState, num_updates: int) -> tuple[loops.LoopState, Metrics]:
         def one(state: loops.LoopState) -> tuple[loops.LoopState, Metrics]:
-            length = preset.rollout_length
-            state, metrics = loops.advance(state, agent, env, num_updates=num_updates, rollout_length=length)
+            state, metrics = loops.advance(
+                state, agent, env, num_updates=num_updates, rollout_length=preset.rollout_length, rollout=rollout
+            )
             return state, reduce_metrics(metrics)
 
         return over_seeds(one)(states)
@@ -117,7 +118,8 @@ def check(task: Task, agent: Agent, env: Env) -> None:
 
     def one_update() -> Any:
         state = loops.start(jax.random.key(0), agent, env, hparams, num_envs=preset.num_envs)
-        return loops.advance(state, agent, env, num_updates=1, rollout_length=preset.rollout_length)
+        rollout = presets.rollout(preset)
+        return loops.advance(state, agent, env, num_updates=1, rollout_length=preset.rollout_length, rollout=rollout)
 
     jax.eval_shape(one_update)
 

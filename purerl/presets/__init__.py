@@ -10,7 +10,7 @@ algorithm joins with a file here and one entry in `ALGORITHMS`; nothing heavy is
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import purerl
@@ -18,7 +18,7 @@ from purerl import types
 from purerl.presets import ppo
 from purerl.presets.entries import Algorithm, Preset
 
-__all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "find", "hparams", "suggestion"]
+__all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "find", "hparams", "rollout", "suggestion"]
 
 ALGORITHMS: dict[str, Algorithm] = {"ppo": ppo.ENTRY}
 
@@ -92,6 +92,18 @@ def hparams(preset: Preset) -> Any:
     made = cls(**(anneal | dict(preset.hparams)))
     types.check_hparams(made)
     return made
+
+
+def rollout(preset: Preset) -> Callable[..., Any]:
+    """How a preset collects experience, the function that `train` takes as `rollout`.
+
+    Raises:
+      ValueError: unknown; the message has the nearest names.
+    """
+    known = ("rollout", "rollout_episodes")
+    if preset.rollout not in known:
+        raise ValueError(f"unknown rollout {preset.rollout!r}{suggestion(preset.rollout, known)}")
+    return getattr(purerl.loops, preset.rollout)
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:

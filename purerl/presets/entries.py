@@ -22,6 +22,7 @@ class Preset(NamedTuple):
       combinators: names in `purerl.combinators`, applied to the agent in this order.
       replay: keywords of `with_replay`, applied last; empty: the agent learns from its rollouts alone.
       anneal: bring the learning rate to 0 over the whole run; sets the hyperparameter `anneal_updates`.
+      rollout: how experience is collected: the name of a function in `purerl.loops`, such as "rollout_episodes".
     """
 
     algorithm: str
@@ -34,6 +35,7 @@ class Preset(NamedTuple):
     combinators: tuple[str, ...] = ()
     replay: Mapping[str, Any] = {}
     anneal: bool = False
+    rollout: str = "rollout"
 
     @property
     def num_updates(self) -> int:
