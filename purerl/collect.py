@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl import prng
 from purerl.types import Agent, Env, EnvStep, Transition, cast, check_action, check_key, check_positive
 
 
@@ -168,7 +169,7 @@ def _begin(key: jax.Array, agent: Agent, env: Env, state: Any, num_envs: int, en
 def _one_step(agent: Agent, env: Env, env_params: Any, keys: jax.Array, state: Any, actor: Any) -> Any:
     """One environment, one step, keys [2] for the agent and the environment: (action, aux, memory, EnvStep)."""
     obs, env_state, memory = actor
-    act_key, env_key = keys
+    act_key, env_key = prng.unrolled(keys[0]), keys[1]
     if agent.memory is None:
         action, aux = agent.act(act_key, state, obs)
     else:

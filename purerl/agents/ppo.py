@@ -166,8 +166,7 @@ def ppo(
 def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Batch:
     """Values, advantages and value targets of a trajectory [T, N], flattened to [T N]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated, data.aux["log_prob"]], 2)
-    value = _values(network, params, data.obs)
-    next_value = _values(network, params, data.next_obs)
+    value, next_value = _values(network, params, data)
     discount = hparams.discount * (1.0 - data.terminated)
     trace_decay = hparams.gae_lambda * (1.0 - (data.terminated | data.truncated))
     advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
@@ -175,8 +174,16 @@ def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Ba
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
 
 
-def _values(network: Any, params: Any, obs: Any) -> jax.Array:
-    return jax.vmap(jax.vmap(lambda o: network.apply(params, o)[1]))(obs)
+def _values(network: Any, params: Any, data: Transition) -> tuple[jax.Array, jax.Array]:
+    """Values of obs and of next_obs, [T, N].
+
+    next_obs[t] is obs[t+1] unless an episode ended at t, and where it terminated its value does not count; so all
+    successors are evaluated only in a batch that has a truncated step.
+    """
+    evaluate = jax.vmap(jax.vmap(lambda obs: network.apply(params, obs)[1]))
+    every = evaluate(jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), data.obs, data.next_obs))
+    next_value = jax.lax.cond(data.truncated.any(), lambda: evaluate(data.next_obs), lambda: every[1:])
+    return every[:-1], next_value
 
 
 def _loss(
