@@ -19,6 +19,8 @@ _NAMES = {
     "Agent": "types", "Env": "types", "EnvStep": "types", "Transition": "types", "TrainState": "types",
     "get_hparams": "types", "set_hparams": "types",
     "ppo": "agents.ppo", "PPOHparams": "agents.ppo",
+    "reinforce": "agents.reinforce", "ReinforceHparams": "agents.reinforce",
+    "actor_critic": "agents.actor_critic", "ActorCriticHparams": "agents.actor_critic",
     "q_learning": "agents.td_control", "sarsa": "agents.td_control", "q_lambda": "agents.td_control",
     "TDControlHparams": "agents.td_control",
     "td": "agents.td_prediction", "td_lambda": "agents.td_prediction", "TDHparams": "agents.td_prediction",

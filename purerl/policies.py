@@ -1,0 +1,129 @@
+"""Actor-critic networks at work, with and without memory: acting, and judging whole trajectories.
+
+A network is `init(key, obs)` and `apply(params, obs) -> (distribution, value)`, one example each. A network with memory
+has `unroll` and `memory` too:
+
+    memory() -> memory of a new episode
+    init(key, obs, memory) -> params
+    apply(params, obs, memory) -> ((distribution, value), memory)
+    unroll(params, obs [T], memory, reset [T]) -> ((distributions, values), memory), both [T]
+
+where `reset[t]` starts a new memory before `obs[t]` is read. Agents built on this module take either kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purerl.types import Transition
+
+
+def has_memory(network: Any) -> bool:
+    """Whether the network carries a memory from step to step."""
+    return hasattr(network, "unroll")
+
+
+def init(network: Any, key: jax.Array, obs: Any) -> Any:
+    """Parameters of the network, from one observation."""
+    return network.init(key, obs, network.memory()) if has_memory(network) else network.init(key, obs)
+
+
+def acting(network: Any) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+    """`act` and `memory` of an agent that samples from the network's policy; its `aux` is {"log_prob": scalar}.
+
+    The log-probability is computed as learning computes it, so that ratios of the two start at exactly 1.
+    """
+
+    def choose(key: jax.Array | None, distribution: Any) -> tuple[Any, dict[str, jax.Array]]:
+        action = distribution.mode() if key is None else distribution.sample(seed=key)
+        return action, {"log_prob": distribution.log_prob(action)}
+
+    def act(key: jax.Array | None, state: Any, obs: Any) -> tuple[Any, dict[str, jax.Array]]:
+        distribution, _ = network.apply(state.params, obs)
+        return choose(key, distribution)
+
+    def act_with_memory(key: jax.Array | None, state: Any, obs: Any, memory: Any) -> tuple[Any, Any, Any]:
+        (distribution, _), memory = network.apply(state.params, obs, memory)
+        return *choose(key, distribution), memory
+
+    def memory(key: jax.Array | None, state: Any) -> Any:
+        return network.memory()
+
+    return (act_with_memory, memory) if has_memory(network) else (act, None)
+
+
+def score(distribution: Any, action: Any) -> tuple[jax.Array, jax.Array]:
+    """Log-probability of one action and entropy of its distribution, two scalars; vmap it."""
+    return distribution.log_prob(action), distribution.entropy()
+
+
+def resets(data: Transition) -> jax.Array:
+    """[T, N] bool: whether a new episode begins at the step. The memory of the first step is that of the trajectory."""
+    done = data.terminated | data.truncated
+    return jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])
+
+
+def evaluate(network: Any, params: Any, data: Transition) -> tuple[Any, jax.Array, jax.Array]:
+    """The policy and the values along a trajectory.
+
+    next_obs[t] is obs[t+1] unless an episode ended at t, and where it terminated its value does not count; so one pass
+    over obs and the last next_obs has everything, but for steps truncated before the last one. Only where there are
+    such is every successor evaluated, with the memory that its own episode had after the step.
+
+    Args:
+      network: with or without memory.
+      params: its parameters.
+      data: a trajectory [T, N]; its `memory` [N] is that before the first step.
+
+    Returns:
+      The distributions [T, N], the values of obs [T, N], and those of next_obs [T, N], which are stopped and are free
+      where terminated.
+    """
+    obs = jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), data.obs, data.next_obs)
+    fixed = jax.lax.stop_gradient(params)
+    if has_memory(network):
+        reset = jnp.pad(resets(data), ((0, 1), (0, 0)))
+        unroll = jax.vmap(network.unroll, (None, 1, 0, 1), (1, 0))
+        (distribution, value), _ = unroll(params, obs, data.memory, reset)
+        successors = lambda: _successors_with_memory(network, fixed, data)  # noqa: E731
+    else:
+        apply = jax.vmap(jax.vmap(network.apply, (None, 0)), (None, 0))
+        distribution, value = apply(params, obs)
+        successors = lambda: apply(fixed, data.next_obs)[1]  # noqa: E731
+    following = jax.lax.stop_gradient(value[1:])
+    next_value = jax.lax.cond(data.truncated[:-1].any(), successors, lambda: following)
+    return jax.tree.map(lambda x: x[:-1], distribution), value[:-1], next_value
+
+
+def _successors_with_memory(network: Any, params: Any, data: Transition) -> jax.Array:
+    """Values [T, N] of next_obs, each read with the memory after its own step."""
+    apply = jax.vmap(network.apply, (None, 0, 0))
+
+    def step(memory: Any, xs: tuple[Any, jax.Array]) -> tuple[Any, Any]:
+        obs, reset = xs
+        _, memory = apply(params, obs, start_again(network, reset, memory))
+        return memory, memory
+
+    _, memories = jax.lax.scan(step, data.memory, (data.obs, resets(data)))
+    (_, value), _ = jax.vmap(apply, (None, 0, 0))(params, data.next_obs, memories)
+    return value
+
+
+def start_again(network: Any, reset: jax.Array, memory: Any) -> Any:
+    """The memories [N], those of a new episode where `reset` [N] is true."""
+
+    def leaf(new: jax.Array, old: jax.Array) -> jax.Array:
+        return jnp.where(reset.reshape(reset.shape + (1,) * (old.ndim - reset.ndim)), new, old)
+
+    return jax.tree.map(leaf, network.memory(), memory)
+
+
+def mean(x: jax.Array, mask: Any) -> jax.Array:
+    """Mean over the steps that count, 0 where none does; a mask `()` counts all."""
+    if isinstance(mask, tuple):
+        return x.mean()
+    return (x * mask).sum() / jnp.maximum(mask.sum(), 1)

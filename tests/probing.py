@@ -1,0 +1,58 @@
+"""What the agents' tests on probe environments share: all five of them and all seeds in one compiled program."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from quick import jit
+
+import purerl
+from purerl import envs
+
+PARAMS = [envs.probe_params(name) for name in envs.PROBES]
+
+
+def learn(agent, env, hparams, *, num_updates, num_envs=16, rollout_length=8, num_seeds=10, **options):
+    """The states after training on the five probes with each seed, leaves [5, num_seeds]."""
+    sizes = {"num_updates": num_updates, "num_envs": num_envs, "rollout_length": rollout_length}
+
+    def run(key, env_params):
+        return purerl.train(key, agent, env, hparams, env_params=env_params, **sizes, **options)[0]
+
+    params = jax.tree.map(lambda *x: jnp.stack(x), *PARAMS)
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    return jit(jax.vmap(jax.vmap(run, (0, None)), (None, 0)))(keys, params)
+
+
+def observations(probe):
+    """What an agent sees in a probe environment, [K, 1]."""
+    return jnp.array([[-1.0], [1.0]] if probe.random_obs else [[0.0], [1.0]][: int(probe.length)])
+
+
+def check_values(judge, states, discount, *, continuous=False, slack=0.1):
+    """`judge(state, obs) -> value` of every seed is within `slack` of the truth, in every probe environment.
+
+    A sampled real action pays less than the best one, by its variance: there 0.15 more is allowed.
+    """
+    judge = jit(jax.vmap(jax.vmap(judge, (None, 0)), (0, None)))
+    for i, (name, probe) in enumerate(zip(envs.PROBES, PARAMS)):
+        obs = observations(probe)
+        value = judge(jax.tree.map(lambda x, i=i: x[i], states), jnp.resize(obs, (2, 1)))[:, : len(obs)]
+        expected = envs.probe_value(probe, obs, discount, continuous=continuous)
+        allowed = slack + 0.15 * (continuous and "action" in name)
+        np.testing.assert_allclose(value, np.broadcast_to(expected, value.shape), atol=allowed, err_msg=name)
+
+
+def check_actions(agent, states):
+    """The greedy action of every seed is the best one wherever actions matter (two actions)."""
+    act = jit(jax.vmap(jax.vmap(lambda state, obs: greedy(agent, state, obs), (None, 0)), (0, None)))
+    for i, (name, probe) in enumerate(zip(envs.PROBES, PARAMS)):
+        if "action" in name:
+            obs = observations(probe)
+            actions = act(jax.tree.map(lambda x, i=i: x[i], states), jnp.resize(obs, (2, 1)))[:, : len(obs)]
+            assert (actions == envs.probe_action(probe, obs)).all(), name
+
+
+def greedy(agent, state, obs):
+    """The greedy action at the start of an episode."""
+    memory = (agent.memory(None, state),) if agent.memory else ()
+    return agent.act(None, state, obs, *memory)[0]
