@@ -15,12 +15,16 @@ from typing import Any
 
 import purerl
 from purerl import types
-from purerl.presets import ppo
+from purerl.presets import actor_critic, ppo, reinforce
 from purerl.presets.entries import Algorithm, Preset
 
 __all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "find", "hparams", "rollout", "suggestion"]
 
-ALGORITHMS: dict[str, Algorithm] = {"ppo": ppo.ENTRY}
+ALGORITHMS: dict[str, Algorithm] = {
+    "ppo": ppo.ENTRY,
+    "actor_critic": actor_critic.ENTRY,
+    "reinforce": reinforce.ENTRY,
+}
 
 
 def algorithm(name: str) -> Algorithm:
