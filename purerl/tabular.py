@@ -5,6 +5,7 @@ Tables are flat here, [M]: a state's entry, or that of a state and action at s Â
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -188,12 +189,13 @@ def walk(
 
     def step(carry: tuple[Table, Eligibility], xs: tuple[jax.Array, Transition]) -> Any:
         (table, all_of_them), (i, x) = carry, xs
-        old = (table, jax.tree.map(lambda leaf: leaf[i], all_of_them))
+        old = (table, jax.tree.map(lambda leaf: jax.lax.dynamic_index_in_dim(leaf, i, keepdims=False), all_of_them))
         index, judgement = judge(table.value, x)
         table, after = trace_step(kind, *old, index, judgement, step_size, step_size_decay)
         after = jax.tree.map(lambda leaf: jnp.where(x.terminated | x.truncated, 0, leaf), after)
         table, after = jax.tree.map(lambda new, old: jnp.where(x.mask > 0, new, old), (table, after), old)
-        return (table, jax.tree.map(lambda leaf, new: leaf.at[i].set(new), all_of_them, after)), judgement.error
+        put = functools.partial(jax.lax.dynamic_update_index_in_dim, index=i, axis=0)
+        return (table, jax.tree.map(put, all_of_them, after)), judgement.error
 
     (table, eligibility), error = jax.lax.scan(step, (table, eligibility), steps)
     return table, eligibility, mean_square(error, steps[1].mask)
@@ -232,14 +234,15 @@ def trace_step(
     Source: Sutton & Barto (2018), eq. 12.5 to 12.7 and 12.22; dutch is true online TD(Î»), section 12.5.
     """
     error, next_value, decay, rho = judgement
-    visits = table.visits.at[index].add(1)
+    here = jnp.arange(len(table.value)) == index  # masks, not scatters: every entry is touched anyway
+    visits = table.visits + here
     alpha = step_size / visits[index] ** step_size_decay
     trace = decay * eligibility.trace
     if kind == "dutch":
-        trace = trace.at[index].add(1 - alpha * trace[index])
+        trace = trace + here * (1 - alpha * trace)
         correction = table.value[index] - eligibility.old_value
-        value = (table.value + alpha * (error + correction) * trace).at[index].add(-alpha * correction)
+        value = table.value + alpha * (error + correction) * trace - alpha * correction * here
     else:
-        trace = rho * (trace.at[index].set(1) if kind == "replacing" else trace.at[index].add(1))
+        trace = rho * (jnp.where(here, 1, trace) if kind == "replacing" else trace + here)
         value = table.value + alpha * error * trace
     return Table(value, visits), Eligibility(trace, next_value)
