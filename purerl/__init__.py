@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "agents", "checkpoint", "combinators", "distributed", "distributions", "envs", "exploration", "loops", "losses",
-    "mdp", "networks", "noise", "plots", "presets", "returns", "rlhf", "schedules", "sweep", "types",
+    "mdp", "networks", "noise", "plots", "presets", "prng", "replay", "returns", "rlhf", "schedules", "sweep", "types",
 }  # fmt: skip
 
 _NAMES = {
@@ -19,6 +19,7 @@ _NAMES = {
     "Agent": "types", "Env": "types", "EnvStep": "types", "Transition": "types", "TrainState": "types",
     "get_hparams": "types", "set_hparams": "types",
     "ppo": "agents.ppo", "PPOHparams": "agents.ppo",
+    "dqn": "agents.dqn", "DQNHparams": "agents.dqn",
     "reinforce": "agents.reinforce", "ReinforceHparams": "agents.reinforce",
     "actor_critic": "agents.actor_critic", "ActorCriticHparams": "agents.actor_critic",
     "q_learning": "agents.td_control", "sarsa": "agents.td_control", "q_lambda": "agents.td_control",

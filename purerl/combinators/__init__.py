@@ -2,5 +2,6 @@
 
 from purerl.combinators.minibatches import with_minibatches
 from purerl.combinators.normalization import with_observation_normalization, with_reward_scaling
+from purerl.combinators.replay import with_replay
 
-__all__ = ["with_minibatches", "with_observation_normalization", "with_reward_scaling"]
+__all__ = ["with_minibatches", "with_observation_normalization", "with_replay", "with_reward_scaling"]

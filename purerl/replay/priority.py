@@ -1,0 +1,105 @@
+"""Prioritised replay: windows drawn in proportion to a power of their priority, and the weights that correct for it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl import prng
+from purerl.replay import ring as rings
+from purerl.replay import sum_tree
+from purerl.types import Transition
+
+
+class PriorityRing(NamedTuple):
+    """A ring beside the priorities of the windows that start at its steps.
+
+    Attributes:
+      ring: the steps.
+      tree: p^α for every step, row · N + environment; 0 where no whole window starts.
+      largest: the largest p so far, which new windows get.
+    """
+
+    ring: rings.Ring
+    tree: sum_tree.Tree
+    largest: jax.Array
+
+
+def init(example: Transition, capacity: int, num_envs: int) -> PriorityRing:
+    """An empty ring with priorities. Arguments and errors as `replay.init`."""
+    ring = rings.init(example, capacity, num_envs)
+    return PriorityRing(ring, sum_tree.init(ring.steps.reward.size), jnp.float32(1))
+
+
+def add(state: PriorityRing, trajectory: Transition, exponent: Any, length: int = 1) -> PriorityRing:
+    """Write a trajectory; windows that it completes get the largest priority so far.
+
+    The newest `length` − 1 rows start no whole window yet: they have weight 0 until later rows complete them.
+
+    Args:
+      state: the ring and its priorities.
+      trajectory: as for `replay.add`.
+      exponent: α, 0 for uniform sampling.
+      length: steps in a window, L.
+
+    Raises:
+      ValueError: the trajectory and a window do not fit the ring together; otherwise as `replay.add`.
+    """
+    old, ring = state.ring, rings.add(state.ring, trajectory)
+    rows, num_envs = ring.steps.reward.shape
+    if len(trajectory.reward) + length - 1 > rows:
+        raise ValueError(f"capacity must be at least (rollout_length + length - 1) x num_envs, got {rows} x {num_envs}")
+    offset = jnp.arange(1 - length, len(trajectory.reward))
+    complete = (offset <= len(trajectory.reward) - length) & (offset + old.num_rows >= 0)
+    value = jnp.where(complete, state.largest**exponent, 0.0)
+    index = ((old.head + offset) % rows)[:, None] * num_envs + jnp.arange(num_envs)
+    value = jnp.broadcast_to(value[:, None], index.shape)
+    return PriorityRing(ring, sum_tree.update(state.tree, index.reshape(-1), value.reshape(-1)), state.largest)
+
+
+def sample(
+    key: jax.Array, state: PriorityRing, batch_size: int, importance_exponent: Any, length: int = 1
+) -> tuple[Transition, jax.Array, jax.Array]:
+    """Windows drawn with probability P(i) = pᵢ^α / Σⱼ pⱼ^α, one from each of B equal parts of the mass.
+
+        w_i = (1 / (M · P(i)))^β / max over the batch,   M the number of windows in the ring
+
+    Args:
+      key: typed key.
+      state: the ring and its priorities; at least one window is complete.
+      batch_size: number of windows, B.
+      importance_exponent: β; 1 corrects wholly.
+      length: steps in a window, L, the same as in `add`.
+
+    Returns:
+      The windows, leaves [L, B]; their indices, int32 [B]; w, [B].
+
+    Source: Schaul et al. 2016, arXiv:1511.05952, eq. 1 and 2, algorithm 1 and section 3.4.
+    """
+    num_envs = state.ring.steps.reward.shape[1]
+    total = sum_tree.total(state.tree)
+    parts = jnp.arange(batch_size) + jax.random.uniform(prng.unrolled(key), (batch_size,))
+    index = sum_tree.find(state.tree, parts * (total / batch_size))
+    picked, _ = rings.windows(state.ring, index // num_envs, index % num_envs, length)
+    probability = sum_tree.get(state.tree, index) / total
+    weight = (rings.window_count(state.ring, length) * probability) ** -importance_exponent
+    return picked, index, weight / weight.max()
+
+
+def update(
+    state: PriorityRing, index: jax.Array, priority: jax.Array, exponent: Any, ready: Any = True
+) -> PriorityRing:
+    """Give windows new priorities, or, where not `ready`, leave them as they are.
+
+    Args:
+      state: the ring and its priorities.
+      index: int32 [B], from `sample`.
+      priority: [B] p > 0, such as |δ| + ε.
+      exponent: α.
+      ready: scalar bool.
+    """
+    value = jnp.where(ready, priority**exponent, sum_tree.get(state.tree, index))
+    largest = jnp.where(ready, jnp.maximum(state.largest, priority.max()), state.largest)
+    return PriorityRing(state.ring, sum_tree.update(state.tree, index, value), largest)

@@ -1,0 +1,150 @@
+"""A ring of the last steps of N environments, and uniform sampling of windows from it."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from purerl import prng
+from purerl.types import Transition, check_positive
+
+
+class Ring(NamedTuple):
+    """The last steps of N environments.
+
+    Attributes:
+      steps: a `Transition` whose leaves lead with [rows, N]; a row is one step of every environment.
+      head: int32, the row that is written next.
+      num_rows: int32, rows written so far, at most all.
+    """
+
+    steps: Transition
+    head: jax.Array
+    num_rows: jax.Array
+
+
+def init(example: Transition, capacity: int, num_envs: int) -> Ring:
+    """An empty ring.
+
+    Args:
+      example: one step (arrays, or `jax.ShapeDtypeStruct`s); the ring keeps its dtypes, so uint8 stays uint8.
+      capacity: steps over all environments; rounded down to whole rows of `num_envs` steps.
+      num_envs: number of environments, N.
+
+    Raises:
+      ValueError: a size is not positive, or the capacity is less than one row.
+    """
+    check_positive(capacity=capacity, num_envs=num_envs)
+    rows = capacity // num_envs
+    if not rows:
+        raise ValueError(f"capacity = {capacity} holds no step of each of num_envs = {num_envs} environments")
+    steps = jax.tree.map(lambda x: jnp.zeros((rows, num_envs, *x.shape), x.dtype), example)
+    return Ring(steps, jnp.int32(0), jnp.int32(0))
+
+
+def add(ring: Ring, trajectory: Transition) -> Ring:
+    """Write a trajectory over the oldest rows; in place under `jit` where the old ring is not used again.
+
+    Args:
+      ring: the ring.
+      trajectory: leaves lead with [T, N], with the structure of the ring's steps.
+
+    Raises:
+      ValueError: the trajectory is longer than the ring, or of another number of environments.
+    """
+    rows, num_envs = ring.steps.reward.shape
+    length, width = trajectory.reward.shape
+    if length > rows or width != num_envs:
+        raise ValueError(
+            f"a trajectory of {length} steps x {width} environments does not fit a ring of {rows} rows x {num_envs}; "
+            f"capacity must be at least rollout_length x num_envs = {length * width}"
+        )
+    index = (ring.head + jnp.arange(length)) % rows
+
+    def write(old: jax.Array, new: jax.Array) -> jax.Array:
+        if length == 1:
+            return jax.lax.dynamic_update_index_in_dim(old, new[0].astype(old.dtype), ring.head, 0)
+        return old.at[index].set(new, unique_indices=True, mode="promise_in_bounds")
+
+    steps = jax.tree.map(write, ring.steps, trajectory)
+    return Ring(steps, (ring.head + length) % rows, jnp.minimum(ring.num_rows + length, rows))
+
+
+def sample(key: jax.Array, ring: Ring, batch_size: int, length: int = 1) -> tuple[Transition, jax.Array]:
+    """Windows of consecutive steps of one environment, drawn uniformly with replacement; O(batch_size · length).
+
+    A window never reaches over the write head nor into rows that were not written. It may reach over the end of an
+    episode: `n_step` and the functions of `purerl.returns` stop there.
+
+    Args:
+      key: typed key.
+      ring: a ring with at least `length` rows written; with fewer, unwritten rows of zeros come out.
+      batch_size: number of windows, B.
+      length: steps in a window, L.
+
+    Returns:
+      A `Transition` whose leaves lead with [L, B], and the index of each window's first step, row · N + environment,
+      int32 [B].
+    """
+    num_envs = ring.steps.reward.shape[1]
+    choice = jax.random.randint(prng.unrolled(key), (batch_size,), 0, jnp.maximum(window_count(ring, length), 1))
+    first = oldest_row(ring) + choice // num_envs
+    return windows(ring, first, choice % num_envs, length)
+
+
+def windows(ring: Ring, row: jax.Array, env: jax.Array, length: int) -> tuple[Transition, jax.Array]:
+    """The windows that start at the given rows (modulo the number of rows) and environments, [B], as in `sample`."""
+    num_rows, num_envs = ring.steps.reward.shape
+    rows = (row + jnp.arange(length)[:, None]) % num_rows
+    picked = jax.tree.map(lambda x: x.at[rows, env].get(mode="promise_in_bounds"), ring.steps)
+    return picked, rows[0] * num_envs + env
+
+
+def window_count(ring: Ring, length: int = 1) -> jax.Array:
+    """How many windows of that length the ring holds, int32."""
+    return jnp.maximum(ring.num_rows - length + 1, 0) * ring.steps.reward.shape[1]
+
+
+def oldest_row(ring: Ring) -> jax.Array:
+    """Row of the oldest steps, int32."""
+    return jnp.where(ring.num_rows < ring.steps.reward.shape[0], 0, ring.head)
+
+
+def nbytes(ring: Any) -> int:
+    """Memory of a ring, or of any state that holds one, in bytes; works on the result of `jax.eval_shape` too."""
+    return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(ring))
+
+
+def n_step(window: Transition, discount: jax.Array | float) -> tuple[jax.Array, jax.Array, Any]:
+    """What one window says of its first step: the rewards up to its end, or up to the episode's, and what follows.
+
+        G = r[0] + γ r[1] + ... + γᵏ r[k],   D = γᵏ⁺¹ (1 − terminated[k]),   s' = next_obs[k]
+
+    with k the first step that ends an episode, or the last of the window. A target is G + D · v(s').
+
+    Args:
+      window: leaves lead with [L, ...].
+      discount: γ.
+
+    Returns:
+      G [...], D [...], and s' with leaves [...].
+
+    Source: Sutton & Barto (2018), eq. 7.1.
+    """
+    chex.assert_equal_shape([window.reward, window.terminated, window.truncated])
+    reward, factor = window.reward[0], discount * (1.0 - window.terminated[0])
+    next_obs = jax.tree.map(lambda x: x[0], window.next_obs)
+    alive = ~(window.terminated[0] | window.truncated[0])
+    for k in range(1, len(window.reward)):
+        reward = jnp.where(alive, reward + discount**k * window.reward[k], reward)
+        factor = jnp.where(alive, discount ** (k + 1) * (1.0 - window.terminated[k]), factor)
+        next_obs = jax.tree.map(lambda old, new, here=alive, k=k: _where(here, new[k], old), next_obs, window.next_obs)
+        alive &= ~(window.terminated[k] | window.truncated[k])
+    return reward, factor, next_obs
+
+
+def _where(condition: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    return jnp.where(condition.reshape(condition.shape + (1,) * (new.ndim - condition.ndim)), new, old)

@@ -1,0 +1,82 @@
+"""Sampling in proportion to weights that change: a tree of sums, 32 children a node.
+
+A wide tree has few levels (four for a million leaves), each one gather of short rows; a binary one has twenty.
+"""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from purerl.types import check_positive
+
+WIDTH = 32
+
+Tree: TypeAlias = tuple[jax.Array, ...]
+"""Levels from the leaves up, each [nodes, 32]: entry j of level i + 1 is the sum of row j of level i."""
+
+
+def init(size: int) -> Tree:
+    """A tree of `size` leaves, all 0.
+
+    Raises:
+      ValueError: `size` is not positive.
+    """
+    check_positive(size=size)
+    levels: list[jax.Array] = []
+    while not levels or size > 1:
+        size = -(-size // WIDTH)
+        levels.append(jnp.zeros((size, WIDTH), jnp.float32))
+    return tuple(levels)
+
+
+def total(tree: Tree) -> jax.Array:
+    """The sum of all leaves."""
+    return tree[-1].sum()
+
+
+def get(tree: Tree, index: jax.Array) -> jax.Array:
+    """The leaves at int32 indices [...]."""
+    return tree[0].reshape(-1)[index]
+
+
+def update(tree: Tree, index: jax.Array, value: jax.Array) -> Tree:
+    """Set leaves, and every sum above them anew, so that rounding does not add up; O(B · 32 · levels).
+
+    Args:
+      tree: the tree.
+      index: int32 [B]; where one comes twice, one of its values stays.
+      value: [B] ≥ 0.
+    """
+    levels = []
+    for level in tree:
+        node, child = index // WIDTH, index % WIDTH
+        level = level.at[node, child].set(value, mode="promise_in_bounds")
+        levels.append(level)
+        index, value = node, level[node].sum(axis=-1)
+    return tuple(levels)
+
+
+def find(tree: Tree, mass: jax.Array) -> jax.Array:
+    """The leaf i with value[0] + ... + value[i−1] ≤ mass < value[0] + ... + value[i]; never one of value 0.
+
+    Args:
+      tree: the tree, with a positive total.
+      mass: [...] in [0, total).
+
+    Returns:
+      int32 [...].
+    """
+    node = jnp.zeros(jnp.shape(mass), jnp.int32)
+    for level in reversed(tree):
+        row = level[node]
+        cumulative = jnp.cumsum(row, axis=-1)
+        child = jnp.sum(cumulative <= mass[..., None], axis=-1, dtype=jnp.int32)
+        last = WIDTH - 1 - jnp.argmax(row[..., ::-1] > 0, axis=-1).astype(jnp.int32)
+        child = jnp.minimum(child, last)  # rounding may leave a little more mass than the children have
+        before = jnp.take_along_axis(cumulative, child[..., None], -1) - jnp.take_along_axis(row, child[..., None], -1)
+        mass = jnp.maximum(mass - before[..., 0], 0)
+        node = node * WIDTH + child
+    return node
