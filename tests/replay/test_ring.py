@@ -1,0 +1,92 @@
+"""The ring against a list of steps, and windows of it."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from purerl import replay
+from purerl.types import Transition
+
+NUM_ENVS = 3
+
+
+def trajectory(start, length, width=NUM_ENVS):
+    """Steps numbered from `start`: obs is the number times 10 plus the environment, as bytes and as a float."""
+    number = np.arange(start, start + length)[:, None] * 10 + np.arange(width)
+    obs = {"image": jnp.asarray(number[..., None] % 250, jnp.uint8), "number": jnp.asarray(number, jnp.float32)}
+    flags = jnp.zeros(number.shape, bool)
+    return Transition(obs, jnp.asarray(number, jnp.int32), jnp.asarray(number, jnp.float32), flags, flags, obs)
+
+
+def example():
+    return jax.tree.map(lambda x: x[0, 0], trajectory(0, 1))
+
+
+def fill(capacity, lengths):
+    ring, start = replay.init(example(), capacity, NUM_ENVS), 1
+    for length in lengths:
+        ring = replay.add(ring, trajectory(start, length))
+        start += length
+    return ring, np.arange(1, start)[-(capacity // NUM_ENVS) :]
+
+
+@pytest.mark.parametrize("lengths", [[1, 2], [4, 4, 4], [5, 3, 5, 5], [7], [1] * 9, [6, 1, 7]])
+def test_it_holds_the_last_steps_whatever_their_portions(lengths):
+    ring, kept = fill(23, lengths)  # 7 rows of 3: neither divides the other
+    assert ring.steps.obs["image"].dtype == jnp.uint8
+    assert ring.num_rows == len(kept)
+    rows = (int(replay.ring.oldest_row(ring)) + np.arange(len(kept))) % 7
+    np.testing.assert_array_equal(np.asarray(ring.steps.action)[rows], kept[:, None] * 10 + np.arange(NUM_ENVS))
+
+
+@pytest.mark.parametrize("lengths", [[3], [5, 4], [7, 7, 2]])
+@pytest.mark.parametrize("length", [1, 3])
+def test_windows_are_uniform_consecutive_and_written(lengths, length):
+    ring, kept = fill(21, lengths)
+    count = int(replay.window_count(ring, length))
+    assert count == (len(kept) - length + 1) * NUM_ENVS
+    window, index = replay.sample(jax.random.key(0), ring, 4000, length)
+    number, env = np.divmod(np.asarray(window.action), 10)
+    np.testing.assert_array_equal(number - number[0], np.broadcast_to(np.arange(length)[:, None], number.shape))
+    np.testing.assert_array_equal(env, np.broadcast_to(env[0], env.shape))
+    np.testing.assert_array_equal(np.asarray(ring.steps.action).reshape(-1)[index], window.action[0])
+    starts, seen = np.unique(np.asarray(window.action[0]), return_counts=True)
+    assert len(starts) == count
+    assert number.min() == kept[0]
+    assert number.max() == kept[-1]
+    assert stats.chisquare(seen).pvalue > 1e-3
+
+
+def test_sizes_that_cannot_be_are_refused():
+    with pytest.raises(ValueError, match="capacity = 2 holds no step of each of num_envs = 3"):
+        replay.init(example(), 2, NUM_ENVS)
+    with pytest.raises(ValueError, match="capacity must be at least rollout_length x num_envs = 9"):
+        replay.add(replay.init(example(), 6, NUM_ENVS), trajectory(0, 3))
+    with pytest.raises(ValueError, match="2 environments does not fit"):
+        replay.add(replay.init(example(), 6, NUM_ENVS), trajectory(0, 1, width=2))
+
+
+def test_memory_is_stated_exactly():
+    ring = jax.eval_shape(lambda: replay.init(example(), 300, NUM_ENVS))
+    step = 2 * (1 + 4) + 4 + 4 + 2  # two observations of a byte and a float, action, reward, two flags
+    assert replay.nbytes(ring) == 300 * step + 8
+
+
+@pytest.mark.parametrize("length", [1, 2, 4])
+def test_n_step_against_a_loop(length):
+    rng = np.random.default_rng(length)
+    size, gamma = 200, 0.9
+    reward = rng.normal(size=(length, size))
+    terminated, truncated = rng.random((2, length, size)) < 0.2
+    next_obs = rng.normal(size=(length, size, 2))
+    window = Transition(None, None, *map(jnp.asarray, (reward, terminated, truncated)), next_obs=jnp.asarray(next_obs))
+    got = replay.n_step(window, gamma)
+    for b in range(size):
+        ended = terminated[:, b] | truncated[:, b]
+        k = int(np.argmax(ended)) if ended.any() else length - 1
+        expected = sum(gamma**i * reward[i, b] for i in range(k + 1))
+        np.testing.assert_allclose(got[0][b], expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(got[1][b], gamma ** (k + 1) * (not terminated[k, b]), rtol=1e-6)
+        np.testing.assert_allclose(got[2][b], next_obs[k, b], rtol=1e-6)
