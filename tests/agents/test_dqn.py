@@ -1,0 +1,211 @@
+"""DQN: its losses against independent formulas, its targets, what it learns on probes, and an exact optimum."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import purerl
+from purerl import combinators, envs, mdp, networks
+from purerl.agents import dqn
+from purerl.types import Transition
+
+FAST = purerl.DQNHparams(
+    learning_rate=3e-3, discount=0.9, target_period=20, epsilon=0.3, epsilon_anneal_updates=50.0, max_grad_norm=100.0
+)
+
+
+def test_all_probes_with_every_seed():
+    env = envs.probe()
+    agent = combinators.with_replay(
+        purerl.dqn(networks.q_network(env, (16,), "tanh"), double=True), capacity=512, batch_size=32, num_updates=2
+    )
+    params = [envs.probe_params(name) for name in envs.PROBES]
+    stacked = jax.tree.map(lambda *x: jnp.stack(x), *params)
+
+    def run(key, env_params):
+        sizes = {"num_updates": 250, "num_envs": 8, "rollout_length": 2}
+        return purerl.train(key, agent, env, FAST, env_params=env_params, **sizes)[0].agent.params
+
+    keys = jax.random.split(jax.random.key(0), 10)
+    learned = jax.vmap(jax.vmap(run, (0, None)), (None, 0))(keys, stacked)
+    apply = jax.jit(jax.vmap(networks.q_network(env, (16,), "tanh").apply, (0, None)))
+    for i, (name, probe) in enumerate(zip(envs.PROBES, params)):
+        seen = [[-1.0], [1.0]] if probe.random_obs else [[0.0], [1.0]][: probe.length]
+        for obs in map(jnp.array, seen):
+            q = apply(jax.tree.map(lambda x: x[i], learned), obs)
+            np.testing.assert_allclose(q.max(1), envs.probe_value(probe, obs, 0.9), atol=0.1, err_msg=name)
+            if "action" in name:
+                assert (q.argmax(1) == envs.probe_action(probe, obs)).all(), name
+
+
+# --- One update against formulas in float64 ---------------------------------------------------------------------------
+
+SIZE = 6
+
+
+class Linear:
+    """Outputs [A] or [A, Z] linear in two features."""
+
+    def __init__(self, atoms=None):
+        self.shape = (2, 3) if atoms is None else (2, 3, atoms)
+
+    def init(self, key, obs):
+        return jax.random.normal(key, self.shape)
+
+    def apply(self, params, obs):
+        return jnp.tensordot(obs, params, 1)
+
+
+@pytest.fixture(scope="module")
+def window():
+    rng = np.random.default_rng(0)
+    obs, next_obs = rng.normal(size=(2, 2, SIZE, 2)).astype(np.float32)
+    reward = rng.normal(size=(2, SIZE)).astype(np.float32)
+    terminated, truncated = rng.random((2, 2, SIZE)) < 0.3
+    action = rng.integers(0, 3, (2, SIZE))
+    weight = rng.uniform(0.2, 1.0, SIZE).astype(np.float32)
+    fields = (obs, action, reward, terminated, truncated, next_obs)
+    return Transition(*map(jnp.asarray, fields), mask=jnp.asarray(np.stack([weight, weight])))
+
+
+def targets(window, gamma):
+    """Two-step return, bootstrap factor and successor of each window, by hand."""
+    x = jax.tree.map(np.asarray, window)
+    ended = x.terminated[0] | x.truncated[0]
+    reward = np.where(ended, x.reward[0], x.reward[0] + gamma * x.reward[1])
+    factor = np.where(ended, gamma * ~x.terminated[0], gamma**2 * ~x.terminated[1])
+    return reward, factor, np.where(ended[:, None], x.next_obs[0], x.next_obs[1]).astype(float)
+
+
+def one_update(window, agent, hparams, **network):
+    state = agent.init(jax.random.key(0), purerl.types.cast(hparams), window.obs[0, 0])
+    target = jax.random.normal(jax.random.key(7), state.params.shape)
+    new, metrics = agent.update(jax.random.key(1), state._replace(target_params=target), window)
+    return np.asarray(state.params, float), np.asarray(target, float), new, metrics
+
+
+@pytest.mark.parametrize("double", [True, False])
+def test_the_value_loss(window, double):
+    hparams = purerl.DQNHparams(discount=0.8, target_period=100)
+    agent = purerl.dqn(Linear(), double=double, huber=False)
+    params, target_params, _, metrics = one_update(window, agent, hparams)
+    reward, factor, successor = targets(window, 0.8)
+    next_target, next_online = successor @ target_params, successor @ params
+    best = (next_online if double else next_target).argmax(1)
+    taken = (np.asarray(window.obs[0]) @ params)[np.arange(SIZE), window.action[0]]
+    error = reward + factor * next_target[np.arange(SIZE), best] - taken
+    np.testing.assert_allclose(metrics["priority"], np.abs(error), rtol=1e-4, atol=3e-6)
+    np.testing.assert_allclose(metrics["loss/td_error"], np.abs(error).mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["q_value"], taken.mean(), rtol=1e-5)
+
+
+def test_a_gradient_step_weighs_each_window(window):
+    """With plain descent, the change is the weighted mean of error times features, clipped at 1 by the Huber loss."""
+    import optax
+
+    agent = purerl.dqn(Linear(), double=False, optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
+    params, target_params, new, _ = one_update(window, agent, purerl.DQNHparams(learning_rate=0.1, discount=0.8))
+    reward, factor, successor = targets(window, 0.8)
+    obs, action = np.asarray(window.obs[0], float), np.asarray(window.action[0])
+    error = reward + factor * (successor @ target_params).max(1) - (obs @ params)[np.arange(SIZE), action]
+    slope = np.clip(error, -1, 1) * np.asarray(window.mask[0])
+    expected = params.copy()
+    for b in range(SIZE):
+        expected[:, action[b]] += 0.1 * slope[b] * obs[b] / SIZE
+    np.testing.assert_allclose(new.params, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_categorical_loss(window):
+    """Cross entropy to the projected target, with the projection written as a loop over atoms."""
+    atoms, low, high = 5, -2.0, 2.0
+    hparams = purerl.DQNHparams(discount=0.8, value_min=low, value_max=high)
+    agent = purerl.dqn(Linear(atoms), head="categorical", double=False)
+    params, target_params, _, metrics = one_update(window, agent, hparams)
+    support = np.linspace(low, high, atoms)
+
+    def softmax(x):
+        e = np.exp(x - x.max(-1, keepdims=True))
+        return e / e.sum(-1, keepdims=True)
+
+    reward, factor, successor = targets(window, 0.8)
+    next_probs = softmax(np.einsum("bd,daz->baz", successor, target_params))
+    taken = softmax(np.einsum("bd,daz->baz", np.asarray(window.obs[0], float), params))
+    for b in range(SIZE):
+        best = (next_probs[b] @ support).argmax()
+        projected = np.zeros(atoms)
+        for p, z in zip(next_probs[b, best], support):
+            position = (np.clip(reward[b] + factor[b] * z, low, high) - low) / (support[1] - support[0])
+            below = int(np.floor(position))
+            projected[below] += p * (1 - (position - below))
+            if position > below:
+                projected[below + 1] += p * (position - below)
+        loss = -(projected * np.log(taken[b, int(window.action[0, b])])).sum()
+        np.testing.assert_allclose(metrics["priority"][b], loss, rtol=1e-4)
+
+
+def test_the_quantile_head_acts_on_means_and_its_error_is_that_of_means(window):
+    agent = purerl.dqn(Linear(4), head="quantile", double=False)
+    params, target_params, _, metrics = one_update(window, agent, purerl.DQNHparams(discount=0.8))
+    reward, factor, successor = targets(window, 0.8)
+    next_mean = np.einsum("bd,daz->baz", successor, target_params).mean(-1)
+    taken = np.einsum("bd,daz->baz", np.asarray(window.obs[0], float), params).mean(-1)
+    error = reward + factor * next_mean.max(1) - taken[np.arange(SIZE), np.asarray(window.action[0])]
+    np.testing.assert_allclose(metrics["priority"], np.abs(error), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("tau", [1.0, 0.25])
+def test_targets_are_copied_at_an_exact_cadence(window, tau):
+    agent = purerl.dqn(Linear())
+    state = agent.init(
+        jax.random.key(0), purerl.types.cast(purerl.DQNHparams(tau=tau, target_period=3)), window.obs[0, 0]
+    )
+    update = jax.jit(agent.update)
+    expected = state.target_params
+    for i in range(1, 8):
+        state, _ = update(jax.random.key(i), state, window)
+        if i % 3 == 0:
+            expected = (1 - tau) * expected + tau * state.params
+        np.testing.assert_allclose(state.target_params, expected, rtol=1e-6)
+
+
+def test_masked_actions_are_never_taken_nor_bootstrapped_from():
+    obs = {"x": jnp.array([1.0, 2.0]), "action_mask": jnp.array([False, True, False])}
+
+    class Masked(Linear):
+        def apply(self, params, obs):
+            return jnp.tensordot(obs["x"], params, 1)
+
+    agent = purerl.dqn(Masked())
+    state = agent.init(jax.random.key(0), purerl.types.cast(purerl.DQNHparams(initial_epsilon=1.0)), obs)
+    keys = jax.random.split(jax.random.key(1), 50)
+    assert (jax.vmap(lambda key: agent.act(key, state, obs)[0])(keys) == 1).all()
+    assert agent.act(None, state, obs)[0] == 1
+
+
+def test_an_unknown_head_is_refused():
+    with pytest.raises(ValueError, match="head must be one of value, categorical, quantile; got 'rainbow'"):
+        purerl.dqn(Linear(), head="rainbow")
+
+
+def test_it_converges_to_the_exact_action_values_of_an_mdp():
+    """Max error 0.05 to value iteration, from random behaviour on a random MDP."""
+    model = mdp.random_mdp(jax.random.key(3), num_states=6, num_actions=3, num_outcomes=2)
+    env = envs.from_mdp(model, max_steps=50)
+    network = networks.q_network(env, ())  # linear in the one-hot state: a table
+    agent = combinators.with_replay(purerl.dqn(network, huber=False), capacity=200_000, batch_size=256, num_updates=4)
+    hparams = purerl.DQNHparams(discount=0.8, tau=0.1, target_period=1, epsilon=1.0, max_grad_norm=100.0)
+    loop = purerl.start(jax.random.key(0), agent, env, hparams, num_envs=128)
+    for learning_rate in (3e-2, 3e-3, 1e-3):
+        state = purerl.set_hparams(loop.agent_state, purerl.types.cast(hparams._replace(learning_rate=learning_rate)))
+        loop = loop._replace(agent_state=state)
+        loop, _ = purerl.advance(loop, agent, env, num_updates=200, rollout_length=8)
+    q = jax.vmap(lambda s: network.apply(loop.agent_state.agent.params, s))(jnp.arange(6))
+    np.testing.assert_allclose(q, mdp.value_iteration(model, 0.8).q, atol=0.05)
+
+
+def test_epsilon_falls_with_gradient_steps():
+    hparams = purerl.types.cast(purerl.DQNHparams(initial_epsilon=1.0, epsilon=0.1, epsilon_anneal_updates=10))
+    state = purerl.dqn(Linear()).init(jax.random.key(0), hparams, jnp.ones(2))
+    values = [dqn._epsilon(state._replace(num_updates=jnp.int32(i))) for i in (0, 5, 10, 100)]
+    np.testing.assert_allclose(values, [1.0, 0.55, 0.1, 0.1], rtol=1e-6)
