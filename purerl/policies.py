@@ -61,6 +61,32 @@ def score(distribution: Any, action: Any) -> tuple[jax.Array, jax.Array]:
     return distribution.log_prob(action), distribution.entropy()
 
 
+def judge(
+    network: Any, params: Any, obs: Any, action: Any, memory: Any, reset: Any
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Log-probability, entropy and value of every row of a minibatch.
+
+    Args:
+      network: with or without memory.
+      params: its parameters.
+      obs, action: rows: single steps [B], or with memory whole environments [B, T].
+      memory: [B] memories before the first step, or `()`.
+      reset: [B, T] where the memory starts anew, or `()`.
+
+    Returns:
+      Three arrays [B], or [B, T].
+    """
+
+    def environment(obs: Any, action: Any, memory: Any, reset: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+        (distribution, value), _ = network.unroll(params, obs, memory, reset)
+        return *jax.vmap(score)(distribution, action), value
+
+    if has_memory(network):
+        return jax.vmap(environment)(obs, action, memory, reset)
+    distribution, value = jax.vmap(network.apply, (None, 0))(params, obs)
+    return *jax.vmap(score)(distribution, action), value
+
+
 def resets(data: Transition) -> jax.Array:
     """[T, N] bool: whether a new episode begins at the step. The memory of the first step is that of the trajectory."""
     done = data.terminated | data.truncated
@@ -125,5 +151,5 @@ def start_again(network: Any, reset: jax.Array, memory: Any) -> Any:
 def mean(x: jax.Array, mask: Any) -> jax.Array:
     """Mean over the steps that count, 0 where none does; a mask `()` counts all."""
     if isinstance(mask, tuple):
-        return x.mean()
-    return (x * mask).sum() / jnp.maximum(mask.sum(), 1)
+        return jnp.mean(x, dtype=jnp.result_type(float))
+    return jnp.sum(x * mask) / jnp.maximum(mask.sum(), 1)

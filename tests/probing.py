@@ -6,7 +6,7 @@ import numpy as np
 from quick import jit
 
 import purerl
-from purerl import envs
+from purerl import envs, policies
 
 PARAMS = [envs.probe_params(name) for name in envs.PROBES]
 
@@ -29,17 +29,29 @@ def observations(probe):
 
 
 def check_values(judge, states, discount, *, continuous=False, slack=0.1):
-    """`judge(state, obs) -> value` of every seed is within `slack` of the truth, in every probe environment.
+    """`judge(state, obs [2, 1], reset [2]) -> values [2]` of every seed is within `slack` of the truth, in every probe.
 
-    A sampled real action pays less than the best one, by its variance: there 0.15 more is allowed.
+    `reset` says which observations begin an episode. A sampled real action pays less than the best one, by its
+    variance: there 0.15 more is allowed.
     """
-    judge = jit(jax.vmap(jax.vmap(judge, (None, 0)), (0, None)))
+    judge = jit(jax.vmap(judge, (0, None, None)))
     for i, (name, probe) in enumerate(zip(envs.PROBES, PARAMS)):
-        obs = observations(probe)
-        value = judge(jax.tree.map(lambda x, i=i: x[i], states), jnp.resize(obs, (2, 1)))[:, : len(obs)]
+        obs, reset = observations(probe), jnp.array([True, probe.length == 1])
+        value = judge(jax.tree.map(lambda x, i=i: x[i], states), jnp.resize(obs, (2, 1)), reset)[:, : len(obs)]
         expected = envs.probe_value(probe, obs, discount, continuous=continuous)
         allowed = slack + 0.15 * (continuous and "action" in name)
         np.testing.assert_allclose(value, np.broadcast_to(expected, value.shape), atol=allowed, err_msg=name)
+
+
+def values_of(network):
+    """A judge for `check_values`: the values of an actor-critic network, with or without memory."""
+
+    def judge(state, obs, reset):
+        if policies.has_memory(network):
+            return network.unroll(state.params, obs, network.memory(), reset)[0][1]
+        return jax.vmap(lambda o: network.apply(state.params, o)[1])(obs)
+
+    return judge
 
 
 def check_actions(agent, states):

@@ -1,4 +1,4 @@
-"""Proximal policy optimisation."""
+"""Proximal policy optimisation, with and without memory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from purerl import gradient, losses, minibatch, returns
+from purerl import gradient, losses, minibatch, policies, returns
 from purerl.types import (
     Agent,
     AtLeastOne,
@@ -64,7 +64,10 @@ class _Learner(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one loss sees of each step, [B]."""
+    """What one loss sees of each step: [B], or with memory of whole environments [B, T], and of each environment [B].
+
+    `reset` [B, T] says where `memory` [B] starts anew; both are `()` without memory.
+    """
 
     obs: Any
     action: Any
@@ -73,6 +76,8 @@ class Batch(NamedTuple):
     old_value: jax.Array
     value_target: jax.Array
     mask: Any
+    memory: Any = ()
+    reset: Any = ()
 
 
 def clipped_policy_loss(log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, hparams: Any) -> jax.Array:
@@ -100,12 +105,15 @@ def ppo(
 
         mean(policy_loss) + value_coef · mean(clipped value loss) - entropy_coef · mean(entropy).
 
-    s'[t] is the true successor, so a truncated step bootstraps from where its own episode stood.
+    s'[t] is the true successor, so a truncated step bootstraps from where its own episode stood. A network with memory
+    makes it recurrent: minibatches are then of whole environments, replayed from the memory that each had at the start
+    of the trajectory, and a successor is valued with the memory of its own episode.
 
     Args:
-      network: `init(key, obs)` and `apply(params, obs) -> (distribution, value)`, such as `networks.actor_critic(env)`.
+      network: `init(key, obs)` and `apply(params, obs) -> (distribution, value)`, such as `networks.actor_critic(env)`;
+        or one with memory (see `purerl.policies`), such as `networks.recurrent_actor_critic(env)`.
       num_epochs: passes over each trajectory.
-      num_minibatches: gradient steps a pass; must divide rollout_length · num_envs.
+      num_minibatches: gradient steps a pass; must divide rollout_length · num_envs, with memory num_envs.
       normalize_advantage: bring each minibatch's advantages to mean 0 and standard deviation 1.
       policy_loss: `f(log_prob, old_log_prob, advantage, hparams) -> [...]`, to minimise.
       optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
@@ -122,18 +130,12 @@ def ppo(
     check_positive(num_epochs=num_epochs, num_minibatches=num_minibatches)
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        params = network.init(key, example)
+        params = policies.init(network, key, example)
         return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
-
-    def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[Any, dict[str, jax.Array]]:
-        distribution, _ = network.apply(state.params, obs)
-        action = distribution.mode() if key is None else distribution.sample(seed=key)
-        return action, {
-            "log_prob": distribution.log_prob(action)
-        }  # as `update` scores it, so that the ratio starts at 1
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         hparams = state.hparams
+        _check_environments(network, data, num_minibatches)
         batch = _make_batch(network, state.params, data, hparams)
         transform = optimizer(gradient.annealed(hparams, state.num_updates))
         flat_params, unravel = ravel_pytree(state.params)
@@ -160,54 +162,49 @@ def ppo(
         state = TrainState(unravel(learner.flat_params), learner.opt_state, hparams, state.num_updates + 1)
         return state, jax.tree.map(jnp.nanmean, metrics)
 
-    return Agent(init, act, update)
+    act, memory = policies.acting(network)
+    return Agent(init, act, update, memory)
+
+
+def _check_environments(network: Any, data: Transition, num_minibatches: int) -> None:
+    num_envs = data.reward.shape[1]
+    if policies.has_memory(network) and num_envs % num_minibatches:
+        raise ValueError(
+            f"num_minibatches = {num_minibatches} does not divide the {num_envs} environments (num_envs): "
+            "with memory a minibatch is of whole environments"
+        )
 
 
 def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Batch:
-    """Values, advantages and value targets of a trajectory [T, N], flattened to [T N]."""
+    """Values, advantages and value targets of a trajectory [T, N], as rows: [T N], with memory [N, T]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated, data.aux["log_prob"]], 2)
-    value, next_value = _values(network, params, data)
+    _, value, next_value = policies.evaluate(network, params, data)
     discount = hparams.discount * (1.0 - data.terminated)
     trace_decay = hparams.gae_lambda * (1.0 - (data.terminated | data.truncated))
     advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
     batch = Batch(data.obs, data.action, data.aux["log_prob"], advantage, value, advantage + value, data.mask)
+    if policies.has_memory(network):
+        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch._replace(reset=policies.resets(data)))
+        return rows._replace(memory=data.memory)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
-
-
-def _values(network: Any, params: Any, data: Transition) -> tuple[jax.Array, jax.Array]:
-    """Values of obs and of next_obs, [T, N].
-
-    next_obs[t] is obs[t+1] unless an episode ended at t, and where it terminated its value does not count; so all
-    successors are evaluated only in a batch that has a truncated step.
-    """
-    evaluate = jax.vmap(jax.vmap(lambda obs: network.apply(params, obs)[1]))
-    every = evaluate(jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), data.obs, data.next_obs))
-    next_value = jax.lax.cond(data.truncated.any(), lambda: evaluate(data.next_obs), lambda: every[1:])
-    return every[:-1], next_value
 
 
 def _loss(
     network: Any, params: Any, batch: Batch, hparams: Any, policy_loss: Callable[..., jax.Array], normalize: bool
 ) -> tuple[jax.Array, Metrics]:
-    """The whole loss of a minibatch [B], and what is worth knowing of it."""
-    mask = None if isinstance(batch.mask, tuple) else batch.mask
-    distribution, value = jax.vmap(lambda o: network.apply(params, o))(batch.obs)
-    log_prob = jax.vmap(lambda d, a: d.log_prob(a))(distribution, batch.action)
-    entropy = _mean(jax.vmap(lambda d: d.entropy())(distribution), mask)
-    advantage = losses.normalize(batch.advantage, mask) if normalize else batch.advantage
-    policy = _mean(policy_loss(log_prob, batch.old_log_prob, advantage, hparams), mask)
+    """The whole loss of a minibatch, and what is worth knowing of it."""
+    mask = batch.mask
+    log_prob, entropy, value = policies.judge(network, params, batch.obs, batch.action, batch.memory, batch.reset)
+    entropy = policies.mean(entropy, mask)
+    advantage = batch.advantage
+    if normalize:
+        advantage = losses.normalize(advantage, None if isinstance(mask, tuple) else mask)
+    policy = policies.mean(policy_loss(log_prob, batch.old_log_prob, advantage, hparams), mask)
     value_loss = losses.clipped_value(value, batch.old_value, batch.value_target, hparams.value_clip_epsilon)
-    value_loss = _mean(value_loss, mask)
+    value_loss = policies.mean(value_loss, mask)
     total = policy + hparams.value_coef * value_loss - hparams.entropy_coef * entropy
     new_log_prob = jax.lax.stop_gradient(log_prob)
-    approx_kl = _mean(losses.kl_estimate(batch.old_log_prob, new_log_prob), mask)
+    approx_kl = policies.mean(losses.kl_estimate(batch.old_log_prob, new_log_prob), mask)
     ratio_minus_one = jnp.expm1(new_log_prob - batch.old_log_prob)
-    clip_fraction = _mean(jnp.abs(ratio_minus_one) > hparams.clip_epsilon, mask)
+    clip_fraction = policies.mean(jnp.abs(ratio_minus_one) > hparams.clip_epsilon, mask)
     return total, dict(zip(_METRICS, (policy, value_loss, entropy, approx_kl, clip_fraction)))
-
-
-def _mean(x: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """Mean over the steps that count; 0 where none does."""
-    if mask is None:
-        return jnp.mean(x, dtype=jnp.result_type(float))
-    return jnp.sum(x * mask) / jnp.maximum(mask.sum(), 1)

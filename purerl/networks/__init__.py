@@ -8,15 +8,18 @@ from purerl.networks.layers import PatchConv, Torso
 from purerl.networks.observations import check_observation, encode
 from purerl.networks.policy import ActorCritic, PolicyHead, actor_critic
 from purerl.networks.q_values import QNetwork, q_network
+from purerl.networks.recurrent import RecurrentNetwork, recurrent_actor_critic
 
 __all__ = [
     "ActorCritic",
     "PatchConv",
     "PolicyHead",
     "QNetwork",
+    "RecurrentNetwork",
     "Torso",
     "actor_critic",
     "check_observation",
     "encode",
     "q_network",
+    "recurrent_actor_critic",
 ]

@@ -46,7 +46,7 @@ def actor_critic(
       TypeError: an action space it has no distribution for.
     """
     check_hidden(hidden, activation)
-    _check_action_space(env.action_space, squash)
+    check_action_space(env.action_space, squash)
     return ActorCritic(env.observation_space, env.action_space, tuple(hidden), activation, shared_torso, squash, dtype)
 
 
@@ -113,7 +113,12 @@ def _scale(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return (high - low) / 2, (high + low) / 2
 
 
-def _check_action_space(space: Space, squash: bool) -> None:
+def check_action_space(space: Space, squash: bool) -> None:
+    """Reject action spaces that `PolicyHead` has no distribution for.
+
+    Raises:
+      TypeError, ValueError: say what would do.
+    """
     if not isinstance(space, Discrete | MultiDiscrete | Box):
         raise TypeError(f"action_space must be Discrete, MultiDiscrete or Box, got {space}")
     if squash and not (isinstance(space, Box) and np.isfinite(space.bounds()).all()):

@@ -137,7 +137,7 @@ def test_all_probes_with_every_seed(kind, continuous):
     network = networks.actor_critic(env, hidden=(16,))
     agent = purerl.actor_critic(network, advantage=kind, num_steps=1, num_epochs=2 if kind == "vtrace" else 1)
     states = probing.learn(agent, env, HPARAMS, num_updates=400)
-    probing.check_values(lambda state, obs: network.apply(state.params, obs)[1], states, 0.9, continuous=continuous)
+    probing.check_values(probing.values_of(network), states, 0.9, continuous=continuous)
     if not continuous:
         probing.check_actions(agent, states)
 

@@ -109,7 +109,7 @@ def test_all_probes_with_every_seed(returns):
     states = probing.learn(
         agent, env, HPARAMS, num_updates=300, num_envs=32, rollout_length=2, rollout=loops.rollout_episodes
     )
-    probing.check_values(lambda state, obs: network.apply(state.params, obs)[1], states, 0.9)
+    probing.check_values(probing.values_of(network), states, 0.9)
     probing.check_actions(agent, states)
 
 

@@ -1,0 +1,173 @@
+"""Actor-critic networks that remember: a GRU or LSTM between the observation and the two heads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from purerl.initializers import orthogonal
+from purerl.networks.layers import Torso, check_hidden
+from purerl.networks.observations import check_observation, encode, has_mask
+from purerl.networks.policy import PolicyHead, check_action_space
+from purerl.types import Env, check_positive
+
+
+class RecurrentNetwork(NamedTuple):
+    """An actor-critic network with memory, as functions; see `recurrent_actor_critic`.
+
+    Attributes:
+      init: `(key, obs, memory) -> params`.
+      apply: `(params, obs, memory) -> ((distribution, value), memory)`, one step.
+      unroll: `(params, obs [T], memory, reset [T]) -> ((distributions [T], values [T]), memory)`, T steps; the memory
+        starts anew before obs[t] is read where reset[t] is true.
+      memory: `() -> memory` at the start of an episode.
+    """
+
+    init: Callable[..., Any]
+    apply: Callable[..., Any]
+    unroll: Callable[..., Any]
+    memory: Callable[[], Any]
+
+
+class Cell(NamedTuple):
+    """A recurrent cell: how many gates it has, its first memory, and `step(x [G H], h [G H], memory)`."""
+
+    num_gates: int
+    start: Callable[[int], Any]
+    step: Callable[..., tuple[jax.Array, Any]]
+
+
+def gru_step(x: jax.Array, h: jax.Array, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """One step of a gated recurrent unit, with x = W obs + b and h = U memory + c, three gates [3 H] each.
+
+    r = σ(x₁ + h₁), z = σ(x₂ + h₂), n = tanh(x₃ + r ∘ h₃), memory' = (1 − z) ∘ n + z ∘ memory.
+
+    Returns:
+      The output and the new memory, both memory' [H].
+
+    Source: Cho et al. 2014, arXiv:1406.1078, eq. 5 to 8, with the reset gate behind U as in cuDNN.
+    """
+    (x_reset, x_update, x_new), (h_reset, h_update, h_new) = jnp.split(x, 3), jnp.split(h, 3)
+    update = jax.nn.sigmoid(x_update + h_update)
+    new = jnp.tanh(x_new + jax.nn.sigmoid(x_reset + h_reset) * h_new)
+    memory = (1 - update) * new + update * memory
+    return memory, memory
+
+
+def lstm_step(
+    x: jax.Array, h: jax.Array, memory: tuple[jax.Array, jax.Array]
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    """One step of long short-term memory, with x = W obs + b and h = U output + c, four gates [4 H] each.
+
+    i, f, o = σ(x + h) of gates 1, 2, 4, g = tanh(x₃ + h₃), cell' = f ∘ cell + i ∘ g, output' = o ∘ tanh(cell').
+
+    Returns:
+      output' [H], and the new memory (output', cell').
+
+    Source: Hochreiter & Schmidhuber 1997, with the forget gate of Gers et al. 2000.
+    """
+    i, f, g, o = jnp.split(x + h, 4)
+    cell = jax.nn.sigmoid(f) * memory[1] + jax.nn.sigmoid(i) * jnp.tanh(g)
+    output = jax.nn.sigmoid(o) * jnp.tanh(cell)
+    return output, (output, cell)
+
+
+CELLS = {
+    "gru": Cell(3, lambda size: jnp.zeros(size), gru_step),
+    "lstm": Cell(4, lambda size: (jnp.zeros(size), jnp.zeros(size)), lstm_step),
+}
+
+
+def recurrent_actor_critic(
+    env: Env,
+    hidden: tuple[int, ...] = (64,),
+    memory_size: int = 64,
+    cell: str = "gru",
+    activation: str = "tanh",
+    *,
+    squash: bool = False,
+    dtype: str | None = None,
+) -> RecurrentNetwork:
+    """The network of recurrent PPO: observation -> hidden layers -> cell -> distribution and value.
+
+    In `unroll` only U memory is sequential; the layers before and after the cell take all T steps in one product.
+
+    Args:
+      env: the environment, read for its spaces only; distributions as in `networks.actor_critic`.
+      hidden: widths of the layers before the cell; images go through a convolution first.
+      memory_size: H, numbers in the cell's output.
+      cell: "gru" (memory [H]) or "lstm" (memory ([H], [H])).
+      activation: of the hidden layers: tanh, relu, silu, gelu or elu.
+      squash: for `Box` actions, a tanh-squashed Gaussian in place of a clipped one.
+      dtype: dtype of the hidden layers' computation, such as "bfloat16"; the cell and the heads stay float32.
+
+    Raises:
+      ValueError: an unknown cell or activation, a width that is not positive, or `squash` with infinite bounds.
+      TypeError: an action space it has no distribution for.
+
+    Source: Wierstra et al. 2010, "Recurrent policy gradients"; hidden layers before a cell as in Espeholt et al. 2018.
+    """
+    check_hidden(hidden, activation)
+    check_action_space(env.action_space, squash)
+    check_positive(memory_size=memory_size)
+    if cell not in CELLS:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {cell!r}")
+    num_gates, start, cell_step = CELLS[cell]
+    width = num_gates * memory_size
+    masked = has_mask(env.observation_space)
+    torso = Torso(tuple(hidden), activation, dtype=dtype)
+    inputs = nn.Dense(width, kernel_init=orthogonal(1.0))
+    recurrent = nn.Dense(width, kernel_init=_orthogonal_gates(num_gates))
+    policy, value = PolicyHead(env.action_space, squash), nn.Dense(1, kernel_init=orthogonal(1.0))
+
+    def init(key: jax.Array, obs: Any, memory: Any) -> dict[str, Any]:
+        keys = jax.random.split(key, 5)
+        features, hidden_size = encode(obs, env.observation_space), jnp.zeros(memory_size)
+        params = {"torso": torso.init(keys[0], features)}
+        params["inputs"] = inputs.init(keys[1], torso.apply(params["torso"], features))
+        params["recurrent"] = recurrent.init(keys[2], hidden_size)
+        params["policy"], params["value"] = policy.init(keys[3], hidden_size), value.init(keys[4], hidden_size)
+        return params
+
+    def read(params: dict[str, Any], obs: Any) -> jax.Array:
+        check_observation(obs, env.observation_space)
+        features: Any = torso.apply(params["torso"], encode(obs, env.observation_space))
+        return jnp.asarray(inputs.apply(params["inputs"], features.astype(jnp.float32)))
+
+    def step(params: dict[str, Any], x: jax.Array, memory: Any) -> tuple[jax.Array, Any]:
+        return cell_step(x, recurrent.apply(params["recurrent"], jax.tree.leaves(memory)[0]), memory)
+
+    def heads(params: dict[str, Any], output: jax.Array, obs: Any) -> tuple[Any, jax.Array]:
+        allowed = obs["action_mask"] if masked else None
+        return policy.apply(params["policy"], output, allowed), value.apply(params["value"], output)[0]
+
+    def apply(params: dict[str, Any], obs: Any, memory: Any) -> tuple[tuple[Any, jax.Array], Any]:
+        output, memory = step(params, read(params, obs), memory)
+        return heads(params, output, obs), memory
+
+    def unroll(params: dict[str, Any], obs: Any, memory: Any, reset: jax.Array) -> tuple[tuple[Any, jax.Array], Any]:
+        def advance(memory: Any, xs: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
+            x, new = xs
+            memory = jax.tree.map(lambda fresh, old: jnp.where(new, fresh, old), start(memory_size), memory)
+            output, memory = step(params, x, memory)
+            return memory, output
+
+        read_all = jax.vmap(read, (None, 0))(params, obs)
+        memory, outputs = jax.lax.scan(advance, memory, (read_all, reset))
+        return jax.vmap(heads, (None, 0, 0))(params, outputs, obs), memory
+
+    return RecurrentNetwork(init, apply, unroll, lambda: start(memory_size))
+
+
+def _orthogonal_gates(num_gates: int) -> Callable[..., jax.Array]:
+    """One orthogonal matrix a gate, side by side."""
+
+    def init(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> jax.Array:
+        one = orthogonal(1.0)
+        return jnp.concatenate([one(k, (shape[0], shape[0]), dtype) for k in jax.random.split(key, num_gates)], axis=1)
+
+    return init
