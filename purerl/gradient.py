@@ -22,6 +22,11 @@ def adam(hparams: Any) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(hparams.max_grad_norm), optax.adam(hparams.learning_rate, eps=1e-5))
 
 
+def adam_of(field: str) -> Optimizer:
+    """Plain Adam whose step size is the hyperparameter of that name: for agents that have several optimizers."""
+    return lambda hparams: optax.adam(getattr(hparams, field))
+
+
 def init(optimizer: Optimizer, hparams: Any, params: Any) -> Any:
     """The optimizer's state for parameters seen as one flat vector."""
     return optimizer(hparams).init(ravel_pytree(params)[0])

@@ -4,6 +4,14 @@ Anything with `init(key, *inputs)` and `apply(params, *inputs)` can stand in for
 class.
 """
 
+from purerl.networks.continuous import (
+    Critic,
+    DeterministicActor,
+    GaussianActor,
+    critic,
+    deterministic_actor,
+    gaussian_actor,
+)
 from purerl.networks.layers import PatchConv, Torso
 from purerl.networks.observations import check_observation, encode
 from purerl.networks.policy import ActorCritic, PolicyHead, actor_critic
@@ -12,6 +20,9 @@ from purerl.networks.recurrent import RecurrentNetwork, recurrent_actor_critic
 
 __all__ = [
     "ActorCritic",
+    "Critic",
+    "DeterministicActor",
+    "GaussianActor",
     "PatchConv",
     "PolicyHead",
     "QNetwork",
@@ -19,7 +30,10 @@ __all__ = [
     "Torso",
     "actor_critic",
     "check_observation",
+    "critic",
+    "deterministic_actor",
     "encode",
+    "gaussian_actor",
     "q_network",
     "recurrent_actor_critic",
 ]

@@ -15,7 +15,7 @@ from typing import Any
 
 import purerl
 from purerl import types
-from purerl.presets import actor_critic, ppo, reinforce
+from purerl.presets import actor_critic, dqn, ppo, pqn, reinforce, sac, td3
 from purerl.presets.entries import Algorithm, Preset
 
 __all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "find", "hparams", "rollout", "suggestion"]
@@ -24,6 +24,10 @@ ALGORITHMS: dict[str, Algorithm] = {
     "ppo": ppo.ENTRY,
     "actor_critic": actor_critic.ENTRY,
     "reinforce": reinforce.ENTRY,
+    "dqn": dqn.ENTRY,
+    "pqn": pqn.ENTRY,
+    "sac": sac.ENTRY,
+    "td3": td3.ENTRY,
 }
 
 
