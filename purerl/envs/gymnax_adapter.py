@@ -6,12 +6,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from purerl.envs.spaces import compact_bound
-from purerl.types import Box, Dict, Discrete, Env, EnvStep, PyTree, Space, Tuple
+from purerl.envs.spaces import converted
+from purerl.types import Box, Dict, Env, EnvStep, PyTree, Space, Tuple
 
-_UNBOUNDED = np.finfo(np.float32).max
 _NOT_METRICS = ("discount", "p")  # what gymnax's own environments report, which says nothing about how an agent does
 
 
@@ -44,7 +42,7 @@ def from_gymnax(env: Any, default_params: Any = None) -> Env:
         defaults = env.default_params if default_params is None else default_params
         observed = jax.eval_shape(lambda key: env.reset_env(key, defaults)[0], jax.random.key(0))
         observation_space = _observation_space(env.observation_space(defaults), observed)
-        action_space = _space(env.action_space(defaults))
+        action_space = converted(env.action_space(defaults))
 
     def reset(key: jax.Array, env_params: Any = None) -> tuple[PyTree, Any]:
         obs, state = env.reset_env(key, defaults if env_params is None else env_params)
@@ -75,31 +73,6 @@ def _check_interface(env: Any) -> None:
         raise TypeError(f"{type(env).__name__} is no gymnax 1.x environment: it lacks {', '.join(missing)}")
 
 
-def _space(space: Any) -> Space:
-    """The counterpart of a gymnax space, with Python numbers for bounds so that it can be hashed."""
-    kind = type(space).__name__
-    if kind == "Dict":
-        return Dict(tuple((name, _space(part)) for name, part in space.spaces.items()))
-    if kind == "Tuple":
-        return Tuple(tuple(_space(part) for part in space.spaces))
-    return _leaf_space(space)
-
-
-def _leaf_space(space: Any) -> Discrete | Box:
-    kind = type(space).__name__
-    if kind == "Discrete":
-        return Discrete(int(space.n))
-    if kind == "Box":
-        return Box(_bound(space.low), _bound(space.high), tuple(map(int, space.shape)), jnp.dtype(space.dtype).name)
-    raise TypeError(f"gymnax space {kind} has no counterpart: Discrete, Box, Dict and Tuple have")
-
-
-def _bound(bound: Any) -> float | tuple[float, ...]:
-    """The bound as `Box` keeps it; gymnax writes the largest float32 where it means none."""
-    bound = np.asarray(bound, np.float64)
-    return compact_bound(np.where(np.abs(bound) >= _UNBOUNDED, np.copysign(np.inf, bound), bound))
-
-
 def _observation_space(space: Any, observed: PyTree) -> Space:
     """The space that observations really have; `observed` holds their shapes and dtypes."""
     kind = type(space).__name__
@@ -108,12 +81,12 @@ def _observation_space(space: Any, observed: PyTree) -> Space:
         return Dict(tuple(parts.items()))
     if kind == "Tuple":
         return Tuple(tuple(_observation_space(part, leaf) for part, leaf in zip(space.spaces, observed, strict=True)))
-    converted = _leaf_space(space)
-    if converted.shape != observed.shape:
-        raise ValueError(f"observations have the shape {observed.shape}, their space declares {converted.shape}")
-    if isinstance(converted, Box) and _is_float(observed.dtype) and not _is_float(converted.dtype):
-        return Box(converted.low, converted.high, converted.shape, "float32")
-    return converted
+    declared: Any = converted(space)
+    if declared.shape != observed.shape:
+        raise ValueError(f"observations have the shape {observed.shape}, their space declares {declared.shape}")
+    if isinstance(declared, Box) and _is_float(observed.dtype) and not _is_float(declared.dtype):
+        return Box(declared.low, declared.high, declared.shape, "float32")
+    return declared
 
 
 def _is_float(dtype: Any) -> bool:

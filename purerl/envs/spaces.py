@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from purerl.types import Box, Dict, Discrete, MultiDiscrete, PyTree, Space, Tuple
 
+_UNBOUNDED = np.finfo(np.float32).max
 MASK = "action_mask"  # where a dict observation says which actions are valid: never flattened, never stacked
 
 
@@ -15,6 +18,34 @@ def compact_bound(bound: np.ndarray) -> float | tuple[float, ...]:
     """A bound as `Box` keeps it: one float where all elements agree, otherwise a flat tuple."""
     flat = np.asarray(bound, np.float64).ravel()
     return float(flat[0]) if flat.size and np.all(flat == flat[0]) else tuple(flat.tolist())
+
+
+def converted(space: Any) -> Space:
+    """The counterpart of a space of gymnax or Gymnasium, with Python numbers for bounds so that it can be hashed.
+
+    64-bit numbers become 32-bit ones unless JAX computes in 64. Bounds as large as float32 goes stand for none.
+
+    Raises:
+      TypeError: a kind of space that has no counterpart.
+    """
+    kind = type(space).__name__
+    if kind == "Dict":
+        return Dict(tuple((name, converted(part)) for name, part in space.spaces.items()))
+    if kind == "Tuple":
+        return Tuple(tuple(map(converted, space.spaces)))
+    if kind == "Discrete" and not getattr(space, "start", 0):
+        return Discrete(int(space.n))
+    if kind == "MultiDiscrete" and space.nvec.ndim == 1 and not space.start.any():
+        return MultiDiscrete(tuple(map(int, space.nvec)))
+    if kind == "Box":
+        dtype = jax.dtypes.canonicalize_dtype(space.dtype).name
+        return Box(_bound(space.low), _bound(space.high), tuple(map(int, space.shape)), dtype)
+    raise TypeError(f"space {space} has no counterpart: Discrete and MultiDiscrete from 0, Box, Dict and Tuple have")
+
+
+def _bound(bound: Any) -> float | tuple[float, ...]:
+    bound = np.asarray(bound, np.float64)
+    return compact_bound(np.where(np.abs(bound) >= _UNBOUNDED, np.copysign(np.inf, bound), bound))
 
 
 def flat_observation(space: Space, obs: PyTree) -> PyTree:
