@@ -2,6 +2,7 @@
 
 from purerl.envs.from_mdp import from_mdp
 from purerl.envs.gymnax_adapter import from_gymnax
+from purerl.envs.host import HostEnv, HostStep, from_gymnasium
 from purerl.envs.probes import (
     PROBES,
     EndlessParams,
@@ -14,10 +15,13 @@ from purerl.envs.probes import (
 )
 from purerl.envs.registry import IDS, env_params, make
 from purerl.envs.testbed import BanditTestbedParams, bandit_testbed
+from purerl.envs.traffic import TrafficParams, traffic_light
+from purerl.envs.traffic_control import ActuatedHparams, FixedCycleHparams, actuated, fixed_cycle
 from purerl.envs.wrappers import flatten, frame_stack, time_limit
 
 __all__ = [
-    "IDS", "PROBES", "BanditTestbedParams", "EndlessParams", "ProbeParams", "bandit_testbed", "endless", "env_params",
-    "flatten", "frame_stack", "from_gymnax", "from_mdp", "make", "probe", "probe_action", "probe_params", "probe_value",
-    "time_limit",
+    "IDS", "PROBES", "ActuatedHparams", "BanditTestbedParams", "EndlessParams", "FixedCycleHparams", "HostEnv",
+    "HostStep", "ProbeParams", "TrafficParams", "actuated", "bandit_testbed", "endless", "env_params", "fixed_cycle",
+    "flatten", "frame_stack", "from_gymnasium", "from_gymnax", "from_mdp", "make", "probe", "probe_action",
+    "probe_params", "probe_value", "time_limit", "traffic_light",
 ]  # fmt: skip

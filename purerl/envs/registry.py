@@ -16,8 +16,9 @@ import jax.numpy as jnp
 
 from purerl import types
 from purerl.envs.gymnax_adapter import from_gymnax
+from purerl.envs.traffic import TrafficParams, traffic_light
 
-IDS = (
+GYMNAX_IDS = (
     "CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0",
     "Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar",
     "Catch-bsuite", "DeepSea-bsuite", "MemoryChain-bsuite", "UmbrellaChain-bsuite", "DiscountingChain-bsuite",
@@ -25,6 +26,10 @@ IDS = (
     "FourRooms-misc", "MetaMaze-misc", "PointRobot-misc", "BernoulliBandit-misc", "GaussianBandit-misc",
     "Reacher-misc", "Swimmer-misc", "Pong-misc", "FrozenLake-misc",
 )  # fmt: skip
+_OWN: dict[str, tuple[Callable[[Any], types.Env], Callable[..., Any]]] = {
+    "TrafficLight-v0": (traffic_light, TrafficParams),
+}
+IDS = (*GYMNAX_IDS, *_OWN)
 
 _BOUNDS = {  # of observations, where those that gymnax declares are left within an episode
     "MemoryChain-bsuite": (-1.0, math.inf),
@@ -63,22 +68,33 @@ def env_params(env_id: str, **overrides: Any) -> Any:
       **overrides: values for single fields, traced ones too, and the settings that `make` was given.
 
     Returns:
-      gymnax's `EnvParams` of that environment.
+      The environment's parameters: gymnax's `EnvParams`, or `TrafficParams`.
 
     Raises:
       ValueError: unknown name or field; the message has the nearest known ones.
     """
-    return types.cast(_configure(env_id, overrides)[1])
+    return types.cast(_own_params(env_id, overrides) if env_id in _OWN else _configure(env_id, overrides)[1])
 
 
 @functools.cache
 def _make(env_id: str, settings: tuple[tuple[str, Any], ...]) -> types.Env:
+    if env_id in _OWN:
+        return _OWN[env_id][0](_own_params(env_id, dict(settings)))
     with jax.ensure_compile_time_eval():
         env = from_gymnax(*_configure(env_id, dict(settings)))
     space = env.observation_space
     if env_id in _BOUNDS and isinstance(space, types.Box):
         return env._replace(observation_space=types.Box(*_BOUNDS[env_id], space.shape, space.dtype))
     return env
+
+
+def _own_params(env_id: str, settings: dict[str, Any]) -> Any:
+    """The parameters of an environment of this package, with the fields among the settings replaced."""
+    defaults = _OWN[env_id][1]()
+    for name in settings:
+        if name not in defaults._fields:
+            raise ValueError(f"{env_id} has no setting {name!r}{_suggestion(name, defaults._fields)}")
+    return defaults._replace(**settings)
 
 
 @functools.cache
@@ -91,7 +107,7 @@ def _factory(env_id: str) -> Callable[..., Any]:
     from gymnax import registration
 
     if env_id not in registration.registered_envs:
-        raise ValueError(f"unknown environment {env_id!r}{_suggestion(env_id, registration.registered_envs)}")
+        raise ValueError(f"unknown environment {env_id!r}{_suggestion(env_id, [*registration.registered_envs, *_OWN])}")
     if env_id == "MNISTBandit-bsuite":
         return _mnist_bandit
     return registration._registry[env_id]

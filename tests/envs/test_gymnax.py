@@ -18,7 +18,7 @@ from purerl.envs import registry
 from purerl.types import Box, Discrete
 
 SLOW = ("Asterix-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar")  # seconds of compilation each
-PLAYED = [env_id for env_id in envs.IDS if env_id != "MNISTBandit-bsuite"]
+PLAYED = [env_id for env_id in registry.GYMNAX_IDS if env_id != "MNISTBandit-bsuite"]
 CASES = [pytest.param(env_id, marks=[pytest.mark.slow] if env_id in SLOW else []) for env_id in PLAYED]
 NUM_STEPS = 12
 LIMITS = np.array([1, 2, 3, 5, 8, 10, 12, 1000])
@@ -90,8 +90,8 @@ def alive(result):
 
 
 def test_ids_are_all_that_gymnax_has():
-    assert sorted(envs.IDS) == sorted(gymnax.registration._BUILTIN_ENV_IDS)
-    assert len(envs.IDS) == 26
+    assert sorted(registry.GYMNAX_IDS) == sorted(gymnax.registration._BUILTIN_ENV_IDS)
+    assert len(registry.GYMNAX_IDS) == 26
 
 
 @pytest.mark.parametrize("env_id", CASES)
