@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 
 import purerl
 from purerl.agents import bandit as bandits
@@ -21,7 +22,7 @@ def optimal(rule, hparams, num_testbeds, num_steps, params=None):
         metrics = purerl.train(key, agent, env, hparams, env_params=params, **sizes)[1]
         return metrics["env/optimal"], metrics["env/regret"]
 
-    one, regret = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), num_testbeds))
+    one, regret = quick.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), num_testbeds))
     return np.asarray(one).mean(0), np.asarray(regret).mean(0)
 
 
@@ -33,10 +34,10 @@ def test_the_ten_armed_testbed(rule, expected):
     assert one[-1] == pytest.approx(expected, abs=0.01)
 
 
-@pytest.mark.parametrize("rule", ["epsilon_greedy", "ucb", "gradient", "thompson_gaussian"])
+@pytest.mark.parametrize("rule", ["epsilon_greedy", "ucb", "softmax", "gradient", "thompson_gaussian"])
 def test_every_rule_finds_better_arms(rule):
     """300 testbeds of 100 steps: half of random's regret of 1.54 at most at the end, and more than a tenth optimal."""
-    hparams = bandits.BanditHparams(step_size=0.4 if rule == "gradient" else 0.0)
+    hparams = bandits.BanditHparams(step_size=0.4 if rule == "gradient" else 0.0, temperature=0.3)
     one, regret = optimal(rule, hparams, 300, 100)
     assert regret[0] == pytest.approx(1.54, abs=0.2)
     assert regret[-10:].mean() < 0.77
@@ -66,6 +67,31 @@ def test_learning_against_numpy(step_size):
     np.testing.assert_allclose(state.preference, preference, atol=1e-5)
     np.testing.assert_array_equal(state.pulls, count)
     assert agent.act(None, state, jnp.int32(0))[0] == np.argmax(preference)
+
+
+def test_thompson_sampling_on_a_bandit_of_gymnax():
+    """Arms of 0.9 and 0.1: nine of ten rewards at the end, from five of ten; a fresh bandit for each of 300 seeds."""
+    env = purerl.envs.make("BernoulliBandit-misc")
+    agent, hparams = bandits.bandit(env, rule="thompson_bernoulli"), bandits.BanditHparams()
+
+    def run(key):
+        state, metrics = purerl.train(key, agent, env, hparams, num_updates=99, num_envs=1, rollout_length=1)
+        return metrics["reward"], state
+
+    reward, state = quick.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 300))
+    assert reward[:, 0].mean() == pytest.approx(0.5, abs=0.1)
+    assert reward[:, -30:].mean() == pytest.approx(0.9, abs=0.02)
+    np.testing.assert_array_equal(state.total.sum(1), np.asarray(reward).sum(1))
+
+
+@pytest.mark.parametrize(("rule", "chance"), [("softmax", 1 / (1 + np.exp(-1.5))), ("thompson_bernoulli", 5 / 6)])
+def test_how_often_an_arm_is_drawn(rule, chance):
+    """Softmax of values 0 and 0.3 at 0.2; Beta(2, 1) exceeds Beta(1, 2) in five of six draws."""
+    agent = bandits.bandit(bandit_testbed(2), rule=rule)
+    state = agent.init(jax.random.key(0), purerl.types.cast(bandits.BanditHparams(temperature=0.2)), jnp.int32(0))
+    state = state._replace(value=jnp.array([0.0, 0.3]), pulls=jnp.ones(2), total=jnp.array([0.0, 1.0]))
+    act = jax.jit(jax.vmap(lambda key: agent.act(key, state, jnp.int32(0))[0]))
+    assert act(jax.random.split(jax.random.key(0), 4000)).mean() == pytest.approx(chance, abs=0.03)
 
 
 def test_the_testbed_draws_what_it_says():
