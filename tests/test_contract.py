@@ -9,17 +9,18 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl import combinators, envs, networks
+from purerl import combinators, envs, loops, networks
 
 SIZES = {"num_updates": 2, "num_envs": 4, "rollout_length": 8}
 
 
 class Case(NamedTuple):
-    """An agent, its environment, its hyperparameters, and one of them that is varied."""
+    """An agent, its environment, its hyperparameters, one of them that is varied, and how experience is collected."""
 
     make: Any
     hparams: Any
     vary: str = "learning_rate"
+    rollout: Any = loops.rollout
 
 
 def ppo(continuous=False, squash=False):
@@ -32,10 +33,49 @@ def normalized_ppo():
     return combinators.with_reward_scaling(combinators.with_observation_normalization(agent)), env
 
 
+def on_policy(factory, recurrent=False, **options):
+    env = envs.probe()
+    build = networks.recurrent_actor_critic if recurrent else networks.actor_critic
+    return factory(build(env, hidden=(4,), **({"memory_size": 4, "cell": "lstm"} if recurrent else {})), **options), env
+
+
+def recurrent_ppo():
+    return on_policy(purerl.ppo, recurrent=True, num_epochs=1, num_minibatches=2)
+
+
+def dqn(replay, network, **options):
+    env = envs.probe()
+    agent = purerl.dqn(networks.q_network(env, (4,), **network), **options)
+    return combinators.with_replay(agent, capacity=64, batch_size=8, **replay), env
+
+
+def pqn():
+    env = envs.probe()
+    return purerl.pqn(networks.q_network(env, (4,), layer_norm=True), num_epochs=1, num_minibatches=2), env
+
+
 CASES = {
     "ppo": Case(ppo, purerl.PPOHparams(0.01)),
     "ppo, squashed": Case(functools.partial(ppo, True, True), purerl.PPOHparams(0.01)),
     "ppo, normalized": Case(normalized_ppo, purerl.PPOHparams(0.01)),
+    "ppo, recurrent": Case(recurrent_ppo, purerl.PPOHparams(0.01)),
+    "actor_critic": Case(
+        functools.partial(on_policy, purerl.actor_critic, advantage="vtrace"), purerl.ActorCriticHparams(0.01)
+    ),
+    "reinforce": Case(
+        functools.partial(on_policy, purerl.reinforce), purerl.ReinforceHparams(0.01), rollout=loops.rollout_episodes
+    ),
+    "dqn": Case(functools.partial(dqn, {"num_updates": 2}, {"dueling": True}), purerl.DQNHparams(0.01)),
+    "dqn, prioritized, quantile, noisy": Case(
+        functools.partial(
+            dqn, {"prioritized": True, "length": 3}, {"noisy": True, "num_atoms": 5}, head="quantile", noisy=True
+        ),
+        purerl.DQNHparams(0.01),
+    ),
+    "pqn": Case(pqn, purerl.PQNHparams(0.01)),
+    "evolution": Case(
+        functools.partial(on_policy, purerl.evolution), purerl.EvolutionHparams(0.01), rollout=loops.rollout_episodes
+    ),
 }
 
 
@@ -54,7 +94,7 @@ def built(name):
 
 def train(name, hparams, seed=0):
     agent, env, _ = built(name)
-    return purerl.train(jax.random.key(seed), agent, env, hparams, **SIZES)
+    return purerl.train(jax.random.key(seed), agent, env, hparams, **SIZES, rollout=CASES[name].rollout)
 
 
 def varied(name, value):
@@ -87,7 +127,7 @@ def test_aux_has_one_structure_with_and_without_a_key(name):
     def act(key):
         obs, _ = env.reset(jax.random.key(1))
         state = agent.init(jax.random.key(0), purerl.types.cast(CASES[name].hparams), obs)
-        return agent.act(key, state, obs)
+        return agent.act(key, state, obs, *([agent.memory(key, state)] if agent.memory else []))
 
     sampled, greedy = jax.eval_shape(act, jax.random.key(2)), jax.eval_shape(lambda: act(None))
     assert jax.tree.structure(sampled) == jax.tree.structure(greedy)
@@ -106,7 +146,8 @@ def test_vmap_equals_a_loop_nothing_traces_again_and_the_same_key_gives_the_same
     agent, env, _ = built(name)
 
     def run(key, value):
-        return purerl.train(key, agent, env, varied(name, value), **(SIZES | {"num_updates": 1}))[0]
+        sizes = SIZES | {"num_updates": 1}
+        return purerl.train(key, agent, env, varied(name, value), **sizes, rollout=CASES[name].rollout)[0]
 
     keys = jax.vmap(jax.random.key)(jnp.arange(4))
     many = jax.vmap(run)(keys, jnp.array([float(v) for v in values]))
