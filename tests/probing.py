@@ -68,3 +68,21 @@ def greedy(agent, state, obs):
     """The greedy action at the start of an episode."""
     memory = (agent.memory(None, state),) if agent.memory else ()
     return agent.act(None, state, obs, *memory)[0]
+
+
+def check_real_actions(agent, critic, states, discount, slack=0.1):
+    """With real actions: every seed's first critic knows the value of the greedy action, which is the best one."""
+
+    def judge(state, obs):
+        action = greedy(agent, state, obs)
+        return action, critic.apply(state.params.critics[0], obs, action)
+
+    judge = jit(jax.vmap(jax.vmap(judge, (None, 0)), (0, None)))
+    for i, (name, probe) in enumerate(zip(envs.PROBES, PARAMS)):
+        obs = observations(probe)
+        action, value = judge(jax.tree.map(lambda x, i=i: x[i], states), jnp.resize(obs, (2, 1)))
+        expected = jnp.broadcast_to(envs.probe_value(probe, obs, discount, continuous=True), value[:, : len(obs)].shape)
+        np.testing.assert_allclose(value[:, : len(obs)], expected, atol=slack, err_msg=name)
+        if "action" in name:
+            best = jnp.broadcast_to(envs.probe_action(probe, obs, continuous=True), action[:, : len(obs)].shape)
+            np.testing.assert_allclose(action[:, : len(obs)], best, atol=slack, err_msg=name)
