@@ -17,6 +17,7 @@ import jax.numpy as jnp
 from purerl import types
 from purerl.envs.gymnax_adapter import from_gymnax
 from purerl.envs.traffic import TrafficParams, traffic_light
+from purerl.envs.wrappers import select_observation
 
 GYMNAX_IDS = (
     "CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0",
@@ -29,7 +30,8 @@ GYMNAX_IDS = (
 _OWN: dict[str, tuple[Callable[[Any], types.Env], Callable[..., Any]]] = {
     "TrafficLight-v0": (traffic_light, TrafficParams),
 }
-IDS = (*GYMNAX_IDS, *_OWN)
+_PARTIAL = {"PositionCartPole-v1": ("CartPole-v1", (0, 2))}  # of which environment, and which elements are observed
+IDS = (*GYMNAX_IDS, *_PARTIAL, *_OWN)
 
 _BOUNDS = {  # of observations, where those that gymnax declares are left within an episode
     "MemoryChain-bsuite": (-1.0, math.inf),
@@ -73,13 +75,18 @@ def env_params(env_id: str, **overrides: Any) -> Any:
     Raises:
       ValueError: unknown name or field; the message has the nearest known ones.
     """
-    return types.cast(_own_params(env_id, overrides) if env_id in _OWN else _configure(env_id, overrides)[1])
+    if env_id in _OWN:
+        return types.cast(_own_params(env_id, overrides))
+    return types.cast(_configure(_PARTIAL.get(env_id, (env_id,))[0], overrides)[1])
 
 
 @functools.cache
 def _make(env_id: str, settings: tuple[tuple[str, Any], ...]) -> types.Env:
     if env_id in _OWN:
         return _OWN[env_id][0](_own_params(env_id, dict(settings)))
+    if env_id in _PARTIAL:
+        whole, indices = _PARTIAL[env_id]
+        return select_observation(_make(whole, settings), indices)
     with jax.ensure_compile_time_eval():
         env = from_gymnax(*_configure(env_id, dict(settings)))
     space = env.observation_space
@@ -107,7 +114,9 @@ def _factory(env_id: str) -> Callable[..., Any]:
     from gymnax import registration
 
     if env_id not in registration.registered_envs:
-        raise ValueError(f"unknown environment {env_id!r}{_suggestion(env_id, [*registration.registered_envs, *_OWN])}")
+        raise ValueError(
+            f"unknown environment {env_id!r}{_suggestion(env_id, [*registration.registered_envs, *_PARTIAL, *_OWN])}"
+        )
     if env_id == "MNISTBandit-bsuite":
         return _mnist_bandit
     return registration._registry[env_id]

@@ -1,4 +1,4 @@
-"""Environments around environments: flat observations, a time limit, stacked frames. Each is `Env -> Env`.
+"""Environments around environments: flat or partial observations, a time limit, stacked frames. Each is `Env -> Env`.
 
 The same environment wrapped the same way is the same object again, so it compiles once.
 """
@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl.envs.spaces import MASK, flat_observation, flat_space, stacked_space
-from purerl.types import Env, EnvStep, PyTree, check_positive
+from purerl.types import Box, Env, EnvStep, PyTree, check_positive
 
 
 @functools.lru_cache(maxsize=None, typed=True)
@@ -39,6 +40,39 @@ def flatten(env: Env) -> Env:
         return result._replace(obs=flat_observation(space, result.obs))
 
     return env._replace(reset=reset, step=step, observation_space=flat_space(space))
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def select_observation(env: Env, indices: tuple[int, ...]) -> Env:
+    """Observations with some of their elements only, so that the state must be inferred from what came before.
+
+        obs'[i] = obs[indices[i]]
+
+    Args:
+      env: an environment whose observations are vectors of a `Box`.
+      indices: the elements to keep, in this order.
+
+    Raises:
+      TypeError: the observations are no vectors.
+      ValueError: no index, or one that is not in 0, ..., D − 1.
+    """
+    space = env.observation_space
+    if not isinstance(space, Box) or len(space.shape) != 1:
+        raise TypeError(f"select_observation needs vectors for observations, got {space}")
+    if not indices or not set(indices) <= set(range(space.shape[0])):
+        raise ValueError(f"indices must be some of 0, ..., {space.shape[0] - 1}; got {indices}")
+    kept = np.asarray(indices)
+    low, high = (tuple(bound[kept].tolist()) for bound in space.bounds())
+
+    def reset(key: jax.Array, env_params: Any = None) -> tuple[PyTree, Any]:
+        obs, env_state = env.reset(key, env_params)
+        return obs[kept], env_state
+
+    def step(key: jax.Array, env_state: Any, action: PyTree, env_params: Any = None) -> EnvStep:
+        result = env.step(key, env_state, action, env_params)
+        return result._replace(obs=result.obs[kept])
+
+    return env._replace(reset=reset, step=step, observation_space=Box(low, high, (len(indices),), space.dtype))
 
 
 class TimeLimitState(NamedTuple):

@@ -15,15 +15,17 @@ from typing import Any
 
 import purerl
 from purerl import types
-from purerl.presets import actor_critic, dqn, ppo, pqn, reinforce, sac, td3
+from purerl.presets import actor_critic, dqn, evolution, ppo, pqn, recurrent_ppo, reinforce, sac, td3
 from purerl.presets.entries import Algorithm, Preset
 
 __all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "find", "hparams", "rollout", "suggestion"]
 
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": ppo.ENTRY,
+    "recurrent_ppo": recurrent_ppo.ENTRY,
     "actor_critic": actor_critic.ENTRY,
     "reinforce": reinforce.ENTRY,
+    "evolution": evolution.ENTRY,
     "dqn": dqn.ENTRY,
     "pqn": pqn.ENTRY,
     "sac": sac.ENTRY,
