@@ -297,6 +297,11 @@ def _check_value(name: str, value: np.ndarray, limits: Interval | None) -> None:
         raise ValueError(f"{name} = {bad.flat[0]} is outside [{limits.low}, {limits.high}]")
 
 
+def action_mask(obs: PyTree) -> Any:
+    """What `obs["action_mask"]` says of the actions, true where one is allowed; None where it says nothing."""
+    return obs["action_mask"] if isinstance(obs, dict) and "action_mask" in obs else None
+
+
 # --- Checks that say what is wrong before anything is compiled --------------------------------------------------------
 
 

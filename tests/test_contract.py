@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl import combinators, envs, loops, networks
+from purerl import combinators, envs, loops, mdp, networks
 
 SIZES = {"num_updates": 2, "num_envs": 4, "rollout_length": 8}
 
@@ -54,6 +54,16 @@ def pqn():
     return purerl.pqn(networks.q_network(env, (4,), layer_norm=True), num_epochs=1, num_minibatches=2), env
 
 
+def tabular(factory, **options):
+    env = envs.from_mdp(mdp.gridworld_3x4(), max_steps=6)
+    return factory(env, **options), env
+
+
+def bandit(rule):
+    env = envs.bandit_testbed(3)
+    return purerl.bandit(env, rule=rule), env
+
+
 CASES = {
     "ppo": Case(ppo, purerl.PPOHparams(0.01)),
     "ppo, squashed": Case(functools.partial(ppo, True, True), purerl.PPOHparams(0.01)),
@@ -76,6 +86,18 @@ CASES = {
     "evolution": Case(
         functools.partial(on_policy, purerl.evolution), purerl.EvolutionHparams(0.01), rollout=loops.rollout_episodes
     ),
+    "q_learning": Case(
+        functools.partial(tabular, purerl.q_learning, double=True), purerl.TDControlHparams(0.01), "step_size"
+    ),
+    "sarsa": Case(functools.partial(tabular, purerl.sarsa, n=2), purerl.TDControlHparams(0.01), "step_size"),
+    "q_lambda": Case(functools.partial(tabular, purerl.q_lambda), purerl.TDControlHparams(0.01), "step_size"),
+    "monte_carlo_control": Case(
+        functools.partial(tabular, purerl.monte_carlo_control),
+        purerl.MonteCarloControlHparams(0.01),
+        "step_size",
+        loops.rollout_episodes,
+    ),
+    "bandit": Case(functools.partial(bandit, "gradient"), purerl.BanditHparams(0.01), "step_size"),
 }
 
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from purerl import exploration, gradient, losses, replay, schedules
-from purerl.types import Agent, AtLeastOne, Interval, Metrics, NonNegative, Transition, UnitInterval
+from purerl.types import Agent, AtLeastOne, Interval, Metrics, NonNegative, Transition, UnitInterval, action_mask
 
 
 class DQNHparams(NamedTuple):
@@ -120,10 +120,10 @@ def dqn(
 
     def act(key: jax.Array | None, state: DQNState, obs: Any) -> tuple[jax.Array, tuple]:
         if key is None:
-            return exploration.greedy(None, read(apply(None, state.params, obs), state.hparams), _mask(obs)), ()
+            return exploration.greedy(None, read(apply(None, state.params, obs), state.hparams), action_mask(obs)), ()
         noise_key, key = jax.random.split(key) if noisy else (None, key)
         q = read(apply(noise_key, state.params, obs), state.hparams)
-        return exploration.epsilon_greedy(key, q, _epsilon(state), _mask(obs)), ()
+        return exploration.epsilon_greedy(key, q, _epsilon(state), action_mask(obs)), ()
 
     def update(key: jax.Array, state: DQNState, data: Transition) -> tuple[DQNState, Metrics]:
         chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
@@ -133,7 +133,9 @@ def dqn(
         obs, action = (jax.tree.map(lambda x: x[0], x) for x in (data.obs, data.action))
         next_target = batched(keys[0], state.target_params, next_obs)
         chooser = batched(keys[1], state.params, next_obs) if double else next_target
-        best = jax.vmap(lambda x, mask: exploration.greedy(None, read(x, hparams), mask))(chooser, _mask(next_obs))
+        best = jax.vmap(lambda x, mask: exploration.greedy(None, read(x, hparams), mask))(
+            chooser, action_mask(next_obs)
+        )
         next_taken = _take(next_target, best)
 
         def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
@@ -159,10 +161,6 @@ def _epsilon(state: DQNState) -> jax.Array:
     return schedules.linear_schedule(state.num_updates, hparams.initial_epsilon, hparams.epsilon, steps)
 
 
-def _mask(obs: Any) -> Any:
-    return obs["action_mask"] if isinstance(obs, dict) and "action_mask" in obs else None
-
-
 def _take(output: jax.Array, action: jax.Array) -> jax.Array:
     """[B, A, ...] and [B] to [B, ...]: a product with a one-hot, whose gradient is no scatter."""
     chosen = jax.nn.one_hot(action, output.shape[1], dtype=output.dtype)
@@ -171,7 +169,7 @@ def _take(output: jax.Array, action: jax.Array) -> jax.Array:
 
 def _refresh(params: Any, target_params: Any, num_updates: jax.Array, hparams: Any) -> Any:
     """θ⁻ ← (1 − τ) θ⁻ + τ θ in every `target_period`-th gradient step."""
-    due = num_updates % hparams.target_period == 0
+    due = num_updates % jnp.asarray(hparams.target_period).astype(jnp.int32) == 0
     mixed = jax.tree.map(lambda new, old: (1 - hparams.tau) * old + hparams.tau * new, params, target_params)
     return jax.tree.map(lambda new, old: jnp.where(due, new, old), mixed, target_params)
 
