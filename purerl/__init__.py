@@ -9,9 +9,9 @@ from typing import Any
 __version__ = "0.1.0"
 
 _MODULES = {
-    "agents", "checkpoint", "combinators", "datasets", "distributed", "distributions", "envs", "exploration", "host_loop", "loops",
-    "losses", "mdp", "networks", "noise", "plots", "presets", "prng", "replay", "returns", "rlhf", "schedules", "sweep",
-    "types",
+    "agents", "checkpoint", "combinators", "datasets", "distributed", "distributions", "envs", "exploration",
+    "host_loop", "loops", "losses", "mdp", "networks", "noise", "plots", "presets", "prng", "replay", "returns",
+    "rlhf", "schedules", "sweep", "types",
 }  # fmt: skip
 
 _NAMES = {

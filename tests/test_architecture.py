@@ -34,19 +34,20 @@ ALLOWED = {
         "off_policy", "policies", "replay", "returns", "schedules", "shuffle", "tabular", "types",
     },
     "combinators": {"minibatch", "noise", "replay", "schedules", "shuffle", "types"},
-    "envs": {"mdp", "types"},
+    "envs": {"_suggestion", "mdp", "types"},
     "collect": {"prng", "types"},
     "loops": {"collect", "types"},
     "host_loop": {"envs", "loops", "types"},
+    "datasets": {"checkpoint", "loops", "types"},
     "distributed": {"_machine"},
     "checkpoint": {"types"},
-    "sweep": {"checkpoint", "distributed", "loops", "types"},
+    "sweep": {"_suggestion", "checkpoint", "distributed", "loops", "types"},
     "rlhf": {
         "agents", "checkpoint", "collect", "combinators", "distributions", "envs", "exploration", "gradient", "loops",
         "losses", "minibatch", "networks", "returns", "shuffle", "types",
     },
     "plots": {"sweep", "types"},
-    "presets": {"types"},
+    "presets": {"_suggestion", "types"},
 }  # fmt: skip
 FREE = {"cli", "commands", "__init__"}
 HEAVY = {"flax", "gymnax", "distrax", "matplotlib", "orbax", "tensorflow_probability", "tyro", "rich", "pandas"}

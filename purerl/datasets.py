@@ -1,0 +1,124 @@
+"""Datasets of recorded steps: made from an agent in an environment, and kept on disk.
+
+A dataset is a `Transition` whose leaves lead with [B], one row a step.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from purerl import checkpoint, loops
+from purerl.types import Agent, Env, Transition, check_key, check_positive
+
+
+def record(
+    key: jax.Array,
+    agent: Agent,
+    env: Env,
+    state: Any,
+    *,
+    num_steps: int,
+    num_envs: int = 16,
+    greedy: bool = False,
+    env_params: Any = None,
+) -> Transition:
+    """What an agent does, step by step, without learning.
+
+    Args:
+      key: typed key.
+      agent, env: the agent and the environment.
+      state: the agent's state.
+      num_steps: rows, B; a multiple of `num_envs`.
+      num_envs: environments that are played side by side, each for B / num_envs steps.
+      greedy: take the greedy action; otherwise sample as in training.
+      env_params: parameters of the environment; None takes its own.
+
+    Returns:
+      A `Transition` [B]. The steps of one environment follow each other; a last step of theirs that is neither
+      terminated nor truncated is where recording stopped. `aux` is the agent's, such as the log-probability.
+
+    Raises:
+      ValueError: a size is not positive, or the steps do not divide among the environments.
+    """
+    check_key(key)
+    check_positive(num_steps=num_steps, num_envs=num_envs)
+    if num_steps % num_envs:
+        raise ValueError(f"num_steps = {num_steps} does not divide among num_envs = {num_envs} environments")
+    agent = _greedy(agent) if greedy else agent
+    start_key, rollout_key = jax.random.split(key)
+    actors = loops.init_actors(start_key, agent, env, state, num_envs=num_envs, env_params=env_params)
+    length = num_steps // num_envs
+    _, steps = loops.rollout(rollout_key, agent, env, state, actors, length=length, env_params=env_params)
+    steps = steps._replace(memory=())
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(num_steps, *x.shape[2:]), steps)
+
+
+def save(
+    directory: str | os.PathLike[str],
+    data: Transition,
+    metadata: Mapping[str, Any] | None = None,
+    *,
+    overwrite: bool = False,
+) -> Path:
+    """Write a dataset, whole or not at all, with a SHA-256 of every file; `load` reads it back.
+
+    Args:
+      directory: where to.
+      data: a `Transition`; its fields are arrays, or dicts and tuples of such.
+      metadata: a JSON-serialisable mapping, which `checkpoint.read_metadata` returns under "about".
+      overwrite: replace a directory that is already there.
+
+    Returns:
+      The directory.
+
+    Raises:
+      FileExistsError, TypeError: as `checkpoint.save`.
+    """
+    tree = data._asdict()
+    described = {"dataset": _describe(tree), "about": dict(metadata or {})}
+    return checkpoint.save(directory, tree, described, overwrite=overwrite)
+
+
+def load(directory: str | os.PathLike[str]) -> Transition:
+    """Read a dataset back, bit for bit, after checking every file.
+
+    Raises:
+      CheckpointError: a file has changed or is missing, or the directory holds no dataset.
+    """
+    metadata = checkpoint.read_metadata(directory)
+    if "dataset" not in metadata:
+        raise checkpoint.CheckpointError(f"{directory} holds a checkpoint, but no dataset")
+    return Transition(**checkpoint.restore(directory, _like(metadata["dataset"])))
+
+
+@functools.lru_cache(maxsize=8)
+def _greedy(agent: Agent) -> Agent:
+    """The same agent without its key; one object for each agent, so that it compiles once."""
+    return agent._replace(act=lambda key, *rest: agent.act(None, *rest))
+
+
+def _describe(tree: Any) -> Any:
+    """The structure as JSON, leaves as "float32[5,4]"."""
+    if isinstance(tree, Mapping):
+        return {name: _describe(part) for name, part in tree.items()}
+    if isinstance(tree, tuple):
+        return [_describe(part) for part in tree]
+    return f"{tree.dtype}[{','.join(map(str, tree.shape))}]"
+
+
+def _like(described: Any) -> Any:
+    """Inverse of `_describe`, with shapes in place of arrays."""
+    if isinstance(described, dict):
+        return {name: _like(part) for name, part in described.items()}
+    if isinstance(described, list):
+        return tuple(_like(part) for part in described)
+    match = re.fullmatch(r"(\w+)\[([\d,]*)\]", described)
+    assert match is not None, described
+    return jax.ShapeDtypeStruct(tuple(int(n) for n in match[2].split(",") if n), match[1])
