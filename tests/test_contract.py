@@ -54,6 +54,12 @@ def pqn():
     return purerl.pqn(networks.q_network(env, (4,), layer_norm=True), num_epochs=1, num_minibatches=2), env
 
 
+def continuous(factory, actor, **options):
+    env = envs.probe(continuous=True)
+    agent = factory(actor(env, (4,)), networks.critic(env, (4,)), **options)
+    return combinators.with_replay(agent, capacity=64, batch_size=8, length=2), env
+
+
 def tabular(factory, **options):
     env = envs.from_mdp(mdp.gridworld_3x4(), max_steps=6)
     return factory(env, **options), env
@@ -83,6 +89,16 @@ CASES = {
         purerl.DQNHparams(0.01),
     ),
     "pqn": Case(pqn, purerl.PQNHparams(0.01)),
+    "sac": Case(
+        functools.partial(continuous, purerl.sac, networks.gaussian_actor, exploration="ou"),
+        purerl.SACHparams(0.01),
+        "actor_learning_rate",
+    ),
+    "td3": Case(
+        functools.partial(continuous, purerl.td3, networks.deterministic_actor),
+        purerl.TD3Hparams(0.01),
+        "actor_learning_rate",
+    ),
     "evolution": Case(
         functools.partial(on_policy, purerl.evolution), purerl.EvolutionHparams(0.01), rollout=loops.rollout_episodes
     ),

@@ -1,0 +1,35 @@
+"""Worker: rejax's SAC on Pendulum, in an environment of its own, since rejax needs gymnax 0.x (see README.md)."""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import jax
+import rejax
+from pairs import serve
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--num-envs", type=int, required=True)
+parser.add_argument("--num-steps", type=int, required=True)
+parser.add_argument("--batch-size", type=int, required=True)
+parser.add_argument("--capacity", type=int, required=True)
+args = parser.parse_args()
+
+algorithm = rejax.SAC.create(
+    env="Pendulum-v1",
+    num_envs=args.num_envs,
+    buffer_size=args.capacity,
+    fill_buffer=args.batch_size,
+    batch_size=args.batch_size,
+    learning_rate=3e-4,
+    gamma=0.99,
+    polyak=0.99,
+    total_timesteps=args.num_steps,
+    eval_freq=args.num_steps,
+    skip_initial_evaluation=True,
+    agent_kwargs={"activation": "relu", "hidden_layer_sizes": (64, 64)},
+).replace(eval_callback=lambda *_: ())
+program = jax.jit(lambda key: algorithm.train(key)[0].actor_ts.params)
+serve(lambda i: jax.block_until_ready(program(jax.random.PRNGKey(i))))
