@@ -46,7 +46,7 @@ def trained(env: Any, keys: jax.Array, num_steps: int) -> tuple[Any, Any, dict]:
     sizes = {"num_envs": 32, "rollout_length": 128}
     num_updates = num_steps // (sizes["num_envs"] * sizes["rollout_length"])
     agent = purerl.ppo(networks.actor_critic(env), num_epochs=4, num_minibatches=8)
-    agent = combinators.with_reward_scaling(agent)
+    agent = combinators.with_reward_scaling(combinators.with_observation_normalization(agent))
     hparams = purerl.PPOHparams(learning_rate=1e-3, discount=0.98, entropy_coef=0.002, anneal_updates=num_updates)
 
     def run(key: jax.Array) -> Any:

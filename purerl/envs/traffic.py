@@ -64,9 +64,10 @@ _DEFAULTS = TrafficParams()
 def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
     """Four lights, switched every second, against the time that vehicles wait.
 
-    Action a in 0, ..., 15 asks for green on approach i where bit i of a is set. Lights that lose their green show
-    amber first; until it is over nothing else is switched, further actions are not heard, and only approaches that
-    stay green flow. Then, with q the queues in vehicles,
+    Action a in 0, ..., 15 changes the light of approach i where bit i of a is set: 0 changes nothing, and 15 gives the
+    other road green. Lights that lose their green show amber first; until it is over nothing else is switched,
+    further actions are not heard, and only approaches that stay green flow. Episodes begin empty, with north and
+    south green. With q the queues in vehicles,
 
         departures[i] ~ Bernoulli(discharge_rate) where i is green, q[i] > 0 and no greens conflict, else 0
         arrivals[i] ~ Bernoulli(arrival_rate[i]),     q ← q − departures + arrivals
@@ -86,8 +87,8 @@ def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
     """
 
     def reset(key: jax.Array, env_params: TrafficParams | None = None) -> tuple[jax.Array, TrafficState]:
-        off, zero = jnp.zeros(4, bool), jnp.int32(0)
-        state = TrafficState(jnp.zeros(4, jnp.int32), jnp.zeros((4, LANE)), off, off, zero, zero, zero)
+        green, zero = jnp.array([True, False, True, False]), jnp.int32(0)
+        state = TrafficState(jnp.zeros(4, jnp.int32), jnp.zeros((4, LANE)), green, green, zero, zero, zero)
         return _observe(state), state
 
     def step(
@@ -109,10 +110,10 @@ def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
     return Env(reset, step, Box(0.0, float("inf"), (17,)), Discrete(16))
 
 
-def _switch(state: TrafficState, wanted: jax.Array, amber_time: Any) -> TrafficState:
-    """The lights of the next second."""
+def _switch(state: TrafficState, change: jax.Array, amber_time: Any) -> TrafficState:
+    """The lights of the next second; change: [4] bool."""
     changing = state.amber > 0
-    asked = jnp.where(changing, state.asked, wanted)
+    asked = state.asked ^ (change & ~changing)
     lost = jnp.any(state.green & ~asked)
     amber = jnp.where(changing, state.amber - 1, jnp.where(lost, amber_time, 0)).astype(jnp.int32)
     green = asked & (state.green | (amber == 0))
