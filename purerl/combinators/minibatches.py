@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from purerl.combinators import _inner
 from purerl.types import Agent, Metrics, check_positive
 
 
@@ -59,13 +60,9 @@ def with_sampler(agent: Agent, draw: Callable[[jax.Array, Any], Any]) -> Agent:
         init_key, draw_key = jax.random.split(key)
         return MinibatchState(agent.init(init_key, hparams, draw(draw_key, example), num_envs))
 
-    def act(key: jax.Array | None, state: MinibatchState, obs: Any, *memory: Any) -> Any:
-        return agent.act(key, state.agent, obs, *memory)
-
     def update(key: jax.Array, state: MinibatchState, data: Any) -> tuple[MinibatchState, Metrics]:
         draw_key, update_key = jax.random.split(key)
         inner, metrics = agent.update(update_key, state.agent, draw(draw_key, data))
         return MinibatchState(inner), metrics
 
-    memory = agent.memory and (lambda key, state: agent.memory(key, state.agent))  # type: ignore[misc]
-    return Agent(init, act, update, memory)
+    return Agent(init, _inner.act(agent), update, _inner.memory(agent))

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.combinators import _inner
 from purerl.types import Agent, Metrics, Transition, get_hparams
 
 
@@ -56,8 +57,7 @@ def with_observation_normalization(agent: Agent, *, clip: float = 10.0) -> Agent
         inner, metrics = agent.update(key, state.agent, data._replace(obs=obs, next_obs=next_obs))
         return NormalizedState(inner, _add(state.moments, data.obs, data.mask)), metrics
 
-    memory = agent.memory and (lambda key, state: agent.memory(key, state.agent))  # type: ignore[misc]
-    return Agent(init, act, update, memory)
+    return Agent(init, act, update, _inner.memory(agent))
 
 
 class ScaledState(NamedTuple):
@@ -91,9 +91,6 @@ def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
             RunningMoments(zero, zero, zero),
         )
 
-    def act(key: jax.Array | None, state: ScaledState, obs: Any, *memory: Any) -> Any:
-        return agent.act(key, state.agent, obs, *memory)
-
     def update(key: jax.Array, state: ScaledState, data: Transition) -> tuple[ScaledState, Metrics]:
         discount = get_hparams(state.agent).discount
         done = data.terminated | data.truncated
@@ -111,8 +108,7 @@ def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
         )
         return ScaledState(inner, last, moments), metrics
 
-    memory = agent.memory and (lambda key, state: agent.memory(key, state.agent))  # type: ignore[misc]
-    return Agent(init, act, update, memory)
+    return Agent(init, _inner.act(agent), update, _inner.memory(agent))
 
 
 # --- Running moments --------------------------------------------------------------------------------------------------

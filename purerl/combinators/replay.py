@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import replay, schedules
+from purerl.combinators import _inner
 from purerl.replay import priority
 from purerl.types import Agent, Metrics, Transition, check_positive, get_hparams
 
@@ -70,9 +71,6 @@ def with_replay(
         make = priority.init if prioritized else replay.init
         return ReplayState(inner, make(_example_step(agent, inner, example), capacity, num_envs))
 
-    def act(key: jax.Array | None, state: ReplayState, obs: Any, *memory: Any) -> Any:
-        return agent.act(key, state.agent, obs, *memory)
-
     def update(key: jax.Array, state: ReplayState, data: Transition) -> tuple[ReplayState, Metrics]:
         if not isinstance(data.mask, tuple):
             raise ValueError("with_replay takes whole rollouts; rollout_episodes masks its steps")
@@ -96,8 +94,7 @@ def with_replay(
         state, metrics = jax.lax.scan(learn, ReplayState(state.agent, ring), keys)
         return state, {name: x.mean() for name, x in metrics.items()} | {"replay/size": size}
 
-    memory = agent.memory and (lambda key, state: agent.memory(key, state.agent))  # type: ignore[misc]
-    return Agent(init, act, update, memory)
+    return Agent(init, _inner.act(agent), update, _inner.memory(agent))
 
 
 def _uniform_step(

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import purerl
 from purerl import presets
+from purerl._suggestion import suggestion
 from purerl.commands.options import Output, Setup, UsageError, parse_assignments
 from purerl.presets import Preset
 from purerl.types import Agent, Env
@@ -154,7 +155,7 @@ def read_config(directory: Path) -> dict[str, Any]:
     path = directory / "config.json"
     if not path.is_file():
         found = sorted(other.parent.name for other in directory.parent.glob("*/config.json"))
-        hint = presets.suggestion(directory.name, found[-10:]) if found else ""
+        hint = suggestion(directory.name, found[-10:]) if found else ""
         raise UsageError(f"{directory} is no run: it has no config.json{hint}")
     return json.loads(path.read_text(encoding="utf-8"))
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 from typing import Any, NamedTuple
 
@@ -10,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import types
+from purerl._suggestion import suggestion
 from purerl.types import Box, Discrete, Env, EnvStep
 
 _INTERVAL = Box(-1.0, 1.0, (1,))
@@ -63,8 +63,7 @@ def probe_params(name: str) -> ProbeParams:
       ValueError: unknown name; the message has the nearest known one.
     """
     if name not in PROBES:
-        near = difflib.get_close_matches(name, PROBES, n=1, cutoff=0.4)
-        raise ValueError(f"unknown probe {name!r}; did you mean {near[0]!r}?" if near else f"known: {list(PROBES)}")
+        raise ValueError(f"unknown probe {name!r}{suggestion(name, PROBES)}")
     return types.cast(PROBES[name])
 
 

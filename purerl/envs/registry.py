@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import functools
 import inspect
 import math
 import pathlib
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from purerl import types
+from purerl._suggestion import suggestion
 from purerl.envs.gymnax_adapter import from_gymnax
 from purerl.envs.traffic import TrafficParams, traffic_light
 from purerl.envs.wrappers import select_observation
@@ -100,7 +100,7 @@ def _own_params(env_id: str, settings: dict[str, Any]) -> Any:
     defaults = _OWN[env_id][1]()
     for name in settings:
         if name not in defaults._fields:
-            raise ValueError(f"{env_id} has no setting {name!r}{_suggestion(name, defaults._fields)}")
+            raise ValueError(f"{env_id} has no setting {name!r}{suggestion(name, defaults._fields)}")
     return defaults._replace(**settings)
 
 
@@ -115,7 +115,7 @@ def _factory(env_id: str) -> Callable[..., Any]:
 
     if env_id not in registration.registered_envs:
         raise ValueError(
-            f"unknown environment {env_id!r}{_suggestion(env_id, [*registration.registered_envs, *_PARTIAL, *_OWN])}"
+            f"unknown environment {env_id!r}{suggestion(env_id, sorted([*registration.registered_envs, *_PARTIAL, *_OWN]))}"
         )
     if env_id == "MNISTBandit-bsuite":
         return _mnist_bandit
@@ -131,19 +131,13 @@ def _configure(env_id: str, settings: dict[str, Any]) -> tuple[Any, Any]:
     overrides = {name: value for name, value in settings.items() if name not in arguments}
     for name in overrides:
         if name not in fields:
-            raise ValueError(f"{env_id} has no setting {name!r}{_suggestion(name, [*arguments, *fields])}")
+            raise ValueError(f"{env_id} has no setting {name!r}{suggestion(name, [*arguments, *fields])}")
     return env, dataclasses.replace(defaults, **{name: _like(fields[name], overrides[name]) for name in overrides})
 
 
 def _like(default: Any, value: Any) -> Any:
     """The value, a sequence as an array of the default's dtype."""
     return jnp.asarray(value, jnp.result_type(default)) if isinstance(value, tuple | list) else value
-
-
-def _suggestion(name: str, known: Iterable[str]) -> str:
-    known = sorted(known)
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; known are {', '.join(known)}"
 
 
 def _mnist_bandit(fraction: float = 1.0) -> Any:

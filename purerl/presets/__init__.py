@@ -9,16 +9,16 @@ algorithm joins with a file here and one entry in `ALGORITHMS`; nothing heavy is
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import purerl
 from purerl import types
+from purerl._suggestion import suggestion
 from purerl.presets import actor_critic, dqn, evolution, ppo, pqn, recurrent_ppo, reinforce, sac, td3
 from purerl.presets.entries import Algorithm, Preset
 
-__all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "find", "hparams", "rollout", "suggestion"]
+__all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "find", "hparams", "rollout"]
 
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": ppo.ENTRY,
@@ -114,13 +114,6 @@ def rollout(preset: Preset) -> Callable[..., Any]:
     if preset.rollout not in known:
         raise ValueError(f"unknown rollout {preset.rollout!r}{suggestion(preset.rollout, known)}")
     return getattr(purerl.loops, preset.rollout)
-
-
-def suggestion(name: str, known: Iterable[str]) -> str:
-    """How to end an error about an unknown name: the nearest known ones, or else all."""
-    known = list(known)
-    near = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; known are {', '.join(known)}"
 
 
 def _kinds(env: types.Env) -> list[str]:

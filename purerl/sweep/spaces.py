@@ -7,7 +7,6 @@ alike. A set of trials is the agent's own NamedTuple of hyperparameters with lea
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import math
 import numbers
 import zlib
@@ -17,6 +16,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 
+from purerl._suggestion import suggestion
 from purerl.types import cast, check_hparams
 
 
@@ -237,11 +237,9 @@ def _table(hparams: Any, columns: Mapping[str, np.ndarray], num_trials: int) -> 
 
 
 def _check_name(name: str, hparams: Any) -> None:
-    if name in hparams._fields:
-        return
-    near = difflib.get_close_matches(name, hparams._fields, n=1)
-    hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(hparams._fields)}"
-    raise ValueError(f"space[{name!r}]: {type(hparams).__name__} has no such hyperparameter; {hint}")
+    if name not in hparams._fields:
+        hint = suggestion(name, hparams._fields)
+        raise ValueError(f"space[{name!r}]: {type(hparams).__name__} has no such hyperparameter{hint}")
 
 
 def _check_kind(name: str, value: Any, like: Any) -> None:
