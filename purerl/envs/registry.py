@@ -114,9 +114,8 @@ def _factory(env_id: str) -> Callable[..., Any]:
     from gymnax import registration
 
     if env_id not in registration.registered_envs:
-        raise ValueError(
-            f"unknown environment {env_id!r}{suggestion(env_id, sorted([*registration.registered_envs, *_PARTIAL, *_OWN]))}"
-        )
+        known = sorted([*registration.registered_envs, *_PARTIAL, *_OWN])
+        raise ValueError(f"unknown environment {env_id!r}{suggestion(env_id, known)}")
     if env_id == "MNISTBandit-bsuite":
         return _mnist_bandit
     return registration._registry[env_id]
