@@ -8,7 +8,7 @@ from purerl.presets.entries import Algorithm, Preset
 
 _PRESETS = {
     "CartPole-v1": Preset(
-        "reinforce", 2_000_000, 16, 500, {"learning_rate": 5e-3}, {"normalize_advantage": True},
+        "reinforce", 800_000, 8, 500, {"learning_rate": 1e-2}, {"normalize_advantage": True},
         anneal=True, rollout="rollout_episodes",
     ),
     "continuous": Preset(

@@ -130,12 +130,12 @@ def test_steps_that_do_not_count_change_nothing():
     assert one.num_updates == 1
 
 
-@pytest.mark.parametrize(("kind", "continuous"), [("n_step", False), ("vtrace", False), ("gae", True)])
+@pytest.mark.parametrize(("kind", "continuous"), [("vtrace", False), ("gae", True)])
 def test_all_probes_with_every_seed(kind, continuous):
-    """n_step with one step is the one-step actor-critic; V-trace takes two steps on each trajectory."""
+    """V-trace takes two steps on each trajectory."""
     env = envs.probe(continuous=continuous)
     network = networks.actor_critic(env, hidden=(16,))
-    agent = purerl.actor_critic(network, advantage=kind, num_steps=1, num_epochs=2 if kind == "vtrace" else 1)
+    agent = purerl.actor_critic(network, advantage=kind, num_epochs=2 if kind == "vtrace" else 1)
     states = probing.learn(agent, env, HPARAMS, num_updates=400)
     probing.check_values(probing.values_of(network), states, 0.9, continuous=continuous)
     if not continuous:
