@@ -2,7 +2,7 @@
 
     python benchmarks/rlhf_exactness.py [--seeds 3] [--only rloo ppo ...] [--output FILE]
 
-The recorded results lie in benchmarks/results/rlhf_exactness.json.
+The record lies in benchmarks/results/rlhf_exactness.json; rows of FILE that are not run stay as they are.
 
 Each seed is another task and another run. Total variation is to the method's own optimum, found by enumeration.
 """
@@ -10,6 +10,7 @@ Each seed is another task and another run. Total variation is to the method's ow
 import argparse
 import json
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -191,18 +192,19 @@ def main():
     parser.add_argument("--only", nargs="*", default=list(RUNS), choices=list(RUNS))
     parser.add_argument("--output")
     options = parser.parse_args()
-    results = {}
+    output = Path(options.output) if options.output else None
+    results = json.loads(output.read_text())["results"] if output and output.exists() else {}
     for name in options.only:
+        results[name] = []
         for seed in range(options.seeds):
             start, cpu = time.perf_counter(), time.process_time()
             found = RUNS[name](Setup(seed))
             found["seconds"] = round(time.perf_counter() - start, 1)
             found["cpu_seconds"] = round(time.process_time() - cpu, 1)
-            results.setdefault(name, []).append(found)
+            results[name].append(found)
             print(name, seed, {k: round(v, 4) for k, v in found.items()}, *misses(name, found), flush=True)
-    if options.output:
-        with open(options.output, "w") as file:
-            json.dump({"command": "python benchmarks/rlhf_exactness.py", "results": results}, file, indent=1)
+    if output:
+        output.write_text(json.dumps({"command": "python benchmarks/rlhf_exactness.py", "results": results}, indent=1))
 
 
 if __name__ == "__main__":
