@@ -165,4 +165,4 @@ def _real(env: Env) -> Box:
 
 def _torso(hidden: tuple[int, ...], activation: str, layer_norm: bool, dtype: str | None) -> Torso:
     check_hidden(hidden, activation)
-    return Torso(tuple(hidden), activation, layer_norm, dtype)
+    return Torso(tuple(hidden), activation, layer_norm, dtype=dtype)

@@ -26,19 +26,22 @@ class Torso(nn.Module):
       hidden: widths of the fully connected layers.
       activation: a key of `ACTIVATIONS`.
       layer_norm: normalise every layer before its activation.
+      convolution: False flattens images instead.
       dtype: dtype of the computation, such as "bfloat16"; None: that of the parameters, float32.
     """
 
     hidden: tuple[int, ...]
     activation: str
     layer_norm: bool = False
+    convolution: bool = True
     dtype: str | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[D] or [H, W, C] to [hidden[-1]]."""
-        if x.ndim == 3:
-            x = self._activate(PatchConv(16, 3, self.dtype)(x)).reshape(-1)
+        if x.ndim == 3 and self.convolution:
+            x = self._activate(PatchConv(16, 3, self.dtype)(x))
+        x = x.reshape(-1)
         for width in self.hidden:
             x = self._activate(nn.Dense(width, kernel_init=orthogonal(2**0.5), dtype=self.dtype)(x))
         return x

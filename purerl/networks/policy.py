@@ -24,6 +24,7 @@ def actor_critic(
     *,
     shared_torso: bool = False,
     squash: bool = False,
+    convolution: bool = True,
     dtype: str | None = None,
 ) -> ActorCritic:
     """The network of PPO and its kin: `apply(params, obs) -> (distribution, value)`.
@@ -39,6 +40,7 @@ def actor_critic(
       activation: one of tanh, relu, silu, gelu, elu.
       shared_torso: actor and critic share all but their last layers; otherwise each has its own.
       squash: for `Box`, a tanh-squashed Gaussian that never leaves the bounds, in place of a clipped one.
+      convolution: False flattens images instead of convolving them: less to compute, and enough for MinAtar.
       dtype: dtype of the hidden layers' computation, such as "bfloat16"; parameters and outputs stay float32.
 
     Raises:
@@ -47,7 +49,9 @@ def actor_critic(
     """
     check_hidden(hidden, activation)
     check_action_space(env.action_space, squash)
-    return ActorCritic(env.observation_space, env.action_space, tuple(hidden), activation, shared_torso, squash, dtype)
+    return ActorCritic(
+        env.observation_space, env.action_space, tuple(hidden), activation, shared_torso, squash, convolution, dtype
+    )
 
 
 class ActorCritic(nn.Module):
@@ -59,6 +63,7 @@ class ActorCritic(nn.Module):
     activation: str
     shared_torso: bool
     squash: bool
+    convolution: bool
     dtype: str | None
 
     @nn.compact
@@ -66,7 +71,7 @@ class ActorCritic(nn.Module):
         """One observation to the action distribution and the value, a scalar."""
         check_observation(obs, self.observation_space)
         features = encode(obs, self.observation_space)
-        torso = functools.partial(Torso, self.hidden, self.activation, dtype=self.dtype)
+        torso = functools.partial(Torso, self.hidden, self.activation, convolution=self.convolution, dtype=self.dtype)
         critic = actor = torso(name="torso" if self.shared_torso else "actor")(features)
         if not self.shared_torso:
             critic = torso(name="critic")(features)

@@ -23,6 +23,7 @@ def q_network(
     noisy: bool = False,
     num_atoms: int | None = None,
     layer_norm: bool = False,
+    convolution: bool = True,
     dtype: str | None = None,
 ) -> QNetwork:
     """The network of DQN and its kin: `apply(params, obs) -> [A]`, the value of every action.
@@ -35,6 +36,7 @@ def q_network(
       noisy: fully connected layers with learned Gaussian noise: `apply(params, obs, key)`, None for their means.
       num_atoms: outputs an action, [A, num_atoms]: logits for C51, quantiles for QR-DQN; None: one value, [A].
       layer_norm: normalise every hidden layer before its activation, as PQN wants it.
+      convolution: False flattens images instead of convolving them.
       dtype: dtype of the hidden layers' computation, such as "bfloat16"; the parameters and outputs are float32.
 
     Raises:
@@ -73,6 +75,7 @@ class QNetwork(nn.Module):
     noisy: bool
     num_atoms: int | None
     layer_norm: bool
+    convolution: bool
     dtype: str | None
 
     @nn.compact
@@ -82,7 +85,7 @@ class QNetwork(nn.Module):
         features = encode(obs, self.observation_space)
         if self.noisy:
             return self._noisy(features, key)
-        x = Torso(self.hidden, self.activation, self.layer_norm, self.dtype)(features)
+        x = Torso(self.hidden, self.activation, self.layer_norm, self.convolution, self.dtype)(features)
         advantage = self._per_action(nn.Dense(self._width(self.num_actions), kernel_init=orthogonal(1.0))(x))
         if not self.dueling:
             return advantage
@@ -92,7 +95,8 @@ class QNetwork(nn.Module):
     def _noisy(self, features: jax.Array, key: jax.Array | None) -> jax.Array:
         activate = ACTIVATIONS[self.activation]
         keys = [None] * (len(self.hidden) + 2) if key is None else list(jax.random.split(key, len(self.hidden) + 2))
-        x = activate(PatchConv(16, 3, self.dtype)(features)).reshape(-1) if features.ndim == 3 else features
+        image = features.ndim == 3 and self.convolution
+        x = (activate(PatchConv(16, 3, self.dtype)(features)) if image else features).reshape(-1)
         for width, layer_key in zip(self.hidden, keys):
             x = activate(NoisyDense(width, self.dtype)(x, layer_key))
         advantage = self._per_action(NoisyDense(self._width(self.num_actions))(x, keys[-2]))

@@ -7,7 +7,7 @@ from purerl import types
 from purerl.presets.entries import Algorithm, Preset
 
 _REPLAY = {"capacity": 50_000, "batch_size": 128, "min_size": 1000}
-_IMAGE = {"hidden": (128,)}
+_IMAGE = {"hidden": (128, 64), "convolution": False}
 _PRESETS = {
     "CartPole-v1": Preset(
         "dqn", 200_000, 10, 10, {"learning_rate": 5e-4, "epsilon_anneal_updates": 5000.0, "target_period": 200},

@@ -8,8 +8,8 @@ from purerl.presets.entries import Algorithm, Preset
 
 _EPOCHS = {"num_epochs": 4, "num_minibatches": 4}
 _MINATAR = Preset(
-    "ppo", 5_000_000, 64, 128, {"learning_rate": 1e-3}, {"num_epochs": 4, "num_minibatches": 8},
-    {"activation": "relu"}, anneal=True,
+    "ppo", 5_000_000, 64, 128, {"learning_rate": 5e-3}, {"num_epochs": 4, "num_minibatches": 8},
+    {"activation": "relu", "convolution": False}, anneal=True,
 )  # fmt: skip
 _PRESETS = {
     "CartPole-v1": Preset("ppo", 500_000, 4, 128, {}, _EPOCHS, anneal=True),
