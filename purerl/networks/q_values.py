@@ -60,6 +60,7 @@ def q_network(
         noisy,
         num_atoms,
         layer_norm,
+        convolution,
         dtype,
     )
 
