@@ -146,6 +146,20 @@ def test_policy_evaluation_at_discount_1_where_nothing_ends():
     np.testing.assert_allclose(mdps.policy_evaluation(lost, one, 1.0), [-np.inf, 0, -np.inf, -np.inf, -5])
 
 
+def test_what_leads_to_an_endless_loop_does_not_spoil_the_rest():
+    """States: 0 and 1 alternate for ever at a price; 2, 3 lead there, 4 in half of the cases; 5 ends; 6 leads to 5."""
+    next_state = np.array([[1, 1], [0, 0], [0, 0], [2, 2], [3, 5], [5, 5], [5, 5]]).reshape(7, 1, 2)
+    terminated = np.zeros((7, 1, 2), bool)
+    terminated[5] = True
+    mdp = mdps.MDP(next_state, np.full((7, 1, 2), 0.5), np.full((7, 1, 2), -1.0), terminated, np.full(7, 1 / 7))
+    never = -np.inf
+    for order in (np.arange(7), np.arange(7)[::-1]):  # endless states first, and last
+        place = np.argsort(order)
+        moved = mdp._replace(next_state=place[next_state[order]], terminated=terminated[order])
+        value = mdps.policy_evaluation(moved, np.ones((7, 1)), 1.0)
+        np.testing.assert_allclose(value, np.array([never, never, never, never, never, -1, -2])[order])
+
+
 def test_policy_evaluation_is_differentiable(garnet, policy):
     transition, reward = dense(garnet)
     exact = evaluate(garnet, policy, 0.9)

@@ -75,12 +75,14 @@ def _eliminate(rows: jax.Array, t: jax.Array, state: jax.Array) -> jax.Array:
     """Censor one state in a block of rows; `t` is its row, `state` its column. The last column is the leak.
 
     Columns up to `state` have been eliminated and hold visits; those after it, and the leak, hold what is left of M.
+    A state that is never left is where what enters it ends: its leak becomes 1, so what leads there is visited once.
     """
     column = jnp.arange(rows.shape[1])
     row = rows[t]
     leaving = jnp.sum(jnp.where(column > state, row, 0))
     scale = jnp.where(leaving > 0, 1 / leaving, _FOREVER)
     row = jnp.where(column == state, 1, row) * scale
+    row = row.at[-1].set(jnp.where(leaving > 0, row[-1], 1))
     into = rows[:, state][:, None]
     others = jnp.where(column == state, 0, rows) + into * row
     return jnp.where(jnp.arange(rows.shape[0])[:, None] == t, row, others)
