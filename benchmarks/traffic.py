@@ -1,7 +1,8 @@
 """PPO at the crossing against fixed-cycle and actuated control, each tuned: `python benchmarks/traffic.py`.
 
 The controllers' times are searched on a grid, 128 episodes a point; PPO is trained on several seeds. All are then
-judged on the same fresh episodes of ten minutes; `results/traffic.json` is written.
+judged on the same fresh episodes of ten minutes. The controllers decide every second, PPO every four. Writes
+`results/traffic.json`.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ from purerl import combinators, distributed, envs, networks
 
 RESULTS = Path(__file__).parent / "results" / "traffic.json"
 SECONDS = 600
+REPEAT = 4  # seconds from one decision of PPO to the next
 GRIDS = {
-    "fixed_cycle": (envs.fixed_cycle(), envs.FixedCycleHparams, range(12, 52, 4), range(10, 42, 4)),
+    "fixed_cycle": (envs.fixed_cycle(), envs.FixedCycleHparams, range(20, 80, 6), range(20, 80, 6)),
     "actuated": (envs.actuated(), envs.ActuatedHparams, (1, 3, 5, 6, 7, 8, 10), (30, 45, 60, 90, 120, 600)),
 }
 
@@ -47,7 +49,7 @@ def trained(env: Any, keys: jax.Array, num_steps: int) -> tuple[Any, Any, dict]:
     num_updates = num_steps // (sizes["num_envs"] * sizes["rollout_length"])
     agent = purerl.ppo(networks.actor_critic(env), num_epochs=4, num_minibatches=8)
     agent = combinators.with_reward_scaling(combinators.with_observation_normalization(agent))
-    hparams = purerl.PPOHparams(learning_rate=1e-3, discount=0.98, entropy_coef=0.002, anneal_updates=num_updates)
+    hparams = purerl.PPOHparams(learning_rate=1e-3, discount=0.97, entropy_coef=0.002, anneal_updates=num_updates)
 
     def run(key: jax.Array) -> Any:
         return purerl.train(key, agent, env, hparams, num_updates=num_updates, **sizes)[0]
@@ -74,11 +76,12 @@ def main() -> None:
         found[name] = hparams._asdict() | {"vehicle_minutes": round(-score, 2)}
         print(name, found[name], flush=True)
     begin = time.perf_counter()
-    agent, states, settings = trained(env, jax.random.split(jax.random.key(0), options.seeds), options.steps)
+    slow = envs.action_repeat(env, REPEAT)
+    agent, states, settings = trained(slow, jax.random.split(jax.random.key(0), options.seeds), options.steps)
     jax.block_until_ready(states)
     seconds = time.perf_counter() - begin
     states = jax.device_get(states)
-    scores = jax.jit(jax.vmap(lambda state: mean_return(judge, agent, env, state, options.episodes)))(states)
+    scores = jax.jit(jax.vmap(lambda state: mean_return(judge, agent, slow, state, options.episodes)))(states)
     minutes = np.sort(-np.asarray(scores))
     best = min(found[name]["vehicle_minutes"] for name in GRIDS)
     found["ppo"] = settings | {

@@ -28,7 +28,7 @@ class TrafficParams(NamedTuple):
       max_steps_in_episode: seconds after which the episode is truncated.
     """
 
-    arrival_rate: Any = (0.2, 0.12, 0.1, 0.06)
+    arrival_rate: Any = (0.2, 0.2, 0.2, 0.2)
     discharge_rate: Any = 0.5
     amber_time: Any = 4
     conflict_penalty: Any = 1.0
@@ -64,10 +64,9 @@ _DEFAULTS = TrafficParams()
 def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
     """Four lights, switched every second, against the time that vehicles wait.
 
-    Action a in 0, ..., 15 changes the light of approach i where bit i of a is set: 0 changes nothing, and 15 gives the
-    other road green. Lights that lose their green show amber first; until it is over nothing else is switched,
-    further actions are not heard, and only approaches that stay green flow. Episodes begin empty, with north and
-    south green. With q the queues in vehicles,
+    Action a in 0, ..., 15 asks for green on approach i where bit i of a is set. Lights that lose their green show
+    amber first; until it is over nothing else is switched, further actions are not heard, and only approaches that
+    stay green flow. Then, with q the queues in vehicles,
 
         departures[i] ~ Bernoulli(discharge_rate) where i is green, q[i] > 0 and no greens conflict, else 0
         arrivals[i] ~ Bernoulli(arrival_rate[i]),     q ← q − departures + arrivals
@@ -87,8 +86,8 @@ def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
     """
 
     def reset(key: jax.Array, env_params: TrafficParams | None = None) -> tuple[jax.Array, TrafficState]:
-        green, zero = jnp.array([True, False, True, False]), jnp.int32(0)
-        state = TrafficState(jnp.zeros(4, jnp.int32), jnp.zeros((4, LANE)), green, green, zero, zero, zero)
+        off, zero = jnp.zeros(4, bool), jnp.int32(0)
+        state = TrafficState(jnp.zeros(4, jnp.int32), jnp.zeros((4, LANE)), off, off, zero, zero, zero)
         return _observe(state), state
 
     def step(
@@ -110,10 +109,10 @@ def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
     return Env(reset, step, Box(0.0, float("inf"), (17,)), Discrete(16))
 
 
-def _switch(state: TrafficState, change: jax.Array, amber_time: Any) -> TrafficState:
-    """The lights of the next second; change: [4] bool."""
+def _switch(state: TrafficState, wanted: jax.Array, amber_time: Any) -> TrafficState:
+    """The lights of the next second."""
     changing = state.amber > 0
-    asked = state.asked ^ (change & ~changing)
+    asked = jnp.where(changing, state.asked, wanted)
     lost = jnp.any(state.green & ~asked)
     amber = jnp.where(changing, state.amber - 1, jnp.where(lost, amber_time, 0)).astype(jnp.int32)
     green = asked & (state.green | (amber == 0))

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from purerl.envs.traffic import LANE, MINUTE
 from purerl.types import Agent, Metrics, NonNegative
 
-KEEP, SWITCH = 0b0000, 0b1111  # the actions of `traffic_light` by which one road or the other has green
+NORTH_SOUTH, EAST_WEST = 0b0101, 0b1010  # the actions of `traffic_light` that give one road green
 
 
 class FixedCycleHparams(NamedTuple):
@@ -65,8 +65,9 @@ def _controller(switches: Any) -> Agent:
 
     def act(key: jax.Array | None, state: ControllerState, obs: jax.Array) -> tuple[jax.Array, tuple]:
         queue, since = jnp.round(obs[:4] * LANE), jnp.round(obs[16] * MINUTE)
-        switch = switches(state.hparams, obs[8] > 0, since, queue)
-        return jnp.where(switch, SWITCH, KEEP).astype(jnp.int32), ()
+        on_north_south, on_any = obs[8] > 0, obs[8:12].any()
+        keep = on_north_south ^ (switches(state.hparams, on_north_south, since, queue) & on_any) | ~on_any
+        return jnp.where(keep, NORTH_SOUTH, EAST_WEST).astype(jnp.int32), ()
 
     def update(key: jax.Array, state: ControllerState, data: Any) -> tuple[ControllerState, Metrics]:
         return state, {}

@@ -1,4 +1,4 @@
-"""Environments around environments: flat or partial observations, a time limit, stacked frames. Each is `Env -> Env`.
+"""Environments around environments, `Env -> Env`: other observations, a time limit, repeated actions, stacked frames.
 
 The same environment wrapped the same way is the same object again, so it compiles once.
 """
@@ -108,6 +108,37 @@ def time_limit(env: Env, num_steps: int) -> Env:
         return result._replace(env_state=TimeLimitState(result.env_state, time), truncated=truncated)
 
     return env._replace(reset=reset, step=step)
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def action_repeat(env: Env, num_steps: int) -> Env:
+    """Take every action `num_steps` times, or until the episode ends: reward = Σ r[t], info = its mean.
+
+    Args:
+      env: any environment; its time limits count its own steps.
+      num_steps: how often, at least 1.
+
+    Raises:
+      ValueError: `num_steps` is no integer of at least 1.
+    """
+    check_positive(num_steps=num_steps)
+
+    def step(key: jax.Array, env_state: Any, action: PyTree, env_params: Any = None) -> EnvStep:
+        keys = jax.random.split(key, num_steps)
+
+        def again(result: EnvStep, key: jax.Array) -> tuple[EnvStep, tuple[PyTree, jax.Array]]:
+            new = env.step(key, result.env_state, action, env_params)
+            over = result.terminated | result.truncated
+            total = new._replace(reward=result.reward + new.reward, info=())
+            return jax.tree.map(lambda old, new: jnp.where(over, old, new), result, total), (new.info, ~over)
+
+        first = env.step(keys[0], env_state, action, env_params)
+        last, (info, taken) = jax.lax.scan(again, first._replace(info=()), keys[1:])
+        count = 1 + taken.sum()
+        mean = jax.tree.map(lambda one, more: (one + jnp.where(taken, more, 0).sum()) / count, first.info, info)
+        return last._replace(info=mean)
+
+    return env._replace(step=step)
 
 
 class FrameStackState(NamedTuple):

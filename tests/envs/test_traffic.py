@@ -9,7 +9,7 @@ import pytest
 
 import purerl
 from purerl import envs
-from purerl.envs.traffic_control import KEEP, SWITCH
+from purerl.envs.traffic_control import EAST_WEST, NORTH_SOUTH
 from purerl.types import Box, Discrete
 
 PARAMS = purerl.types.cast(envs.TrafficParams((0.5, 0.4, 0.3, 0.2), 0.7, 3, 2.0, 1000))
@@ -28,7 +28,7 @@ def step(env):
 def simulate(key, action, lanes, lights, amber):
     """One second in plain Python: lanes of waiting times, the lights as (asked, green), seconds of amber left."""
     asked, green = lights
-    asked = asked if amber else asked ^ {i for i in range(4) if action >> i & 1}
+    asked = asked if amber else {i for i in range(4) if action >> i & 1}
     if amber:
         amber -= 1
     elif green - asked:
@@ -49,10 +49,10 @@ def simulate(key, action, lanes, lights, amber):
 def test_against_a_simulation_with_queues(env, step):
     rng = np.random.default_rng(0)
     _, state = env.reset(jax.random.key(0), PARAMS)
-    lanes, lights, amber, action = [deque() for _ in range(4)], ({0, 2}, {0, 2}), 0, 0
+    lanes, lights, amber, action = [deque() for _ in range(4)], (set(), set()), 0, 0
     conflicts = 0
     for t in range(150):
-        action = int(rng.integers(0, 16)) if rng.random() < 0.2 else 0
+        action = int(rng.integers(0, 16)) if rng.random() < 0.3 else action
         key = jax.random.key(t)
         lights, amber, reward = simulate(key, action, lanes, lights, amber)
         new = step(key, state, jnp.int32(action), PARAMS)
@@ -69,25 +69,25 @@ def test_against_a_simulation_with_queues(env, step):
 def test_amber_delays_the_other_road_and_nothing_is_heard_meanwhile(env, step):
     _, state = env.reset(jax.random.key(0), PARAMS)
     greens, since = [], []
-    for action in [KEEP, SWITCH, SWITCH, SWITCH, SWITCH, KEEP, 0b1110, SWITCH, SWITCH]:
+    for action in [NORTH_SOUTH, EAST_WEST, NORTH_SOUTH, NORTH_SOUTH, NORTH_SOUTH, EAST_WEST, 0b0100, 0, 0b0101]:
         new = step(jax.random.key(0), state, jnp.int32(action), PARAMS)
         state = new.env_state
         greens.append("".join("NESW"[i] for i in range(4) if new.obs[12 + i]))
         since.append(round(float(new.obs[16]) * 60))
     assert greens == ["NS", "", "", "", "EW", "EW", "", "", ""]
-    assert since == [1, 0, 1, 2, 3, 4, 0, 1, 2]
-    new = step(jax.random.key(0), state, jnp.int32(SWITCH), PARAMS)
+    assert since == [0, 0, 1, 2, 3, 4, 0, 1, 2]
+    new = step(jax.random.key(0), state, jnp.int32(0b0101), PARAMS)
     np.testing.assert_array_equal(new.obs[12:], [0, 0, 1, 0, new.obs[16]])  # what was asked for when amber began
 
 
 def test_what_stays_green_flows_on_and_no_amber_is_needed_to_add(env, step):
     _, state = env.reset(jax.random.key(0), PARAMS)
     greens = []
-    for action in [0b0100, KEEP, KEEP, KEEP, 0b0100, 0b0100]:
+    for action in [0b0001, 0b0101, 0b0001, 0b0001, 0b0001, 0b0001]:
         new = step(jax.random.key(0), state, jnp.int32(action), PARAMS)
         state = new.env_state
         greens.append("".join("NESW"[i] for i in range(4) if new.obs[12 + i]))
-    assert greens == ["N", "N", "N", "N", "NS", "N"]
+    assert greens == ["N", "NS", "N", "N", "N", "N"]
 
 
 def test_it_is_truncated_and_made_by_name(env, step):
@@ -108,27 +108,31 @@ def test_it_is_truncated_and_made_by_name(env, step):
         envs.make("TrafficLights-v0")
 
 
-def seen(queue, north_south, since):
+def seen(queue, asked, since):
     """An observation as far as controllers look at it."""
-    lights = [float(north_south), float(not north_south)] * 2
+    lights = [float(asked >> i & 1) for i in range(4)]
     return jnp.array([*(q / 40 for q in queue), 0, 0, 0, 0, *lights, *lights, since / 60], jnp.float32)
 
 
 def test_the_controllers_switch_when_they_should():
     fixed = envs.fixed_cycle()
     state = fixed.init(None, envs.FixedCycleHparams(10.0, 5.0), None)
-    for north_south, since, expected in ((True, 8, KEEP), (True, 9, SWITCH), (False, 3, KEEP), (False, 4, SWITCH)):
-        assert fixed.act(None, state, seen([1, 1, 1, 1], north_south, since))[0] == expected
+    both = jnp.array([1, 1, 1, 1])
+    for asked, since, expected in (
+        (0, 0, NORTH_SOUTH), (NORTH_SOUTH, 8, NORTH_SOUTH), (NORTH_SOUTH, 9, EAST_WEST), (EAST_WEST, 3, EAST_WEST),
+        (EAST_WEST, 4, NORTH_SOUTH),
+    ):  # fmt: skip
+        assert fixed.act(None, state, seen(both, asked, since))[0] == expected
     agent = envs.actuated()
     state = agent.init(None, envs.ActuatedHparams(6.0, 20.0), None)
     for queue, since, expected in (
-        ([0, 1, 0, 0], 4, KEEP),  # too early
-        ([0, 1, 0, 0], 5, SWITCH),
-        ([0, 0, 1, 1], 10, KEEP),  # still someone from the south
-        ([9, 1, 0, 0], 19, SWITCH),  # the longest time is over
-        ([0, 0, 0, 0], 50, KEEP),  # for whom?
+        ([0, 1, 0, 0], 4, NORTH_SOUTH),  # too early
+        ([0, 1, 0, 0], 5, EAST_WEST),
+        ([0, 0, 1, 1], 10, NORTH_SOUTH),  # still someone from the south
+        ([9, 1, 0, 0], 19, EAST_WEST),  # the longest time is over
+        ([0, 0, 0, 0], 50, NORTH_SOUTH),  # for whom?
     ):
-        assert agent.act(None, state, seen(queue, True, since))[0] == expected
+        assert agent.act(None, state, seen(queue, NORTH_SOUTH, since))[0] == expected
 
 
 def test_better_control_waits_less(env):
@@ -143,3 +147,21 @@ def test_better_control_waits_less(env):
         result = purerl.evaluate(jax.random.key(0), agent, env, state, num_episodes=64, max_steps=120)
         total[name] = float(result.episode_return.mean())
     assert total["actuated"] > total["fixed"] > total["never"], total
+
+
+def test_repeated_actions_are_steps_added_up(env, step):
+    """Four seconds a decision, cut where the episode ends in the second of them."""
+    slow = envs.action_repeat(env, 4)
+    assert envs.action_repeat(env, 4) is slow
+    _, state = env.reset(jax.random.key(0))
+    params = PARAMS._replace(max_steps_in_episode=jnp.int32(6))
+    repeated = jax.jit(slow.step)
+    for key, taken in ((jax.random.key(1), 4), (jax.random.key(2), 2)):
+        new, total, queue, one = repeated(key, state, jnp.int32(NORTH_SOUTH), params), 0.0, [], None
+        for each in jax.random.split(key, 4)[:taken]:
+            one = step(each, state, jnp.int32(NORTH_SOUTH), params)
+            state, total, queue = one.env_state, total + one.reward, [*queue, one.info["queue"]]
+        np.testing.assert_allclose(new.reward, total, rtol=1e-5)
+        np.testing.assert_allclose(new.info["queue"], np.mean(queue), rtol=1e-5)
+        jax.tree.map(np.testing.assert_array_equal, new.env_state, state)
+        assert bool(new.truncated) == (taken == 2)
