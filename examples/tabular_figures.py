@@ -1,0 +1,137 @@
+"""The textbook's pictures, made by the library: `python examples/tabular_figures.py --output docs/images`.
+
+value_iteration.png   the 3 x 4 grid world after 0, 1, 2, 3, 5, 10 and 100 sweeps
+  random_walk.png       error of TD(λ) on the 19-state random walk by step size (Sutton & Barto, figures 12.6 and 12.8)
+bandits.png           regret and optimal actions of six rules on the ten-armed testbed (chapter 2)
+cliff.png             SARSA and Q-learning while they learn on the cliff (example 6.6)
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
+
+import purerl
+from purerl import envs
+from purerl import mdp as mdps
+from purerl.agents.bandit import BanditHparams, bandit
+from purerl.agents.td_control import TDControlHparams, q_learning, sarsa
+from purerl.agents.td_prediction import TDHparams, td_lambda
+from purerl.mdp import plots
+
+KEY = jax.random.key(0)
+COLORS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")
+
+
+def value_iteration() -> Figure:
+    """Tables of value iteration, each with the policy that is greedy to it."""
+    grid, sweeps = mdps.gridworld_3x4(living_reward=-0.03), (0, 1, 2, 3, 5, 10, 20, 100)
+    history = mdps.value_iteration_history(grid, 0.9, 100)
+    q = jax.vmap(lambda value: mdps.bellman_backup(grid, value, 0.9))(history)
+    policies = jax.nn.one_hot(q.argmax(-1), 4)
+    return plots.plot_value_iteration(mdps.GRID_3X4, history, sweeps, policies=policies)
+
+
+def random_walk(num_seeds: int = 50, num_episodes: int = 10) -> Figure:
+    """Root mean square error over the states and the first ten episodes, by λ and step size."""
+    env, exact = envs.from_mdp(mdps.random_walk(19), max_steps=2000), jnp.linspace(-0.9, 0.9, 19)
+    alphas, decays = jnp.linspace(0.05, 1.0, 14), (0.0, 0.4, 0.8, 0.9, 0.95, 0.99)
+    sizes = {"num_updates": 1, "num_envs": 1, "rollout_length": 400, "rollout": purerl.loops.rollout_episodes}
+
+    def error(agent: purerl.Agent, key: jax.Array, alpha: jax.Array, decay: jax.Array) -> jax.Array:
+        hparams = TDHparams(alpha, jnp.float32(0), jnp.float32(1), decay, jnp.float32(0))
+
+        def episode(state: Any, i: jax.Array) -> Any:
+            state, _ = purerl.train(jax.random.fold_in(key, i), agent, env, hparams, state=state, **sizes)
+            return state, jnp.sqrt(jnp.mean((state.value - exact) ** 2))
+
+        state = agent.init(key, hparams, jnp.int32(0), 1)
+        return jax.lax.scan(episode, state, jnp.arange(num_episodes))[1].mean()
+
+    figure, found = _axes("step size α", "step size α")
+    for axes, traces in zip(found, ("accumulating", "dutch")):
+        agent = td_lambda(env, traces=traces)
+        one = functools.partial(error, agent)
+        grid = jax.vmap(jax.vmap(jax.vmap(one, (0, None, None)), (None, 0, None)), (None, None, 0))
+        curves = np.asarray(jax.jit(grid)(jax.random.split(KEY, num_seeds), alphas, jnp.array(decays)).mean(2))
+        for decay, curve, color in zip(decays, curves, COLORS):
+            axes.plot(alphas, curve, color=color, label=f"λ = {decay:g}")
+        title = "TD(λ), accumulating traces" if traces == "accumulating" else "true online TD(λ)"
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set(ylim=(0.2, 0.6), ylabel="RMS error, first 10 episodes")
+    found[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def bandits(num_testbeds: int = 1000) -> Figure:
+    """Cumulative regret, and fraction of testbeds in which the best arm is pulled."""
+    rules = {
+        "ε-greedy, 0.1": ("epsilon_greedy", BanditHparams(epsilon=0.1)),
+        "ε-greedy, 0.01": ("epsilon_greedy", BanditHparams(epsilon=0.01)),
+        "UCB, c = 2": ("ucb", BanditHparams(exploration=2.0)),
+        "softmax, τ = 0.2": ("softmax", BanditHparams(temperature=0.2)),
+        "gradient, α = 0.1": ("gradient", BanditHparams(step_size=0.1)),
+        "Thompson": ("thompson_gaussian", BanditHparams()),
+    }
+    env = envs.bandit_testbed()
+    figure, (left, right) = _axes("step", "step")
+    for (label, (rule, hparams)), color in zip(rules.items(), COLORS):
+        agent = bandit(env, rule=rule)
+        sizes = {"num_updates": 1000, "num_envs": 1, "rollout_length": 1}
+        run = jax.vmap(lambda key: purerl.train(key, agent, env, hparams, **sizes)[1])  # noqa: B023
+        metrics = jax.jit(run)(jax.random.split(KEY, num_testbeds))
+        left.plot(np.cumsum(metrics["env/regret"].mean(0)), color=color, label=label)
+        right.plot(100 * metrics["env/optimal"].mean(0), color=color, linewidth=0.8)
+    left.set(ylabel="cumulative regret")
+    right.set(ylabel="% optimal actions", ylim=(0, 100))
+    left.legend(frameon=False, fontsize=8)
+    return figure
+
+
+def cliff(num_seeds: int = 100, num_episodes: int = 500) -> Figure:
+    """Returns while learning, ε = 0.1, a mean over seeds and ten episodes."""
+    world = mdps.from_gymnasium("CliffWalking-v1")
+    env, hparams = envs.from_mdp(world, max_steps=10_000), TDControlHparams(0.5, discount=1.0, epsilon=0.1)
+    figure, (axes,) = _axes("episode")
+    for agent, label, color in ((sarsa(env), "SARSA", COLORS[0]), (q_learning(env), "Q-learning", COLORS[1])):
+        sizes = {"num_updates": 70 * num_episodes, "num_envs": 1, "rollout_length": 1}
+        run = jax.vmap(lambda key: purerl.train(key, agent, env, hparams, **sizes)[1]["episode_return"])  # noqa: B023
+        returns = [x[np.isfinite(x)][:num_episodes] for x in np.asarray(jax.jit(run)(jax.random.split(KEY, num_seeds)))]
+        mean = np.mean(returns, axis=0).reshape(-1, 10).mean(1)
+        axes.plot(np.arange(5, num_episodes, 10), mean, color=color, label=label)
+    axes.set(ylim=(-100, 0), ylabel="return of the episode")
+    axes.legend(frameon=False, fontsize=9)
+    return figure
+
+
+def _axes(*labels: str) -> tuple[Figure, list]:
+    figure = Figure(figsize=(4.6 * len(labels), 3.2), dpi=100, layout="constrained")
+    found = list(figure.subplots(1, len(labels), squeeze=False)[0])
+    for axes, label in zip(found, labels):
+        axes.set_xlabel(label)
+        axes.grid(alpha=0.3)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, found
+
+
+def main() -> None:
+    makers = {f.__name__: f for f in (value_iteration, random_walk, bandits, cliff)}
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="*", choices=makers, default=list(makers))
+    parser.add_argument("--output", type=Path, default=Path("docs/images"))
+    options = parser.parse_args()
+    options.output.mkdir(parents=True, exist_ok=True)
+    for name in options.only:
+        makers[name]().savefig(options.output / f"{name}.png")
+        print(f"saved {options.output / name}.png", flush=True)
+
+
+if __name__ == "__main__":
+    main()
