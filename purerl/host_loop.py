@@ -56,7 +56,7 @@ def train_on_host(
     rollout_length: int,
     state: Any = None,
     progress: Callable[[int, Metrics], Any] | None = None,
-) -> tuple[Any, Metrics]:
+) -> tuple[Any, dict[str, np.ndarray]]:
     """Train an agent on environments on the host: `num_updates` times a rollout of [rollout_length, N] and an update.
 
     The environments are reset at the beginning, with a seed drawn from `key`: the same key is the same run where they

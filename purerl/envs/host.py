@@ -24,9 +24,9 @@ class HostStep(NamedTuple):
 
     obs: PyTree
     next_obs: PyTree
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
+    reward: Any
+    terminated: Any
+    truncated: Any
 
 
 class HostEnv(NamedTuple):
