@@ -39,10 +39,10 @@ class Sizes(NamedTuple):
     width: int = 48
     depth: int = 2
     num_texts: int = 8_000
-    sft_updates: int = 400
+    sft_updates: int = 300
     num_pairs: int = 15_000
-    reward_updates: int = 700
-    rl_updates: int = 80
+    reward_updates: int = 400
+    rl_updates: int = 60
     rl_texts: int = 256
     direct_updates: int = 300
     batch_size: int = 128
@@ -67,14 +67,14 @@ class Point(NamedTuple):
 
 
 def language(key: jax.Array) -> Language:
-    """A random language: sharp transitions, an end with probability 0.06, reward terms of deviation 0.7 a letter."""
+    """A random language: sharp transitions, an end with probability 0.06, reward terms of deviation 0.9 a letter."""
     chain_key, unary_key, pair_key = jax.random.split(key, 3)
     logits = 1.5 * jax.random.normal(chain_key, (LETTERS, LETTERS))
     letters = jax.nn.log_softmax(logits) + jnp.log(0.94)
     rows = jnp.concatenate([letters, jnp.full((LETTERS, 1), jnp.log(0.06)), jnp.full((LETTERS, 1), -jnp.inf)], axis=1)
     chain = jnp.concatenate([rows, jnp.zeros((2, VOCAB))])
-    unary = 0.5 * jax.random.normal(unary_key, (LETTERS,))
-    pairwise = 0.5 * jax.random.normal(pair_key, (LETTERS, LETTERS))
+    unary = 0.8 * jax.random.normal(unary_key, (LETTERS,))
+    pairwise = 0.4 * jax.random.normal(pair_key, (LETTERS, LETTERS))
     return Language(chain, jnp.pad(unary, (0, 2)), jnp.pad(pairwise, ((0, 2), (0, 2))))
 
 
@@ -160,7 +160,7 @@ class Road:
     def reward_model(self, sft: Any, pairs: dict[str, jax.Array]) -> tuple[Any, dict[str, float]]:
         """A reward model from the SFT model's weights; its parameters, and its held-out accuracy beside Bayes'."""
         agent = with_minibatches(direct.reward_model(self.network, centering=0.01), self.sizes.batch_size)
-        hparams = LearnerHparams(1e-3, anneal_updates=self.sizes.reward_updates)
+        hparams = LearnerHparams(3e-3, anneal_updates=self.sizes.reward_updates)
         state = agent.init(self.key, hparams, pairs)
         state = state._replace(agent=state.agent._replace(params=sft))
         state, _ = loops.fit(self.key, agent, pairs, hparams, num_updates=self.sizes.reward_updates, state=state)
@@ -186,7 +186,7 @@ class Road:
             return direct.rewards(self.network, params, columns)
 
         env = token_env(asked, learned_reward, sizes.max_length, EOS, PAD, vocab_size=VOCAB)
-        hparams = policy.RLHFHparams(1e-3, beta, anneal_updates=1.2 * sizes.rl_updates, gae_lambda=0.95)
+        hparams = policy.RLHFHparams(3e-3, beta, anneal_updates=1.2 * sizes.rl_updates, gae_lambda=0.95)
         state = policy.initial_state(agent, self.key, hparams, env, sft)
         state, metrics = loops.train(
             self.key, agent, env, hparams, num_updates=sizes.rl_updates, num_envs=sizes.rl_texts,
