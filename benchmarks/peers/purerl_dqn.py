@@ -1,0 +1,29 @@
+"""Worker: purerl's double DQN on CartPole, one gradient step after every step of all environments."""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import jax
+from pairs import serve
+
+import purerl
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--num-envs", type=int, required=True)
+parser.add_argument("--num-steps", type=int, required=True)
+parser.add_argument("--batch-size", type=int, required=True)
+parser.add_argument("--capacity", type=int, required=True)
+args = parser.parse_args()
+
+env = purerl.envs.make("CartPole-v1")
+agent = purerl.combinators.with_replay(
+    purerl.dqn(purerl.networks.q_network(env, (120, 84)), huber=False),
+    capacity=args.capacity,
+    batch_size=args.batch_size,
+)
+hparams = purerl.DQNHparams(learning_rate=3e-4, target_period=200)
+sizes = {"num_updates": args.num_steps // args.num_envs, "num_envs": args.num_envs, "rollout_length": 1}
+serve(lambda i: jax.block_until_ready(purerl.train(jax.random.key(i), agent, env, hparams, **sizes)[0].agent.params))

@@ -1,0 +1,38 @@
+"""Worker: rejax's double DQN on CartPole, in an environment of its own: rejax needs gymnax 0.x (see README.md)."""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import flax.linen as nn
+import jax
+import rejax
+from pairs import serve
+from rejax.networks import DiscreteQNetwork, EpsilonGreedyPolicy
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--num-envs", type=int, required=True)
+parser.add_argument("--num-steps", type=int, required=True)
+parser.add_argument("--batch-size", type=int, required=True)
+parser.add_argument("--capacity", type=int, required=True)
+args = parser.parse_args()
+
+algorithm = rejax.DQN.create(
+    env="CartPole-v1",
+    num_envs=args.num_envs,
+    buffer_size=args.capacity,
+    fill_buffer=args.batch_size,
+    batch_size=args.batch_size,
+    learning_rate=3e-4,
+    gamma=0.99,
+    target_update_freq=200 * args.num_envs,
+    total_timesteps=args.num_steps,
+    eval_freq=args.num_steps,
+    skip_initial_evaluation=True,
+)
+network = EpsilonGreedyPolicy(DiscreteQNetwork)(action_dim=2, hidden_layer_sizes=(120, 84), activation=nn.relu)
+algorithm = algorithm.replace(agent=network, eval_callback=lambda *_: ())
+program = jax.jit(lambda key: algorithm.train(key)[0].q_ts.params)
+serve(lambda i: jax.block_until_ready(program(jax.random.PRNGKey(i))))
