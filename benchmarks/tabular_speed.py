@@ -45,9 +45,9 @@ def numpy_q_learning(lake: mdps.MDP, num_steps: int, seed: int = 0) -> np.ndarra
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2000, help="steps of each vmapped agent")
-    parser.add_argument("--numpy-steps", type=int, default=100_000)
+    parser.add_argument("--numpy-steps", type=int, default=50_000)
     parser.add_argument("--agents", type=int, nargs="*", default=[1, 32, 1000])
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()
