@@ -68,7 +68,10 @@ def main() -> None:
     options = parser.parse_args()
     distributed.use_all_cores()
     env, judge = envs.make("TrafficLight-v0"), jax.random.key(100)
-    found: dict[str, Any] = {"command": "python benchmarks/traffic.py", "params": envs.TrafficParams()._asdict()}
+    command = (
+        f"python benchmarks/traffic.py --seeds {options.seeds} --steps {options.steps} --episodes {options.episodes}"
+    )
+    found: dict[str, Any] = {"command": command, "params": envs.TrafficParams()._asdict()}
     for name, (agent, *_) in GRIDS.items():
         hparams = tuned(name, env, jax.random.key(1))
         state = agent.init(judge, purerl.types.cast(hparams), None)
