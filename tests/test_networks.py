@@ -86,3 +86,83 @@ def test_a_shared_torso_has_one_torso_and_images_go_through_a_convolution():
 def test_bad_arguments_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         networks.actor_critic(**({"env": env(Discrete(2), Discrete(2))} | arguments))
+
+
+# --- Action values ----------------------------------------------------------------------------------------------------
+
+FLAT = env(Box(-1, 1, (3,)), Discrete(4))
+
+
+def test_dueling_advantages_have_mean_zero():
+    network = networks.q_network(FLAT, (8,), dueling=True)
+    params = network.init(jax.random.key(0), jnp.ones(3))
+    flat = jax.tree.map(lambda x: x, params)
+    q = network.apply(params, jnp.ones(3))
+    flat["params"]["Dense_1"]["bias"] = flat["params"]["Dense_1"]["bias"] + 2.0  # the value's last layer: all q rise
+    np.testing.assert_allclose(network.apply(flat, jnp.ones(3)), q + 2.0, rtol=1e-5)
+    flat["params"]["Dense_0"]["bias"] = flat["params"]["Dense_0"]["bias"] + 3.0  # the advantages': nothing changes
+    np.testing.assert_allclose(network.apply(flat, jnp.ones(3)), q + 2.0, rtol=1e-5)
+
+
+def test_noisy_layers_have_the_factorised_covariance():
+    """Cov(y_i, y_j) = (x ∘ S_i)·(x ∘ S_j) E[f²] E[f_i f_j] + ..., with E[f(ε)²] = E|ε| = √(2/π)."""
+    layer = networks.q_values.NoisyDense(2)
+    x = jnp.array([1.0, -2.0, 0.5])
+    params = layer.init(jax.random.key(0), x, None)
+    mean = layer.apply(params, x, None)
+    draws = jax.vmap(lambda key: layer.apply(params, x, key))(jax.random.split(jax.random.key(1), 20_000))
+    moment = (2 / np.pi) ** 0.5
+    spread = 0.5 / 3**0.5
+    variance = spread**2 * (np.sum(np.square(x)) * moment**2 + moment)
+    np.testing.assert_allclose(draws.mean(0), mean, atol=0.02)
+    np.testing.assert_allclose(draws.var(0), variance, rtol=0.05)
+    assert abs(np.corrcoef(draws.T)[0, 1]) < 0.06  # they share ε, but not its sign
+
+
+@pytest.mark.parametrize(
+    "options", [{"num_atoms": 5}, {"num_atoms": 5, "dueling": True}, {"noisy": True, "num_atoms": 5}]
+)
+def test_atoms_have_an_axis_of_their_own(options):
+    network = networks.q_network(FLAT, (8,), **options)
+    assert network.apply(network.init(jax.random.key(0), jnp.ones(3)), jnp.ones(3)).shape == (4, 5)
+
+
+def test_bfloat16_computes_in_bfloat16_and_keeps_float32_outside():
+    image = env(Box(0, 1, (5, 5, 2)), Discrete(4))
+    for build in (networks.q_network, networks.actor_critic):
+        network, exact = build(image, (16,), dtype="bfloat16"), build(image, (16,))
+        obs = jax.random.uniform(jax.random.key(0), (5, 5, 2))
+        params = network.init(jax.random.key(1), obs)
+        assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+        out, expected = network.apply(params, obs), exact.apply(params, obs)
+        if isinstance(out, tuple):
+            out, expected = out[1], expected[1]
+        assert out.dtype == jnp.float32
+        assert "bf16" in str(jax.make_jaxpr(network.apply)(params, obs))
+        np.testing.assert_allclose(out, expected, atol=0.05)
+        assert np.any(np.asarray(out) != np.asarray(expected))
+
+
+def test_images_can_be_flattened():
+    image = env(Box(0, 1, (5, 5, 2)), Discrete(4))
+    params = networks.q_network(image, (8,), convolution=False).init(jax.random.key(0), jnp.ones((5, 5, 2)))
+    assert params["params"]["Torso_0"]["Dense_0"]["kernel"].shape == (50, 8)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"hidden": (0,)}, ValueError, "hidden must hold positive widths"),
+        ({"activation": "rulu"}, ValueError, "activation must be one of"),
+        ({"num_atoms": 0}, ValueError, "num_atoms"),
+        ({"noisy": True, "layer_norm": True}, ValueError, "noisy and layer_norm"),
+    ],
+)
+def test_bad_arguments_of_q_networks_are_named(arguments, error, message):
+    with pytest.raises(error, match=message):
+        networks.q_network(FLAT, **arguments)
+
+
+def test_action_values_need_discrete_actions():
+    with pytest.raises(TypeError, match="Discrete"):
+        networks.q_network(env(Box(-1, 1, (3,)), Box(-1, 1, (1,))))
