@@ -249,7 +249,7 @@ import jax, jax.numpy as jnp
 from purerl import mdp
 keys = jax.random.split(jax.random.key(0), 8)
 batch = jax.vmap(lambda key: mdp.random_mdp(key, 40, 2, 3))(keys)
-policies = jax.random.dirichlet(jax.random.key(1), jnp.ones(2), (2, 8, 40))
+policies = jax.nn.softmax(jax.random.normal(jax.random.key(1), (2, 8, 40, 2)))
 evaluate = jax.vmap(lambda m, p: mdp.policy_evaluation(m, p, 0.9))
 both = jax.jit(lambda m, p: (evaluate(m, p[0]), evaluate(m, p[1])))
 for value in jax.block_until_ready(both(batch, policies)):
