@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import loops, losses
+from purerl.combinators.minibatches import with_minibatches
 from purerl.rlhf.descent import LearnerHparams, adam, descend
 from purerl.types import Agent, Env, EnvStep, Metrics, TrainState, cast, check_positive
 
@@ -28,11 +29,15 @@ class Segments(NamedTuple):
 
 
 class Comparisons(NamedTuple):
-    """Labelled pairs of segments: features [B, L, D] of each, and the label: 1 where the first is preferred."""
+    """Labelled pairs of segments: features [B, L, D] of each, and the label: 1 where the first is preferred.
+
+    `row` [B] int32 numbers the answers: a row keeps its weight in the ensemble whatever minibatch it is drawn into.
+    """
 
     first: jax.Array
     second: jax.Array
     preference: jax.Array
+    row: jax.Array
 
 
 class LearnedReward(NamedTuple):
@@ -115,14 +120,14 @@ def ask(key: jax.Array, first: Segments, second: Segments, error_rate: float) ->
     better = jnp.sum(first.reward, axis=-1) > jnp.sum(second.reward, axis=-1)
     random = jax.random.bernoulli(wrong_key, error_rate, better.shape)
     answer = jnp.where(random, jax.random.bernoulli(coin_key, 0.5, better.shape), better)
-    return Comparisons(first.features, second.features, answer.astype(jnp.float32))
+    return Comparisons(first.features, second.features, answer.astype(jnp.float32), jnp.arange(len(answer)))
 
 
 def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e-4) -> Agent:
     """An agent for `fit` on `Comparisons`: an ensemble, every member of which fits its own weighting of the rows.
 
     Member e descends on Σ w_ei segment_preference_i / Σ w_ei + weight_decay · |weights|², with w_ei exponential (the
-    Bayesian bootstrap), drawn once. Rows whose preference is negative are empty and do not count.
+    Bayesian bootstrap), fixed by the row's number.
 
     Args:
       num_members: E.
@@ -145,9 +150,11 @@ def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e
         decay = sum(jnp.sum(jnp.square(w)) for w, _ in params)
         return jnp.sum(weight * each) / jnp.maximum(jnp.sum(weight), 1e-8) + weight_decay * decay
 
+    def weight(row: jax.Array) -> jax.Array:
+        return jax.random.exponential(jax.random.fold_in(bootstrap_key, row), (num_members,))
+
     def update(key: jax.Array, state: TrainState, data: Comparisons) -> tuple[TrainState, Metrics]:
-        weights = jax.random.exponential(bootstrap_key, (num_members, data.preference.shape[0]))
-        weights = jnp.where(data.preference < 0, 0.0, weights)
+        weights = jax.vmap(weight, out_axes=1)(data.row)
         values, grads = jax.vmap(jax.value_and_grad(loss), (0, 0, None))(state.params, weights, data)
         new = descend(state, grads, adam)._replace(num_updates=state.num_updates + 1)
         return new, {"loss/total": jnp.mean(values)}
@@ -172,7 +179,8 @@ class ControlSizes(NamedTuple):
     segment_length: int = 25
     error_rate: float = 0.1
     num_members: int = 3
-    reward_updates: int = 300
+    reward_updates: int = 200
+    batch_size: int = 64
     rl_updates: int = 60
     num_envs: int = 16
     rollout_length: int = 128
@@ -200,21 +208,25 @@ def learn_from_preferences(
     """
     sizes = sizes or ControlSizes()
     check_positive(num_rounds=sizes.num_rounds, labels_per_round=sizes.labels_per_round)
-    blind, fitter = with_learned_reward(env), ensemble_agent(sizes.num_members, sizes.error_rate)
+    blind = with_learned_reward(env)
+    fitter = with_minibatches(ensemble_agent(sizes.num_members, sizes.error_rate), sizes.batch_size)
+    fit_hparams = LearnerHparams(3e-3, anneal_updates=sizes.reward_updates)
+    watch = jax.jit(lambda key, state: _watch(key, agent, env, state, sizes))
     example, _ = env.reset(key)
     state = agent.init(key, cast(hparams), example, sizes.num_envs)
     asked: Comparisons | None = None
     for number in range(sizes.num_rounds):
         watch_key, ask_key, fit_key, train_key = jax.random.split(jax.random.fold_in(key, number), 4)
-        trajectory = _watch(watch_key, agent, env, state, sizes)
-        asked = _ask(ask_key, trajectory, asked, number, sizes)
-        fitted, _ = loops.fit(fit_key, fitter, asked, LearnerHparams(1e-3), num_updates=sizes.reward_updates)
-        reward = standardized(fitted.params, _steps(trajectory))
+        trajectory = watch(watch_key, state)
+        asked = _ask(ask_key, trajectory, asked, sizes)
+        answers = _repeated(asked, sizes.num_rounds * sizes.labels_per_round)
+        fitted, _ = loops.fit(fit_key, fitter, answers, fit_hparams, num_updates=sizes.reward_updates)
+        reward = standardized(fitted.agent.params, _steps(trajectory))
         state, _ = loops.train(
             train_key, agent, blind, hparams, num_updates=sizes.rl_updates, num_envs=sizes.num_envs,
             rollout_length=sizes.rollout_length, env_params=reward, state=state,
         )  # fmt: skip
-    trajectory = _watch(key, agent, env, state, sizes)
+    trajectory = watch(key, state)
     learned = learned_reward(reward, _steps(trajectory))
     return ControlResult(state, reward, jnp.corrcoef(learned, trajectory.reward.reshape(-1))[0, 1])
 
@@ -231,14 +243,18 @@ def _steps(trajectory: Any) -> jax.Array:
     return each.reshape(-1, each.shape[-1])
 
 
-def _ask(key: jax.Array, trajectory: Any, asked: Comparisons | None, number: int, sizes: ControlSizes) -> Comparisons:
-    """The table of answers, of one size for all rounds, with this round's rows filled in."""
+def _ask(key: jax.Array, trajectory: Any, asked: Comparisons | None, sizes: ControlSizes) -> Comparisons:
+    """All answers so far: those given before, and a round's more about segments of the trajectory."""
     first_key, second_key, answer_key = jax.random.split(key, 3)
     rows, length = sizes.labels_per_round, sizes.segment_length
     first, second = (segments(k, trajectory, rows, length) for k in (first_key, second_key))
     new = ask(answer_key, first, second, sizes.error_rate)
     if asked is None:
-        total = sizes.num_rounds * rows
-        asked = jax.tree.map(lambda x: jnp.full((total, *x.shape[1:]), -1.0), new)
-    start = number * rows
-    return jax.tree.map(lambda table, x: table.at[start : start + rows].set(x), asked, new)
+        return new
+    new = new._replace(row=len(asked.row) + new.row)
+    return jax.tree.map(lambda old, x: jnp.concatenate([old, x]), asked, new)
+
+
+def _repeated(asked: Comparisons, total: int) -> Comparisons:
+    """The answers over and over up to `total` rows: data of one shape in every round, so that fitting compiles once."""
+    return jax.tree.map(lambda x: x[jnp.arange(total) % len(x)], asked)

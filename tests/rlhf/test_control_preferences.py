@@ -75,15 +75,38 @@ def test_the_ensemble_finds_the_reward_behind_noisy_answers():
     data = trajectory(jax.random.key(0))
     pair = [control.segments(jax.random.key(i), data, 400, 10) for i in (1, 2)]
     asked = control.ask(jax.random.key(3), *pair, 0.1)
-    empty = jax.tree.map(lambda x: jnp.full_like(x, -1.0), asked)  # a table that is half full
-    table = jax.tree.map(lambda x, y: jnp.concatenate([x, y]), asked, empty)
     agent = control.ensemble_agent(2, 0.1)
-    state, _ = purerl.fit(jax.random.key(4), agent, table, LearnerHparams(3e-3), num_updates=200)
+    state, _ = purerl.fit(jax.random.key(4), agent, asked, LearnerHparams(3e-3), num_updates=200)
     fresh = control.segments(jax.random.key(5), trajectory(jax.random.key(6)), 500, 1)
     x = fresh.features[:, 0]
     learned = control.learned_reward(control.standardized(state.params, x), x)
     assert np.corrcoef(learned, fresh.reward[:, 0])[0, 1] > 0.9
     assert float(jnp.mean(learned)) == pytest.approx(0, abs=1e-3)
+
+
+def test_answers_add_up_over_the_rounds_and_are_repeated_to_one_size():
+    sizes = control.ControlSizes(num_rounds=3, labels_per_round=4, segment_length=5)
+    asked = None
+    for number in range(2):
+        asked = control._ask(jax.random.key(number), trajectory(jax.random.key(number)), asked, sizes)
+    assert asked.row.tolist() == list(range(8))
+    table = control._repeated(asked, 12)
+    assert table.row.tolist() == [*range(8), *range(4)]
+    np.testing.assert_array_equal(table.first[8:], asked.first[:4])
+
+
+def test_a_row_keeps_its_weights_in_whatever_minibatch():
+    pair = [control.segments(jax.random.key(i), trajectory(jax.random.key(0)), 6, 5) for i in (1, 2)]
+    asked = control.ask(jax.random.key(3), *pair, 0.1)
+    agent = control.ensemble_agent(3, 0.1, weight_decay=0.0)
+    state = agent.init(jax.random.key(4), LearnerHparams(), asked)
+    update = jax.jit(lambda data: agent.update(jax.random.key(5), state, data)[1]["loss/total"])
+
+    def loss(rows):
+        return float(update(jax.tree.map(lambda x: x[jnp.array(rows)], asked)))
+
+    assert loss([0, 1, 2, 3, 4, 5]) == pytest.approx(loss([3, 1, 5, 0, 2, 4]), rel=1e-5)
+    assert asked.row.tolist() == [0, 1, 2, 3, 4, 5]
 
 
 @pytest.mark.slow
