@@ -98,9 +98,12 @@ def sample(key: jax.Array, ring: Ring, batch_size: int, length: int = 1) -> tupl
 def windows(ring: Ring, row: jax.Array, env: jax.Array, length: int) -> tuple[Transition, jax.Array]:
     """The windows that start at the given rows (modulo the number of rows) and environments, [B], as in `sample`."""
     num_rows, num_envs = ring.steps.reward.shape
-    rows = (row + jnp.arange(length)[:, None]) % num_rows
-    picked = jax.tree.map(lambda x: x.at[rows, env].get(mode="promise_in_bounds"), ring.steps)
-    return picked, rows[0] * num_envs + env
+    index = (row + jnp.arange(length)[:, None]) % num_rows * num_envs + env
+
+    def pick(x: jax.Array) -> jax.Array:
+        return x.reshape(num_rows * num_envs, *x.shape[2:]).at[index].get(mode="promise_in_bounds")
+
+    return jax.tree.map(pick, ring.steps), index[0]
 
 
 def window_count(ring: Ring, length: int = 1) -> jax.Array:

@@ -98,10 +98,10 @@ def test_noise_of_acting_has_the_spread_asked_for_and_stays_in_the_bounds(explor
 
 def test_all_probes_with_every_seed():
     env = envs.probe(continuous=True)
-    actor, critic = (make(env, (16,)) for make in (networks.deterministic_actor, networks.critic))
+    actor, critic = (make(env, (16,), "tanh") for make in (networks.deterministic_actor, networks.critic))
     agent = purerl.td3(actor, critic)
     replayed = combinators.with_replay(agent, capacity=1024, batch_size=64)
-    hparams = purerl.TD3Hparams(3e-3, 1e-2, discount=0.9, tau=0.05, exploration_noise=0.3)
+    hparams = purerl.TD3Hparams(5e-3, 1e-2, discount=0.9, tau=0.05, exploration_noise=0.5)
     states = probing.learn(replayed, env, hparams, num_updates=800, num_envs=8, rollout_length=2).agent
     probing.check_real_actions(agent, critic, states, 0.9)
 

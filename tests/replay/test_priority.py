@@ -72,7 +72,9 @@ def test_new_windows_get_the_largest_priority_and_an_update_can_be_withheld(fill
     assert state.largest == value.max()
     added = priority.add(state, trajectory(22, 1), 0.5, length=3)
     completed = np.asarray(added.ring.steps.action).reshape(-1) // 10 == 20
-    np.testing.assert_allclose(np.asarray(sum_tree.get(added.tree, jnp.arange(21)))[completed], value.max() ** 0.5, rtol=1e-6)
+    np.testing.assert_allclose(
+        np.asarray(sum_tree.get(added.tree, jnp.arange(21)))[completed], value.max() ** 0.5, rtol=1e-6
+    )
     held = priority.update(state, jnp.array([3]), jnp.array([jnp.nan]), 0.5, ready=False)
     jax.tree.map(np.testing.assert_array_equal, held, state)
     with pytest.raises(ValueError, match="capacity must be at least"):
