@@ -21,6 +21,7 @@ _NAMES = {
     "Agent": "types", "Env": "types", "EnvStep": "types", "Transition": "types", "TrainState": "types",
     "get_hparams": "types", "set_hparams": "types",
     "ppo": "agents.ppo", "PPOHparams": "agents.ppo",
+    "alphazero": "agents.alphazero", "AlphaZeroHparams": "agents.alphazero",
     "dqn": "agents.dqn", "DQNHparams": "agents.dqn", "pqn": "agents.pqn", "PQNHparams": "agents.pqn",
     "evolution": "agents.evolution", "EvolutionHparams": "agents.evolution",
     "sac": "agents.sac", "SACHparams": "agents.sac", "td3": "agents.td3", "TD3Hparams": "agents.td3",

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs.spaces import MASK, flat_observation, flat_space, stacked_space
-from purerl.types import Box, Env, EnvStep, PyTree, check_positive
+from purerl.types import Box, Dict, Env, EnvStep, PyTree, check_positive
 
 
 @functools.lru_cache(maxsize=None, typed=True)
@@ -80,6 +80,30 @@ class TimeLimitState(NamedTuple):
 
     env_state: Any
     time: jax.Array
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def with_state(env: Env) -> Env:
+    """Observations that tell the whole state, for planners.
+
+        obs' = {"obs": obs, "env_state": state of the environment, "env_params": its parameters}
+
+    Networks see "obs" alone: it is what the observation space names.
+
+    Args:
+      env: any environment.
+    """
+
+    def reset(key: jax.Array, env_params: Any = None) -> tuple[PyTree, Any]:
+        obs, env_state = env.reset(key, env_params)
+        return {"obs": obs, "env_state": env_state, "env_params": env_params}, env_state
+
+    def step(key: jax.Array, env_state: Any, action: PyTree, env_params: Any = None) -> EnvStep:
+        result = env.step(key, env_state, action, env_params)
+        obs = {"obs": result.obs, "env_state": result.env_state, "env_params": env_params}
+        return result._replace(obs=obs)
+
+    return env._replace(reset=reset, step=step, observation_space=Dict((("obs", env.observation_space),)))
 
 
 @functools.lru_cache(maxsize=None, typed=True)

@@ -1,0 +1,185 @@
+"""AlphaZero: a search through the environment itself, guided by a network that learns from what the search finds."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from purerl import gradient, minibatch, policies, returns
+from purerl.types import (
+    Agent,
+    AtLeastOne,
+    Env,
+    Metrics,
+    NonNegative,
+    TrainState,
+    Transition,
+    UnitInterval,
+    action_mask,
+    check_positive,
+)
+
+
+class AlphaZeroHparams(NamedTuple):
+    """Hyperparameters of AlphaZero.
+
+    Attributes:
+      learning_rate: Adam's step size.
+      discount: γ, of the search and of the values.
+      trace_decay: λ of the value targets.
+      value_coef: weight of the value loss.
+      max_grad_norm: gradients of a larger global norm are scaled down to it.
+      anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
+    """
+
+    learning_rate: NonNegative = 1e-3
+    discount: UnitInterval = 0.99
+    trace_decay: UnitInterval = 0.95
+    value_coef: NonNegative = 0.5
+    max_grad_norm: NonNegative = 1.0
+    anneal_updates: AtLeastOne = float("inf")
+
+
+class Batch(NamedTuple):
+    """What one loss sees of each step, [B]."""
+
+    obs: Any
+    policy: jax.Array
+    value_target: jax.Array
+
+
+def alphazero(
+    network: Any,
+    model: Env,
+    *,
+    num_simulations: int = 16,
+    max_depth: int | None = None,
+    num_epochs: int = 1,
+    num_minibatches: int = 1,
+    optimizer: gradient.Optimizer = gradient.adam,
+) -> Agent:
+    """Planning with the environment as its own model, by Gumbel MuZero's search (mctx).
+
+    Acting searches `num_simulations` times from the present state of the environment, expanding leaves by `model.step`
+    and judging them by the network, and plays the action that the search prefers. An update computes λ-returns G from
+    the network's values of the true successors, and then, `num_epochs` times in `num_minibatches`, descends on
+
+        mean(−Σ_a w(a) log π(a|s)) + value_coef · mean ½ (G − v(s))²,   w the search's improved policy.
+
+    A state in which the model has terminated is worth 0. Its random numbers are the search's own: in a stochastic
+    environment each node holds one sample of its successor.
+
+    Args:
+      network: `init(key, obs)` and `apply(params, obs) -> (categorical, value)`, such as
+        `networks.actor_critic(model)`.
+      model: the environment, whose observations tell its state: `envs.with_state(env)`. Train on the same.
+      num_simulations: searches a step.
+      max_depth: how deep the search may look; None: as deep as it has simulations.
+      num_epochs: passes over each trajectory.
+      num_minibatches: gradient steps a pass; must divide rollout_length · num_envs.
+      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+
+    Returns:
+      An agent whose hyperparameters are `AlphaZeroHparams`, or any NamedTuple with the fields used.
+
+    Raises:
+      ImportError: mctx is not installed.
+      ValueError: a count is not positive; in `init`, observations that do not tell the state of the environment.
+
+    Source: Silver et al. 2018, "A general reinforcement learning algorithm ...", Science 362; the search: Danihelka et
+    al. 2022, "Policy improvement by planning with Gumbel", section 4.
+    """
+    check_positive(num_simulations=num_simulations, num_epochs=num_epochs, num_minibatches=num_minibatches)
+    mctx = _mctx()
+
+    def judge(params: Any, obs: Any) -> tuple[jax.Array, jax.Array]:
+        distribution, value = jax.vmap(network.apply, (None, 0))(params, obs)
+        return distribution.log_probs, value
+
+    def expand(state: TrainState, key: jax.Array, action: jax.Array, node: Any) -> tuple[Any, Any]:
+        """One step of the model from every node [B], and the network's opinion of where it leads."""
+        keys = jax.random.split(key, action.shape[0])
+        step = jax.vmap(model.step)(keys, node["env_state"], action, node["env_params"])
+        logits, value = judge(state.params, step.obs)
+        discount = state.hparams.discount * (1.0 - step.terminated)
+        return mctx.RecurrentFnOutput(reward=step.reward, discount=discount, prior_logits=logits, value=value), _node(
+            step.obs
+        )
+
+    def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+        batch = jax.tree.map(lambda x: jnp.asarray(x)[None], obs)
+        node = _node(batch)
+        logits, value = judge(state.params, batch)
+        mask = action_mask(batch["obs"])
+        found = mctx.gumbel_muzero_policy(
+            state,
+            jax.random.key(0) if key is None else key,
+            mctx.RootFnOutput(prior_logits=logits, value=value, embedding=node),
+            expand,
+            num_simulations,
+            invalid_actions=None if mask is None else ~mask.astype(bool),
+            max_depth=max_depth,
+            gumbel_scale=0.0 if key is None else 1.0,
+        )
+        return found.action[0].astype(jnp.int32), {"policy": found.action_weights[0]}
+
+    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
+        _node(example)
+        params = network.init(key, example)
+        return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+
+    def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
+        hparams = state.hparams
+        batch = _make_batch(network, state.params, data, hparams)
+        transform = optimizer(gradient.annealed(hparams, state.num_updates))
+
+        def loss(params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
+            log_probs, value = judge(params, part.obs)
+            policy_loss = -jnp.sum(part.policy * log_probs, axis=-1).mean()
+            value_loss = 0.5 * jnp.square(part.value_target - value).mean()
+            return policy_loss + hparams.value_coef * value_loss, {
+                "loss/policy": policy_loss,
+                "loss/value": value_loss,
+            }
+
+        def step(carry: tuple[Any, Any], part: Batch) -> tuple[tuple[Any, Any], Metrics]:
+            params, opt_state, metrics = gradient.step(transform, lambda params: loss(params, part), *carry)
+            return (params, opt_state), metrics
+
+        (params, opt_state), metrics = minibatch.epochs(
+            key, step, (state.params, state.opt_state), batch, num_epochs=num_epochs, num_minibatches=num_minibatches
+        )
+        state = TrainState(params, opt_state, hparams, state.num_updates + 1)
+        return state, jax.tree.map(jnp.mean, metrics)
+
+    return Agent(init, act, update)
+
+
+def _node(obs: Any) -> dict[str, Any]:
+    """What a node of the search knows: the state of the environment, and its parameters."""
+    if not isinstance(obs, dict) or "env_state" not in obs:
+        raise ValueError(
+            "alphazero needs observations that tell the state: envs.with_state(env), for model and training"
+        )
+    return {"env_state": obs["env_state"], "env_params": obs["env_params"]}
+
+
+def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Batch:
+    """The λ-returns of a trajectory [T, N] beside what the search found, flattened to [T N]."""
+    chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
+    _, _, next_value = policies.evaluate(network, params, data)
+    discount = hparams.discount * (1.0 - data.terminated)
+    trace_decay = hparams.trace_decay * (1.0 - (data.terminated | data.truncated))
+    target = returns.lambda_returns(data.reward, discount, next_value, trace_decay)
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), Batch(data.obs, data.aux["policy"], target))
+
+
+def _mctx() -> Any:
+    try:
+        import mctx
+    except ImportError as error:
+        raise ImportError('alphazero searches with mctx: pip install "purerl[planning]"') from error
+    return mctx
