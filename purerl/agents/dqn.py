@@ -69,7 +69,7 @@ def dqn(
     head: str = "value",
     double: bool = True,
     noisy: bool = False,
-    huber: bool = True,
+    huber: bool = False,
     optimizer: gradient.Optimizer = gradient.adam,
 ) -> Agent:
     """Deep Q-learning, to be put behind `combinators.with_replay`.
@@ -79,7 +79,7 @@ def dqn(
 
         target = G + D q⁻(s', a*),   a* = argmax q(s', ·) if double, else argmax q⁻(s', ·),
 
-    with q⁻ the target network, and the loss is the mean over windows of w · huber(target − q(s, a)), w the importance
+    with q⁻ the target network, and the loss is the mean over windows of w · ½ (target − q(s, a))², w the importance
     weights of prioritised replay (the data's mask); where there are such, |target − q(s, a)| is the metric "priority".
     Actions are ε-greedy, among those that `obs["action_mask"]` allows where there is one.
 
@@ -90,7 +90,8 @@ def dqn(
         cross entropy to the projected target; "quantile": Z quantiles of the return (QR-DQN).
       double: let the online network choose the action that the target network judges.
       noisy: explore by the network's own noise; ε should be 0. Each step and each sample draws its own.
-      huber: absolute value beyond 1 (κ = 1 of "quantile"); otherwise squared error (κ = 0).
+      huber: the absolute value of errors beyond 1 in place of their square (κ = 1 of "quantile" in place of 0). It
+        leans to the median: where values are in the tens and ends are rare it forgets them, and CartPole diverges.
       optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
 
     Returns:

@@ -104,7 +104,7 @@ def test_a_gradient_step_weighs_each_window(window):
     """With plain descent, the change is the weighted mean of error times features, clipped at 1 by the Huber loss."""
     import optax
 
-    agent = purerl.dqn(Linear(), double=False, optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
+    agent = purerl.dqn(Linear(), double=False, huber=True, optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
     params, target_params, new, _ = one_update(window, agent, purerl.DQNHparams(learning_rate=0.1, discount=0.8))
     reward, factor, successor = targets(window, 0.8)
     obs, action = np.asarray(window.obs[0], float), np.asarray(window.action[0])
