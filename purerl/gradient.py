@@ -14,6 +14,9 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
+from purerl import minibatch
+from purerl.types import Metrics, TrainState
+
 Optimizer = Callable[[Any], optax.GradientTransformation]
 
 
@@ -30,6 +33,11 @@ def adam_of(field: str) -> Optimizer:
 def init(optimizer: Optimizer, hparams: Any, params: Any) -> Any:
     """The optimizer's state for parameters seen as one flat vector."""
     return optimizer(hparams).init(ravel_pytree(params)[0])
+
+
+def train_state(optimizer: Optimizer, hparams: Any, params: Any) -> TrainState:
+    """The state of an agent of one optimizer before its first update."""
+    return TrainState(params, init(optimizer, hparams, params), hparams, jnp.int32(0))
 
 
 def step(
@@ -50,6 +58,62 @@ def step(
     grads, aux = jax.grad(lambda x: loss(unravel(x)), has_aux=True)(flat)
     updates, opt_state = transform.update(grads, opt_state, flat)
     return unravel(optax.apply_updates(flat, updates)), opt_state, aux
+
+
+def descend(
+    optimizer: Optimizer, loss: Callable[[Any], tuple[jax.Array, Metrics]], state: TrainState
+) -> tuple[TrainState, Metrics]:
+    """One update of an agent of one optimizer: one step, with the learning rate that holds now.
+
+    Args:
+      optimizer: as for `init`.
+      loss: `params -> (scalar, metrics)`.
+      state: where to step from.
+
+    Returns:
+      The state after the update, and the metrics of the loss before it.
+    """
+    transform = optimizer(annealed(state.hparams, state.num_updates))
+    params, opt_state, metrics = step(transform, loss, state.params, state.opt_state)
+    return TrainState(params, opt_state, state.hparams, state.num_updates + 1), metrics
+
+
+def descend_in_minibatches(
+    key: jax.Array,
+    optimizer: Optimizer,
+    loss: Callable[[Any, Any], tuple[jax.Array, Metrics]],
+    state: TrainState,
+    batch: Any,
+    *,
+    num_epochs: int,
+    num_minibatches: int,
+) -> tuple[TrainState, Metrics]:
+    """One update of an agent of one optimizer: a step on each shuffled part of a batch, several times over.
+
+    Args:
+      key: typed key of the shuffles.
+      optimizer: as for `init`.
+      loss: `(params, part) -> (scalar, metrics)`; `part` leads with [B / num_minibatches].
+      state: where to step from.
+      batch: leaves lead with [B].
+      num_epochs, num_minibatches: as for `minibatch.epochs`.
+
+    Returns:
+      The state after the update, and the metrics' means over the steps.
+
+    Raises:
+      ValueError: B does not divide into `num_minibatches`.
+    """
+    transform = optimizer(annealed(state.hparams, state.num_updates))
+
+    def step_on(learner: tuple[Any, Any], part: Any) -> tuple[tuple[Any, Any], Metrics]:
+        params, opt_state, metrics = step(transform, lambda params: loss(params, part), *learner)
+        return (params, opt_state), metrics
+
+    (params, opt_state), metrics = minibatch.epochs(
+        key, step_on, (state.params, state.opt_state), batch, num_epochs=num_epochs, num_minibatches=num_minibatches
+    )
+    return TrainState(params, opt_state, state.hparams, state.num_updates + 1), jax.tree.map(jnp.mean, metrics)
 
 
 def annealed(hparams: Any, num_updates: jax.Array) -> Any:

@@ -24,7 +24,7 @@ ALLOWED = {
     "replay": {"prng", "shuffle", "types"},
     "minibatch": {"prng", "shuffle", "types"},
     "policies": {"types"},
-    "gradient": set(),
+    "gradient": {"minibatch", "types"},
     "critics": {"gradient", "replay", "types"},
     "prng": set(),
     "tabular": {"types"},

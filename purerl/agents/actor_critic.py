@@ -93,8 +93,7 @@ def actor_critic(
     check_positive(num_steps=num_steps, num_epochs=num_epochs)
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        params = policies.init(network, key, example)
-        return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+        return gradient.train_state(optimizer, hparams, policies.init(network, key, example))
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         chex.assert_rank([data.reward, data.terminated, data.truncated], 2)

@@ -8,7 +8,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl import gradient, minibatch, policies, returns
+from purerl import gradient, policies, returns
 from purerl.types import (
     Agent,
     AtLeastOne,
@@ -128,13 +128,11 @@ def alphazero(
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
         _node(example)
-        params = network.init(key, example)
-        return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+        return gradient.train_state(optimizer, hparams, network.init(key, example))
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         hparams = state.hparams
         batch = _make_batch(network, state.params, data, hparams)
-        transform = optimizer(gradient.annealed(hparams, state.num_updates))
 
         def loss(params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
             log_probs, value = judge(params, part.obs)
@@ -145,15 +143,9 @@ def alphazero(
                 "loss/value": value_loss,
             }
 
-        def step(carry: tuple[Any, Any], part: Batch) -> tuple[tuple[Any, Any], Metrics]:
-            params, opt_state, metrics = gradient.step(transform, lambda params: loss(params, part), *carry)
-            return (params, opt_state), metrics
-
-        (params, opt_state), metrics = minibatch.epochs(
-            key, step, (state.params, state.opt_state), batch, num_epochs=num_epochs, num_minibatches=num_minibatches
+        return gradient.descend_in_minibatches(
+            key, optimizer, loss, state, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
         )
-        state = TrainState(params, opt_state, hparams, state.num_updates + 1)
-        return state, jax.tree.map(jnp.mean, metrics)
 
     return Agent(init, act, update)
 

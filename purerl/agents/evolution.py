@@ -71,8 +71,7 @@ def evolution(network: Any, *, antithetic: bool = True, optimizer: gradient.Opti
     """
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        params = network.init(key, example)
-        return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+        return gradient.train_state(optimizer, hparams, network.init(key, example))
 
     def memory(key: jax.Array | None, state: TrainState) -> Perturbation:
         flat, unravel = ravel_pytree(state.params)

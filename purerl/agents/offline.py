@@ -101,8 +101,7 @@ def behavior_cloning(network: Any, *, optimizer: gradient.Optimizer = gradient.a
         raise TypeError("behavior_cloning learns from single steps; the network must have no memory")
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        params = network.init(key, _first(_columns(example, "obs")[0]))
-        return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+        return gradient.train_state(optimizer, hparams, network.init(key, _first(_columns(example, "obs")[0])))
 
     def update(key: jax.Array, state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
         obs, action = _columns(data, "obs", "action")
@@ -113,9 +112,7 @@ def behavior_cloning(network: Any, *, optimizer: gradient.Optimizer = gradient.a
             metrics = {"loss/negative_log_likelihood": -log_prob.mean(), "loss/entropy": entropy.mean()}
             return -log_prob.mean() - hparams.entropy_coef * entropy.mean(), metrics
 
-        transform = optimizer(gradient.annealed(hparams, state.num_updates))
-        params, opt_state, metrics = gradient.step(transform, loss, state.params, state.opt_state)
-        return TrainState(params, opt_state, hparams, state.num_updates + 1), metrics
+        return gradient.descend(optimizer, loss, state)
 
     act, _ = policies.acting(network)
     return Agent(init, act, update)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import exploration, gradient, losses, minibatch, returns, schedules
+from purerl import exploration, gradient, losses, returns, schedules
 from purerl.types import (
     Agent,
     AtLeastOne,
@@ -86,8 +86,7 @@ def pqn(network: Any, *, num_epochs: int = 2, num_minibatches: int = 4, optimize
     check_positive(num_epochs=num_epochs, num_minibatches=num_minibatches)
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        params = network.init(key, example)
-        return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+        return gradient.train_state(optimizer, hparams, network.init(key, example))
 
     def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[jax.Array, tuple]:
         q = network.apply(state.params, obs)
@@ -98,22 +97,15 @@ def pqn(network: Any, *, num_epochs: int = 2, num_minibatches: int = 4, optimize
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         hparams = state.hparams
         batch = _make_batch(network, state.params, data, hparams)
-        transform = optimizer(gradient.annealed(hparams, state.num_updates))
 
         def loss(params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
             q = losses.action_value(jax.vmap(network.apply, (None, 0))(params, part.obs), part.action)
             each = 0.5 * (part.target - q) ** 2
             return each.mean(), {"loss/value": each.mean(), "q_value": q.mean()}
 
-        def step(carry: tuple[Any, Any], part: Batch) -> tuple[tuple[Any, Any], Metrics]:
-            params, opt_state, metrics = gradient.step(transform, lambda params: loss(params, part), *carry)
-            return (params, opt_state), metrics
-
-        (params, opt_state), metrics = minibatch.epochs(
-            key, step, (state.params, state.opt_state), batch, num_epochs=num_epochs, num_minibatches=num_minibatches
+        return gradient.descend_in_minibatches(
+            key, optimizer, loss, state, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
         )
-        state = TrainState(params, opt_state, hparams, state.num_updates + 1)
-        return state, jax.tree.map(jnp.mean, metrics)
 
     return Agent(init, act, update)
 

@@ -73,8 +73,7 @@ def reinforce(
     estimate = _RETURNS[returns]
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        params = policies.init(network, key, example)
-        return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+        return gradient.train_state(optimizer, hparams, policies.init(network, key, example))
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
@@ -96,9 +95,7 @@ def reinforce(
             total = policy - hparams.entropy_coef * entropy + (hparams.value_coef * error if baseline else 0.0)
             return total, {"loss/policy": policy, "loss/value": error, "loss/entropy": entropy}
 
-        transform = optimizer(gradient.annealed(hparams, state.num_updates))
-        params, opt_state, metrics = gradient.step(transform, loss, state.params, state.opt_state)
-        return TrainState(params, opt_state, hparams, state.num_updates + 1), metrics
+        return gradient.descend(optimizer, loss, state)
 
     act, memory = policies.acting(network)
     return Agent(init, act, update, memory)
