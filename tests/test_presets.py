@@ -63,6 +63,8 @@ def test_hyperparameters_are_checked_and_annealing_ends_with_the_run():
     preset = presets.ALGORITHMS["ppo"].presets["CartPole-v1"]._replace(num_steps=51_200, anneal=True)
     assert presets.hparams(preset).anneal_updates == 100.0 == preset.num_updates
     assert presets.hparams(preset._replace(hparams={"anneal_updates": 7.0})).anneal_updates == 7.0
+    replayed = preset._replace(algorithm="dqn", replay={"num_updates": 10})  # an agent behind a replay counts its own
+    assert presets.hparams(replayed).anneal_updates == 1000.0
     with pytest.raises(ValueError, match="'learning_rat'; did you mean 'learning_rate'"):
         presets.hparams(preset._replace(hparams={"learning_rat": 1e-3}))
     with pytest.raises(ValueError, match="discount"):

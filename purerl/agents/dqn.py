@@ -29,6 +29,7 @@ class DQNHparams(NamedTuple):
       priority_exponent: α of prioritised replay; 0: uniform.
       importance_exponent: β of prioritised replay at the start.
       importance_anneal_updates: gradient steps over which β rises to 1; inf: it stays.
+      anneal_updates: the learning rate falls linearly to 0 over this many gradient steps; inf: it stays.
     """
 
     learning_rate: NonNegative = 1e-3
@@ -44,6 +45,7 @@ class DQNHparams(NamedTuple):
     priority_exponent: UnitInterval = 0.6
     importance_exponent: UnitInterval = 0.4
     importance_anneal_updates: AtLeastOne = float("inf")
+    anneal_updates: AtLeastOne = float("inf")
 
 
 class DQNState(NamedTuple):
@@ -145,7 +147,8 @@ def dqn(
             weighted = each if isinstance(data.mask, tuple) else each * data.mask[0]
             return weighted.mean(), (error, read(taken[:, None], hparams).mean())
 
-        params, opt_state, (error, q) = gradient.step(optimizer(hparams), loss, state.params, state.opt_state)
+        transform = optimizer(gradient.annealed(hparams, state.num_updates))
+        params, opt_state, (error, q) = gradient.step(transform, loss, state.params, state.opt_state)
         num_updates = state.num_updates + 1
         target_params = _refresh(params, state.target_params, num_updates, hparams)
         metrics = {"loss/td_error": jnp.abs(error).mean(), "q_value": q}

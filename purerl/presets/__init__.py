@@ -98,7 +98,7 @@ def hparams(preset: Preset) -> Any:
             raise ValueError(f"{preset.algorithm} has no hyperparameter {name!r}{suggestion(name, cls._fields)}")
         if not isinstance(preset.hparams[name], bool | int | float):
             raise ValueError(f"hyperparameter {name} must be a number, got {preset.hparams[name]!r}")
-    anneal = {"anneal_updates": float(preset.num_updates)} if preset.anneal else {}
+    anneal = {"anneal_updates": float(preset.num_agent_updates)} if preset.anneal else {}
     made = cls(**(anneal | dict(preset.hparams)))
     types.check_hparams(made)
     return made

@@ -42,6 +42,11 @@ class Preset(NamedTuple):
         """Updates in a run: as many as fit into `num_steps`, at least one."""
         return max(1, self.num_steps // (self.num_envs * self.rollout_length))
 
+    @property
+    def num_agent_updates(self) -> int:
+        """Updates of the agent below the replay, which may make several in each of the run."""
+        return self.num_updates * self.replay.get("num_updates", 1)
+
 
 class Algorithm(NamedTuple):
     """An entry of `ALGORITHMS`.

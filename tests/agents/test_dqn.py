@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
+from quick import jit
 
 import purerl
 from purerl import combinators, envs, mdp, networks
@@ -102,8 +104,6 @@ def test_the_value_loss(window, double):
 
 def test_a_gradient_step_weighs_each_window(window):
     """With plain descent, the change is the weighted mean of error times features, clipped at 1 by the Huber loss."""
-    import optax
-
     agent = purerl.dqn(Linear(), double=False, huber=True, optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
     params, target_params, new, _ = one_update(window, agent, purerl.DQNHparams(learning_rate=0.1, discount=0.8))
     reward, factor, successor = targets(window, 0.8)
@@ -114,6 +114,17 @@ def test_a_gradient_step_weighs_each_window(window):
     for b in range(SIZE):
         expected[:, action[b]] += 0.1 * slope[b] * obs[b] / SIZE
     np.testing.assert_allclose(new.params, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_the_learning_rate_falls_to_nothing(window):
+    agent = purerl.dqn(Linear(), optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
+    hparams = purerl.DQNHparams(learning_rate=0.1, anneal_updates=4.0, target_period=100)
+    state = agent.init(jax.random.key(0), purerl.types.cast(hparams), window.obs[0, 0])
+    update = jit(lambda count: agent.update(jax.random.key(1), state._replace(num_updates=count), window)[0].params)
+    moved = [update(jnp.int32(count)) - state.params for count in (0, 3, 4, 9)]
+    assert np.abs(moved[0]).max() > 0.01
+    for change, fraction in zip(moved, (1.0, 0.25, 0.0, 0.0)):
+        np.testing.assert_allclose(change, fraction * moved[0], rtol=1e-4, atol=1e-6)
 
 
 def test_the_categorical_loss(window):
