@@ -212,6 +212,51 @@ def set_hparams(state: Any, hparams: Any) -> Any:
     raise TypeError(f"state of type {type(state).__name__} has no field 'hparams' and no field 'agent'")
 
 
+class _Experience:
+    """Marks a field of an agent's state as experience; see `Experience`."""
+
+
+Experience: TypeAlias = Annotated[Any, _Experience()]
+"""A field of an agent's state that belongs to its environments: replay, traces, steps that wait. Not of the learner."""
+
+
+def get_learner(state: Any) -> dict[str, PyTree]:
+    """What an agent has learned, below any combinators: each field of its state but those annotated `Experience`.
+
+    It holds parameters, optimizer state, hyperparameters, counters and running statistics, never replay.
+
+    Args:
+      state: an agent's state, a NamedTuple. The field `agent` of a combinator's state is walked into.
+
+    Returns:
+      A dict from the names of fields to their values, a dict again for `agent`.
+
+    Raises:
+      TypeError: the state is no NamedTuple.
+    """
+    names = _learned(state)
+    return {name: get_learner(state.agent) if name == "agent" else getattr(state, name) for name in names}
+
+
+def set_learner(state: Any, learner: dict[str, PyTree]) -> Any:
+    """The same state with another learner, as `get_learner` returned it: the experience stays, and so do typed keys."""
+
+    def field(name: str) -> Any:
+        if name == "agent":
+            return set_learner(state.agent, learner["agent"])
+        return jax.tree.map(lambda old, new: old if _is_key(old) else new, getattr(state, name), learner[name])
+
+    return state._replace(**{name: field(name) for name in _learned(state)})
+
+
+def _learned(state: Any) -> list[str]:
+    if not hasattr(state, "_fields"):
+        raise TypeError(f"an agent's state must be a NamedTuple to be copied, not {type(state).__name__}")
+    hints = get_type_hints(type(state), include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return [name for name in state._fields if not any(isinstance(m, _Experience) for m in marks.get(name, ()))]
+
+
 def cast(tree: PyTree) -> PyTree:
     """Strongly typed arrays for every leaf: float to the default float, int to int32, bool kept.
 

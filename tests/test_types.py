@@ -68,6 +68,38 @@ def test_hparams_are_found_and_set_below_combinators():
         types.set_hparams(3, 1)
 
 
+class Counted(NamedTuple):
+    agent: Any
+    count: Any
+    ring: types.Experience
+
+
+class Learner(NamedTuple):
+    params: Any
+    hparams: Any
+    trace: types.Experience
+    key: Any
+
+
+def test_the_learner_is_everything_but_experience_and_keys():
+    def state(x):
+        key = jax.random.key(x)
+        return Counted(Outer(Learner({"w": x + 1, "key": key}, x + 2, x + 3, key)), (x + 4, x + 5), [x + 6])
+
+    learner = types.get_learner(state(10))
+    assert list(learner) == ["agent", "count"]
+    assert list(learner["agent"]["agent"]) == ["params", "hparams", "key"]
+    old, merged = state(20), types.set_learner(state(20), learner)
+    assert merged.count == (14, 15)
+    assert merged.ring == old.ring
+    inner = merged.agent.agent
+    assert (inner.params["w"], inner.hparams, inner.trace) == (11, 12, 23)
+    for key in (inner.key, inner.params["key"]):
+        np.testing.assert_array_equal(jax.random.key_data(key), jax.random.key_data(jax.random.key(20)))
+    with pytest.raises(TypeError, match="must be a NamedTuple to be copied, not int"):
+        types.get_learner(3)
+
+
 def test_hparam_ranges():
     assert types.hparam_ranges(Hparams) == {"rate": (0, np.inf), "share": (0, 1)}
 

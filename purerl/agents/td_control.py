@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import exploration, losses, returns, tabular
-from purerl.types import Agent, Env, Metrics, NonNegative, Transition, UnitInterval, check_positive
+from purerl.types import Agent, Env, Experience, Metrics, NonNegative, Transition, UnitInterval, check_positive
 
 
 class TDControlHparams(NamedTuple):
@@ -53,8 +53,8 @@ class TDControlState(NamedTuple):
 
     q: jax.Array
     visits: jax.Array
-    pending: Transition
-    eligibility: Any
+    pending: Experience
+    eligibility: Experience
     hparams: Any
     num_updates: jax.Array
 

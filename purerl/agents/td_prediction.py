@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import returns, tabular
-from purerl.types import Agent, Env, Metrics, NonNegative, Transition, UnitInterval, check_positive
+from purerl.types import Agent, Env, Experience, Metrics, NonNegative, Transition, UnitInterval, check_positive
 
 
 class TDHparams(NamedTuple):
@@ -48,7 +48,7 @@ class TDState(NamedTuple):
 
     value: jax.Array
     visits: jax.Array
-    eligibility: Any
+    eligibility: Experience
     hparams: Any
     num_updates: jax.Array
 

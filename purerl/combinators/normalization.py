@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.combinators import _inner
-from purerl.types import Agent, Metrics, Transition, get_hparams
+from purerl.types import Agent, Experience, Metrics, Transition, get_hparams
 
 
 class RunningMoments(NamedTuple):
@@ -64,7 +64,7 @@ class ScaledState(NamedTuple):
     """The wrapped agent's state, each environment's discounted reward so far, [N], and the statistics of those."""
 
     agent: Any
-    discounted: jax.Array
+    discounted: Experience
     moments: RunningMoments
 
 

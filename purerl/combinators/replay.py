@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from purerl import replay, schedules
 from purerl.combinators import _inner
 from purerl.replay import priority
-from purerl.types import Agent, Metrics, Transition, check_positive, get_hparams
+from purerl.types import Agent, Experience, Metrics, Transition, check_positive, get_hparams
 
 
 class ReplayState(NamedTuple):
@@ -22,7 +22,7 @@ class ReplayState(NamedTuple):
     """
 
     agent: Any
-    ring: Any
+    ring: Experience
 
 
 def with_replay(
