@@ -106,7 +106,7 @@ def _add_legend(figure: Figure, axes: Axes, columns: int) -> None:
 
 
 def _draw_parameter(axes: Axes, result: Result, name: str, top: int) -> None:
-    values, iqm = getattr(result.hparams, name), result.iqm
+    values, iqm = result.values(name), result.iqm
     seeds = result.seed_returns
     axes.vlines(values, seeds.min(axis=1), seeds.max(axis=1), color=_FAINT, alpha=0.5, linewidth=1)
     axes.plot(values, iqm, "o", color=_FAINT, markeredgecolor="white", markeredgewidth=0.5, markersize=5.5)
@@ -141,7 +141,7 @@ def _style(axes: Axes, title: str, x: str, y: str) -> None:
 
 
 def _label(result: Result, place: int, trial: int) -> str:
-    values = [f"{_words(name)} {_number(getattr(result.hparams, name)[trial])}" for name in result.searched[:2]]
+    values = [f"{_words(name)} {_number(result.values(name)[trial])}" for name in result.searched[:2]]
     return f"#{place}  " + ", ".join(values)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from purerl import loops, presets
 from purerl.commands.runs import Task
-from purerl.sweep.search import split_updates
+from purerl.sweep.blocks import split_updates
 from purerl.types import Agent, Env, Metrics, cast
 
 NUM_CHUNKS = 100

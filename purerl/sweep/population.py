@@ -1,75 +1,189 @@
 """A block of agents as one program: the three steps of a run, vmapped, each compiled once for a width and its sizes.
 
-The block is spread over the local devices where its width divides by their number.
-
-Agents differ in their key and their hyperparameters; agent, environment and sizes are static. What comes back to the
-host is one number an agent and chunk; the states stay on the device.
+The block is spread over the devices where its width divides by their number. Agents differ in their key, their
+hyperparameters and their environment's parameters; everything else is static. What comes back to the host is one number
+an agent and chunk, and the states where they go on in another block: then as a plain tree of NumPy arrays.
 """
 
 from __future__ import annotations
 
 import functools
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl import loops
 from purerl.distributed import over_devices
 from purerl.loops import LoopState
-from purerl.types import Agent, Env, Metrics
+from purerl.sweep import memory
+from purerl.types import Agent, Env, Metrics, PyTree
 
 
-@functools.partial(jax.jit, static_argnames=("agent", "env", "num_envs"))
-def start(keys: jax.Array, hparams: Any, env_params: Any, *, agent: Agent, env: Env, num_envs: int) -> LoopState:
-    """`loops.start` of W agents: keys [W], hyperparameters with leaves [W], environment parameters shared by all."""
+class Program(NamedTuple):
+    """What is the same for all agents of a block. Hashable: everything is static."""
 
-    def one(key: jax.Array, hparams: Any, env_params: Any) -> LoopState:
-        return loops.start(key, agent, env, hparams, num_envs=num_envs, env_params=env_params)
+    agent: Agent
+    env: Env
+    num_envs: int
+    rollout_length: int
+    rollout: Callable[..., Any]
+    eval_episodes: int
+    eval_max_steps: int
+    key_impl: str = "threefry2x32"
 
-    return over_devices(jax.vmap(one, (0, 0, None)), (keys, hparams), (env_params,))
+    @property
+    def update_steps(self) -> int:
+        """Environment steps of one update of one agent."""
+        return self.num_envs * self.rollout_length
 
 
-@functools.partial(
-    jax.jit, static_argnames=("agent", "env", "num_updates", "rollout_length", "rollout"), donate_argnames="states"
-)
-def advance(
-    states: LoopState, *, agent: Agent, env: Env, num_updates: int, rollout_length: int, rollout: Callable[..., Any]
-) -> tuple[LoopState, jax.Array]:
-    """`loops.advance` of W agents for `num_updates` updates; `states` is donated.
+class Members(NamedTuple):
+    """What tells W agents apart, leaves [W, ...]: data of their keys, hyperparameters, environment parameters."""
+
+    keys: Any
+    hparams: Any
+    env_params: PyTree
+
+
+class Compiled(NamedTuple):
+    """A compiled program, the seconds it took to compile, and the bytes it takes on each device."""
+
+    call: Callable[..., Any]
+    seconds: float
+    bytes: float
+
+
+def start(program: Program, members: Members) -> LoopState:
+    """`loops.start` of every member."""
+    return _start(members, program=program)
+
+
+def advance(program: Program, states: LoopState, num_updates: int) -> tuple[LoopState, jax.Array]:
+    """`loops.advance` of W agents; the memory of `states` is given to the result.
 
     Returns:
       The next states, and the mean return of the episodes that finished in these updates, [W]; NaN where none did.
     """
+    return compiled_advance(program, num_updates, _spec(states)).call(states)
+
+
+def evaluate(program: Program, states: LoopState, key: jax.Array) -> jax.Array:
+    """Returns of greedy episodes, [W, eval_episodes]; all agents play with one key, so they meet the same episodes."""
+    return compiled_evaluate(program, _spec(states)).call(states, key)
+
+
+def block_bytes(program: Program, members: Members, width: int, num_updates: int) -> float:
+    """Bytes that a block of `width` agents like these takes on each device, by compiling its programs."""
+    spec = _spec(states_like(program, members, width))
+    return max(compiled_advance(program, num_updates, spec).bytes, compiled_evaluate(program, spec).bytes)
+
+
+def compile_seconds(program: Program, members: Members, width: int, num_updates: int) -> float:
+    """Seconds that the programs of a block took to compile, or take now."""
+    spec = _spec(states_like(program, members, width))
+    return compiled_advance(program, num_updates, spec).seconds + compiled_evaluate(program, spec).seconds
+
+
+def pack(states: PyTree) -> PyTree:
+    """The states on the host: NumPy arrays, typed keys as their data. `unpack` is the inverse."""
+    return jax.device_get(jax.tree.map(_key_data, states))
+
+
+def unpack(packed: PyTree, like: PyTree) -> PyTree:
+    """The tree that `pack` was given, of arrays; `like` has its types, such as `states_like` returns."""
+
+    def typed(leaf: Any, spec: Any) -> Any:
+        return jax.random.wrap_key_data(leaf, impl=_key_implementation(spec)) if _is_key(spec) else jnp.asarray(leaf)
+
+    return jax.tree.map(typed, packed, like)
+
+
+def packed_like(like: PyTree) -> PyTree:
+    """Shapes and types of `pack(states)`, from those of the states."""
+    return jax.eval_shape(lambda tree: jax.tree.map(_key_data, tree), like)
+
+
+def states_like(program: Program, members: Members, width: int) -> Any:
+    """Shapes and types of the states of `width` agents like these."""
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), members)
+    return _states_like(program, _spec(like))
+
+
+@functools.lru_cache(maxsize=256)
+def _states_like(program: Program, spec: _Spec) -> Any:
+    return jax.eval_shape(functools.partial(_start, program=program), spec.tree())
+
+
+@functools.partial(jax.jit, static_argnames="program")
+def _start(members: Members, *, program: Program) -> LoopState:
+    def one(key: jax.Array, hparams: Any, env_params: Any) -> LoopState:
+        key = jax.random.wrap_key_data(key, impl=program.key_impl)
+        return loops.start(key, program.agent, program.env, hparams, num_envs=program.num_envs, env_params=env_params)
+
+    return over_devices(jax.vmap(one), tuple(members))
+
+
+class _Spec(NamedTuple):
+    """Structure, shapes and types of a tree, hashable."""
+
+    treedef: Any
+    leaves: tuple[jax.ShapeDtypeStruct, ...]
+
+    def tree(self) -> Any:
+        return jax.tree.unflatten(self.treedef, self.leaves)
+
+
+def _spec(tree: PyTree) -> _Spec:
+    leaves, treedef = jax.tree.flatten(tree)
+    return _Spec(treedef, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))
+
+
+@functools.lru_cache(maxsize=64)
+def compiled_advance(program: Program, num_updates: int, spec: _Spec) -> Compiled:
+    """The program that `advance` runs; it is kept, so the same sizes compile once in a process."""
 
     def one(state: LoopState) -> tuple[LoopState, jax.Array]:
+        agent, env, rollout = program.agent, program.env, program.rollout
         state, metrics = loops.advance(
-            state, agent, env, num_updates=num_updates, rollout_length=rollout_length, rollout=rollout
+            state, agent, env, num_updates=num_updates, rollout_length=program.rollout_length, rollout=rollout
         )
         return state, _episode_return(metrics)
 
-    return over_devices(jax.vmap(one), (states,))
+    def run(states: LoopState) -> tuple[LoopState, jax.Array]:
+        return over_devices(jax.vmap(one), (states,))
+
+    return _compile(jax.jit(run, donate_argnums=0), spec.tree())
 
 
-@functools.partial(jax.jit, static_argnames=("agent", "env", "num_episodes", "max_steps"))
-def evaluate(
-    states: LoopState, key: jax.Array, *, agent: Agent, env: Env, num_episodes: int, max_steps: int
-) -> jax.Array:
-    """Returns of greedy episodes, [W, num_episodes]; all agents play with one key, so they meet the same episodes."""
+@functools.lru_cache(maxsize=64)
+def compiled_evaluate(program: Program, spec: _Spec) -> Compiled:
+    """The program that `evaluate` runs."""
 
     def one(state: LoopState, key: jax.Array) -> jax.Array:
         return loops.evaluate(
             key,
-            agent,
-            env,
+            program.agent,
+            program.env,
             state.agent_state,
-            num_episodes=num_episodes,
-            max_steps=max_steps,
+            num_episodes=program.eval_episodes,
+            max_steps=program.eval_max_steps,
             env_params=state.env_params,
         ).episode_return
 
-    return over_devices(jax.vmap(one, (0, None)), (states,), (key,))
+    def run(states: LoopState, key: jax.Array) -> jax.Array:
+        return over_devices(jax.vmap(one, (0, None)), (states,), (key,))
+
+    return _compile(jax.jit(run), spec.tree(), jax.eval_shape(lambda: jax.random.key(0, impl=program.key_impl)))
+
+
+def _compile(function: Any, *arguments: Any) -> Compiled:
+    begun = time.perf_counter()
+    compiled = function.lower(*arguments).compile()
+    return Compiled(compiled, time.perf_counter() - begun, memory.of_compiled(compiled))
 
 
 def _episode_return(metrics: Metrics) -> jax.Array:
@@ -77,3 +191,17 @@ def _episode_return(metrics: Metrics) -> jax.Array:
     episodes = metrics["num_episodes"]
     total = jnp.sum(jnp.where(episodes > 0, metrics["episode_return"] * episodes, 0))
     return total / episodes.sum()
+
+
+def _key_data(leaf: Any) -> Any:
+    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
+
+
+def _is_key(leaf: Any) -> bool:
+    return jax.dtypes.issubdtype(getattr(leaf, "dtype", np.dtype(object)), jax.dtypes.prng_key)
+
+
+def _key_implementation(spec: Any) -> Any:
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), jax.ShapeDtypeStruct(spec.shape, spec.dtype))
+    return found[0]

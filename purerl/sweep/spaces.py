@@ -1,7 +1,7 @@
 """Search spaces: a dict from the name of a hyperparameter to a space, or to a constant.
 
 A space is one map from [0, 1) to values, so that pseudo-random numbers and low-discrepancy sequences draw from it
-alike. A set of trials is the agent's own NamedTuple of hyperparameters with leaves [num_trials]: `jax.vmap` takes it.
+alike; `draws` makes tables of trials from spaces.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 import dataclasses
 import math
 import numbers
-import zlib
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from purerl._suggestion import suggestion
@@ -53,20 +53,19 @@ class Range:
         """The smallest and the largest value, of the type that the values have."""
         return (int(self.low), int(self.high)) if self.integer else (float(self.low), float(self.high))
 
-    def from_unit(self, unit: np.ndarray) -> np.ndarray:
+    def from_unit(self, unit: Any) -> Any:
         """Map u in [0, 1) to low + u (high - low); in the logarithm where `log`; each integer an equal share.
 
         Args:
-          unit: [...] numbers in [0, 1).
+          unit: [...] numbers in [0, 1), of NumPy or JAX, which then computes the result.
 
         Returns:
-          [...] values, float64 or int64.
+          [...] values, float64 or int64; of JAX in its default precision.
         """
+        xp = _library(unit)
         if not self.integer:
-            return np.clip(_between(self.low, self.high, unit, self.log), self.low, self.high)
-        return np.clip(np.floor(_between(self.low, self.high + 1, unit, self.log)), self.low, self.high).astype(
-            np.int64
-        )
+            return xp.clip(_between(self.low, self.high, unit, self.log), self.low, self.high)
+        return xp.clip(xp.floor(_between(self.low, self.high + 1, unit, self.log)), self.low, self.high).astype(int)
 
     def grid(self) -> np.ndarray:
         """`points` values from low to high, equally spaced (in the logarithm where `log`), integers rounded.
@@ -96,13 +95,17 @@ class Choice:
         """All values, since any of them may be the one that is wrong."""
         return self.values
 
-    def from_unit(self, unit: np.ndarray) -> np.ndarray:
+    def from_unit(self, unit: Any) -> Any:
         """Map u in [0, 1) to values[⌊u · len(values)⌋]; [...] to [...]."""
-        return np.asarray(self.values)[np.minimum((unit * len(self.values)).astype(int), len(self.values) - 1)]
+        return self.grid()[np.minimum((unit * len(self.values)).astype(int), len(self.values) - 1)]
 
     def grid(self) -> np.ndarray:
-        """The values, in the order given."""
-        return np.asarray(self.values)
+        """The values, in the order given; an array of objects where they are no numbers."""
+        if all(isinstance(value, bool | numbers.Number) for value in self.values):
+            return np.asarray(self.values)
+        values = np.empty(len(self.values), object)
+        values[:] = self.values
+        return values
 
 
 Space: TypeAlias = Range | Choice
@@ -127,47 +130,6 @@ def integers(low: int, high: int, points: int | None = None) -> Range:
 def choice(values: Iterable[Any]) -> Choice:
     """One of the values given, each as likely. A grid takes them all."""
     return Choice(tuple(values))
-
-
-def sample(key: jax.Array, hparams: Any, space: SearchSpace, num_trials: int) -> Any:
-    """Draw trials from a space, independently and uniformly over it.
-
-    A hyperparameter's draws depend on the key and its own name alone, and trial i's on neither the number of trials nor
-    the other hyperparameters: a search of 128 trials begins with the 64 of the smaller one.
-
-    Args:
-      key: typed key.
-      hparams: the agent's hyperparameters, a NamedTuple of scalars: the values of what the space leaves out.
-      space: from the names of hyperparameters to spaces or constants.
-      num_trials: number of trials P.
-
-    Returns:
-      The same NamedTuple with leaves [P], NumPy arrays of the dtypes that training uses.
-
-    Raises:
-      TypeError, ValueError: as `check_space`, or `num_trials` is not positive.
-    """
-    if num_trials < 1:
-        raise ValueError(f"num_trials = {num_trials} must be at least 1")
-    hparams, spaces = check_space(hparams, space)
-    columns = {name: s.from_unit(_unit_numbers(key, name, num_trials)) for name, s in spaces.items()}
-    return _table(hparams, columns, num_trials)
-
-
-def grid(hparams: Any, space: SearchSpace) -> Any:
-    """Every combination of the grid points of a space; the last hyperparameter varies fastest.
-
-    Arguments, result and errors as in `sample`; a continuous space without `points` is a ValueError too.
-    """
-    hparams, spaces = check_space(hparams, space)
-    points = []
-    for name, each in spaces.items():
-        try:
-            points.append(each.grid())
-        except ValueError as error:
-            raise ValueError(f"space[{name!r}]: {error}") from None
-    columns = dict(zip(spaces, (axis.reshape(-1) for axis in np.meshgrid(*points, indexing="ij"))))
-    return _table(hparams, columns, math.prod(len(axis) for axis in points))
 
 
 def check_space(hparams: Any, space: SearchSpace) -> tuple[Any, dict[str, Space]]:
@@ -211,29 +173,29 @@ def to_json(space: Mapping[str, Space]) -> dict[str, Any]:
 
 def from_json(data: Mapping[str, Any]) -> dict[str, Space]:
     """The spaces that `to_json` wrote."""
-    return {name: choice(fields["values"]) if "values" in fields else Range(**fields) for name, fields in data.items()}
+
+    def tuples(value: Any) -> Any:
+        return tuple(tuples(each) for each in value) if isinstance(value, list) else value
+
+    return {
+        name: choice(tuples(list(fields["values"]))) if "values" in fields else Range(**fields)
+        for name, fields in data.items()
+    }
 
 
-def _between(low: float, high: float, unit: np.ndarray, log: bool) -> np.ndarray:
+def _between(low: float, high: float, unit: Any, log: bool) -> Any:
     if log:
-        return np.exp(_between(math.log(low), math.log(high), unit, log=False))
+        return _library(unit).exp(_between(math.log(low), math.log(high), unit, log=False))
     return low + unit * (high - low)
+
+
+def _library(x: Any) -> Any:
+    """The one of NumPy and JAX that an array belongs to."""
+    return jnp if isinstance(x, jax.Array) else np
 
 
 def _ends(each: Any) -> tuple[Any, ...]:
     return each.ends() if isinstance(each, Range | Choice) else (each,)
-
-
-def _unit_numbers(key: jax.Array, name: str, count: int) -> np.ndarray:
-    key = jax.random.fold_in(key, zlib.crc32(name.encode()))
-    draw = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i)))
-    return np.asarray(draw(np.arange(count)), np.float64)
-
-
-def _table(hparams: Any, columns: Mapping[str, np.ndarray], num_trials: int) -> Any:
-    base = jax.tree.map(np.asarray, cast(hparams))
-    full = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_trials, axis=0), base)
-    return full._replace(**{name: values.astype(getattr(base, name).dtype) for name, values in columns.items()})
 
 
 def _check_name(name: str, hparams: Any) -> None:

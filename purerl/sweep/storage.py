@@ -8,11 +8,12 @@ import functools
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from purerl import checkpoint, loops
@@ -22,7 +23,7 @@ from purerl.types import Agent, Env, PyTree
 def write_csv(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
     """A header and a line a row; NaN becomes an empty field."""
     with open(path, "w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, list(rows[0]))
+        writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
         writer.writerows({name: "" if value != value else value for name, value in row.items()} for row in rows)
     return Path(path)
@@ -34,16 +35,23 @@ def write_json(content: Any, path: str | os.PathLike[str]) -> Path:
     return Path(path)
 
 
-def write_arrays(
-    directory: Path, arrays: Mapping[str, np.ndarray], hparams: Any, states: PyTree, about: Mapping[str, Any]
-) -> None:
-    """Two checkpoints, `directory/arrays` and, if there are states, `directory/states`; `about` is JSON."""
+def write_arrays(directory: Path, arrays: Mapping[str, np.ndarray], hparams: Any, about: Mapping[str, Any]) -> None:
+    """A checkpoint `directory/arrays`; `about` is JSON."""
     content = {"arrays": dict(arrays), "hparams": hparams._asdict()}
     shapes = jax.tree.map(lambda leaf: {"shape": leaf.shape, "dtype": str(leaf.dtype)}, content)
     about = {**about, "shapes": shapes, "name": type(hparams).__name__, "fields": hparams._fields}
     checkpoint.save(directory / "arrays", content, _plain(about), overwrite=True)
-    if states is not None:
-        checkpoint.save(directory / "states", states, overwrite=True)
+
+
+def write_states(directory: Path, states: Sequence[PyTree] | None, groups: np.ndarray) -> None:
+    """A checkpoint `directory/states` of agents' states, [K] of them, stacked by the group of each; none: no file."""
+    if not states:
+        return
+    stacked = {}
+    for group in np.unique(groups).tolist():
+        members = [state for state, owner in zip(states, groups) if owner == group]
+        stacked[f"group{group}"] = jax.tree.map(lambda *leaves: jnp.stack(leaves), *members)
+    checkpoint.save(directory / "states", stacked, overwrite=True)
 
 
 def read_arrays(directory: Path, hparams: Any = None) -> tuple[dict[str, np.ndarray], Any, dict[str, Any]]:
@@ -66,18 +74,58 @@ def read_arrays(directory: Path, hparams: Any = None) -> tuple[dict[str, np.ndar
     return stored["arrays"], make(**stored["hparams"]), about
 
 
-def read_states(directory: Path, agent: Agent, env: Env, hparams: Any, num_envs: int, num_kept: int) -> PyTree:
-    """The kept states, with leaves [num_kept, ...]; None where there are none.
+def read_states(
+    directory: Path,
+    agent: Agent | Callable[..., Agent],
+    env: Env,
+    hparams: Any,
+    num_envs: int,
+    owners: np.ndarray,
+    groups: Sequence[Mapping[str, Any]],
+) -> tuple[PyTree, ...] | None:
+    """The kept states, one an agent; None where there are none.
+
+    Args:
+      directory: where they are.
+      agent: the agent, or a function from static choices to one.
+      env, hparams, num_envs: as the search had them.
+      owners: [K] the group of each.
+      groups: the static choices of each group.
 
     Raises:
       CheckpointError: a file is damaged, or the states are not those of this agent in this environment.
     """
     if not (directory / "states").exists():
         return None
-    begin = functools.partial(loops.start, agent=agent, env=env, hparams=hparams, num_envs=num_envs)
-    state = jax.eval_shape(lambda key: begin(key).agent_state, jax.random.key(0))
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_kept, *leaf.shape), leaf.dtype), state)
-    return checkpoint.restore(directory / "states", like)
+    like = {}
+    for group, count in zip(*(each.tolist() for each in np.unique(owners, return_counts=True))):
+        static = dict(groups[group])
+        sizes = {"num_envs": static.pop("num_envs", num_envs)}
+        static.pop("rollout_length", None)
+        built = agent if isinstance(agent, Agent) else agent(**static)
+        begin = functools.partial(loops.start, agent=built, env=env, hparams=one_of(hparams), **sizes)
+        state = jax.eval_shape(lambda key, begin=begin: begin(key).agent_state, jax.random.key(0))
+        like[f"group{group}"] = jax.tree.map(
+            lambda leaf, count=count: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), state
+        )
+    stored = checkpoint.restore(directory / "states", like)
+    places = [int((owners[:i] == group).sum()) for i, group in enumerate(owners)]
+    return tuple(
+        jax.tree.map(lambda leaf, place=place: leaf[place], stored[f"group{group}"])
+        for group, place in zip(owners.tolist(), places)
+    )
+
+
+def one_of(hparams: Any) -> Any:
+    """One trial's hyperparameters out of a table, or the hyperparameters as they are."""
+    return jax.tree.map(lambda leaf: leaf[0] if np.ndim(leaf) else leaf, hparams)
+
+
+def with_tuples(value: Any) -> Any:
+    """JSON data with tuples in place of lists."""
+    if isinstance(value, list):
+        return tuple(with_tuples(each) for each in value)
+    return {name: with_tuples(each) for name, each in value.items()} if isinstance(value, dict) else value
 
 
 def _plain(value: Any) -> Any:

@@ -47,8 +47,8 @@ def test_the_interquartile_mean_ranks_and_not_the_mean():
 def test_rows_are_ranked_and_complete(result):
     rows = result.rows()
     assert list(rows[0]) == [
-        "rank", "trial", "learning_rate", "target", "return", "return_low", "return_high", "return_seed_0",
-        "return_seed_1",
+        "rank", "trial", "learning_rate", "target", "return", "return_low", "return_high", "steps",
+        "return_seed_0", "return_seed_1",
     ]  # fmt: skip
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
     assert [row["return"] for row in rows] == sorted((row["return"] for row in rows), reverse=True)
@@ -116,7 +116,7 @@ def test_load_refuses_half_of_what_it_needs_and_other_hyperparameters(directory)
     with pytest.raises(TypeError, match="all of agent, env and hparams"):
         sweep.load(directory, AGENT)
     with pytest.raises(TypeError, match="learning_rate, target, spread"):
-        sweep.load(directory, AGENT, ENV, sweep.results.Trial(*[0] * 8))
+        sweep.load(directory, AGENT, ENV, sweep.results.Trial(*[0] * 10))
 
 
 def test_a_flipped_bit_is_refused_and_saving_again_mends_it(result, tmp_path):
@@ -136,7 +136,7 @@ def test_a_directory_with_other_files_can_be_saved_to(result, tmp_path):
     result.save(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert {path.name for path in Path(tmp_path).iterdir()} == {
-        "arrays", "notes.txt", "states", "sweep.json", "trials.csv",
+        "arrays", "curves.csv", "notes.txt", "states", "sweep.json", "trials.csv",
     }  # fmt: skip
 
 

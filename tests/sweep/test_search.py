@@ -7,7 +7,7 @@ import pytest
 from bandits import EPISODE, Hparams, make_agent, make_env
 
 from purerl import loops, sweep
-from purerl.sweep.search import split_agents, split_updates
+from purerl.sweep.blocks import split_agents, split_updates
 
 KEY = jax.random.key(7)
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
@@ -116,15 +116,16 @@ def test_a_larger_search_begins_with_the_smaller_one(result):
 
 def test_progress_counts_every_real_agent_once(result, events):
     total = 7 * 3 * 6 * 3 * 8
-    assert [event.phase for event in events] == ["compile"] + (["train"] * 3 + ["evaluate"]) * 4
+    assert [event.phase for event in events] == ["compile"] * 2 + (["train"] * 3 + ["evaluate"]) * 4
+    assert "21 agents in 4 blocks of 6" in events[1].note
     steps = [event.steps for event in events]
     assert steps == sorted(steps)
     assert steps[-1] == total
     assert {event.total_steps for event in events} == {total}
     assert [event.block for event in events if event.phase == "evaluate"] == [0, 1, 2, 3]
     assert np.isnan(events[0].best_return)
-    assert np.isnan(events[1].seconds_left)
-    assert events[2].seconds_left > 0
+    assert np.isnan(events[2].seconds_left)
+    assert events[3].seconds_left > 0
     assert events[-1].seconds_left == 0
     assert events[-1].best_return == pytest.approx(result.curves.mean(axis=1).max())
 

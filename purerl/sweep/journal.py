@@ -1,0 +1,148 @@
+"""The record of a search on disk: an append-only file of checksummed lines, written as things finish.
+
+    sweep directory/journal      one line an event: SHA-256, a space, JSON
+    sweep directory/blocks/      states of agents that go on to the next rung (checkpoints, see `purerl.checkpoint`)
+
+A line is flushed to the disk before the search goes on, so after a crash or a power cut at most the last line is torn;
+it is cut off when the journal is opened again. One process at a time holds the journal, by a lock that dies with it.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from purerl.checkpoint import CheckpointError
+
+NAME = "journal"
+
+
+class Journal:
+    """An open journal; see `opened`."""
+
+    def __init__(self, directory: Path | None, descriptor: int | None, events: list[dict[str, Any]]) -> None:
+        self.directory = directory
+        self._descriptor = descriptor
+        self._events = {(event["kind"], event["name"]): event for event in events}
+
+    def find(self, kind: str, name: str = "") -> dict[str, Any] | None:
+        """The last event of a kind and name, as it was added."""
+        return self._events.get((kind, name))
+
+    def add(self, kind: str, name: str = "", **content: Any) -> None:
+        """Append an event (JSON data) and wait until it is on the disk."""
+        event = {"kind": kind, "name": name, **content}
+        if self._descriptor is not None:
+            _write_all(self._descriptor, _line(event))
+            os.fsync(self._descriptor)
+        self._events[kind, name] = event
+
+
+@contextlib.contextmanager
+def opened(directory: str | os.PathLike[str] | None, *, resume: bool) -> Iterator[Journal]:
+    """Open, or begin, the journal of a directory for this process alone; without a directory it is kept nowhere.
+
+    Args:
+      directory: of the search; made where it is not there.
+      resume: go on with the journal that is there.
+
+    Raises:
+      FileExistsError: there is one and `resume` is not set.
+      FileNotFoundError: there is none and `resume` is set.
+      BlockingIOError: another process holds it.
+      CheckpointError: a line in the middle does not match its checksum.
+    """
+    if directory is None:
+        yield Journal(None, None, [])
+        return
+    path = Path(directory) / NAME
+    if path.is_file() and not resume:
+        raise FileExistsError(f"{path.parent} holds a search already: go on with it by resume=True")
+    if resume and not path.is_file():
+        raise FileNotFoundError(f"{path.parent} holds no search to resume")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+    try:
+        _lock(descriptor, path)
+        events, length = _read(path)
+        os.ftruncate(descriptor, length)
+        yield Journal(Path(directory), descriptor, events)
+    finally:
+        os.close(descriptor)
+
+
+def exists(directory: str | os.PathLike[str]) -> bool:
+    """Whether a search has begun in a directory."""
+    return (Path(directory) / NAME).is_file()
+
+
+def check_same(journal: Journal, plan: Mapping[str, Any]) -> None:
+    """Note what is searched in a new journal; in one that is gone on with, refuse anything else.
+
+    Raises:
+      ValueError: names the first difference.
+    """
+    before = journal.find("plan")
+    plan = json.loads(json.dumps(plan))
+    if before is None:
+        journal.add("plan", plan=plan)
+        return
+    for name, value in plan.items():
+        if before["plan"].get(name) != value:
+            raise ValueError(
+                f"{journal.directory} was begun with {name} = {before['plan'].get(name)!r}, not {value!r}: "
+                "go on with the same settings, or begin in another directory"
+            )
+
+
+def encode(array: np.ndarray) -> dict[str, Any]:
+    """An array as JSON data, bit for bit; `decode` is the inverse."""
+    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
+    return {"dtype": str(array.dtype), "shape": list(array.shape), "data": data}
+
+
+def decode(data: Mapping[str, Any]) -> np.ndarray:
+    """The array that `encode` was given."""
+    return np.frombuffer(base64.b64decode(data["data"]), data["dtype"]).reshape(data["shape"])
+
+
+def _lock(descriptor: int, path: Path) -> None:
+    import fcntl
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BlockingIOError(f"another process is working on the search in {path.parent}") from None
+
+
+def _line(event: Mapping[str, Any]) -> bytes:
+    text = json.dumps(event, separators=(",", ":")).encode("utf-8")
+    return hashlib.sha256(text).hexdigest().encode("ascii") + b" " + text + b"\n"
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    while data:
+        data = data[os.write(descriptor, data) :]
+
+
+def _read(path: Path) -> tuple[list[dict[str, Any]], int]:
+    """The events, and the length of the file up to the end of the last whole line."""
+    events, length = [], 0
+    *lines, torn = path.read_bytes().split(b"\n")
+    for number, line in enumerate(lines, start=1):
+        digest, _, text = line.partition(b" ")
+        if hashlib.sha256(text).hexdigest().encode("ascii") != digest:
+            if number == len(lines) and not torn:
+                break
+            raise CheckpointError(f"{path} is damaged: line {number} does not match its SHA-256")
+        events.append(json.loads(text))
+        length += len(line) + 1
+    return events, length

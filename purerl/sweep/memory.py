@@ -1,0 +1,136 @@
+"""How much memory a block of agents takes, from the compiler's own account of its programs.
+
+A program of width w needs argument + output + temporary - aliased bytes, which is a straight line in w: two widths fit
+it. (`peak_memory_in_bytes` of the same account is wrong on CPUs.)
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+_HEADROOM = 0.8  # of what is free: the host loop, the compiler and other processes need some too
+
+
+class Line(NamedTuple):
+    """Memory of a block on each device: `fixed + per_agent · width`, in bytes."""
+
+    fixed: float
+    per_agent: float
+
+    def bytes(self, width: int) -> float:
+        """Memory of a block of a width."""
+        return self.fixed + self.per_agent * width
+
+    def largest_width(self, limit: float) -> int:
+        """The largest width within a limit; 0 where not even one agent fits."""
+        if self.per_agent <= 0:
+            return 2**30 if self.fixed <= limit else 0
+        return max(0, math.floor((limit - self.fixed) / self.per_agent))
+
+
+def fit(width_1: int, bytes_1: float, width_2: int, bytes_2: float) -> Line:
+    """The line through what two widths take.
+
+    Raises:
+      ValueError: the widths are equal.
+    """
+    if width_1 == width_2:
+        raise ValueError(f"two widths are needed, not {width_1} twice")
+    per_agent = (bytes_2 - bytes_1) / (width_2 - width_1)
+    return Line(bytes_1 - per_agent * width_1, per_agent)
+
+
+def of_compiled(compiled: Any) -> float:
+    """Bytes that a compiled program takes on each device; 0 where the backend does not say."""
+    account = compiled.memory_analysis()
+    if account is None:
+        return 0.0
+    return float(
+        account.argument_size_in_bytes
+        + account.output_size_in_bytes
+        + account.temp_size_in_bytes
+        - account.alias_size_in_bytes
+    )
+
+
+def widest(block_size: int, unit: int, limit: float, measure: Callable[[int], float]) -> tuple[int, float]:
+    """The largest width, a multiple of `unit` and at most `block_size`, whose block stays within a limit.
+
+    The width asked for is measured first, and taken if it fits: one compilation, which is needed anyway. Otherwise a
+    line through it and a small width proposes the next one, which is measured too.
+
+    Args:
+      block_size: the width asked for.
+      unit: number of devices that a block is spread over.
+      limit: bytes on each device.
+      measure: from a width to the bytes on each device, by compiling.
+
+    Returns:
+      The width and its bytes on each device.
+
+    Raises:
+      MemoryError: not even `unit` agents fit.
+    """
+    width = max(unit, block_size // unit * unit)
+    taken = measure(width)
+    small = measure(unit) if taken > limit and width > unit else taken
+    while taken > limit and width > unit:
+        line = fit(unit, small, width, taken)
+        width = max(unit, min(width - unit, line.largest_width(limit) // unit * unit))
+        taken = measure(width)
+    if taken > limit:
+        raise MemoryError(
+            f"a block of {width} agents takes {format_bytes(taken)} on a device, the limit is {format_bytes(limit)}: "
+            "fewer environments or a shorter rollout take less"
+        )
+    return width, taken
+
+
+def device_limit() -> float:
+    """Bytes that a block may take on each local device: most of what the accelerator, or the machine, has free."""
+    stats = jax.local_devices()[0].memory_stats() or {}
+    if "bytes_limit" in stats:
+        return _HEADROOM * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
+    return _HEADROOM * _free_host_memory() / jax.local_device_count()
+
+
+def parse_bytes(text: str) -> int:
+    """Bytes as people write them: 800MB, 1.5GiB, 2G.
+
+    Raises:
+      ValueError: it is none.
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if not match or not float(match[1]):
+        raise ValueError(f"{text!r} is no amount of memory, such as 800MB or 4GiB")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " "))
+
+
+def format_bytes(count: float) -> str:
+    """Such as 212 MB or 3.4 GB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} B"
+
+
+def _free_host_memory() -> float:
+    info = Path("/proc/meminfo")
+    found = re.search(r"MemAvailable:\s+(\d+) kB", info.read_text()) if info.is_file() else None
+    if found:
+        return min(float(found[1]) * 1024, _container_limit())
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+
+
+def _container_limit() -> float:
+    """What a container may use; infinite where it is not said."""
+    path = Path("/sys/fs/cgroup/memory.max")
+    text = path.read_text().strip() if path.is_file() else "max"
+    return float(text) if text.isdecimal() else math.inf

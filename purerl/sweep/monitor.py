@@ -1,0 +1,89 @@
+"""How far a search is, for whoever watches it."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+
+class Progress(NamedTuple):
+    """Where a search stands, as its `progress` callback sees it after every chunk.
+
+    Attributes:
+      phase: "compile" (before the first chunk), "train" or "evaluate".
+      block, num_blocks: which block of agents runs, from 0, and of how many.
+      steps, total_steps: environment steps of all agents, done and in all.
+      seconds: since the search began, with earlier processes that it goes on from.
+      steps_per_second: since the first chunk ended, so without compiling; NaN until the second one has.
+      seconds_left: at that rate; NaN until it is known.
+      best_return: highest training return of a trial in a chunk so far, the mean over its seeds; NaN while none.
+      note: what has just been decided, such as the width of the blocks; empty most of the time.
+    """
+
+    phase: str
+    block: int
+    num_blocks: int
+    steps: int
+    total_steps: int
+    seconds: float
+    steps_per_second: float
+    seconds_left: float
+    best_return: float
+    note: str = ""
+
+
+class Monitor:
+    """Measures a search as it runs and tells the callback."""
+
+    def __init__(self, callback: Callable[[Progress], None] | None, total_steps: int) -> None:
+        self._callback = callback
+        self._total_steps = total_steps
+        self._steps = 0
+        self._best = math.nan
+        self._before = 0.0
+        self._begin = time.perf_counter()
+        self._first = self._last = (self._begin, 0)
+        self.block = 0
+        self.num_blocks = 0
+
+    def skip(self, steps: int, seconds: float) -> None:
+        """Count what an earlier process has done, at `seconds` since the search began."""
+        self._steps += steps
+        self._first = self._last = (self._last[0], self._last[1] + steps)
+        self._before = max(self._before, seconds)
+
+    def report(self, phase: str, steps: int = 0, best: float = math.nan, note: str = "") -> None:
+        """Count environment steps that have just ended, and call the callback."""
+        self._steps += steps
+        self._best = max((x for x in (self._best, best) if not math.isnan(x)), default=math.nan)
+        if steps:
+            self._last = time.perf_counter(), self._steps
+            self._first = self._first if self._first[1] else self._last
+        if self._callback is None:
+            return
+        rate = self.steps_per_second()
+        self._callback(
+            Progress(
+                phase=phase,
+                block=self.block,
+                num_blocks=self.num_blocks,
+                steps=self._steps,
+                total_steps=self._total_steps,
+                seconds=self.seconds(),
+                steps_per_second=rate,
+                seconds_left=max(0, self._total_steps - self._steps) / rate,
+                best_return=self._best,
+                note=note,
+            )
+        )
+
+    def seconds(self) -> float:
+        """Seconds since the search began, in all processes."""
+        return self._before + time.perf_counter() - self._begin
+
+    def steps_per_second(self) -> float:
+        """Environment steps a second since the first chunk ended; NaN before the second has."""
+        (first_time, first_steps), (last_time, last_steps) = self._first, self._last
+        return (last_steps - first_steps) / (last_time - first_time) if last_time > first_time else math.nan
