@@ -6,6 +6,7 @@ for every line it reads. A worker calls `serve(run)`; the driver calls `alternat
 
 from __future__ import annotations
 
+import argparse
 import json
 import statistics
 import subprocess
@@ -23,6 +24,14 @@ def serve(run: Callable[[int], Any]) -> None:
         begin = time.perf_counter()
         run(i)
         print(json.dumps(time.perf_counter() - begin), flush=True)
+
+
+def sizes(*names: str) -> argparse.Namespace:
+    """Worker side: the integers that the command line gives, such as --num-envs=4 for "num_envs"."""
+    parser = argparse.ArgumentParser()
+    for name in names:
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, required=True)
+    return parser.parse_args()
 
 
 class Worker:

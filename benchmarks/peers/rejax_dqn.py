@@ -1,6 +1,5 @@
 """Worker: rejax's double DQN on CartPole, in an environment of its own: rejax needs gymnax 0.x (see README.md)."""
 
-import argparse
 import pathlib
 import sys
 
@@ -9,15 +8,10 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import flax.linen as nn
 import jax
 import rejax
-from pairs import serve
+from pairs import serve, sizes
 from rejax.networks import DiscreteQNetwork, EpsilonGreedyPolicy
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--num-envs", type=int, required=True)
-parser.add_argument("--num-steps", type=int, required=True)
-parser.add_argument("--batch-size", type=int, required=True)
-parser.add_argument("--capacity", type=int, required=True)
-args = parser.parse_args()
+args = sizes("num_envs", "num_steps", "batch_size", "capacity")
 
 algorithm = rejax.DQN.create(
     env="CartPole-v1",

@@ -1,6 +1,5 @@
 """Worker: rejax's SAC on Pendulum, in an environment of its own, since rejax needs gymnax 0.x (see README.md)."""
 
-import argparse
 import pathlib
 import sys
 
@@ -8,14 +7,9 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import jax
 import rejax
-from pairs import serve
+from pairs import serve, sizes
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--num-envs", type=int, required=True)
-parser.add_argument("--num-steps", type=int, required=True)
-parser.add_argument("--batch-size", type=int, required=True)
-parser.add_argument("--capacity", type=int, required=True)
-args = parser.parse_args()
+args = sizes("num_envs", "num_steps", "batch_size", "capacity")
 
 algorithm = rejax.SAC.create(
     env="Pendulum-v1",
