@@ -14,11 +14,34 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import gradient, replay
+from purerl import gradient, noise, replay
 from purerl.types import Metrics, Transition
 
 actor_adam = gradient.adam_of("actor_learning_rate")
 critic_adam = gradient.adam_of("critic_learning_rate")
+
+
+EXPLORATIONS = ("white", "ou")
+
+
+def check_exploration(exploration: str) -> None:
+    """Reject an unknown kind of noise of acting.
+
+    Raises:
+      ValueError: it is not one of `EXPLORATIONS`.
+    """
+    if exploration not in EXPLORATIONS:
+        raise ValueError(f"exploration must be 'white' or 'ou', got {exploration!r}")
+
+
+def start_noise(key: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
+    """The memory of "ou" noise at the start of an episode: standard normal, or 0 without a key."""
+    return jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
+
+
+def lasting_noise(key: jax.Array, epsilon: jax.Array, theta: jax.Array) -> jax.Array:
+    """The next value of an Ornstein-Uhlenbeck process of variance 1 that forgets at the rate `theta` a step."""
+    return noise.ou_noise(key, epsilon, theta, jnp.sqrt(2 * theta))
 
 
 class Batch(NamedTuple):

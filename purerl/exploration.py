@@ -5,6 +5,8 @@ Every rule works on one state, actions on the last axis, and vmaps. The actions 
 
 from __future__ import annotations
 
+from typing import Any
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -21,6 +23,20 @@ __all__ = [
     "gaussian_posterior", "gradient_bandit_update", "greedy", "linear_schedule", "piecewise_constant_schedule",
     "piecewise_linear_schedule", "thompson_bernoulli", "thompson_gaussian", "ucb1", "ucb1_scores",
 ]  # fmt: skip
+
+
+def forbid(value: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """The values [..., A] with −∞ for the actions that the mask [..., A] calls invalid; None: all are valid."""
+    chex.assert_type(value, float)
+    if mask is None:
+        return value
+    chex.assert_equal_shape([value, mask])
+    return jnp.where(jnp.asarray(mask, bool), value, -jnp.inf)
+
+
+def annealed_epsilon(hparams: Any, num_updates: jax.Array) -> jax.Array:
+    """ε after `num_updates` updates: from `initial_epsilon` linearly to `epsilon` over `epsilon_anneal_updates`."""
+    return linear_schedule(num_updates, hparams.initial_epsilon, hparams.epsilon, hparams.epsilon_anneal_updates)
 
 
 def greedy(key: jax.Array | None, value: jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -43,7 +59,7 @@ def greedy(key: jax.Array | None, value: jax.Array, mask: jax.Array | None = Non
 
     Source: Sutton & Barto (2018), eq. 2.2.
     """
-    value = _forbid(value, mask)
+    value = forbid(value, mask)
     if key is None:
         return jnp.argmax(value, axis=-1).astype(jnp.int32)
     return _random_member(key, value == value.max(axis=-1, keepdims=True))
@@ -72,7 +88,7 @@ def epsilon_greedy(
 
     Source: Sutton & Barto (2018), section 2.2.
     """
-    q = _forbid(q, mask)
+    q = forbid(q, mask)
     explore_key, choice_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < epsilon
     allowed = q > -jnp.inf
@@ -100,7 +116,7 @@ def epsilon_greedy_probs(q: jax.Array, epsilon: float | jax.Array, mask: jax.Arr
 
     Source: Sutton & Barto (2018), section 2.2.
     """
-    q = _forbid(q, mask)
+    q = forbid(q, mask)
     epsilon = jnp.asarray(epsilon, q.dtype)[..., None]
     allowed = q > -jnp.inf
     best = q == q.max(axis=-1, keepdims=True)
@@ -349,17 +365,8 @@ def thompson_gaussian(
     return jnp.argmax(draw, axis=-1).astype(jnp.int32)
 
 
-def _forbid(value: jax.Array, mask: jax.Array | None) -> jax.Array:
-    """The values with −∞ for invalid actions."""
-    chex.assert_type(value, float)
-    if mask is None:
-        return value
-    chex.assert_equal_shape([value, mask])
-    return jnp.where(jnp.asarray(mask, bool), value, -jnp.inf)
-
-
 def _boltzmann_logits(q: jax.Array, temperature: float | jax.Array, mask: jax.Array | None) -> jax.Array:
-    q = _forbid(q, mask)
+    q = forbid(q, mask)
     temperature = jnp.maximum(jnp.asarray(temperature, q.dtype), jnp.finfo(q.dtype).tiny)
     shifted = q - jax.lax.stop_gradient(q.max(axis=-1, keepdims=True))
     return jnp.maximum(shifted / temperature[..., None], jnp.finfo(q.dtype).min)

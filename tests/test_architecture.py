@@ -25,7 +25,7 @@ ALLOWED = {
     "minibatch": {"prng", "shuffle", "types"},
     "policies": {"types"},
     "gradient": {"minibatch", "types"},
-    "critics": {"gradient", "replay", "types"},
+    "critics": {"gradient", "noise", "replay", "types"},
     "prng": set(),
     "tabular": {"types"},
     "networks": {"distributions", "initializers", "types"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -13,6 +14,7 @@ from purerl.types import (
     Agent,
     AtLeastOne,
     Env,
+    EnvStep,
     Metrics,
     NonNegative,
     TrainState,
@@ -87,7 +89,8 @@ def alphazero(
 
     Raises:
       ImportError: mctx is not installed.
-      ValueError: a count is not positive; in `init`, observations that do not tell the state of the environment.
+      ValueError: a count is not positive; in `init`, observations that do not tell the state of the environment; in
+        `update`, masked data or a trajectory that does not divide.
 
     Source: Silver et al. 2018, "A general reinforcement learning algorithm ...", Science 362; the search: Danihelka et
     al. 2022, "Policy improvement by planning with Gumbel", section 4.
@@ -95,29 +98,14 @@ def alphazero(
     check_positive(num_simulations=num_simulations, num_epochs=num_epochs, num_minibatches=num_minibatches)
     mctx = _mctx()
 
-    def judge(params: Any, obs: Any) -> tuple[jax.Array, jax.Array]:
-        distribution, value = jax.vmap(network.apply, (None, 0))(params, obs)
-        return distribution.log_probs, value
-
-    def expand(state: TrainState, key: jax.Array, action: jax.Array, node: Any) -> tuple[Any, Any]:
-        """One step of the model from every node [B], and the network's opinion of where it leads."""
-        keys = jax.random.split(key, action.shape[0])
-        step = jax.vmap(model.step)(keys, node["env_state"], action, node["env_params"])
-        logits, value = judge(state.params, step.obs)
-        discount = state.hparams.discount * (1.0 - step.terminated)
-        return mctx.RecurrentFnOutput(reward=step.reward, discount=discount, prior_logits=logits, value=value), _node(
-            step.obs
-        )
-
     def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         batch = jax.tree.map(lambda x: jnp.asarray(x)[None], obs)
-        node = _node(batch)
-        logits, value = judge(state.params, batch)
+        logits, value = _judge(network, state.params, batch)
         mask = action_mask(batch["obs"])
         found = mctx.gumbel_muzero_policy(
             state,
             jax.random.key(0) if key is None else key,
-            mctx.RootFnOutput(prior_logits=logits, value=value, embedding=node),
+            mctx.RootFnOutput(prior_logits=logits, value=value, embedding=_node(batch)),
             expand,
             num_simulations,
             invalid_actions=None if mask is None else ~mask.astype(bool),
@@ -126,28 +114,44 @@ def alphazero(
         )
         return found.action[0].astype(jnp.int32), {"policy": found.action_weights[0]}
 
+    def expand(state: TrainState, key: jax.Array, action: jax.Array, node: Any) -> tuple[Any, Any]:
+        step = _step(key, model, node, action)
+        logits, value = _judge(network, state.params, step.obs)
+        discount = state.hparams.discount * (1.0 - step.terminated)
+        output = mctx.RecurrentFnOutput(reward=step.reward, discount=discount, prior_logits=logits, value=value)
+        return output, _node(step.obs)
+
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
         _node(example)
         return gradient.train_state(optimizer, hparams, network.init(key, example))
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
-        hparams = state.hparams
-        batch = _make_batch(network, state.params, data, hparams)
-
-        def loss(params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
-            log_probs, value = judge(params, part.obs)
-            policy_loss = -jnp.sum(part.policy * log_probs, axis=-1).mean()
-            value_loss = 0.5 * jnp.square(part.value_target - value).mean()
-            return policy_loss + hparams.value_coef * value_loss, {
-                "loss/policy": policy_loss,
-                "loss/value": value_loss,
-            }
-
+        batch = _make_batch(network, state.params, data, state.hparams)
+        loss = functools.partial(_loss, network, state.hparams)
         return gradient.descend_in_minibatches(
             key, optimizer, loss, state, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
         )
 
     return Agent(init, act, update)
+
+
+def _judge(network: Any, params: Any, obs: Any) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities [B, A] and values [B] of observations."""
+    distribution, value = jax.vmap(network.apply, (None, 0))(params, obs)
+    return distribution.log_probs, value
+
+
+def _step(key: jax.Array, model: Env, node: Any, action: jax.Array) -> EnvStep:
+    """One step of the model from every node [B]."""
+    keys = jax.random.split(key, action.shape[0])
+    return jax.vmap(model.step)(keys, node["env_state"], action, node["env_params"])
+
+
+def _loss(network: Any, hparams: Any, params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
+    log_probs, value = _judge(network, params, part.obs)
+    policy = -jnp.sum(part.policy * log_probs, axis=-1).mean()
+    error = 0.5 * jnp.square(part.value_target - value).mean()
+    return policy + hparams.value_coef * error, {"loss/policy": policy, "loss/value": error}
 
 
 def _node(obs: Any) -> dict[str, Any]:
@@ -162,6 +166,8 @@ def _node(obs: Any) -> dict[str, Any]:
 def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Batch:
     """The λ-returns of a trajectory [T, N] beside what the search found, flattened to [T N]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
+    if not isinstance(data.mask, tuple):
+        raise ValueError("alphazero takes whole rollouts; rollout_episodes masks its steps")
     _, _, next_value = policies.evaluate(network, params, data)
     discount = hparams.discount * (1.0 - data.terminated)
     trace_decay = hparams.trace_decay * (1.0 - (data.terminated | data.truncated))

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import exploration, gradient, losses, replay, schedules
+from purerl import exploration, gradient, losses, replay
 from purerl.types import Agent, AtLeastOne, Interval, Metrics, NonNegative, Transition, UnitInterval, action_mask
 
 
@@ -126,7 +126,8 @@ def dqn(
             return exploration.greedy(None, read(apply(None, state.params, obs), state.hparams), action_mask(obs)), ()
         noise_key, key = jax.random.split(key) if noisy else (None, key)
         q = read(apply(noise_key, state.params, obs), state.hparams)
-        return exploration.epsilon_greedy(key, q, _epsilon(state), action_mask(obs)), ()
+        epsilon = exploration.annealed_epsilon(state.hparams, state.num_updates)
+        return exploration.epsilon_greedy(key, q, epsilon, action_mask(obs)), ()
 
     def update(key: jax.Array, state: DQNState, data: Transition) -> tuple[DQNState, Metrics]:
         chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
@@ -157,12 +158,6 @@ def dqn(
         return DQNState(params, target_params, opt_state, hparams, num_updates), metrics
 
     return Agent(init, act, update)
-
-
-def _epsilon(state: DQNState) -> jax.Array:
-    hparams = state.hparams
-    steps = hparams.epsilon_anneal_updates
-    return schedules.linear_schedule(state.num_updates, hparams.initial_epsilon, hparams.epsilon, steps)
 
 
 def _take(output: jax.Array, action: jax.Array) -> jax.Array:

@@ -149,7 +149,9 @@ def cql(network: Any, *, optimizer: gradient.Optimizer = gradient.adam) -> Agent
         obs, action, reward, terminated, next_obs = _columns(data, "obs", "action", "reward", "terminated", "next_obs")
         chex.assert_rank([action, reward, terminated], 1)
         hparams = state.hparams
-        values = jax.vmap(lambda params, obs: _valid(network.apply(params, obs), obs), (None, 0))
+        values = jax.vmap(
+            lambda params, obs: exploration.forbid(network.apply(params, obs), action_mask(obs)), (None, 0)
+        )
         target_q = values(state.target_params, next_obs)
         discount = hparams.discount * (1.0 - terminated)
 
@@ -168,12 +170,6 @@ def cql(network: Any, *, optimizer: gradient.Optimizer = gradient.adam) -> Agent
         return CQLState(params, target_params, opt_state, hparams, state.num_updates + 1), metrics
 
     return Agent(init, act, update)
-
-
-def _valid(q: jax.Array, obs: Any) -> jax.Array:
-    """The values [A], those of actions that the observation forbids at the dtype's minimum."""
-    mask = action_mask(obs)
-    return q if mask is None else jnp.where(mask, q, jnp.finfo(q.dtype).min)
 
 
 def _columns(data: Any, *names: str) -> list[Any]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import exploration, gradient, losses, returns, schedules
+from purerl import exploration, gradient, losses, returns
 from purerl.types import (
     Agent,
     AtLeastOne,
@@ -92,20 +92,19 @@ def pqn(network: Any, *, num_epochs: int = 2, num_minibatches: int = 4, optimize
         q = network.apply(state.params, obs)
         if key is None:
             return exploration.greedy(None, q, action_mask(obs)), ()
-        return exploration.epsilon_greedy(key, q, _epsilon(state), action_mask(obs)), ()
+        epsilon = exploration.annealed_epsilon(state.hparams, state.num_updates)
+        return exploration.epsilon_greedy(key, q, epsilon, action_mask(obs)), ()
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
-        hparams = state.hparams
-        batch = _make_batch(network, state.params, data, hparams)
-
-        def loss(params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
-            q = losses.action_value(jax.vmap(network.apply, (None, 0))(params, part.obs), part.action)
-            each = 0.5 * (part.target - q) ** 2
-            return each.mean(), {"loss/value": each.mean(), "q_value": q.mean()}
-
+        batch = _make_batch(network, state.params, data, state.hparams)
         return gradient.descend_in_minibatches(
             key, optimizer, loss, state, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
         )
+
+    def loss(params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
+        q = losses.action_value(jax.vmap(network.apply, (None, 0))(params, part.obs), part.action)
+        error = (0.5 * jnp.square(part.target - q)).mean()
+        return error, {"loss/value": error, "q_value": q.mean()}
 
     return Agent(init, act, update)
 
@@ -118,16 +117,9 @@ def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Ba
 
     def best(obs: Any) -> jax.Array:
         q = jax.vmap(jax.vmap(network.apply, (None, 0)), (None, 0))(params, obs)
-        mask = action_mask(obs)
-        return (q if mask is None else jnp.where(mask, q, -jnp.inf)).max(axis=-1)
+        return exploration.forbid(q, action_mask(obs)).max(axis=-1)
 
     discount = hparams.discount * (1.0 - data.terminated)
     trace_decay = hparams.trace_decay * (1.0 - (data.terminated | data.truncated))
     target = returns.lambda_returns(data.reward, discount, best(data.next_obs), trace_decay)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), Batch(data.obs, data.action, target))
-
-
-def _epsilon(state: TrainState) -> jax.Array:
-    hparams = state.hparams
-    steps = hparams.epsilon_anneal_updates
-    return schedules.linear_schedule(state.num_updates, hparams.initial_epsilon, hparams.epsilon, steps)

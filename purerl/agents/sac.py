@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any, NamedTuple
 
@@ -9,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import critics, gradient, losses, noise
+from purerl import critics, gradient, losses
 from purerl.types import Agent, Metrics, NonNegative, Transition, UnitInterval, check_positive
 
 _temperature_adam = gradient.adam_of("temperature_learning_rate")
@@ -111,8 +112,7 @@ def sac(
     2023, "Pink noise is all you need", which draws it from a power law.
     """
     check_positive(num_critics=num_critics)
-    if exploration not in ("white", "ou"):
-        raise ValueError(f"exploration must be 'white' or 'ou', got {exploration!r}")
+    critics.check_exploration(exploration)
     if exploration == "ou" and not hasattr(actor, "action_space"):
         raise ValueError("exploration='ou' needs an actor with the attribute action_space, such as gaussian_actor(env)")
 
@@ -128,8 +128,7 @@ def sac(
         return SACState(params, critic_params, opt_state, hparams, jnp.int32(0))
 
     def memory(key: jax.Array | None, state: SACState) -> jax.Array:
-        shape = actor.action_space.shape
-        return jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
+        return critics.start_noise(key, actor.action_space.shape)
 
     def act(key: jax.Array | None, state: SACState, obs: Any, *memory: jax.Array) -> tuple[Any, ...]:
         policy = actor.apply(state.params.actor, obs)
@@ -137,8 +136,7 @@ def sac(
             return policy.mode(), (), *memory
         if exploration == "white":
             return policy.sample(seed=key), ()
-        theta = state.hparams.noise_theta
-        epsilon = noise.ou_noise(key, memory[0], theta, jnp.sqrt(2 * theta))
+        epsilon = critics.lasting_noise(key, memory[0], state.hparams.noise_theta)
         return policy.squash(policy.base.mean + jnp.exp(policy.base.log_std) * epsilon), (), epsilon
 
     def update(key: jax.Array, state: SACState, data: Transition) -> tuple[SACState, Metrics]:
@@ -154,23 +152,15 @@ def sac(
             critic_optimizer(hparams), critic, params.critics, opt_state.critics, batch, target
         )
 
-        def actor_loss(actor_params: Any) -> tuple[jax.Array, Any]:
-            action, log_prob = _sample(actor_key, actor, actor_params, batch.obs)
-            total = (temperature * log_prob - critics.smallest(critic, critic_params, batch.obs, action)).mean()
-            return total, (total, -log_prob.mean(), math.prod(action.shape[1:]))
-
+        loss = functools.partial(_actor_loss, actor_key, actor, critic, critic_params, temperature, batch.obs)
         actor_params, actor_opt, (total, entropy, size) = gradient.step(
-            actor_optimizer(hparams), actor_loss, params.actor, opt_state.actor
+            actor_optimizer(hparams), loss, params.actor, opt_state.actor
         )
-
-        def temperature_loss(log_temperature: jax.Array) -> tuple[jax.Array, tuple]:
-            return jnp.exp(log_temperature) * (entropy - hparams.target_entropy * size), ()
-
         log_temperature, temperature_opt = params.log_temperature, opt_state.log_temperature
         if learn_temperature:
-            transform = temperature_optimizer(hparams)
+            excess = entropy - hparams.target_entropy * size
             log_temperature, temperature_opt, _ = gradient.step(
-                transform, temperature_loss, log_temperature, temperature_opt
+                temperature_optimizer(hparams), lambda x: (jnp.exp(x) * excess, ()), log_temperature, temperature_opt
             )
         metrics |= {"loss/actor": total, "entropy": entropy, "temperature": temperature}
         return SACState(
@@ -182,6 +172,15 @@ def sac(
         ), metrics
 
     return Agent(init, act, update, memory if exploration == "ou" else None)
+
+
+def _actor_loss(
+    key: jax.Array, actor: Any, critic: Any, critic_params: Any, temperature: jax.Array, obs: Any, actor_params: Any
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, int]]:
+    """Mean of α log π(ã|s) − min q(s, ã); beside it itself, the entropy in nats, and the components of an action."""
+    action, log_prob = _sample(key, actor, actor_params, obs)
+    total = (temperature * log_prob - critics.smallest(critic, critic_params, obs, action)).mean()
+    return total, (total, -log_prob.mean(), math.prod(action.shape[1:]))
 
 
 def _sample(key: jax.Array, actor: Any, params: Any, obs: Any) -> tuple[jax.Array, jax.Array]:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import critics, gradient, losses, noise
+from purerl import critics, gradient, losses
 from purerl.types import Agent, Metrics, NonNegative, Transition, UnitInterval, check_positive
 
 
@@ -103,8 +103,7 @@ def td3(
     Source: Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1; DDPG: Lillicrap et al. 2016, arXiv:1509.02971.
     """
     check_positive(num_critics=num_critics, policy_delay=policy_delay)
-    if exploration not in ("white", "ou"):
-        raise ValueError(f"exploration must be 'white' or 'ou', got {exploration!r}")
+    critics.check_exploration(exploration)
     if not hasattr(actor, "action_space"):
         raise ValueError("td3 needs an actor with the attribute action_space, such as deterministic_actor(env)")
     low, high = actor.action_space.bounds()
@@ -122,7 +121,7 @@ def td3(
         return TD3State(params, params, opt_state, hparams, jnp.int32(0))
 
     def memory(key: jax.Array | None, state: TD3State) -> jax.Array:
-        return jnp.zeros(low.shape) if key is None else jax.random.normal(key, low.shape)
+        return critics.start_noise(key, low.shape)
 
     def act(key: jax.Array | None, state: TD3State, obs: Any, *memory: jax.Array) -> tuple[Any, ...]:
         action, hparams = actor.apply(state.params.actor, obs), state.hparams
@@ -130,7 +129,7 @@ def td3(
             return action, (), *memory
         if exploration == "white":
             return perturbed(action, hparams.exploration_noise * jax.random.normal(key, low.shape)), ()
-        epsilon = noise.ou_noise(key, memory[0], hparams.noise_theta, jnp.sqrt(2 * hparams.noise_theta))
+        epsilon = critics.lasting_noise(key, memory[0], hparams.noise_theta)
         return perturbed(action, hparams.exploration_noise * epsilon), (), epsilon
 
     def critic_step(key: jax.Array, state: TD3State, batch: critics.Batch) -> tuple[TD3State, Metrics]:
