@@ -1,4 +1,4 @@
-"""What a few runs say: the interquartile mean and its bootstrap interval, in NumPy, over many trials at once.
+"""What a few runs say: interquartile means and ranks with bootstrap intervals, in NumPy, over many trials at once.
 
 Follows Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice", section 4.
 """
@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import jax
 import numpy as np
+from scipy.stats import rankdata
 
 _BLOCK = 4_000_000  # resampled numbers held at a time: 32 MB
 
@@ -55,17 +56,101 @@ def bootstrap_interval(
     Raises:
       ValueError: `confidence` is not in (0, 1), or `num_resamples` is not positive.
     """
+    return stratified_bootstrap_interval(key, np.asarray(values)[..., None, :], confidence, num_resamples)
+
+
+def stratified_bootstrap_interval(
+    key: jax.Array, values: np.ndarray, confidence: float = 0.95, num_resamples: int = 2000
+) -> np.ndarray:
+    """Percentile bootstrap interval of the interquartile mean over the runs of several tasks.
+
+    Each resample draws n runs with replacement within every task, and takes one interquartile mean of all m n numbers;
+    the tasks themselves are not resampled. Numbers must mean the same on all tasks: normalise them first. One task is
+    `bootstrap_interval`.
+
+    Agarwal et al. (2021), section 4.1: the interval that rliable's `get_interval_estimates` computes.
+
+    Args:
+      key: typed key; the same key gives the same interval.
+      values: [..., m, n], one number for each of n runs of m tasks. (rliable has the runs first.)
+      confidence, num_resamples: as in `bootstrap_interval`.
+
+    Returns:
+      [..., 2] float64, low and high; NaN where n = 1 or a value is NaN.
+
+    Raises:
+      ValueError: as in `bootstrap_interval`, or `values` has less than two axes.
+    """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence} must lie between 0 and 1")
+    values = np.asarray(values, np.float64)
+    if values.ndim < 2:
+        raise ValueError(f"values of shape {values.shape} must be [..., tasks, runs]")
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    means = _resampled_means(key, values, num_resamples)
+    return np.moveaxis(np.quantile(means, tails, axis=-1), 0, -1)
+
+
+def rank_interval(
+    key: jax.Array, values: np.ndarray, confidence: float = 0.95, num_resamples: int = 2000
+) -> np.ndarray:
+    """Percentile bootstrap interval of each trial's rank, 1 being the highest interquartile mean.
+
+    A resample draws the same n seeds for all trials, since seed s is the same key in each, and ranks them; equal ones
+    share the mean of their ranks, and trials with NaN come last.
+
+    Args:
+      key: typed key; the same key gives the same interval.
+      values: [P, n], one number for each of n seeds of P trials.
+      confidence, num_resamples: as in `bootstrap_interval`.
+
+    Returns:
+      [P, 2] float64, the best and the worst rank; NaN with one seed.
+
+    Raises:
+      ValueError: as in `bootstrap_interval`.
+    """
+    values = np.asarray(values, np.float64)
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence = {confidence} must lie between 0 and 1")
+    means = _resampled_means(key, values[:, None, :], num_resamples)
+    if values.shape[1] < 2:
+        return np.full((len(values), 2), np.nan)
+    ranks = rankdata(np.where(np.isnan(values).any(axis=1)[:, None], np.inf, -means), axis=0)
+    return np.quantile(ranks, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1).T
+
+
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
+    """Spearman's ρ: the correlation of two rankings of the same things, over those that have both numbers.
+
+    ρ = cov(rank a, rank b) / (std(rank a) std(rank b)), equal ones sharing the mean of their ranks.
+
+    Args:
+      a, b: [n] numbers.
+
+    Returns:
+      -1 (reversed) to 1 (the same order); NaN where less than two have both numbers, or all of one side are equal.
+    """
+    both = ~np.isnan(a) & ~np.isnan(b)
+    ranks = np.stack([rankdata(a[both]), rankdata(b[both])])
+    if both.sum() < 2 or (np.ptp(ranks, axis=1) == 0).any():
+        return float("nan")
+    return float(np.corrcoef(ranks)[0, 1])
+
+
+def _resampled_means(key: jax.Array, values: np.ndarray, num_resamples: int) -> np.ndarray:
+    """[..., m, n] to [..., num_resamples]: interquartile means of runs resampled within each task; NaN where n = 1."""
     if num_resamples < 1:
         raise ValueError(f"num_resamples = {num_resamples} must be at least 1")
-    values = np.asarray(values, np.float64)
-    num_runs = values.shape[-1]
+    *leading, num_tasks, num_runs = values.shape
     if num_runs < 2:
-        return np.full((*values.shape[:-1], 2), np.nan)
-    draws = np.asarray(jax.random.randint(key, (num_resamples, num_runs), 0, num_runs))
-    rows = values.reshape(-1, num_runs)
+        return np.full((*leading, num_resamples), np.nan)
+    draws = np.asarray(jax.random.randint(key, (num_resamples, num_tasks, num_runs), 0, num_runs))
+    rows = values.reshape(-1, num_tasks, num_runs)
     step = max(1, _BLOCK // draws.size)
-    means = [interquartile_mean(rows[i : i + step][:, draws]) for i in range(0, len(rows), step)]
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    return np.quantile(np.concatenate(means), tails, axis=-1).T.reshape(*values.shape[:-1], 2)
+    tasks = np.arange(num_tasks)[:, None]
+    means = [
+        interquartile_mean(rows[i : i + step][:, tasks, draws].reshape(-1, num_resamples, num_tasks * num_runs))
+        for i in range(0, len(rows), step)
+    ]
+    return np.concatenate(means).reshape(*leading, num_resamples)

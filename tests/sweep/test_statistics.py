@@ -93,3 +93,89 @@ def test_bootstrap_interval_covers_the_true_mean_as_often_as_it_says():
 def test_bootstrap_interval_names_the_bad_argument(options, field):
     with pytest.raises(ValueError, match=field):
         statistics.bootstrap_interval(jax.random.key(0), np.ones(4), **options)
+
+
+# --- Several tasks ----------------------------------------------------------------------------------------------------
+
+
+def test_the_stratified_interval_of_one_task_is_the_plain_one():
+    values = np.random.default_rng(6).normal(size=(3, 5))
+    plain = statistics.bootstrap_interval(jax.random.key(6), values)
+    np.testing.assert_array_equal(statistics.stratified_bootstrap_interval(jax.random.key(6), values[:, None]), plain)
+
+
+def test_runs_are_resampled_within_their_task():
+    """Tasks without any spread have none together; runs mixed across tasks would have it."""
+    values = np.repeat(np.arange(4.0)[:, None], 6, axis=1)
+    interval = statistics.stratified_bootstrap_interval(jax.random.key(0), values)
+    np.testing.assert_array_equal(interval, [1.5, 1.5])
+
+
+def test_the_stratified_interval_equals_every_resample_enumerated():
+    tasks = np.array([[0.0, 1.0, 5.0], [10.0, 2.0, 3.0]])
+    draws = list(itertools.product(range(3), repeat=3))
+    every = [stats.trim_mean([*tasks[0, list(a)], *tasks[1, list(b)]], 0.25) for a in draws for b in draws]
+    low, high = statistics.stratified_bootstrap_interval(jax.random.key(1), tasks, 0.9, num_resamples=20_000)
+    at = np.quantile(every, [0.04, 0.06, 0.94, 0.96], method="inverted_cdf")
+    assert at[0] <= low <= at[1]
+    assert at[2] <= high <= at[3]
+
+
+def test_the_stratified_interval_is_that_of_rliable(monkeypatch):
+    library = pytest.importorskip("rliable.library")
+    metrics = pytest.importorskip("rliable.metrics")
+    bootstrap = pytest.importorskip("arch.bootstrap").IIDBootstrap
+    begin = bootstrap.__init__  # rliable passes a random_state, which arch calls seed since version 6
+    monkeypatch.setattr(bootstrap, "__init__", lambda self, *data, random_state=None: begin(self, *data))
+    rng = np.random.default_rng(7)
+    scores = rng.normal(rng.normal(size=5)[:, None], rng.uniform(0.2, 1.5, size=5)[:, None], size=(5, 8))
+    np.random.seed(0)  # rliable draws from the global generator
+    point, interval = library.get_interval_estimates(
+        {"agent": scores.T}, lambda x: np.array([metrics.aggregate_iqm(x)]), reps=10_000
+    )
+    mine = statistics.stratified_bootstrap_interval(jax.random.key(8), scores, num_resamples=20_000)
+    assert statistics.interquartile_mean(scores.reshape(-1)) == pytest.approx(point["agent"][0], abs=1e-12)
+    np.testing.assert_allclose(mine, interval["agent"][:, 0], atol=0.02)
+    unstratified = statistics.bootstrap_interval(jax.random.key(8), scores.reshape(-1))
+    assert np.abs(unstratified - mine).max() > 0.05  # the tolerance tells the two apart
+
+
+def test_the_stratified_interval_covers_the_true_mean_as_often_as_it_says():
+    """Three symmetric tasks of unlike spread around their own means; the mixture's interquartile mean is 0."""
+    noise = np.random.default_rng(9).normal(size=(600, 3, 16))
+    values = np.array([-1.0, 0.0, 1.0])[:, None] + np.array([0.5, 1.0, 0.5])[:, None] * noise
+    interval = statistics.stratified_bootstrap_interval(jax.random.key(10), values, num_resamples=300)
+    covered = ((interval[:, 0] <= 0) & (interval[:, 1] >= 0)).mean()
+    assert 0.91 <= covered <= 0.97
+
+
+def test_tasks_need_an_axis_of_their_own():
+    with pytest.raises(ValueError, match="tasks, runs"):
+        statistics.stratified_bootstrap_interval(jax.random.key(0), np.ones(4))
+
+
+# --- Ranks ------------------------------------------------------------------------------------------------------------
+
+
+def test_rank_intervals_are_tight_where_the_seeds_agree_and_wide_where_they_do_not():
+    values = np.array([[9.0, 9, 9, 9], [1, 1, 1, 1], [0, 7, 7, 0], [7, 0, 0, 7], [np.nan, 9, 9, 9]])
+    interval = statistics.rank_interval(jax.random.key(0), values)
+    np.testing.assert_array_equal(interval[[0, 4]], [[1, 1], [5, 5]])
+    np.testing.assert_array_equal(interval[[2, 3]], [[2, 4], [2, 4]])
+    np.testing.assert_array_equal(interval[1], [3, 4])  # 4 where both of the others have 3.5 from two seeds of each
+
+
+def test_equal_trials_share_their_rank_and_one_seed_has_no_interval():
+    np.testing.assert_array_equal(statistics.rank_interval(jax.random.key(0), np.ones((4, 3))), [[2.5, 2.5]] * 4)
+    assert np.isnan(statistics.rank_interval(jax.random.key(0), np.ones((4, 1)))).all()
+    with pytest.raises(ValueError, match="confidence"):
+        statistics.rank_interval(jax.random.key(0), np.ones((4, 3)), 95)
+
+
+def test_rank_correlation_is_spearmans_over_those_that_have_both():
+    rng = np.random.default_rng(3)
+    a = np.append(rng.integers(0, 5, 20).astype(float), [np.nan, 3.0])
+    b = np.append(a[:20] + rng.normal(size=20).round(), [1.0, np.nan])
+    assert statistics.rank_correlation(a, b) == pytest.approx(stats.spearmanr(a[:20], b[:20]).statistic)
+    assert np.isnan(statistics.rank_correlation(np.ones(3), np.arange(3.0)))
+    assert np.isnan(statistics.rank_correlation(np.array([1.0, np.nan]), np.array([1.0, 2.0])))
