@@ -82,7 +82,7 @@ def run(name: str, task: Task, seed: int, eval_episodes: int) -> dict[str, Any]:
     )  # fmt: skip
     returns = result.seed_returns[0]
     record = {
-        "command": f"python benchmarks/learning.py {name} --seed {seed}",
+        "command": f"python benchmarks/learning.py {name} --seed {seed} --num-seeds {task.num_seeds}",
         "preset": preset._asdict(),
         "hparams": {k: float(v) for k, v in hparams._asdict().items()},
         "num_seeds": task.num_seeds,
@@ -130,6 +130,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", help="parts of names of tasks; none: all")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--num-seeds", type=int, help="in place of each task's own number")
     parser.add_argument("--eval-episodes", type=int, default=32)
     parser.add_argument("--list", action="store_true", help="list the tasks and end")
     arguments = parser.parse_args()
@@ -141,6 +142,7 @@ def main() -> None:
     distributed.use_all_cores()
     RESULTS.mkdir(exist_ok=True)
     for name, task in chosen.items():
+        task = task._replace(num_seeds=arguments.num_seeds or task.num_seeds)
         record = run(name, task, arguments.seed, arguments.eval_episodes)
         low, high = record["interval_95"]
         verdict = "reached" if task.target <= record["interquartile_mean"] <= task.ceiling else "MISSED"
