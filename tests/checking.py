@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}  # for programs that run once
+
 
 def precisions():
     """Names of the two precisions every check runs in, for `pytest.mark.parametrize`."""

@@ -1,0 +1,297 @@
+"""Updates of the agents of `purerl.rlhf` against losses written out token by token in float64, derived numerically.
+
+The texts are of unequal length and padded on both sides, and come from a policy that is neither the present one nor the
+reference. A check takes the module that it judges.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from checking import QUICK
+
+from purerl import rlhf
+from purerl.types import Transition
+
+VOCAB, EOS, PAD, LENGTH, GROUP = 5, 3, 4, 4, 3
+PROMPTS = [[0], [0], [0], [1, 2], [1, 2], [1, 2]]
+WRITTEN = [[1, 2, 0, 1], [3], [2, 3], [0, 0, 3], [2, 1, 1, 2], [1, 3]]
+REWARDS = np.array([1.0, -0.5, 0.3, 2.0, 0.1, -1.0])
+HPARAMS = rlhf.RLHFHparams(
+    1.0, beta=0.7, clip_epsilon=0.3, discount=0.9, gae_lambda=0.8, value_coef=0.6, value_clip_epsilon=0.4
+)
+NETWORK = rlhf.Network(
+    lambda key, tokens, mask: unflatten(jnp.zeros(VOCAB * (VOCAB + 1))),
+    lambda params, tokens, mask: (params["logits"][tokens], params["value"][tokens]),
+)
+
+
+def unflatten(theta):
+    return {"logits": theta[:-VOCAB].reshape(VOCAB, VOCAB), "value": theta[-VOCAB:]}
+
+
+def draw(seed):
+    return np.random.default_rng(seed).normal(size=VOCAB * (VOCAB + 1)).astype(np.float32).astype(np.float64)
+
+
+THETA, BEHAVIOUR, REFERENCE = draw(0), draw(0) + 0.5 * draw(1), draw(2)
+
+
+# --- The oracle: one text at a time, float64 --------------------------------------------------------------------------
+
+
+def before(i):
+    """The token before each completion token of text i: all that a bigram sees."""
+    return np.array([PROMPTS[i][-1], *WRITTEN[i][:-1]])
+
+
+def log_probs(theta, i):
+    logits = unflatten(theta)["logits"][before(i)]
+    return logits[np.arange(len(logits)), WRITTEN[i]] - np.log(np.exp(logits).sum(axis=1))
+
+
+def values(theta, i):
+    return unflatten(theta)["value"][before(i)]
+
+
+def estimate(log_prob, ref, kind):
+    d = log_prob - ref
+    return {"k1": d, "k2": d**2 / 2, "k3": np.exp(-d) - 1 + d}[kind]
+
+
+def surrogate(theta, i, advantage):
+    ratio = np.exp(log_probs(theta, i) - log_probs(BEHAVIOUR, i))
+    return -np.minimum(ratio * advantage, np.clip(ratio, 0.7, 1.3) * advantage)
+
+
+def generalised_advantages(i, kl_in):
+    penalty = HPARAMS.beta * (log_probs(BEHAVIOUR, i) - log_probs(REFERENCE, i)) * (kl_in == "reward")
+    value, advantage, following = values(THETA, i), np.zeros(len(WRITTEN[i])), 0.0
+    for t in reversed(range(len(value))):
+        last = t == len(value) - 1
+        delta = REWARDS[i] * last - penalty[t] + (0.0 if last else 0.9 * value[t + 1]) - value[t]
+        advantage[t] = following = delta + 0.9 * 0.8 * following
+    return advantage
+
+
+def ppo_loss(kl_in, kl_kind, whiten):
+    raw = [generalised_advantages(i, kl_in) for i in range(6)]
+    every = np.concatenate(raw)
+    shift, scale = (every.mean(), every.std()) if whiten else (0.0, 1.0)
+
+    def loss(theta):
+        total = 0.0
+        for i in range(6):
+            old, new = values(THETA, i), values(theta, i)
+            clipped = old + np.clip(new - old, -0.4, 0.4)
+            target = raw[i] + old
+            total += np.sum(surrogate(theta, i, (raw[i] - shift) / scale))
+            total += 0.6 * np.sum(np.maximum((new - target) ** 2, (clipped - target) ** 2)) / 2
+            if kl_in == "loss":
+                total += HPARAMS.beta * np.sum(estimate(log_probs(theta, i), log_probs(REFERENCE, i), kl_kind))
+        return total / len(every)
+
+    return loss
+
+
+def rloo_loss(theta):
+    penalised = [
+        REWARDS[i] - HPARAMS.beta * np.sum(log_probs(BEHAVIOUR, i) - log_probs(REFERENCE, i)) for i in range(6)
+    ]
+    groups = np.reshape(penalised, (2, 3))
+    advantage = (groups - (groups.sum(axis=1, keepdims=True) - groups) / 2).ravel()
+    return np.mean([np.sum(surrogate(theta, i, advantage[i])) for i in range(6)])
+
+
+def grpo_loss(aggregation, kl_kind):
+    groups = REWARDS.reshape(2, 3)
+    spread = groups.std(axis=1, ddof=1, keepdims=True) + 1e-4
+    advantage = ((groups - groups.mean(axis=1, keepdims=True)) / spread).ravel()
+
+    def loss(theta):
+        tokens = [
+            surrogate(theta, i, advantage[i])
+            + HPARAMS.beta * estimate(log_probs(theta, i), log_probs(REFERENCE, i), kl_kind)
+            for i in range(6)
+        ]
+        if aggregation == "grpo":
+            return np.mean([each.mean() for each in tokens])
+        return np.concatenate(tokens).mean()
+
+    return loss
+
+
+def numerical_gradient(loss, step=1e-6):
+    units = step * np.eye(len(THETA))
+    return np.array([(loss(THETA + unit) - loss(THETA - unit)) / (2 * step) for unit in units])
+
+
+# --- The agents on the same texts -------------------------------------------------------------------------------------
+
+
+def padded(rows, width, left):
+    return np.array([([PAD] * (width - len(r)) + r) if left else (r + [PAD] * (width - len(r))) for r in rows])
+
+
+def trajectory():
+    """As `token_rollout` would have written it; whatever stands where the mask is 0 must not matter, except that it is
+    finite."""
+    mask = padded(WRITTEN, LENGTH, left=False) != PAD
+    log_prob = np.zeros(mask.shape)
+    for i in range(6):
+        log_prob[i, : len(WRITTEN[i])] = log_probs(BEHAVIOUR, i)
+    prompt = jnp.asarray(padded(PROMPTS, 3, left=True))
+    at_end = mask & ~np.pad(mask[:, 1:], ((0, 0), (0, 1)))
+    return Transition(
+        obs=(),
+        action=jnp.asarray(padded(WRITTEN, LENGTH, left=False).T),
+        reward=jnp.asarray((at_end * REWARDS[:, None]).T, jnp.float32),
+        terminated=jnp.asarray(at_end.T),
+        truncated=jnp.zeros(at_end.T.shape, bool),
+        next_obs=(),
+        aux={"log_prob": jnp.asarray(log_prob.T, jnp.float32)},
+        memory=(prompt, prompt != PAD),
+        mask=jnp.asarray(mask.T, jnp.float32),
+    )
+
+
+def descend(hparams):
+    return optax.sgd(1.0)
+
+
+def gradient(agent, hparams, data, ref_params=None):
+    params = unflatten(jnp.asarray(THETA, jnp.float32))
+    example = {"tokens": jnp.zeros(7, jnp.int32), "mask": jnp.ones(7, bool)}
+    state = agent.init(jax.random.key(0), hparams, example)._replace(params=params)
+    state = state if ref_params is None else state._replace(ref_params=ref_params)
+    new, metrics = jax.jit(agent.update, compiler_options=QUICK)(jax.random.key(1), state, data)
+    moved = jax.tree.map(lambda a, b: a - b, params, new.params)
+    return np.concatenate([moved["logits"].ravel(), moved["value"]]), metrics
+
+
+ONE_STEP = {"num_epochs": 1, "num_minibatches": 1, "optimizer": descend}
+
+
+def assert_policy_gradient(agent, loss):
+    """An update moves by the loss's gradient, and its metrics are KL and objective of the texts."""
+    found, metrics = gradient(agent, HPARAMS, trajectory(), unflatten(jnp.asarray(REFERENCE, jnp.float32)))
+    expected = numerical_gradient(loss)
+    assert np.abs(expected).max() > 0.05
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    kl = np.mean([np.sum(log_probs(BEHAVIOUR, i) - log_probs(REFERENCE, i)) for i in range(6)])
+    np.testing.assert_allclose(metrics["rlhf/kl"], kl, atol=1e-5)
+    np.testing.assert_allclose(metrics["rlhf/objective"], REWARDS.mean() - 0.7 * kl, atol=1e-5)
+
+
+def check_ppo(m):
+    assert_policy_gradient(m.ppo(NETWORK, **ONE_STEP), ppo_loss("reward", "k1", whiten=True))
+
+
+def check_ppo_with_kl_in_the_loss(m):
+    agent = m.ppo(NETWORK, kl_in="loss", kl_kind="k3", normalize_advantage=False, **ONE_STEP)
+    assert_policy_gradient(agent, ppo_loss("loss", "k3", whiten=False))
+
+
+def check_rloo(m):
+    assert_policy_gradient(m.rloo(NETWORK, GROUP, **ONE_STEP), rloo_loss)
+
+
+def check_grpo(m):
+    assert_policy_gradient(m.grpo(NETWORK, GROUP, **ONE_STEP), grpo_loss("grpo", "k3"))
+
+
+def check_dapo(m):
+    agent = m.grpo(NETWORK, GROUP, aggregation="dapo", kl_kind="k2", **ONE_STEP)
+    assert_policy_gradient(agent, grpo_loss("dapo", "k2"))
+
+
+# --- Agents that learn from data --------------------------------------------------------------------------------------
+
+LEARNER = rlhf.LearnerHparams(1.0, beta=0.7)
+PAIRED = np.array([[0, 1], [2, 1], [3, 5]])  # chosen and rejected among the texts
+
+
+def texts():
+    """The same texts as the columns `tokens`, `mask` and `completion`, [6, 7]."""
+    tokens = np.hstack([padded(PROMPTS, 3, left=True), padded(WRITTEN, LENGTH, left=False)])
+    mask = tokens != PAD
+    return {"tokens": tokens, "mask": mask, "completion": mask & (np.arange(3 + LENGTH) >= 3)}
+
+
+def pairs():
+    return {name: jnp.asarray(column[PAIRED]) for name, column in texts().items()}
+
+
+def sums(theta):
+    """Log-probability of each text's completion, [6]."""
+    return np.array([np.sum(log_probs(theta, i)) for i in range(6)])
+
+
+def log_sigmoid(x):
+    return -np.log1p(np.exp(-x))
+
+
+def assert_gradient(agent, data, loss):
+    """An update moves by the loss's gradient; the metrics."""
+    found, metrics = gradient(agent, LEARNER, data)
+    expected = numerical_gradient(loss)
+    assert np.abs(expected).max() > 0.02
+    np.testing.assert_allclose(found, expected, atol=2e-5)
+    return metrics
+
+
+def mean_nll(theta):
+    return -sums(theta).sum() / sum(map(len, WRITTEN))
+
+
+def check_sft(m):
+    assert_gradient(m.sft(NETWORK, optimizer=descend), jax.tree.map(jnp.asarray, texts()), mean_nll)
+
+
+def check_microbatches(m):
+    """Three micro-batches of unequally many tokens make the step of the whole batch."""
+
+    def loss(params, data, hparams):
+        counted = jnp.sum(data["completion"]).astype(jnp.float32)
+        return -jnp.sum(rlhf.log_probs(NETWORK, params, data)), counted, {}
+
+    agent = m.learner(NETWORK, loss, num_microbatches=3, optimizer=descend)
+    assert_gradient(agent, jax.tree.map(jnp.asarray, texts()), mean_nll)
+
+
+def check_reward_model(m):
+    def loss(theta):
+        last = np.array([unflatten(theta)["value"][written[-1]] for written in WRITTEN])[PAIRED]
+        return -np.mean(log_sigmoid(last[:, 0] - last[:, 1]))
+
+    assert_gradient(m.reward_model(NETWORK, optimizer=descend), pairs(), loss)
+
+
+def check_direct_alignment(m):
+    data = pairs() | {"ref_log_prob": jnp.asarray(sums(REFERENCE)[PAIRED], jnp.float32)}
+
+    def loss(theta):
+        ratio = (sums(theta) - sums(REFERENCE))[PAIRED]
+        return -np.mean(log_sigmoid(0.7 * (ratio[:, 0] - ratio[:, 1])))
+
+    assert_gradient(m.direct_alignment(NETWORK, "dpo", optimizer=descend), data, loss)
+
+
+def check_kto_agent(m):
+    other = [1, 2, 1, 0, 4, 4]
+    mismatched = {f"kl_{name}": column[other] for name, column in texts().items()}
+    ref, label = sums(REFERENCE), np.array([True, False, True, True, False, False])
+    data = {name: jnp.asarray(x) for name, x in (texts() | mismatched | {"label": label}).items()}
+    data |= {"ref_log_prob": jnp.asarray(ref, jnp.float32), "kl_ref_log_prob": jnp.asarray(ref[other] - 3, jnp.float32)}
+    kl = np.mean((sums(THETA) - ref)[other]) + 3
+    assert kl > 0.1
+
+    def loss(theta):
+        h = sums(theta) - ref
+        sigmoid = 1 / (1 + np.exp(-0.7 * np.where(label, h - kl, kl - h)))
+        return np.mean(np.where(label, 1.5, 0.5) * (1 - sigmoid))
+
+    metrics = assert_gradient(
+        m.kto(NETWORK, desirable_weight=1.5, undesirable_weight=0.5, optimizer=descend), data, loss
+    )
+    np.testing.assert_allclose(metrics["loss/kl"], kl, atol=1e-5)

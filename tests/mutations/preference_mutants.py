@@ -1,0 +1,97 @@
+"""Classic mistakes of learning from preferences: of the losses, and of the agents that use them; see `mutants.py`."""
+
+# ruff: noqa: E501 (a mistake a line)
+from mutants import Mutant
+
+SEQUENCE = [
+    ("mean for sum", 'if reduction == "sum":', 'if reduction == "mean":', "sequence_log_probs"),
+    ("prompt and padding counted", "jnp.where(counted, picked", "jnp.where(counted | True, picked", "sequence_log_probs"),
+    ("labels not shifted", "logits[..., :-1, :]", "logits[..., 1:, :]", "sequence_log_probs"),
+    ("mask not shifted with the labels", "(mask != 0)[..., 1:]", "(mask != 0)[..., :-1]", "sequence_log_probs"),
+    ("mean over the width, padding included", "sequence_lengths(mask), 1)", "mask.shape[-1], 1)", "sequence_log_probs"),
+    ("reward read at the last column", "jnp.where(mask != 0, position, -1)", "position", "last_token"),
+]  # fmt: skip
+
+PREFERENCE = [
+    ("pair swapped", "logistic_loss(beta * h", "logistic_loss(-beta * h", "dpo"),
+    ("reference ignored", "(chosen - ref_chosen) - (rejected - ref_rejected)", "chosen - rejected", "dpo"),
+    ("reference added", "(chosen - ref_chosen) - (rejected - ref_rejected)", "(chosen + ref_chosen) - (rejected + ref_rejected)", "dpo"),
+    ("gradient into the reference", "jax.lax.stop_gradient(reference)", "reference", "dpo"),
+    ("β missing", "logistic_loss(beta * h", "logistic_loss(h", "dpo"),
+    ("robust DPO smoothed like cDPO", "right - label_smoothing * wrong", "right + label_smoothing * wrong", "robust_dpo"),
+    ("robust DPO without its divisor", " / (1 - 2 * label_smoothing)", "", "robust_dpo"),
+    ("hinge at 0 instead of 1", "jax.nn.relu(1 - beta * h)", "jax.nn.relu(-beta * h)", "hinge_dpo"),
+    ("IPO's target 1 / β", "1 / (2 * beta))", "1 / beta)", "ipo"),
+    ("IPO divides by the other one's length", "chosen_logps / chosen_length", "chosen_logps / rejected_length", "ipo"),
+    ("KTO: thumbs swapped", "(desirable != 0, gain, loss)", "(desirable != 0, loss, gain)", "kto"),
+    ("KTO: weights swapped", "gain = desirable_weight", "gain = undesirable_weight", "kto"),
+    ("KTO without its reference point", " - jax.lax.stop_gradient(kl)", "", "kto"),
+    ("ORPO: log-probabilities for log-odds", "-jnp.expm1(", "jnp.exp(", "orpo"),
+    ("SimPO's γ inside β", "(chosen - rejected) - gamma", "(chosen - rejected - gamma)", "simpo"),
+    ("SPPO pushes the rejected one up", "(rejected_win_rate - 0.5)", "(0.5 - rejected_win_rate)", "sppo"),
+    ("list DPO ignores the reference", "(logps - jax.lax.stop_gradient(ref_logps))", "logps", "plackett_luce_dpo"),
+]  # fmt: skip
+
+REWARD_MODELING = [
+    ("pair swapped", "chosen - rejected - margin", "rejected - chosen - margin", "bradley_terry"),
+    ("margin of the wrong sign", "- rejected - margin", "- rejected + margin", "bradley_terry"),
+    ("centring pulls the difference to 0", "jnp.square(chosen + rejected)", "jnp.square(chosen - rejected)", "reward_centering"),
+    ("lists ranked worst to best", "reverse=True", "reverse=False", "plackett_luce"),
+    ("absent items counted", "jnp.where(present, log_normalizer - rewards, 0.0)", "log_normalizer - rewards", "plackett_luce"),
+    ("pairs of absent items in the mean", "jnp.sum(pair, axis=-1), 1)", "pair.shape[-1], 1)", "pairwise_ranking"),
+    ("steps behind an episode's end counted", "jnp.where(jnp.asarray(mask) != 0, rewards, 0.0)", "rewards", "segment_preference"),
+    ("the labeller errs twice as often", "jnp.asarray(error_rate) / 2", "jnp.asarray(error_rate)", "segment_preference"),
+]  # fmt: skip
+
+KL_CONTROL = [
+    ("KL direction", "log_prob - ref_log_prob", "ref_log_prob - log_prob", "kl_penalized_reward"),
+    ("baseline of the whole batch", "jnp.mean(rewards, axis=-1, keepdims=True)", "jnp.mean(rewards)", "leave_one_out_advantages"),
+    ("the sample is in its own baseline", " * (size / (size - 1))", "", "leave_one_out_advantages"),
+    ("optimum of β r", "ref_log_prob + reward / beta", "ref_log_prob + reward * beta", "kl_regularized_optimum"),
+]  # fmt: skip
+
+WHERE = "completion = jnp.concatenate([jnp.zeros_like(prompt_mask), written], axis=1)"
+PENALTY = "losses.kl_penalized_reward(reward, texts.old_log_prob, texts.ref_log_prob, hparams.beta)"
+POLICY = [
+    ("whitening over padding", "losses.normalize(advantage, texts.completion)", "losses.normalize(advantage)", "ppo"),
+    ("KL sign, PPO", PENALTY, PENALTY.replace("old", "x").replace("ref", "old").replace("x_", "ref_"), "ppo"),
+    ("KL subtracted from the last token alone", "reward = jnp.where(at_end, texts.reward[:, None], 0.0)\n        if kl_in", "reward = jnp.where(at_end, texts.reward[:, None], 0.0)\n        texts = texts._replace(ref_log_prob=jnp.where(at_end, texts.ref_log_prob, texts.old_log_prob))\n        if kl_in", "ppo"),
+    ("mask shifted by one", WHERE, WHERE + "\n    completion = jnp.roll(completion, -1, axis=1)", "ppo"),
+    ("prompt tokens in the loss", WHERE, WHERE.replace("jnp.zeros_like(prompt_mask)", "prompt_mask"), "ppo"),
+    ("padding in the loss", WHERE, WHERE.replace("written]", "jnp.ones_like(written)]"), "ppo"),
+    ("values not shifted", "    value = value_of(_run(network, params, texts))\n    return jnp.pad(value[:, :-1], ((0, 0), (1, 0)))", "    return value_of(_run(network, params, texts))", "ppo"),
+    ("reward at the last column", "at_end = texts.completion & ~jnp.pad(texts.completion[:, 1:], ((0, 0), (0, 1)))", "at_end = jnp.ones_like(texts.mask) & (jnp.arange(texts.mask.shape[1]) == texts.mask.shape[1] - 1)", "ppo"),
+    ("mean of text means, PPO", 'return losses.aggregate_tokens(loss, mask, "dapo")', 'return losses.aggregate_tokens(loss, mask, "grpo")', "ppo"),
+    ("reference ignored", "logits = logits_of(_run(network, ref_params, texts))\n    return", "logits = jax.tree.map(jnp.zeros_like, logits_of(_run(network, ref_params, texts)))\n    return", "ppo"),
+    ("KL direction in PPO's loss", "losses.kl_estimate(log_prob, texts.ref_log_prob, kl_kind)\n        value", "losses.kl_estimate(texts.ref_log_prob, log_prob, kl_kind)\n        value", "ppo_with_kl_in_the_loss"),
+    ("KL sign, RLOO", "(texts.reward, old, ref, hparams.beta)", "(texts.reward, ref, old, hparams.beta)", "rloo"),
+    ("RLOO's baseline over the whole batch", "losses.leave_one_out_advantages(reward.reshape(-1, group_size))", "losses.leave_one_out_advantages(reward.reshape(1, -1))", "rloo"),
+    ("RLOO averages over tokens", 'policy, texts.completion, "dr_grpo", max_length=1)', 'policy, texts.completion, "grpo")', "rloo"),
+    ("GRPO normalised over the batch", "texts.reward.reshape(-1, group_size), scale", "texts.reward.reshape(1, -1), scale", "grpo"),
+    ("KL direction, GRPO", "losses.kl_estimate(log_prob, texts.ref_log_prob, kl_kind)\n        total", "losses.kl_estimate(texts.ref_log_prob, log_prob, kl_kind)\n        total", "grpo"),
+    ("aggregation ignored", "policy, texts.completion, aggregation, max_length)", 'policy, texts.completion, "grpo", max_length)', "dapo"),
+]  # fmt: skip
+
+DIRECT = [
+    ("prompt counted in SFT", 'data["tokens"], data["completion"])\n\n\ndef rewards', 'data["tokens"], data["mask"])\n\n\ndef rewards', "sft"),
+    ("SFT divides by texts, not by tokens", 'jnp.sum(losses.sequence_lengths(data["completion"])).astype(jnp.float32)', 'jnp.float32(len(data["tokens"]))', "sft"),
+    ("reward read at the last column", 'losses.last_token(value_of(_apply(network, params, data["tokens"], data["mask"])), data["mask"])', 'value_of(_apply(network, params, data["tokens"], data["mask"]))[..., -1]', "reward_model"),
+    ("pair swapped", "return logp[:, 0], logp[:, 1], ref", "return logp[:, 1], logp[:, 0], ref", "direct_alignment"),
+    ("reference ignored", 'reference = data.get("ref_log_prob", jnp.zeros_like(log_prob))', "reference = jnp.zeros_like(log_prob)", "direct_alignment"),
+    ("KTO: weights swapped", "weights = (desirable_weight, undesirable_weight)", "weights = (undesirable_weight, desirable_weight)", "kto_agent"),
+    ("KTO: reference point of the matched texts", '_texts(data, "kl_"))\n        kl', "_texts(data))\n        kl", "kto_agent"),
+]  # fmt: skip
+
+DESCENT = [
+    ("mean of micro-batch means", "jax.tree.map(lambda x: x.sum(0), stacked)", "jax.tree.map(lambda x: (x.T / stacked[1][1]).T.sum(0), stacked)", "microbatches"),
+    ("gradients of micro-batches not divided by their tokens", "g / jnp.maximum(weight, 1e-8), grads)", "g / num_microbatches, grads)", "microbatches"),
+]  # fmt: skip
+
+MUTANTS = [
+    Mutant(module, *rest)
+    for module, rows in (
+        ("losses.sequence", SEQUENCE), ("losses.preference", PREFERENCE), ("losses.reward_modeling", REWARD_MODELING),
+        ("losses.kl_control", KL_CONTROL), ("rlhf.policy", POLICY), ("rlhf.direct", DIRECT), ("rlhf.descent", DESCENT),
+    )
+    for rest in rows
+]  # fmt: skip
