@@ -86,3 +86,13 @@ def check_real_actions(agent, critic, states, discount, slack=0.1):
         if "action" in name:
             best = jnp.broadcast_to(envs.probe_action(probe, obs, continuous=True), action[:, : len(obs)].shape)
             np.testing.assert_allclose(action[:, : len(obs)], best, atol=slack, err_msg=name)
+
+
+def check_epsilon(agent, state, obs, num_actions=3):
+    """ε falls from 1 over 10 updates to 0.1: seen in how often another than the greedy action is taken."""
+    keys = jax.random.split(jax.random.key(0), 4000)
+    act = jit(lambda count: jax.vmap(lambda key: agent.act(key, state._replace(num_updates=count), obs)[0])(keys))
+    best = agent.act(None, state, obs)[0]
+    for count, epsilon in ((0, 1.0), (5, 0.55), (10, 0.1), (100, 0.1)):
+        others = (act(jnp.int32(count)) != best).mean()
+        np.testing.assert_allclose(others, epsilon * (num_actions - 1) / num_actions, atol=0.03)

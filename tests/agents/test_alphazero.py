@@ -3,10 +3,12 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import purerl
 from purerl import envs, mdp, networks
+from purerl.types import Transition
 
 HPARAMS = purerl.AlphaZeroHparams(learning_rate=1e-2, discount=0.9)
 
@@ -66,6 +68,61 @@ def test_probes():
             np.testing.assert_allclose(value, envs.probe_value(probe, obs, 0.9), atol=0.1, err_msg=name)
             if "action" in name:
                 assert (policy.log_probs.argmax(1) == envs.probe_action(probe, obs)).all(), name
+
+
+class Linear:
+    """A policy of three actions and a value, linear in two features."""
+
+    def init(self, key, obs):
+        return jax.random.normal(key, (2, 4))
+
+    def apply(self, params, obs):
+        out = obs["obs"] @ params
+        return purerl.distributions.categorical(out[:3]), out[3]
+
+
+def observations(x):
+    """What `with_state` would tell; learning reads the features alone."""
+    return {"obs": jnp.asarray(x), "env_state": jnp.zeros(x.shape[:-1]), "env_params": ()}
+
+
+def test_one_update_by_formula():
+    """Cross entropy to the search's policy and half the squared error of values, and the step down its gradient."""
+    length, envs_, gamma, decay, coef, rate = 6, 4, 0.9, 0.7, 0.3, 0.1
+    rng = np.random.default_rng(0)
+    x, after = rng.normal(size=(2, length, envs_, 2)).astype(np.float32)
+    terminated, truncated = rng.random((2, length, envs_)) < 0.2
+    ended = terminated | truncated
+    after[:-1][~ended[:-1]] = x[1:][~ended[:-1]]
+    reward = rng.normal(size=(length, envs_)).astype(np.float32)
+    policy = rng.dirichlet(np.ones(3), (length, envs_)).astype(np.float32)
+    data = Transition(
+        observations(x), jnp.zeros((length, envs_), jnp.int32), *map(jnp.asarray, (reward, terminated, truncated)),
+        observations(after), {"policy": jnp.asarray(policy)},
+    )  # fmt: skip
+    agent = purerl.alphazero(Linear(), envs.probe(), optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
+    hparams = purerl.AlphaZeroHparams(rate, gamma, decay, coef, anneal_updates=4.0)
+    state = agent.init(jax.random.key(0), purerl.types.cast(hparams), observations(x[0, 0]))
+    state = state._replace(num_updates=jnp.int32(1))
+    new, metrics = jax.jit(agent.update)(jax.random.key(1), state, data)
+
+    params = np.asarray(state.params, float)
+    target = np.zeros((length, envs_))
+    for t in reversed(range(length)):
+        value = after[t] @ params[:, 3]
+        cut = ended[t] | (t == length - 1)
+        following = np.where(cut, value, (1 - decay) * value + decay * target[min(t + 1, length - 1)])
+        target[t] = reward[t] + gamma * np.where(terminated[t], 0.0, following)
+    out = x @ params
+    log_probs = out[..., :3] - np.log(np.exp(out[..., :3]).sum(-1, keepdims=True))
+    error = target - out[..., 3]
+    np.testing.assert_allclose(metrics["loss/policy"], -(policy * log_probs).sum(-1).mean(), rtol=1e-5)
+    np.testing.assert_allclose(metrics["loss/value"], 0.5 * (error**2).mean(), rtol=1e-5)
+    slope = np.concatenate([np.exp(log_probs) - policy, -coef * error[..., None]], axis=-1)
+    step = np.einsum("tnd,tna->da", x, slope) / error.size
+    np.testing.assert_allclose(new.params, params - rate * 0.75 * step, rtol=1e-4, atol=1e-6)
+    with pytest.raises(ValueError, match="alphazero takes whole rollouts; rollout_episodes masks its steps"):
+        agent.update(jax.random.key(1), state, data._replace(mask=jnp.ones((length, envs_))))
 
 
 def test_observations_must_tell_the_state():

@@ -4,41 +4,67 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import probing
 import pytest
 from quick import jit
 
 import purerl
 from purerl import combinators, envs, mdp, networks
-from purerl.agents import dqn
 from purerl.types import Transition
 
 FAST = purerl.DQNHparams(
-    learning_rate=3e-3, discount=0.9, target_period=20, epsilon=0.3, epsilon_anneal_updates=50.0, max_grad_norm=100.0
-)
+    learning_rate=3e-3, discount=0.9, target_period=20, epsilon=0.3, epsilon_anneal_updates=50.0, max_grad_norm=100.0,
+    value_min=-1.5, value_max=1.5,
+)  # fmt: skip
 
 
-def test_all_probes_with_every_seed():
+READ = {
+    "value": lambda q: q,
+    "categorical": lambda logits: jax.nn.softmax(logits) @ jnp.linspace(FAST.value_min, FAST.value_max, 31),
+    "quantile": lambda quantiles: quantiles.mean(-1),
+}
+OPTIONS = {  # of the agent, of its network, of the replay
+    "double": ({}, {}, {}),
+    "C51, dueling, prioritized, 3 steps": (
+        {"head": "categorical"}, {"num_atoms": 31, "dueling": True}, {"prioritized": True, "length": 3},
+    ),
+    "QR-DQN, noisy": ({"head": "quantile", "noisy": True}, {"num_atoms": 8, "noisy": True}, {}),
+}  # fmt: skip
+ALONE = {
+    "not double": ({"double": False}, {}, {}),
+    "Huber": ({"huber": True}, {}, {}),
+    "dueling": ({}, {"dueling": True}, {}),
+    "3 steps": ({}, {}, {"length": 3}),
+    "prioritized": ({}, {}, {"prioritized": True}),
+    "C51": ({"head": "categorical"}, {"num_atoms": 31}, {}),
+    "QR-DQN": ({"head": "quantile"}, {"num_atoms": 8}, {}),
+    "QR-DQN, Huber": ({"head": "quantile", "huber": True}, {"num_atoms": 8}, {}),
+    "noisy": ({"noisy": True}, {"noisy": True}, {}),
+}
+
+
+@pytest.mark.parametrize(
+    "options", [*OPTIONS.values(), *(pytest.param(x, marks=pytest.mark.slow) for x in ALONE.values())],
+    ids=[*OPTIONS, *ALONE],
+)  # fmt: skip
+def test_all_probes_with_every_seed(options):
+    of_agent, of_network, of_replay = options
     env = envs.probe()
-    agent = combinators.with_replay(
-        purerl.dqn(networks.q_network(env, (16,), "tanh"), double=True), capacity=512, batch_size=32, num_updates=2
-    )
-    params = [envs.probe_params(name) for name in envs.PROBES]
-    stacked = jax.tree.map(lambda *x: jnp.stack(x), *params)
+    network = networks.q_network(env, (16,), "tanh", **of_network)
+    agent = purerl.dqn(network, **of_agent)
+    replayed = combinators.with_replay(agent, capacity=512, batch_size=32, num_updates=2, **of_replay)
+    noisy = of_agent.get("noisy", False)
+    hparams = FAST._replace(initial_epsilon=0.0, epsilon=0.0) if noisy else FAST
+    states = probing.learn(replayed, env, hparams, num_updates=250, num_envs=8, rollout_length=2).agent
 
-    def run(key, env_params):
-        sizes = {"num_updates": 250, "num_envs": 8, "rollout_length": 2}
-        return purerl.train(key, agent, env, FAST, env_params=env_params, **sizes)[0].agent.params
+    def judge(state, obs, reset):
+        output = jax.vmap(lambda o: network.apply(state.params, o, None) if noisy else network.apply(state.params, o))(
+            obs
+        )
+        return READ[of_agent.get("head", "value")](output).max(-1)
 
-    keys = jax.random.split(jax.random.key(0), 10)
-    learned = jax.vmap(jax.vmap(run, (0, None)), (None, 0))(keys, stacked)
-    apply = jax.jit(jax.vmap(networks.q_network(env, (16,), "tanh").apply, (0, None)))
-    for i, (name, probe) in enumerate(zip(envs.PROBES, params)):
-        seen = [[-1.0], [1.0]] if probe.random_obs else [[0.0], [1.0]][: probe.length]
-        for obs in map(jnp.array, seen):
-            q = apply(jax.tree.map(lambda x: x[i], learned), obs)
-            np.testing.assert_allclose(q.max(1), envs.probe_value(probe, obs, 0.9), atol=0.1, err_msg=name)
-            if "action" in name:
-                assert (q.argmax(1) == envs.probe_action(probe, obs)).all(), name
+    probing.check_values(judge, states, 0.9)
+    probing.check_actions(agent, states)
 
 
 # --- One update against formulas in float64 ---------------------------------------------------------------------------
@@ -83,7 +109,7 @@ def targets(window, gamma):
 def one_update(window, agent, hparams, **network):
     state = agent.init(jax.random.key(0), purerl.types.cast(hparams), window.obs[0, 0])
     target = jax.random.normal(jax.random.key(7), state.params.shape)
-    new, metrics = agent.update(jax.random.key(1), state._replace(target_params=target), window)
+    new, metrics = jit(agent.update)(jax.random.key(1), state._replace(target_params=target), window)
     return np.asarray(state.params, float), np.asarray(target, float), new, metrics
 
 
@@ -217,6 +243,5 @@ def test_it_converges_to_the_exact_action_values_of_an_mdp():
 
 def test_epsilon_falls_with_gradient_steps():
     hparams = purerl.types.cast(purerl.DQNHparams(initial_epsilon=1.0, epsilon=0.1, epsilon_anneal_updates=10))
-    state = purerl.dqn(Linear()).init(jax.random.key(0), hparams, jnp.ones(2))
-    values = [dqn._epsilon(state._replace(num_updates=jnp.int32(i))) for i in (0, 5, 10, 100)]
-    np.testing.assert_allclose(values, [1.0, 0.55, 0.1, 0.1], rtol=1e-6)
+    agent = purerl.dqn(Linear())
+    probing.check_epsilon(agent, agent.init(jax.random.key(0), hparams, jnp.ones(2)), jnp.ones(2))

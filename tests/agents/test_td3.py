@@ -106,6 +106,16 @@ def test_all_probes_with_every_seed():
     probing.check_real_actions(agent, critic, states, 0.9)
 
 
+def test_all_probes_with_every_seed_by_ddpg():
+    env = envs.probe(continuous=True)
+    actor, critic = (make(env, (16,), "tanh") for make in (networks.deterministic_actor, networks.critic))
+    agent = purerl.td3(actor, critic, num_critics=1, policy_delay=1, exploration="ou")
+    replayed = combinators.with_replay(agent, capacity=1024, batch_size=32, num_updates=2)
+    hparams = purerl.TD3Hparams(5e-3, 1e-2, discount=0.9, tau=0.05, exploration_noise=0.5, target_noise=0.0)
+    states = probing.learn(replayed, env, hparams, num_updates=800, num_envs=8, rollout_length=2).agent
+    probing.check_real_actions(agent, critic, states, 0.9)
+
+
 def test_a_delay_that_does_not_divide_the_batch_and_bad_settings_are_named():
     data = linear.window()
     agent = linear_agent(policy_delay=4)
