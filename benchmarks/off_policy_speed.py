@@ -35,7 +35,7 @@ class Setting(NamedTuple):
 
 SETTINGS = {
     "DQN, 10 environments, batch 128": Setting("dqn", 10, 30_000, 128, 50_000),
-    "SAC, 1 environment, batch 64": Setting("sac", 1, 4_000, 64, 100_000),
+    "SAC, 1 environment, batch 64": Setting("sac", 1, 2_000, 64, 100_000),
     "SAC, 1 environment, batch 256": Setting("sac", 1, 2_000, 256, 100_000),
     "SAC, 8 environments, batch 256": Setting("sac", 8, 16_000, 256, 100_000),
 }
