@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
-Update = Callable[[int, str], None]
+Update = Callable[..., None]
 _PLAIN_SECONDS = 10.0
 
 
@@ -46,7 +48,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 @contextlib.contextmanager
 def progress(total: int, *, done: int = 0, unit: str = "steps") -> Iterator[Update]:
-    """Show how far a run is: `update(done, note)` after every part of it.
+    """Show how far a run is: `update(done, note, total=None)` after every part of it; a total replaces the first one.
 
     The rate counts from the first update, which is expected once the program is compiled: call it with the same `done`.
 
@@ -68,11 +70,11 @@ class Rate(NamedTuple):
     seconds_left: float
 
 
-def meter(total: int) -> Callable[[int], Rate]:
-    """A function from what is done to the rate since its first call; NaN until there is one."""
+def meter() -> Callable[[int, int], Rate]:
+    """A function from what is done, and the total, to the rate since its first call; NaN until there is one."""
     begun: list[tuple[float, int]] = []
 
-    def rate(done: int) -> Rate:
+    def rate(done: int, total: int) -> Rate:
         now = time.monotonic()
         if not begun:
             begun.append((now, done))
@@ -97,6 +99,17 @@ def format_seconds(seconds: float) -> str:
 def format_rate(per_second: float, unit: str = "steps") -> str:
     """Such as 182,331 steps/s; empty where unknown."""
     return f"{per_second:,.0f} {unit}/s" if math.isfinite(per_second) else ""
+
+
+def memory_in_use() -> str:
+    """What the device has in use, or on a CPU this process: such as 1.2 GB."""
+    import jax
+
+    stats = jax.local_devices()[0].memory_stats() or {}
+    used = stats.get("bytes_in_use")
+    if used is None and Path("/proc/self/statm").is_file():
+        used = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return "" if used is None else f"{used / 1e9:.2g} GB"
 
 
 def format_number(value: float) -> str:
@@ -131,11 +144,13 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
 
 
 def _plain(total: int, unit: str) -> Update:
-    rate = meter(total)
+    rate = meter()
     last = [-math.inf]
 
-    def update(done: int, note: str) -> None:
-        speed = rate(done)
+    def update(done: int, note: str, new_total: int | None = None) -> None:
+        nonlocal total
+        total = new_total or total
+        speed = rate(done, total)
         if math.isnan(speed.per_second) or (time.monotonic() - last[0] < _PLAIN_SECONDS and done < total):
             return
         last[0] = time.monotonic()
@@ -156,13 +171,17 @@ def _live(total: int, done: int, unit: str) -> Iterator[Update]:
         TextColumn("[green]{task.fields[note]}"),
         TextColumn("[dim]{task.fields[left]}"),
     )
-    rate = meter(total)
+    rate = meter()
     with Progress(*columns, console=console(), refresh_per_second=5) as bar:
         task = bar.add_task("", total=total, completed=done, speed="", note="compiling", left="")
 
-        def update(done: int, note: str) -> None:
-            speed = rate(done)
+        def update(done: int, note: str, new_total: int | None = None) -> None:
+            nonlocal total
+            total = new_total or total
+            speed = rate(done, total)
             left = f"{format_seconds(speed.seconds_left)} left" if done < total else ""
-            bar.update(task, completed=done, speed=format_rate(speed.per_second, unit), note=note, left=left)
+            bar.update(
+                task, completed=done, total=total, speed=format_rate(speed.per_second, unit), note=note, left=left
+            )
 
         yield update

@@ -27,7 +27,7 @@ def parse_spaces(texts: Mapping[str, str]) -> dict[str, Any]:
     spaces = {}
     for name, text in texts.items():
         try:
-            spaces[name] = parse_space(text)
+            spaces[name] = _parse_static(text) if _is_static(name) else parse_space(text)
         except (ValueError, TypeError) as error:
             raise UsageError(f"--space {name}={text}: {error}") from error
     return spaces
@@ -58,6 +58,37 @@ def parse_space(text: str) -> Any:
     if kind != "choice" and len(numbers) != 2:
         raise ValueError(f"{kind} takes two numbers, low and high, such as {kind}:1,2")
     return _KINDS[kind](*numbers, **points)
+
+
+def split_static(spaces: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The spaces of hyperparameters and environment parameters, and the choices that shape the program.
+
+    Raises:
+      UsageError: one of the latter is no choice; the message names it.
+    """
+    static = {name: each for name, each in spaces.items() if _is_static(name)}
+    for name, each in static.items():
+        if not hasattr(each, "values"):
+            raise UsageError(f"--space {name}: each value is a program of its own: write {name}=choice:A,B")
+    return {name: each for name, each in spaces.items() if name not in static}, static
+
+
+def _is_static(name: str) -> bool:
+    return name in ("num_envs", "rollout_length") or name.startswith(("agent.", "network."))
+
+
+def _parse_static(text: str) -> Any:
+    """`choice:4,16`, or `choice:64,64|256` where values are lists."""
+    kind, _, values = text.partition(":")
+    if kind.strip() != "choice" or not values.strip():
+        raise ValueError("each value is a program of its own: write choice:A,B, or choice:64,64|256,256 for lists")
+    parts = values.split("|") if "|" in values else values.split(",")
+    return sweep.choice(parse_value(part) if "|" not in values else _listed(part) for part in parts)
+
+
+def _listed(text: str) -> tuple[Any, ...]:
+    value = parse_value(text)
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _number(text: str) -> Any:

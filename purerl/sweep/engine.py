@@ -12,8 +12,9 @@ import jax
 import numpy as np
 
 from purerl import checkpoint
-from purerl.distributed import num_parts
+from purerl.distributed import is_main, num_parts
 from purerl.sweep import blocks, journal, memory, population
+from purerl.sweep import trials as trials_module
 from purerl.sweep.journal import Journal
 from purerl.sweep.monitor import Monitor
 from purerl.sweep.pool import Pool
@@ -114,7 +115,7 @@ def run_rung(
 
 def forget(engine: Engine, name: str) -> None:
     """Delete the states that a rung left on the disk, when they are no longer needed."""
-    if engine.log.directory is not None:
+    if engine.log.directory is not None and is_main():
         for path in (engine.log.directory / "blocks").glob(f"{name}-*"):
             shutil.rmtree(path, ignore_errors=True)
 
@@ -124,10 +125,9 @@ def agent_states(engine: Engine, pool: Pool, agents: np.ndarray) -> tuple[PyTree
     states = []
     for agent in agents.tolist():
         program = engine.programs[engine.trials.group[agent // engine.num_seeds]]
-        members = _members(engine, np.array([agent]))
-        like = population.states_like(program, members, 1).agent_state
-        state = population.unpack(pool.gather(np.array([agent])).agent_state, like)
-        states.append(jax.tree.map(lambda leaf: leaf[0], state))
+        like = population.state_like(program, _members(engine, np.array([agent])))
+        state = jax.tree.map(lambda leaf: leaf[0], pool.gather(np.array([agent])).agent_state)
+        states.append(population.unpack(state, like.agent_state))
     return tuple(states)
 
 
@@ -151,13 +151,14 @@ def _width(engine: Engine, rung: str, group: int, agents: np.ndarray, chunks: Se
         chosen = _choose_width(engine, name, group, agents, chunks)
         engine.log.add("width", name, **chosen)
         known = engine.log.find("width", name) or chosen
-        engine.monitor.report("compile", note=_describe_width(rung, len(agents), known))
+        label = " ".join([rung.replace("bracket0-", ""), trials_module.label(engine.trials.groups[group])]).strip()
+        engine.monitor.report("compile", note=_describe_width(label, len(agents), known))
     return int(known["width"])
 
 
 def _choose_width(engine: Engine, name: str, group: int, agents: np.ndarray, chunks: Sequence[int]) -> dict[str, Any]:
     program, members = engine.programs[group], _members(engine, agents[:1])
-    parts = jax.local_device_count()
+    parts = jax.device_count()
     measured = engine.log.find("speed", f"group{group}") if jax.process_count() == 1 else None
     limit_width = engine.log.find("limit", f"group{group}")
     block_size = min(engine.block_size, limit_width["width"]) if limit_width else engine.block_size
@@ -180,13 +181,13 @@ def _choose_width(engine: Engine, name: str, group: int, agents: np.ndarray, chu
     return {"width": width, "devices": num_parts(width), "bytes": taken, "limit": engine.limit}
 
 
-def _describe_width(rung: str, count: int, known: dict[str, Any]) -> str:
+def _describe_width(label: str, count: int, known: dict[str, Any]) -> str:
     width, devices = known["width"], known["devices"]
     over = f" on {devices} devices" if devices > 1 else ""
     taken, limit = memory.format_bytes(known["bytes"]), memory.format_bytes(known["limit"])
     number = -(-count // width)
     plural = "s" if number > 1 else ""
-    return f"{rung}: {count:,} agents in {number} block{plural} of {width}{over}, {taken} of {limit} each"
+    return f"{label}: {count:,} agents in {number} block{plural} of {width}{over}, {taken} of {limit} each"
 
 
 def _work(engine: Engine, piece: _Piece, before: Pool | None) -> Work:
@@ -214,7 +215,7 @@ def _packed_like(engine: Engine, group: int, width: int) -> PyTree:
 def _record(engine: Engine, work: Work, outcome: Outcome) -> Path | None:
     """Write a block to the disk: its states first, since its line in the journal says that all of it is there."""
     path = _states_path(engine, work.name)
-    if path is not None:
+    if path is not None and is_main():
         checkpoint.save(path, outcome.states, overwrite=True)
     real = len(np.unique(work.agents))
     engine.log.add(

@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from purerl.checkpoint import CheckpointError
+from purerl.distributed import is_main, wait_for_all
 
 NAME = "journal"
 
@@ -51,7 +52,7 @@ def opened(directory: str | os.PathLike[str] | None, *, resume: bool) -> Iterato
     """Open, or begin, the journal of a directory for this process alone; without a directory it is kept nowhere.
 
     Args:
-      directory: of the search; made where it is not there.
+      directory: of the search; made where it is not there. With several processes all see it, and the main one writes.
       resume: go on with the journal that is there.
 
     Raises:
@@ -64,6 +65,12 @@ def opened(directory: str | os.PathLike[str] | None, *, resume: bool) -> Iterato
         yield Journal(None, None, [])
         return
     path = Path(directory) / NAME
+    if not is_main():
+        wait_for_all()
+        events, _ = _read(path)
+        wait_for_all()
+        yield Journal(Path(directory), None, events)
+        return
     if path.is_file() and not resume:
         raise FileExistsError(f"{path.parent} holds a search already: go on with it by resume=True")
     if resume and not path.is_file():
@@ -74,6 +81,8 @@ def opened(directory: str | os.PathLike[str] | None, *, resume: bool) -> Iterato
         _lock(descriptor, path)
         events, length = _read(path)
         os.ftruncate(descriptor, length)
+        wait_for_all()  # the others may read now,
+        wait_for_all()  # and have read it
         yield Journal(Path(directory), descriptor, events)
     finally:
         os.close(descriptor)

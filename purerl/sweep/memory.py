@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
+
+from purerl.distributed import from_main
 
 _HEADROOM = 0.8  # of what is free: the host loop, the compiler and other processes need some too
 
@@ -97,8 +100,10 @@ def device_limit() -> float:
     """Bytes that a block may take on each local device: most of what the accelerator, or the machine, has free."""
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
-        return _HEADROOM * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return _HEADROOM * _free_host_memory() / jax.local_device_count()
+        free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
+    else:
+        free = _free_host_memory() / jax.local_device_count()
+    return _HEADROOM * float(from_main(np.float64(free)))
 
 
 def parse_bytes(text: str) -> int:

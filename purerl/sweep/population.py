@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import loops
-from purerl.distributed import over_devices
+from purerl.distributed import over_devices, population_sharding, to_host
 from purerl.loops import LoopState
 from purerl.sweep import memory
 from purerl.types import Agent, Env, Metrics, PyTree
@@ -90,16 +90,28 @@ def compile_seconds(program: Program, members: Members, width: int, num_updates:
 
 def pack(states: PyTree) -> PyTree:
     """The states on the host: NumPy arrays, typed keys as their data. `unpack` is the inverse."""
-    return jax.device_get(jax.tree.map(_key_data, states))
+    return to_host(jax.tree.map(_key_data, states))
 
 
-def unpack(packed: PyTree, like: PyTree) -> PyTree:
+def unpack(packed: PyTree, like: PyTree, sharding: Any = None) -> PyTree:
     """The tree that `pack` was given, of arrays; `like` has its types, such as `states_like` returns."""
 
     def typed(leaf: Any, spec: Any) -> Any:
-        return jax.random.wrap_key_data(leaf, impl=_key_implementation(spec)) if _is_key(spec) else jnp.asarray(leaf)
+        leaf = jax.device_put(leaf, sharding)
+        return jax.random.wrap_key_data(leaf, impl=_key_implementation(spec)) if _is_key(spec) else leaf
 
     return jax.tree.map(typed, packed, like)
+
+
+def to_devices(program: Program, members: Members, packed: PyTree) -> LoopState:
+    """The states of a block that `pack` was given, spread over the devices."""
+    width = len(members.keys)
+    return unpack(packed, states_like(program, members, width), population_sharding(width))
+
+
+def state_like(program: Program, members: Members) -> Any:
+    """Shapes and types of the state of one of these agents."""
+    return jax.eval_shape(functools.partial(_start_one, program), *jax.tree.map(lambda leaf: leaf[0], tuple(members)))
 
 
 def packed_like(like: PyTree) -> PyTree:
@@ -120,11 +132,12 @@ def _states_like(program: Program, spec: _Spec) -> Any:
 
 @functools.partial(jax.jit, static_argnames="program")
 def _start(members: Members, *, program: Program) -> LoopState:
-    def one(key: jax.Array, hparams: Any, env_params: Any) -> LoopState:
-        key = jax.random.wrap_key_data(key, impl=program.key_impl)
-        return loops.start(key, program.agent, program.env, hparams, num_envs=program.num_envs, env_params=env_params)
+    return over_devices(jax.vmap(functools.partial(_start_one, program)), tuple(members))
 
-    return over_devices(jax.vmap(one), tuple(members))
+
+def _start_one(program: Program, key: jax.Array, hparams: Any, env_params: Any) -> LoopState:
+    key = jax.random.wrap_key_data(key, impl=program.key_impl)
+    return loops.start(key, program.agent, program.env, hparams, num_envs=program.num_envs, env_params=env_params)
 
 
 class _Spec(NamedTuple):
@@ -139,7 +152,8 @@ class _Spec(NamedTuple):
 
 def _spec(tree: PyTree) -> _Spec:
     leaves, treedef = jax.tree.flatten(tree)
-    return _Spec(treedef, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))
+    sharding = population_sharding(leaves[0].shape[0])
+    return _Spec(treedef, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding) for leaf in leaves))
 
 
 @functools.lru_cache(maxsize=64)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import loops
-from purerl.distributed import num_parts
+from purerl.distributed import is_main, num_parts
 from purerl.sweep import engine, journal, memory, rungs, spaces, statistics, work
 from purerl.sweep import plan as plans
 from purerl.sweep import trials as trials_module
@@ -161,7 +161,7 @@ def search(
             states=engine.agent_states(run, pool, kept),
             settings=sizes | {"width": width, "num_devices": num_parts(width), "brackets": plan.brackets} | clock,
         )
-        if directory is not None:
+        if directory is not None and is_main():
             result.save(directory)
             log.add("end")
             shutil.rmtree(os.path.join(directory, "blocks"), ignore_errors=True)

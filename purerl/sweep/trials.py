@@ -75,20 +75,55 @@ def make(
         return hparams
     if space is None:
         return _from_table(hparams, num_trials, env_params, static)
+    parts = split(hparams, space, static=static, env_params=env_params)
+    together = parts.drawn
+    drawn = draws.grid_columns(together) if num_trials is None else draws.columns(key, together, num_trials, method)
+    return assemble(parts, drawn, num_trials or (len(next(iter(drawn.values()))) if drawn else 1))
+
+
+class Parts(NamedTuple):
+    """A search space by kind: what stays as it is, and what is searched.
+
+    Attributes:
+      hparams, env_params: with the constants of the space put in.
+      searched, env_searched: spaces of hyperparameters and of `env.` parameters, by name.
+      static: static choices, by name.
+    """
+
+    hparams: Any
+    searched: dict[str, Space]
+    env_params: PyTree
+    env_searched: dict[str, Space]
+    static: dict[str, Choice]
+
+    @property
+    def drawn(self) -> dict[str, Space]:
+        """What is drawn: the spaces, and of static choices their indices."""
+        indices = {name: choice(range(len(each.values))) for name, each in self.static.items()}
+        return {**self.searched, **self.env_searched, **indices}
+
+
+def split(
+    hparams: Any, space: SearchSpace, *, static: Mapping[str, Choice] | None = None, env_params: PyTree = None
+) -> Parts:
+    """Check a search space and take it apart; arguments and errors as in `make`."""
     env_space = {name: each for name, each in space.items() if name.startswith(ENV_PREFIX)}
     hparams, searched = check_space(hparams, {name: space[name] for name in space if name not in env_space})
-    static = _check_static(static or {})
+    checked = _check_static(static or {})
     env_params, env_searched = _check_env_space(env_params, env_space)
-    indices = {name: choice(range(len(each.values))) for name, each in static.items()}
-    together = {**searched, **env_searched, **indices}
-    drawn = draws.grid_columns(together) if num_trials is None else draws.columns(key, together, num_trials, method)
-    count = num_trials or (len(next(iter(drawn.values()))) if drawn else 1)
-    table = draws.table(hparams, {name: drawn[name] for name in searched}, count)
-    group, groups = _groups({name: drawn[name] for name in static}, static, count)
-    columns = {name: getattr(table, name) for name in searched} | {name: drawn[name] for name in env_searched}
-    columns |= {name: each.grid()[drawn[name]] for name, each in static.items()}
-    params = env_params if env_params is None else _env_table(env_params, {n: drawn[n] for n in env_searched}, count)
-    return Trials(table, params, group, groups, columns, {**searched, **env_searched, **static})
+    return Parts(hparams, searched, env_params, env_searched, checked)
+
+
+def assemble(parts: Parts, drawn: Mapping[str, np.ndarray], count: int) -> Trials:
+    """The trials of which `drawn` has a value [count] for each name in `parts.drawn`."""
+    table = draws.table(parts.hparams, {name: drawn[name] for name in parts.searched}, count)
+    group, groups = _groups({name: drawn[name] for name in parts.static}, parts.static, count)
+    env_columns = {name: drawn[name] for name in parts.env_searched}
+    columns = {name: getattr(table, name) for name in parts.searched} | env_columns
+    columns |= {name: each.grid()[drawn[name]] for name, each in parts.static.items()}
+    params = None if parts.env_params is None else _env_table(parts.env_params, env_columns, count)
+    space = {**parts.searched, **parts.env_searched, **parts.static}
+    return Trials(table, params, group, groups, columns, space)
 
 
 def _from_table(hparams: Any, num_trials: int | None, env_params: PyTree, static: Any) -> Trials:

@@ -98,5 +98,4 @@ def run(program: Program, work: Work, report: Report | None = None) -> Outcome:
 def _states(program: Program, work: Work) -> Any:
     if work.states is None:
         return population.start(program, work.members)
-    like = population.states_like(program, work.members, len(work.agents))
-    return population.unpack(work.states, like)
+    return population.to_devices(program, work.members, work.states)

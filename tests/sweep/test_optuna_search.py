@@ -1,0 +1,55 @@
+import jax
+import numpy as np
+import pytest
+from bandits import Hparams, make_agent, make_env
+
+from purerl import sweep
+
+optuna = pytest.importorskip("optuna")
+
+ENV, AGENT = make_env(), make_agent()
+SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
+SIZES = {"num_seeds": 2, "num_updates": 8, "num_envs": 3, "rollout_length": 4, "eval_episodes": 5, "eval_max_steps": 4}
+KEY = jax.random.key(5)
+SCHEDULE = sweep.successive_halving(eta=2, num_rungs=2)
+
+
+def run(num_trials, storage=None, **options):
+    return sweep.optuna_search(
+        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=num_trials, batch_size=4, storage=storage, num_chunks=2,
+        schedule=SCHEDULE, **SIZES | options,
+    )  # fmt: skip
+
+
+def test_a_study_goes_on_where_it_stopped_and_asks_again_for_what_was_lost(tmp_path):
+    path = tmp_path / "study.log"
+    study = run(8, path)
+    states = [trial.state.name for trial in study.trials]
+    assert states.count("COMPLETE") == 4
+    assert states.count("PRUNED") == 4
+    assert study.best_value > 3.8
+    for trial in study.trials:
+        assert set(trial.intermediate_values) == ({4, 8} if trial.state.name == "COMPLETE" else {4})
+    lost = study.ask({name: study.trials[0].distributions[name] for name in SPACE})
+    again = run(12, path)
+    numbers = {trial.number: trial for trial in again.trials}
+    assert numbers[lost.number].state.name == "FAIL"
+    assert [t.params for t in again.trials].count(lost.params) == 2
+    told = [trial for trial in again.trials if trial.state.name in ("COMPLETE", "PRUNED")]
+    assert len(told) == 12
+    assert run(12, path).trials == again.trials
+
+
+def test_a_value_is_what_a_search_of_the_same_trials_finds():
+    study = run(4)
+    table = Hparams(*(np.array([t.params[n] for t in study.trials]) for n in SPACE), spread=np.ones(4, int))
+    result = sweep.search(jax.random.fold_in(KEY, 0), AGENT, ENV, table, num_chunks=2, schedule=SCHEDULE, **SIZES)
+    for trial, value in zip(study.trials, result.iqm):
+        found = trial.value if trial.state.name == "COMPLETE" else trial.intermediate_values[4]
+        assert found == pytest.approx(value)
+
+
+def test_a_trial_that_diverges_is_told_as_failed_and_not_asked_again():
+    agent = AGENT._replace(update=lambda key, state, data: (state._replace(theta=state.theta * np.nan), {}))
+    study = sweep.optuna_search(KEY, agent, ENV, Hparams(), SPACE, num_trials=3, batch_size=3, num_chunks=1, **SIZES)
+    assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
