@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl import prng
+from purerl import _mesh, prng
 from purerl.types import Agent, Env, EnvStep, Transition, cast, check_action, check_key, check_positive
 
 
@@ -70,7 +70,7 @@ def init_actors(key: jax.Array, agent: Agent, env: Env, state: Any, *, num_envs:
     )
     check_action(step[0], env.action_space)
     info = {name: jnp.float32(0) for name in (step[3].info or {})}
-    return Actors(env_state, obs, memory, *_no_episodes(num_envs), info)
+    return _split(Actors(env_state, obs, memory, *_no_episodes(num_envs), info))
 
 
 def rollout(
@@ -106,10 +106,10 @@ def _rollout(key, agent, env, state, actors, length, env_params):  # type: ignor
         transition, new, actors = _step_all(keys[0], agent, env, state, actors, env_params)
         return _restart(keys[1], agent, env, state, actors, transition, env_params), (transition, new.info)
 
-    actors = actors._replace(finished=jax.tree.map(jnp.zeros_like, actors.finished))
+    actors = _split(actors._replace(finished=jax.tree.map(jnp.zeros_like, actors.finished)))
     actors, (trajectory, info) = jax.lax.scan(step, actors, keys)
     actors = actors._replace(info={name: jnp.mean(x.astype(jnp.float32)) for name, x in (info or {}).items()})
-    return actors, trajectory._replace(memory=memory)
+    return _split(actors), _mesh.split(trajectory, axis=1)._replace(memory=memory)
 
 
 def rollout_episodes(
@@ -130,7 +130,7 @@ def _rollout_episodes(key, agent, env, state, actors, length, env_params):  # ty
     num_envs = actors.episode_return.shape[0]
     step_key, reset_key = jax.random.split(key)
     obs, env_state, memory = _begin(reset_key, agent, env, state, num_envs, env_params)
-    actors = Actors(env_state, obs, memory, *_no_episodes(num_envs), actors.info)
+    actors = _split(Actors(env_state, obs, memory, *_no_episodes(num_envs), actors.info))
 
     def step(carry: tuple[Actors, jax.Array], xs: Any) -> Any:
         actors, alive = carry
@@ -151,7 +151,7 @@ def _rollout_episodes(key, agent, env, state, actors, length, env_params):  # ty
     (actors, _), (trajectory, info) = jax.lax.scan(step, (actors, jnp.ones(num_envs, bool)), xs)
     count = trajectory.mask.sum()
     info = {name: (x * trajectory.mask).sum() / count for name, x in (info or {}).items()}
-    return actors._replace(info=info), trajectory._replace(memory=memory)
+    return _split(actors._replace(info=info)), _mesh.split(trajectory, axis=1)._replace(memory=memory)
 
 
 # --- The parts --------------------------------------------------------------------------------------------------------
@@ -164,6 +164,11 @@ def _begin(key: jax.Array, agent: Agent, env: Env, state: Any, num_envs: int, en
     if agent.memory is None:
         return obs, env_state, ()
     return obs, env_state, jax.vmap(agent.memory, (0, None))(jax.random.split(memory_key, num_envs), state)
+
+
+def _split(actors: Actors) -> Actors:
+    """The actors split over devices by environment, where a mesh is set."""
+    return _mesh.split(actors._replace(info=()))._replace(info=actors.info)
 
 
 def _one_step(agent: Agent, env: Env, env_params: Any, keys: jax.Array, state: Any, actor: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from purerl import _mesh
 from purerl.shuffle import permutation
 
 
@@ -23,7 +24,8 @@ def epochs(
     """Scan `step` over `num_epochs` times `num_minibatches` shuffled parts of a batch.
 
     Each pass is a new permutation; each row is in exactly one minibatch of a pass. All leaves of four bytes an element
-    are packed side by side, so that a pass gathers once and not once a leaf.
+    are packed side by side, so that a pass gathers once and not once a leaf. Under `distributed.data_parallel` every
+    device has the whole batch and takes its share of the rows of each part.
 
     Args:
       key: typed key.
@@ -45,9 +47,10 @@ def epochs(
             f"num_minibatches = {num_minibatches} does not divide the batch of {size} steps (rollout_length x num_envs)"
         )
     packed, unpack = _pack(batch, size)
+    carry, packed = _mesh.whole((carry, packed))
 
     def epoch(carry: Any, order: jax.Array) -> tuple[Any, Any]:
-        parts = [x[order].reshape(num_minibatches, -1, x.shape[1]) for x in packed]
+        parts = _mesh.split([x[order].reshape(num_minibatches, -1, x.shape[1]) for x in packed], axis=1)
         return jax.lax.scan(lambda carry, part: step(carry, unpack(part)), carry, parts)
 
     orders = jax.vmap(lambda key: permutation(key, size))(jax.random.split(key, num_epochs))

@@ -22,7 +22,7 @@ ALLOWED = {
     "distributions": {"losses", "types"},
     "mdp": {"types"},
     "replay": {"prng", "shuffle", "types"},
-    "minibatch": {"prng", "shuffle", "types"},
+    "minibatch": {"_mesh", "prng", "shuffle", "types"},
     "policies": {"types"},
     "gradient": {"minibatch", "types"},
     "critics": {"gradient", "noise", "replay", "types"},
@@ -35,11 +35,11 @@ ALLOWED = {
     },
     "combinators": {"minibatch", "noise", "replay", "schedules", "shuffle", "types"},
     "envs": {"_suggestion", "mdp", "types"},
-    "collect": {"prng", "types"},
+    "collect": {"_mesh", "prng", "types"},
     "loops": {"collect", "types"},
     "host_loop": {"envs", "loops", "types"},
     "datasets": {"checkpoint", "loops", "types"},
-    "distributed": {"_machine"},
+    "distributed": {"_machine", "_mesh"},
     "checkpoint": {"types"},
     "sweep": {"_suggestion", "checkpoint", "distributed", "loops", "types"},
     "rlhf": {
@@ -47,6 +47,7 @@ ALLOWED = {
         "losses", "minibatch", "networks", "returns", "shuffle", "types",
     },
     "plots": {"sweep", "types"},
+    "reports": {"plots", "sweep", "types"},
     "presets": {"_suggestion", "types"},
 }  # fmt: skip
 FREE = {"cli", "commands", "__init__"}

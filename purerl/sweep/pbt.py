@@ -12,6 +12,7 @@ import jax
 import numpy as np
 
 from purerl import loops
+from purerl.distributed import to_host
 from purerl.sweep.pbt_result import PBTResult
 from purerl.sweep.pbt_rounds import Lineage, Population, advance, rounds, start
 from purerl.sweep.spaces import SearchSpace, check_space
@@ -120,9 +121,9 @@ def pbt(
         count = min(chunk, num_rounds - first)
         part = jax.tree.map(operator.itemgetter(slice(first, first + count)), told)
         state, made = advance(state, program, num_rounds=count, lineage=part, donate=True)
-        parts.append(jax.device_get(made))
+        parts.append(to_host(made))
         if progress is not None:
-            progress(_progress(state, first + count, num_rounds, begin))
+            progress(_progress(state, parts[-1].scores[-1], first + count, num_rounds, begin))
     whole = jax.tree.map(lambda *x: np.concatenate(x), *parts)
     steps = np.arange(1, num_rounds + 1) * updates_per_round * rollout_length * num_envs
     return PBTResult(spaces, whole, steps, state.members.agent_state, time.perf_counter() - begin)
@@ -185,8 +186,7 @@ def _check_lineage(lineage: Lineage, num_rounds: int, population_size: int) -> L
     return lineage
 
 
-def _progress(state: Population, done: int, num_rounds: int, begin: float) -> PBTProgress:
-    scores = np.asarray(state.scores)
+def _progress(state: Population, scores: np.ndarray, done: int, num_rounds: int, begin: float) -> PBTProgress:
     scores = scores[~np.isnan(scores)] if not np.isnan(scores).all() else scores
     best, median = float(scores.max()), float(np.median(scores))
     return PBTProgress(done, num_rounds, time.perf_counter() - begin, best, median, state)

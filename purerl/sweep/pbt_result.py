@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from purerl.distributed import to_host
 from purerl.sweep import storage
 from purerl.sweep.pbt_rounds import Lineage
 from purerl.sweep.results import python_number
@@ -58,12 +60,15 @@ class PBTResult:
     def select(self, rank: int) -> PyTree:
         """The trained state of the member of a rank, 1 being the best, for `agent.act(None, state, obs)`.
 
+        Where several processes hold the population, all of them must call it.
+
         Raises:
           IndexError: there is no such rank.
         """
         if not 1 <= rank <= self.population_size:
             raise IndexError(f"rank = {rank} is not between 1 and {self.population_size}")
-        return jax.tree.map(lambda leaf: leaf[self.order[rank - 1]], self.states)
+        state = jax.tree.map(lambda leaf: leaf[self.order[rank - 1]], self.states)
+        return jax.tree.map(jnp.asarray, to_host(state))
 
     def ancestry(self, member: int | None = None) -> np.ndarray:
         """[R], which member's place a member's learner was trained in, in each round; None: the best one's.
