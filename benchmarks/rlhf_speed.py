@@ -1,8 +1,8 @@
 """Tokens a second of cached and uncached generation at batch 64, and DPO steps a second at two sizes.
 
-    python benchmarks/rlhf_speed.py [--output benchmarks/results/rlhf_speed.json]
+    python benchmarks/rlhf_speed.py [--sizes small large] [--repeats 3] [--output benchmarks/results/rlhf_speed.json]
 
-Runs alternate; figures are medians, ratios those of the medians.
+Runs alternate; figures are medians, ratios those of the medians. The sizes that are not run keep their record.
 """
 
 import argparse
@@ -10,13 +10,14 @@ import functools
 import json
 import statistics
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
 from purerl import rlhf
 
-SIZES = {"small": {"width": 64, "depth": 2}, "large": {"width": 256, "depth": 4}}
+SIZES = {"small": {"width": 64, "depth": 2}, "large": {"width": 128, "depth": 4}}
 BATCH, PROMPT, LENGTH, VOCAB = 64, 16, 64, 256
 
 
@@ -65,15 +66,19 @@ def dpo(size, repeats):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--output")
+    parser.add_argument("--sizes", nargs="*", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    results = {"device": jax.devices()[0].device_kind, "batch": BATCH, "prompt": PROMPT, "length": LENGTH}
-    for size in SIZES:
-        results[size] = SIZES[size] | generation(size, options.repeats) | dpo(size, options.repeats)
+    kept = json.loads(options.output.read_text())["results"] if options.output and options.output.exists() else {}
+    results = kept | {"device": jax.devices()[0].device_kind, "batch": BATCH, "prompt": PROMPT, "length": LENGTH}
+    for size in options.sizes:
+        results[size] = (
+            SIZES[size] | {"repeats": options.repeats} | generation(size, options.repeats) | dpo(size, options.repeats)
+        )
         print(size, results[size], flush=True)
     if options.output:
-        with open(options.output, "w") as file:
-            json.dump({"command": "python benchmarks/rlhf_speed.py", "results": results}, file, indent=1)
+        record = {"command": "python benchmarks/rlhf_speed.py", "results": results}
+        options.output.write_text(json.dumps(record, indent=1) + "\n")
 
 
 if __name__ == "__main__":
