@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bandits import EPISODE, Hparams, make_agent, make_env
 
-from purerl import combinators, sweep
+from purerl import combinators, plots, sweep
 from purerl.agents.td_control import TDControlState
 from purerl.agents.td_prediction import TDState
 from purerl.combinators.normalization import NormalizedState, ScaledState
@@ -323,6 +323,21 @@ def test_the_result_is_a_table_and_its_best_can_be_played(world, result, tmp_pat
     assert result.select(10).theta == result.states.theta[np.argmin(result.lineage.scores[-1])]
     with pytest.raises(IndexError, match="rank = 11"):
         result.select(11)
+
+
+def test_the_family_tree_is_drawn(result, tmp_path):
+    figure = plots.family(result)
+    score, rate, target = figure.axes
+    np.testing.assert_allclose(rate.lines[0].get_ydata(), result.schedule().learning_rate)
+    np.testing.assert_allclose(target.lines[0].get_ydata(), result.schedule().target)
+    np.testing.assert_allclose(score.lines[0].get_xdata(), result.steps)
+    assert (rate.get_yscale(), target.get_yscale()) == ("log", "linear")
+    died, lived = (np.array(each.get_segments()) for each in score.collections)
+    assert len(died) + len(lived) == 5 * 10
+    last = lived[lived[:, 1, 0] == result.steps[-1]]
+    np.testing.assert_allclose(np.sort(last[:, 1, 1]), np.sort(result.lineage.scores[-1]))
+    figure.savefig(tmp_path / "family.png")
+    assert (tmp_path / "family.png").stat().st_size > 10_000
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,62 @@
+"""The family tree of population-based training."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection
+from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
+
+from purerl.plots.style import COLORS, DARK, FAINT, frame, new_figure, words
+
+if TYPE_CHECKING:
+    from purerl.sweep import PBTResult
+
+
+def family(result: PBTResult) -> Figure:
+    """Scores, and a panel for each hyperparameter that changed, against environment steps.
+
+    A line leads from each member's parent in one round to the member in the next: dark where it is an ancestor of
+    somebody in the last population, faint where it died out, in colour where it is one of the best member's.
+    """
+    count = 1 + len(result.space)
+    columns = min(3, count)
+    rows = math.ceil(count / columns)
+    figure = new_figure(4.3 * columns, 3.7 * rows + 0.4)
+    panels = list(figure.subplots(rows, columns, squeeze=False).flat)
+    _draw(panels[0], result, result.lineage.scores)
+    title = f"{result.population_size} members, {result.num_rounds} rounds"
+    frame(panels[0], title, "environment steps of each member", "greedy return")
+    for axes, (name, space) in zip(panels[1:], result.space.items()):
+        _draw(axes, result, getattr(result.lineage.hparams, name))
+        frame(axes, words(name), "environment steps of each member", "")
+        axes.set_yscale("log" if getattr(space, "log", False) else "linear")
+    for axes in panels[count:]:
+        axes.remove()
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
+    )
+    return figure
+
+
+def _draw(axes: Axes, result: PBTResult, values: np.ndarray) -> None:
+    """One number a round and member, values [R, P], along the lines of descent."""
+    rounds, steps, parents = np.arange(result.num_rounds), result.steps, result.lineage.parents
+    before = np.take_along_axis(values[:-1], parents[1:], axis=1)
+    x = np.broadcast_to(np.stack([steps[:-1], steps[1:]], axis=1)[:, None], (*before.shape, 2))
+    lines = np.stack([x, np.stack([before, values[1:]], axis=2)], axis=3)
+    lived = np.zeros(values.shape, bool)
+    for member in range(result.population_size):
+        lived[rounds, result.ancestry(member)] = True
+    kinds = (("died out", ~lived, FAINT), ("ancestors of the last population", lived, DARK))
+    for label, chosen, color in kinds:
+        some = list(lines[chosen[1:]])
+        axes.add_collection(LineCollection(some, colors=color, alpha=0.5, linewidths=0.8, label=label))
+    best = values[rounds, result.ancestry()]
+    axes.plot(steps, best, color=COLORS[0], linewidth=2, marker="o", markersize=3.5, label="ancestors of the best")
+    axes.autoscale_view()
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
