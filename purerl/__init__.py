@@ -10,8 +10,8 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "agents", "checkpoint", "combinators", "datasets", "distributed", "distributions", "envs", "exploration",
-    "host_loop", "loops", "losses", "mdp", "networks", "noise", "plots", "presets", "prng", "replay", "returns",
-    "rlhf", "schedules", "sweep", "types",
+    "host_loop", "loops", "losses", "mdp", "networks", "noise", "plots", "presets", "prng", "replay", "reports",
+    "returns", "rlhf", "schedules", "sweep", "types",
 }  # fmt: skip
 
 _NAMES = {

@@ -21,9 +21,10 @@ from typing import Annotated, Any
 import tyro
 
 from purerl._machine import num_cores
+from purerl.commands import config_file
 from purerl.commands.options import UsageError
 
-_COMMANDS = ("train", "sweep", "evaluate", "envs", "solve", "rlhf")
+_COMMANDS = ("train", "sweep", "evaluate", "report", "envs", "solve", "rlhf")
 _CACHE_VARIABLE = "PURERL_COMPILE_CACHE"
 
 
@@ -32,6 +33,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     arguments = list(sys.argv[1:] if argv is None else argv)
     modules = _modules()
     _refuse_repeats(arguments)
+    try:
+        arguments = config_file.expand(arguments)
+    except UsageError as error:
+        _leave(arguments[0], str(error), 2)
     parsed = tyro.cli(
         _schema(modules),
         prog="purerl",
@@ -89,8 +94,13 @@ def _schema(modules: dict[str, Any]) -> Any:
             help_behavior_hint=f"(default: {_short(default_cache_root())})",
         ),
     ]
+    config = Annotated[
+        str,
+        tyro.conf.arg(metavar="FILE.toml", help="Options out of a file; what is typed wins.", help_behavior_hint=""),
+    ]
     fields: list[tuple[str, Any, Any]] = [
         ("command", functools.reduce(operator.or_, options), dataclasses.field()),
+        ("config", config, dataclasses.field(default="")),
         ("compile_cache", cache, dataclasses.field(default="")),
     ]
     return dataclasses.make_dataclass("Command", fields, frozen=True)

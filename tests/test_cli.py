@@ -198,8 +198,14 @@ def test_sweep_ranks_trials_and_saves_a_policy_that_can_be_played(tmp_path, caps
     policy = runs.load_policy(run)
     assert policy.task.preset.hparams["learning_rate"] == float(table[0]["learning_rate"])
     assert {path.name for path in run.glob("*.png")} == {
-        "sweep.png", "ranking.png", "parameters.png", "learning_curves.png",
+        "sweep.png", "ranking.png", "parameters.png", "learning_curves.png", "rank_stability.png",
+        "parallel_coordinates.png",
     }  # fmt: skip
+    purerl("report", run)
+    assert str(run / "report.html") in capsys.readouterr().out
+    page = (run / "report.html").read_text()
+    assert f"learning_rate={table[0]['learning_rate']}" in page
+    assert "purerl train" in page
 
 
 @pytest.mark.parametrize(
@@ -320,13 +326,22 @@ def test_envs_lists_every_environment_and_shows_the_settings_of_one(capsys):
     assert "--hparams learning_rate" in out
 
 
+def test_a_report_is_about_a_search_that_has_ended(run_dirs, tmp_path, capsys):
+    assert "purerl sweep" in fails(capsys, "report", run_dirs / "straight")
+    assert "is no run" in fails(capsys, "report", tmp_path / "none")
+    (tmp_path / "begun").mkdir()
+    config = json.loads((run_dirs / "straight" / "config.json").read_text()) | {"command": "sweep"}
+    (tmp_path / "begun" / "config.json").write_text(json.dumps(config))
+    assert "--resume --name begun" in fails(capsys, "report", tmp_path / "begun")
+
+
 # --- The command itself -----------------------------------------------------------------------------------------------
 
 
 def test_the_console_script_answers_without_loading_jax():
     script = Path(sys.executable).with_name("purerl")
     help_text = subprocess.run([script, "--help"], capture_output=True, text=True, timeout=60, check=True).stdout
-    assert all(name in help_text for name in ("train", "sweep", "evaluate", "envs"))
+    assert all(name in help_text for name in ("train", "sweep", "evaluate", "report", "envs"))
     code = "import sys\nfrom purerl import cli\ntry: cli.main(['train', '--help'])\nfinally: print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60).stdout
     assert "--num-steps" in loaded

@@ -1,63 +1,55 @@
 import dataclasses
-from typing import NamedTuple
 
-import jax
 import numpy as np
 import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from searches import NAMES, make_search
 
-from purerl import plots, sweep
-
-
-class Hparams(NamedTuple):
-    learning_rate: float = 1e-3
-    entropy_coef: float = 0.01
-    width: int = 64
-
-
-SPACE = {
-    "learning_rate": sweep.log_uniform(1e-4, 1e-2),
-    "entropy_coef": sweep.uniform(0.0, 0.1),
-    "width": sweep.integers(8, 64),
-}
-
-
-def make_result(num_trials=64, num_seeds=2, num_chunks=15):
-    """A made-up search on a task that ends at 500, whose best learning rate is 1e-3."""
-    noise = np.random.default_rng(0)
-    table = sweep.sample(jax.random.key(0), Hparams(), SPACE, num_trials)
-    distance = np.abs(np.log10(table.learning_rate / 1e-3))[:, None, None]
-    steps = np.linspace(0, 100_000, num_chunks + 1)[1:]
-    progress = steps / 100_000 * 5 - 5 * distance - 2.5 * noise.random((num_trials, num_seeds, 1))
-    curves = 500 / (1 + np.exp(-2 * progress)) * (1 - 0.12 * noise.random((num_trials, num_seeds, num_chunks)))
-    curves[:, :, 0][distance[:, :, 0].repeat(num_seeds, 1) > 0.9] = np.nan
-    returns = np.clip(curves[..., -1:] * (1.1 + 0.1 * noise.random((num_trials, num_seeds, 8))), 0, 500)
-    interval = np.stack([returns.mean(2).min(1), returns.mean(2).max(1)], axis=-1)
-    return sweep.Result(table, SPACE, steps, curves, returns, interval, np.empty(0, int), None, {})
+from purerl import plots
+from purerl.plots.scales import scale_of
 
 
 @pytest.fixture(scope="module")
 def result():
-    return make_result()
+    return make_search()
 
 
-@pytest.mark.parametrize("draw", [plots.sweep_figure, plots.learning_curves, plots.ranking, plots.parameters])
-def test_figures_are_drawn_without_global_state(draw, result, tmp_path):
+@pytest.fixture(scope="module")
+def halved():
+    return make_search(64, 3, num_rungs=3, confirm=4)
+
+
+DRAWN = {
+    "sweep_figure": plots.sweep_figure,
+    "learning_curves": plots.learning_curves,
+    "ranking": plots.ranking,
+    "parameters": plots.parameters,
+    "landscape": lambda result: plots.landscape(result, "learning_rate", "network.hidden"),
+    "rank_stability": plots.rank_stability,
+    "parallel_coordinates": plots.parallel_coordinates,
+    "optimism": plots.optimism,
+}
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_figures_are_drawn_without_global_state(name, halved, tmp_path):
     before = pyplot.get_fignums()
-    figure = draw(result)
+    figure = DRAWN[name](halved)
     assert isinstance(figure, Figure)
     assert pyplot.get_fignums() == before
-    figure.savefig(tmp_path / "figure.png", dpi=50)
+    figure.savefig(tmp_path / "figure.png", dpi=40)
     assert (tmp_path / "figure.png").read_bytes().startswith(b"\x89PNG")
 
 
 def test_learning_curves_show_every_trial_the_median_and_the_best(result):
     figure = plots.learning_curves(result, top=3)
     (axes,) = figure.axes
+    (faint, *_) = axes.collections
+    assert len(faint.get_segments()) == 64
     lines = {line.get_label(): line for line in axes.get_lines()}
-    assert len(axes.get_lines()) == 64 + 1 + 3
+    assert len(lines) == 1 + 3
     for place, color in zip((1, 2, 3), plots.COLORS):
         (line,) = [line for label, line in lines.items() if label.startswith(f"#{place} ")]
         assert to_hex(line.get_color()).upper() == color
@@ -69,33 +61,126 @@ def test_learning_curves_show_every_trial_the_median_and_the_best(result):
 def test_the_median_passes_over_trials_without_a_value(result):
     (axes,) = plots.learning_curves(result, top=1).axes
     (median,) = [line for line in axes.get_lines() if line.get_label() == "median of all"]
-    assert np.isnan(result.curves).any()
     first = result.curves.mean(axis=1)[:, 0]
+    assert np.isnan(first).any()
     assert median.get_ydata()[0] == pytest.approx(np.median(first[~np.isnan(first)]))
+
+
+def test_stopped_trials_end_and_rungs_are_marked(halved):
+    (axes,) = plots.learning_curves(halved).axes
+    marks = [line.get_xdata()[0] for line in axes.get_lines() if len(set(line.get_xdata())) == 1]
+    assert marks == [1000, 4000]
+    known = (~np.isnan(halved.curves).all(axis=1)).sum(axis=1)
+    assert sorted(set(known[halved.num_updates == 1])) in ([0, 1], [1])
+    assert "median of those that run" in [line.get_label() for line in axes.get_lines()]
 
 
 def test_parameters_have_a_panel_each_with_the_scale_of_their_space(result):
     panels = plots.parameters(result).axes
-    assert [axes.get_xlabel() for axes in panels] == ["learning rate", "entropy coef", "width"]
-    assert [axes.get_xscale() for axes in panels] == ["log", "linear", "linear"]
+    assert [axes.get_xlabel() for axes in panels] == [name.replace("_", " ") for name in NAMES]
+    assert [axes.get_xscale() for axes in panels] == ["log"] + ["linear"] * 4
+    assert [label.get_text() for label in panels[4].get_xticklabels()] == ["64×64", "128"]
     points = [tuple(point) for line in panels[0].get_lines() for point in np.transpose(line.get_data())]
     best = result.order[0]
     assert any(point == pytest.approx((result.hparams.learning_rate[best], result.iqm[best])) for point in points)
 
 
-def test_the_sweep_figure_takes_the_parameter_asked_for(result):
-    assert plots.sweep_figure(result).axes[1].get_xlabel() == "learning rate"
-    right = plots.sweep_figure(result, parameter="width").axes[1]
-    assert right.get_xlabel() == "width"
+def test_the_trend_is_the_median_of_what_is_near(result):
+    axes = plots.landscape(result, "learning_rate").axes[0]
+    (trend,) = [line for line in axes.get_lines() if len(line.get_xdata()) == 60]
+    x, y = trend.get_data()
+    assert 5e-4 < x[np.argmax(y)] < 2e-3
+    assert y[0] < 50
+    assert y.max() > 350
+
+
+def test_the_landscape_is_of_trials_that_were_trained_equally_far(halved):
+    figure = plots.landscape(halved, "learning_rate", "entropy_coef")
+    axes, bar = figure.axes
+    assert "after 1k steps" in axes.get_title("left")
+    assert bar.get_ylabel() == "return"
+    (points,) = [each for each in axes.collections if len(each.get_offsets()) == 64]
+    np.testing.assert_allclose(points.get_offsets()[:, 0], halved.values("learning_rate"))
+    assert (axes.get_xscale(), axes.get_yscale()) == ("log", "linear")
+
+
+def test_a_name_that_was_not_searched_is_refused(result):
     with pytest.raises(ValueError, match=r"parameter.*'height'.*learning_rate"):
         plots.sweep_figure(result, parameter="height")
+    with pytest.raises(ValueError, match="'height'"):
+        plots.landscape(result, "learning_rate", "height")
+    assert plots.sweep_figure(result).axes[1].get_xlabel() == "learning rate"
+    assert plots.sweep_figure(result, parameter="num_steps").axes[1].get_xlabel() == "num steps"
+
+
+def test_a_scale_maps_to_the_unit_interval_and_back(result):
+    for name in NAMES:
+        scale = scale_of(result, name)
+        unit = scale.unit(scale.at)
+        assert ((unit > 0) & (unit < 1)).all()
+        np.testing.assert_allclose(scale.positions(unit), scale.at, rtol=1e-9)
+    hidden = scale_of(result, "network.hidden")
+    assert [hidden.categories[int(at)] for at in hidden.at[:8]] == [
+        {(64, 64): "64×64", (128,): "128"}[value] for value in result.values("network.hidden")[:8].tolist()
+    ]
+
+
+def test_parallel_coordinates_have_an_axis_a_name_and_a_line_a_trial(result):
+    host, *axes = plots.parallel_coordinates(result, best=2).axes
+    assert [label.get_text() for label in host.get_xticklabels()][::5] == ["learning\nrate", "return"]
+    assert len(axes) == len(NAMES) + 1
+    assert axes[0].get_yscale() == "log"
+    assert len(host.get_lines()) == 64 + 2
+    dashed = [line for line in host.get_lines() if line.get_linestyle() == "--"]
+    assert len(dashed) == 1  # trial 3 diverged
+    assert all(np.isfinite(line.get_ydata()).all() for line in host.get_lines())
+
+
+def test_rank_stability_shows_the_rank_of_each_seed(result):
+    (axes,) = plots.rank_stability(result, top=10).axes
+    seeds = np.array([line.get_xdata() for line in axes.get_lines() if line.get_linestyle() == "None"])
+    assert seeds.shape == (2, 10)
+    known = result.seed_returns[~np.isnan(result.iqm)]
+    assert seeds[0, 0] == 1 + (known[:, 0] > result.seed_returns[result.order[0], 0]).sum()
+    assert "ρ = 0." in axes.get_title("left")
+
+
+def test_rank_stability_follows_the_last_ones_through_the_rungs(halved):
+    _, axes = plots.rank_stability(halved).axes
+    assert len(axes.get_lines()) == 4
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["1k", "4k", "16k"]
+    for line in axes.get_lines():
+        assert set(line.get_ydata()) <= {1, 2, 3, 4}
+
+
+def test_optimism_is_shown_with_its_numbers(halved, result):
+    (axes,) = plots.optimism(halved).axes
+    best = halved.order[0]
+    assert f"{halved.iqm[best]:.4g}" in axes.get_title("left")
+    with pytest.raises(ValueError, match="confirm=5"):
+        plots.optimism(result)
+
+
+def test_robustness_over_one_and_two_parameters():
+    length = np.linspace(0.2, 1, 5)
+    returns = np.arange(3 * 5 * 4.0).reshape(3, 5, 4)
+    (axes,) = plots.robustness(returns, {"length": length[::-1]}, ["#1"], nominal=0.5).axes
+    lines = {line.get_label(): line for line in axes.get_lines()}
+    np.testing.assert_allclose(lines["#1"].get_data(), [length, returns[0].mean(axis=1)[::-1]])
+    np.testing.assert_allclose(lines["interquartile mean"].get_ydata(), returns.mean(axis=(0, 2))[::-1])
+    grid = {"length": np.tile([1.0, 2.0, 3.0], 2), "gravity": np.repeat([9.0, 10.0], 3)}
+    axes = plots.robustness(np.arange(6.0).reshape(1, 6, 1), grid).axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), [[0, 1, 2], [3, 4, 5]])
+    with pytest.raises(ValueError, match="one or two names with 5 values"):
+        plots.robustness(returns, grid)
 
 
 def test_a_small_search_without_a_space_can_be_drawn():
-    few = make_result(num_trials=2, num_seeds=1)
-    few = dataclasses.replace(few, space={}, interval=np.full((2, 2), np.nan))
-    for draw in (plots.sweep_figure, plots.learning_curves, plots.ranking, plots.parameters):
-        draw(few)
-    same = dataclasses.replace(few, hparams=Hparams(np.ones(2), np.ones(2), np.ones(2)))
-    with pytest.raises(ValueError, match="nothing was searched"):
-        plots.parameters(same)
+    few = make_search(num_trials=2, num_seeds=1)
+    few = dataclasses.replace(few, trials=few.trials._replace(space={}))
+    for name in set(DRAWN) - {"optimism", "landscape"}:
+        DRAWN[name](few).savefig("/dev/null", format="png", dpi=30)
+    same = dataclasses.replace(few, trials=few.trials._replace(columns={}))
+    for draw in (plots.parameters, plots.parallel_coordinates, plots.sweep_figure):
+        with pytest.raises(ValueError, match="nothing was searched"):
+            draw(same)

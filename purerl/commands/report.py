@@ -1,15 +1,92 @@
-"""What commands say and draw about returns."""
+"""`purerl report`: a search as one HTML page; and what the other commands say and draw about returns."""
 
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Any
+
+import tyro
+
+from purerl.commands import console
+from purerl.commands.options import UsageError, hint
 
 if TYPE_CHECKING:
     import numpy as np
 
     from purerl.sweep import Result
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Write a finished search as one HTML page that any browser opens without a network.
+
+    The page has the ranked table, pictures, what mattered, how to train the best trial again, and how far all of it can
+    be believed.
+    """
+
+    run: tyro.conf.Positional[Annotated[str, tyro.conf.arg(metavar="RUN")]]
+    """Directory of the search, such as runs/sweep-ppo-CartPole-v1."""
+    output: Annotated[Path | None, hint("RUN/report.html")] = None
+    """The file to write."""
+
+
+def run(options: Options) -> None:
+    """Write the report.
+
+    Raises:
+      UsageError: there is no finished search there.
+      CheckpointError: it is damaged.
+    """
+    from purerl import reports, sweep
+    from purerl.commands import runs
+
+    directory = Path(options.run)
+    config = runs.read_config(directory)
+    if config.get("command") != "sweep":
+        raise UsageError(f"{directory} was made by purerl {config.get('command')}: a report is about a purerl sweep")
+    if not (directory / "sweep.json").is_file():
+        raise UsageError(f"{directory} has not ended; go on with: purerl sweep --resume --name {directory.name}")
+    task = runs.task_from_json(config["task"])
+    result = sweep.load(directory)
+    path = reports.write_html(
+        result,
+        options.output or directory / "report.html",
+        title=f"{task.preset.algorithm} on {task.env}: {result.num_trials:,} trials",
+        about={"run": str(directory), "agent": runs.describe(task)}
+        | {name: str(version) for name, version in config.get("versions", {}).items()},
+        use=_train_again(task, result),
+    )
+    console.say(f"report: {path}")
+
+
+def _train_again(task: Any, result: Result) -> str:
+    """The command that trains the best trial; what differs from the table of settings is said in full."""
+    best = result.best
+    hparams = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
+    options = {"hparams": {**task.preset.hparams, **hparams}, "agent": {}, "network": {}}
+    plain = [f"--algorithm {task.preset.algorithm}", f"--env {task.env}", f"--num-steps {best.steps}"]
+    notes = []
+    for name, value in best.choices.items():
+        part, _, field = name.partition(".")
+        if part == "env":
+            notes.append(
+                f"# trained with {field} = {value!r} of the environment, which `train` takes by --env-settings"
+            )
+        elif field:
+            options[part][field] = value
+        else:
+            plain.append(f"--{name.replace('_', '-')} {value}")
+    pairs = [
+        f"--{part} " + " ".join(f"{n}={_typed(v)}" for n, v in each.items()) for part, each in options.items() if each
+    ]
+    return "\n".join([" \\\n    ".join(["purerl train", *plain, *pairs]), *notes])
+
+
+def _typed(value: Any) -> str:
+    """A value as the options take it: 64,64 for a tuple."""
+    return ",".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def summary(returns: np.ndarray) -> str:
@@ -66,8 +143,12 @@ def draw_sweep(directory: Path, result: Result) -> list[Path]:
     from purerl import plots
 
     figures = {"learning_curves": plots.learning_curves(result), "ranking": plots.ranking(result)}
+    figures["rank_stability"] = plots.rank_stability(result)
     if result.searched:
         figures = {"sweep": plots.sweep_figure(result), "parameters": plots.parameters(result)} | figures
+        figures["parallel_coordinates"] = plots.parallel_coordinates(result)
+    if len(result.fresh_trials):
+        figures["optimism"] = plots.optimism(result)
     paths = [directory / f"{name}.png" for name in figures]
     for path, figure in zip(paths, figures.values()):
         figure.savefig(path, dpi=150)

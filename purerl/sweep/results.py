@@ -12,6 +12,8 @@ import jax
 import numpy as np
 
 from purerl.sweep import spaces, storage
+from purerl.sweep.comparison import comparable
+from purerl.sweep.importance import Method, importance
 from purerl.sweep.statistics import bootstrap_interval, interquartile_mean
 from purerl.sweep.trials import Trials
 from purerl.types import Agent, Env, PyTree
@@ -127,7 +129,12 @@ class Result:
     @property
     def trial_steps(self) -> np.ndarray:
         """[P] environment steps after which each agent of a trial ended."""
-        return self.num_updates * (int(self.steps[-1]) // max(1, int(self.settings["num_updates"])))
+        return self.num_updates * self.update_steps
+
+    @property
+    def update_steps(self) -> int:
+        """Environment steps of one update of an agent, at the nominal sizes."""
+        return int(self.steps[-1]) // int(self.settings["num_updates"])
 
     @property
     def best(self) -> Trial:
@@ -200,6 +207,15 @@ class Result:
         interval = bootstrap_interval(jax.random.key(0), returns)
         table[:, self.fresh_trials] = np.stack([interquartile_mean(returns), *interval.T])
         return dict(zip(("fresh_return", "fresh_low", "fresh_high"), table))
+
+    def importance(self, method: Method = "auto") -> dict[str, float]:
+        """Share of the variance of the returns that each searched name accounts for, the largest first.
+
+        Over the trials that `comparison.comparable` finds; see `importance.importance` for the methods and errors.
+        """
+        compared = comparable(self)
+        columns = {name: self.values(name)[compared.trials] for name in self.searched}
+        return importance(columns, self.space, compared.iqm, method)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write `rows()`: a header, and a line a trial from best to worst; NaN is an empty field."""

@@ -159,3 +159,18 @@ def test_one_seed_has_no_interval():
     )  # fmt: skip
     assert np.isnan(one.interval).all()
     assert "nan" not in "".join(sweep.table(one).columns[2].cells)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_the_tables_are_read_by_data_frame_libraries(result, directory, library):
+    frames = pytest.importorskip(library)
+    table, curves = frames.DataFrame(result.rows()), frames.DataFrame(result.curve_rows())
+    assert list(table.columns) == list(result.rows()[0])
+    assert table["trial"].to_numpy().tolist() == result.order.tolist()
+    assert list(curves.columns) == ["trial", "seed", "steps", "return"]
+    assert len(curves) == (~np.isnan(result.curves)).sum()
+    np.testing.assert_array_equal(
+        curves["return"].to_numpy(), result.curves[~np.isnan(result.curves)].astype(np.float64)
+    )
+    read = frames.read_csv(directory / "trials.csv")
+    np.testing.assert_array_equal(read["return"].to_numpy(), table["return"].to_numpy())

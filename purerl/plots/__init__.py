@@ -1,0 +1,26 @@
+"""Pictures of a search, as matplotlib figures that belong to nobody else: no pyplot, no global state, no window.
+
+Colours are those of Okabe and Ito, which people who see colours differently can tell apart.
+"""
+
+from purerl.plots.coordinates import parallel_coordinates
+from purerl.plots.curves import learning_curves, sweep_figure
+from purerl.plots.landscapes import landscape, parameters
+from purerl.plots.lineage import family
+from purerl.plots.ranks import rank_stability, ranking
+from purerl.plots.style import COLORS
+from purerl.plots.trust import optimism, robustness
+
+__all__ = [
+    "COLORS",
+    "family",
+    "landscape",
+    "learning_curves",
+    "optimism",
+    "parallel_coordinates",
+    "parameters",
+    "rank_stability",
+    "ranking",
+    "robustness",
+    "sweep_figure",
+]

@@ -1,0 +1,98 @@
+"""All names that were searched side by side, a line a trial."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from purerl.plots.scales import Scale, dress, scale_of
+from purerl.plots.style import COLORS, DARK, FAINT, MAP, count, new_figure, words
+from purerl.sweep.comparison import comparable
+
+if TYPE_CHECKING:
+    from purerl.sweep import Result
+
+
+def parallel_coordinates(result: Result, best: int = 1) -> Figure:
+    """Every trial as a line through the values that it has, coloured by its return; good ones lie on top.
+
+    Of the trials that can be compared (see `sweep.comparison.comparable`). Axes of logarithmic spaces are logarithmic,
+    choices stand one above the other. Trials that diverged are grey and dashed; the `best` of the final ranking are
+    drawn thick.
+
+    Raises:
+      ValueError: nothing was searched.
+    """
+    if not result.searched:
+        raise ValueError("nothing was searched: all trials have the same hyperparameters")
+    compared = comparable(result)
+    height = compared.iqm
+    low, high = (np.nanmin(height), np.nanmax(height)) if (~np.isnan(height)).any() else (0.0, 1.0)
+    scales = [scale_of(result, name) for name in result.searched]
+    returns = Scale("return", _of_all(result, compared.trials, height), False, (), _limits(float(low), float(high)))
+    columns = [*scales, returns]
+    figure = new_figure(max(6.5, 1.75 * len(columns)), 4.4)
+    host = figure.subplots()
+    lines = np.stack([scale.unit(scale.spread()) for scale in columns], axis=1)
+    _draw_lines(host, lines, compared.trials, height, Normalize(low, high))
+    for place, trial in reversed(list(enumerate(result.order[: min(best, len(COLORS))]))):
+        host.plot(lines[trial], color=COLORS[place], linewidth=2.6, zorder=6, label=f"#{place + 1}")
+    _dress_host(host, columns)
+    for i, scale in enumerate(columns):
+        _add_axis(host, i, len(columns), scale)
+    title = f"{len(compared.trials):,} trials after {count(compared.steps)} steps"
+    figure.suptitle(title, fontsize=11, fontweight="bold", color=DARK, x=0.01, ha="left")
+    return figure
+
+
+def _draw_lines(host: Axes, lines: np.ndarray, trials: np.ndarray, height: np.ndarray, norm: Normalize) -> None:
+    alpha = float(np.clip(40 / len(trials), 0.15, 0.75))
+    for i in np.argsort(np.where(np.isnan(height), -np.inf, height)):
+        known = not np.isnan(height[i])
+        color = colormaps[MAP](norm(height[i])) if known else FAINT
+        line = np.nan_to_num(lines[trials[i]]) if not known else lines[trials[i]]
+        host.plot(line, color=color, alpha=alpha, linewidth=1.1, linestyle="-" if known else "--", rasterized=True)
+
+
+def _dress_host(host: Axes, columns: list[Scale]) -> None:
+    host.set_xlim(0, len(columns) - 1)
+    host.set_ylim(0, 1)
+    host.set_xticks(range(len(columns)), [_broken(words(scale.name)) for scale in columns], color=DARK, fontsize=9.5)
+    host.tick_params(axis="x", length=0, pad=8)
+    host.tick_params(axis="y", left=False, labelleft=False)
+    host.spines[:].set_visible(False)
+    if host.get_legend_handles_labels()[0]:
+        host.legend(loc="upper right", bbox_to_anchor=(1, 1.14), frameon=False, ncols=5, fontsize=9)
+
+
+def _add_axis(host: Axes, i: int, number: int, scale: Scale) -> None:
+    axes = host.twinx()
+    dress(axes.yaxis, scale)
+    axes.spines[["top", "bottom", "left"]].set_visible(False)
+    axes.spines["right"].set_position(("axes", i / (number - 1)))
+    axes.spines["right"].set_color(DARK)
+    axes.tick_params(axis="y", which="both", colors=DARK, labelsize=8)
+    axes.set_zorder(host.get_zorder() + 1)
+    for label in axes.get_yticklabels(which="both"):
+        label.set_bbox({"facecolor": "white", "alpha": 0.75, "edgecolor": "none", "pad": 0.6})
+
+
+def _of_all(result: Result, trials: np.ndarray, height: np.ndarray) -> np.ndarray:
+    at = np.full(result.num_trials, np.nan)
+    at[trials] = height
+    return at
+
+
+def _limits(low: float, high: float) -> tuple[float, float]:
+    margin = 0.03 * (high - low) or 0.5
+    return low - margin, high + margin
+
+
+def _broken(text: str) -> str:
+    """Words one below the other, since axes are close to each other."""
+    return text.replace(" ", "\n")

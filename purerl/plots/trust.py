@@ -1,0 +1,123 @@
+"""Whether a result holds: on fresh seeds, and in other environments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import jax
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from purerl.plots.style import COLORS, DARK, FAINT, MAP, frame, new_figure, words
+from purerl.sweep import bootstrap_interval, interquartile_mean
+
+if TYPE_CHECKING:
+    from purerl.sweep import Result
+
+
+def optimism(result: Result) -> Figure:
+    """Return in the search against that on fresh seeds, of the trials that were trained again.
+
+    Bars are 95% bootstrap intervals over the seeds; the dotted line is where both are equal, and below it the search
+    was optimistic.
+
+    Raises:
+      ValueError: no trial was trained again; `search(..., confirm=5)` does.
+    """
+    if not len(result.fresh_trials):
+        raise ValueError("no trial was trained again on fresh seeds: search with confirm=5, say")
+    fresh = result.fresh_returns.mean(axis=2, dtype=np.float64)
+    places = np.argsort(result.order)[result.fresh_trials]
+    old, new = result.iqm[result.fresh_trials], interquartile_mean(fresh)
+    old_ends, new_ends = result.interval[result.fresh_trials], bootstrap_interval(jax.random.key(0), fresh)
+    figure = new_figure(6.2, 5.0)
+    axes = figure.subplots()
+    axes.hlines(new, *old_ends.T, color=FAINT, linewidth=1.6, alpha=0.8)
+    axes.vlines(old, *new_ends.T, color=FAINT, linewidth=1.6, alpha=0.8)
+    ends = [float(np.nanmin(low)) for low in (old, new, old_ends, new_ends)]
+    tops = [float(np.nanmax(high)) for high in (old, new, old_ends, new_ends)]
+    span = min(ends), max(tops)
+    margin = 0.06 * (span[1] - span[0]) or 0.5
+    limits = span[0] - margin, span[1] + margin
+    axes.plot(limits, limits, color=DARK, linestyle=":", linewidth=1)
+    for place, x, y in sorted(zip(places.tolist(), old, new), reverse=True):
+        axes.plot(
+            x, y, "o", color=COLORS[place] if place < len(COLORS) else DARK, markeredgecolor="white", markersize=9
+        )
+    _label_points(axes, places, old, new, limits[1] - limits[0])
+    axes.set(xlim=limits, ylim=limits)
+    first = np.argmin(places)
+    title = f"The search's #{places[first] + 1}: {old[first]:.4g}, on fresh seeds {new[first]:.4g}"
+    seeds = f"{result.fresh_returns.shape[1]} fresh seeds"
+    frame(axes, title, f"return in the search, {result.num_seeds} seeds", f"return on {seeds}")
+    return figure
+
+
+def robustness(
+    returns: np.ndarray, columns: Mapping[str, np.ndarray], labels: Sequence[str] = (), nominal: float | None = None
+) -> Figure:
+    """Return over one parameter of the environment, a line an agent; over two, the interquartile mean of all agents.
+
+    Args:
+      returns: [A, Q, E] of `sweep.robustness`.
+      columns: what differs between the rows, [Q] by name, as in `sweep.env_grid(...).columns`; one name or two.
+      labels: of the agents; up to 5 are shown.
+      nominal: the value that they were trained with, for a line of its own.
+
+    Raises:
+      ValueError: there are neither one nor two columns, or their lengths differ from Q.
+    """
+    if len(columns) not in (1, 2) or any(len(column) != returns.shape[1] for column in columns.values()):
+        raise ValueError(f"columns must hold one or two names with {returns.shape[1]} values each")
+    played = returns.mean(axis=2, dtype=np.float64)
+    figure = new_figure(6.6, 4.4)
+    axes = figure.subplots()
+    if len(columns) == 2:
+        _draw_table(figure, axes, played, columns)
+        return figure
+    ((name, values),) = columns.items()
+    place = np.argsort(values)
+    for i, agent in enumerate(played):
+        shown = i < min(len(labels), len(COLORS))
+        color, label = (COLORS[i], labels[i]) if shown else (FAINT, None)
+        axes.plot(values[place], agent[place], color=color, label=label, linewidth=1.6 if shown else 0.8, alpha=0.85)
+    if len(played) > 1:
+        low, high = bootstrap_interval(jax.random.key(0), played.T).T
+        axes.fill_between(values[place], low[place], high[place], color=DARK, alpha=0.12, linewidth=0)
+        axes.plot(
+            values[place], interquartile_mean(played.T)[place], color=DARK, linewidth=2, label="interquartile mean"
+        )
+    if nominal is not None:
+        axes.axvline(nominal, color=DARK, linestyle=":", linewidth=1, label="trained with")
+    frame(axes, f"{len(played)} agents, {returns.shape[2]} episodes each", words(name), "return")
+    axes.set_xlim(values.min(), values.max())
+    handles, texts = axes.get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, texts, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    return figure
+
+
+def _draw_table(figure: Figure, axes: Axes, played: np.ndarray, columns: Mapping[str, np.ndarray]) -> None:
+    (x, across), (y, up) = columns.items()
+    xs, ys = np.unique(across), np.unique(up)
+    table = np.full((len(ys), len(xs)), np.nan)
+    table[np.searchsorted(ys, up), np.searchsorted(xs, across)] = interquartile_mean(played.T)
+    shown = axes.imshow(table, origin="lower", aspect="auto", cmap=MAP)
+    frame(axes, f"Interquartile mean of {len(played)} agents", words(x), words(y))
+    axes.grid(False)
+    for axis, values in ((axes.xaxis, xs), (axes.yaxis, ys)):
+        chosen = np.unique(np.linspace(0, len(values) - 1, min(7, len(values))).round().astype(int))
+        axis.set_ticks(chosen, [f"{value:.3g}" for value in values[chosen]])
+    figure.colorbar(shown, ax=axes, label="return").outline.set_visible(False)  # type: ignore[operator]
+
+
+def _label_points(axes: Axes, places: np.ndarray, x: np.ndarray, y: np.ndarray, width: float) -> None:
+    """The rank beside each point; of points that lie together, one label for all."""
+    near: dict[tuple[int, int], list[int]] = {}
+    for i in np.argsort(places).tolist():
+        near.setdefault((round(9 * x[i] / width), round(9 * y[i] / width)), []).append(i)
+    for together in near.values():
+        text = ", ".join(f"#{places[i] + 1}" for i in together)
+        axes.annotate(text, (x[together[0]], y[together[0]]), xytext=(7, 6), textcoords="offset points", fontsize=9)

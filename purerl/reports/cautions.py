@@ -1,0 +1,91 @@
+"""What a reader of a search should know before believing it, in sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from purerl.plots.scales import scale_of
+from purerl.sweep import interquartile_mean
+from purerl.sweep.comparison import seed_agreement
+
+if TYPE_CHECKING:
+    from purerl.sweep import Result
+
+
+def cautions(result: Result) -> list[str]:
+    """Sentences, the weightiest first: how much the seeds can say, how optimistic the best is, what is missing."""
+    return [*_of_seeds(result), *_of_the_best(result), *_of_trials(result), *_of_edges(result)]
+
+
+def _of_seeds(result: Result) -> Iterator[str]:
+    count = result.num_seeds
+    if count == 1:
+        yield (
+            "Each trial has one seed, so nothing is known about how much luck is in a return: its intervals are "
+            "unknown. Use two seeds to find candidates and ten to compare them."
+        )
+        return
+    if count < 6:
+        yield (
+            f"{count} seeds a trial are a hint: intervals never reach beyond the seeds seen, so they hold the median "
+            f"of all possible seeds with a probability of at most {1 - 2.0 ** (1 - count):.0%}."
+        )
+    agreement = seed_agreement(result)
+    if agreement < 0.5:
+        yield (
+            f"The seeds agree little on the order of the trials trained furthest (Spearman's ρ = {agreement:.2f}): "
+            "neighbours in the ranking are not really different."
+        )
+
+
+def _of_the_best(result: Result) -> Iterator[str]:
+    best = int(result.order[0])
+    if best in result.fresh_trials:
+        fresh = result.fresh_returns[result.fresh_trials.tolist().index(best)].mean(axis=1, dtype=np.float64)
+        yield (
+            f"The best of {result.num_trials:,} trials was chosen for its luck too: it returned "
+            f"{result.iqm[best]:.4g} in the search and {float(interquartile_mean(fresh)):.4g} when trained again on "
+            f"{len(fresh)} fresh seeds. Quote the second number."
+        )
+    elif result.num_trials > 1:
+        yield (
+            f"The return of the best of {result.num_trials:,} trials is optimistic: it was chosen for its luck too. "
+            "Search with confirm=5 to train the best ones again on fresh seeds, and quote that."
+        )
+    top = result.iqm[best]
+    equal = int((result.iqm[result.num_updates == result.num_updates[best]] == top).sum())
+    if equal > 1:
+        yield f"{equal} trials share the highest return; those that learned faster come first."
+
+
+def _of_trials(result: Result) -> Iterator[str]:
+    stopped = int((result.num_updates < result.num_updates.max()).sum())
+    if stopped:
+        yield (
+            f"{stopped:,} of {result.num_trials:,} trials were stopped early. They stand below all that were trained "
+            "further, by the return that they had when they were stopped."
+        )
+    diverged = int(np.isnan(result.iqm).sum())
+    if diverged:
+        yield f"{diverged} trial{'s' * (diverged > 1)} returned NaN: training diverged."
+
+
+def _of_edges(result: Result) -> Iterator[str]:
+    """Ranges of which the best trials take only an end."""
+    if result.num_trials < 20:
+        return
+    best = result.order[: max(5, result.num_trials // 20)]
+    for name in result.searched:
+        scale = scale_of(result, name)
+        if scale.categories:
+            continue
+        places = scale.unit(scale.at[best])
+        for end, near in (("lower", places < 0.15), ("upper", places > 0.85)):
+            if near.mean() > 0.7:
+                yield (
+                    f"{near.sum()} of the {len(best)} best trials have {name} at the {end} end of its range: "
+                    "the best value may lie outside."
+                )

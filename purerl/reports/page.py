@@ -1,0 +1,68 @@
+"""The report's page: header, cautions, the best trial, pictures and the table, with everything it needs inside."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from purerl.reports import sections
+from purerl.reports.cautions import cautions
+
+if TYPE_CHECKING:
+    from purerl.sweep import Result
+
+_HERE = Path(__file__).parent
+
+
+def write_html(
+    result: Result,
+    path: str | os.PathLike[str],
+    *,
+    title: str = "Hyperparameter search",
+    about: Mapping[str, str] | None = None,
+    use: str | None = None,
+) -> Path:
+    """Write a search as one HTML file that loads nothing else: styles, script and pictures are in it.
+
+    Args:
+      result: a finished search.
+      path: of the file, which is replaced.
+      title: its heading.
+      about: more lines for the header, such as the environment and the versions.
+      use: how to train the best trial again, such as a command; None writes its hyperparameters as Python.
+
+    Returns:
+      The path.
+    """
+    shares = _shares(result)
+    body = "\n".join(
+        [
+            f"<header><h1>{escape(title)}</h1>{sections.summary(result)}</header>",
+            sections.notes(cautions(result)),
+            sections.best(result, use),
+            sections.importances(shares),
+            sections.pictures(result, shares),
+            sections.trials(result),
+            sections.facts(result, about or {}),
+        ]
+    )
+    style, script = (_HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    Path(path).write_text(
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{escape(title)}</title>\n<style>\n{style}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n"
+        f"<script>\n{script}</script>\n</body>\n</html>\n",
+        encoding="utf-8",
+    )
+    return Path(path)
+
+
+def _shares(result: Result) -> dict[str, float] | str:
+    """The importances, or why there are none."""
+    try:
+        return result.importance()
+    except (ModuleNotFoundError, ValueError) as error:
+        return str(error)
