@@ -1,7 +1,7 @@
 """What agents learn: each task is trained on several seeds side by side, evaluated greedily, and written down.
 
     python benchmarks/learning.py                    every task
-    python benchmarks/learning.py cartpole breakout  those whose name contains one of these
+    python benchmarks/learning.py dqn ppo_breakout   those whose name begins with one of these
     python benchmarks/learning.py --list             their names and targets
 
 Each task writes results/learning_<name>.json (settings, returns of every seed, curves, time) and .png (the curves).
@@ -71,6 +71,7 @@ def run(name: str, task: Task, seed: int, eval_episodes: int) -> dict[str, Any]:
     """Train and evaluate one task; the record that is written down."""
     env = purerl.envs.make(task.env)
     preset = presets.find(task.algorithm, task.env, env)._replace(**task.changes)
+    env = presets.environment(task.algorithm, env)
     hparams = presets.hparams(preset)
     one_trial = jax.tree.map(lambda x: np.asarray([x]), hparams)
     result = sweep.search(
@@ -128,13 +129,13 @@ def draw(name: str, record: dict[str, Any]) -> Figure:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("names", nargs="*", help="parts of names of tasks; none: all")
+    parser.add_argument("names", nargs="*", help="beginnings of names of tasks; none: all")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--num-seeds", type=int, help="in place of each task's own number")
     parser.add_argument("--eval-episodes", type=int, default=32)
     parser.add_argument("--list", action="store_true", help="list the tasks and end")
     arguments = parser.parse_args()
-    chosen = {n: t for n, t in TASKS.items() if not arguments.names or any(part in n for part in arguments.names)}
+    chosen = {n: t for n, t in TASKS.items() if not arguments.names or any(map(n.startswith, arguments.names))}
     if arguments.list:
         for name, task in chosen.items():
             print(f"{name:24s} {task.num_seeds:3d} seeds, at least {task.target}")

@@ -2,6 +2,7 @@
 
 import json
 
+import jax
 import pytest
 
 from purerl import envs, presets
@@ -71,6 +72,14 @@ def test_hyperparameters_are_checked_and_annealing_ends_with_the_run():
         presets.hparams(preset._replace(hparams={"discount": 1.5}))
     with pytest.raises(ValueError, match=r"learning_rate is NaN"):
         presets.hparams(preset._replace(hparams={"learning_rate": float("nan")}))
+
+
+def test_a_planner_sees_the_state_of_its_environment():
+    env = envs.make("CartPole-v1")
+    assert presets.environment("ppo", env) is env
+    planned = presets.environment("alphazero", env)
+    assert set(planned.reset(jax.random.key(0))[0]) == {"obs", "env_state", "env_params"}
+    assert presets.build(presets.find("alphazero", "CartPole-v1", env), planned).memory is None
 
 
 def test_combinators_are_applied_in_order_and_unknown_ones_refused():

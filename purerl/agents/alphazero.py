@@ -88,7 +88,7 @@ def alphazero(
       An agent whose hyperparameters are `AlphaZeroHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ImportError: mctx is not installed.
+      ModuleNotFoundError: mctx is not installed.
       ValueError: a count is not positive; in `init`, observations that do not tell the state of the environment; in
         `update`, masked data or a trajectory that does not divide.
 
@@ -179,5 +179,5 @@ def _mctx() -> Any:
     try:
         import mctx
     except ImportError as error:
-        raise ImportError('alphazero searches with mctx: pip install "purerl[planning]"') from error
+        raise ModuleNotFoundError('alphazero searches with mctx: pip install "purerl[planning]"') from error
     return mctx

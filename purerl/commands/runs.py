@@ -41,7 +41,7 @@ class Task(NamedTuple):
 
     def make_env(self) -> Env:
         """The environment."""
-        return purerl.envs.make(self.env, **self.env_settings)
+        return presets.environment(self.preset.algorithm, purerl.envs.make(self.env, **self.env_settings))
 
     def time_limit(self) -> int | None:
         """Steps after which the environment itself ends an episode, where it says so."""

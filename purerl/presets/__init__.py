@@ -1,6 +1,7 @@
-"""Which settings an algorithm trains with on an environment, by name: `find`, then `build` and `hparams`.
+"""Which settings an algorithm trains with, by name: `find`, then `environment`, `build` and `hparams`.
 
     preset = presets.find("ppo", "CartPole-v1", env)
+    env = presets.environment("ppo", env)
     agent, hparams = presets.build(preset, env), presets.hparams(preset)
 
 A preset is plain data, so a run can write it down and a later version of these tables still plays the saved policy. An
@@ -15,10 +16,10 @@ from typing import Any
 import purerl
 from purerl import types
 from purerl._suggestion import suggestion
-from purerl.presets import actor_critic, dqn, evolution, ppo, pqn, recurrent_ppo, reinforce, sac, td3
+from purerl.presets import actor_critic, alphazero, dqn, evolution, ppo, pqn, recurrent_ppo, reinforce, sac, td3
 from purerl.presets.entries import Algorithm, Preset
 
-__all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "find", "hparams", "rollout"]
+__all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "environment", "find", "hparams", "rollout"]
 
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": ppo.ENTRY,
@@ -30,6 +31,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "pqn": pqn.ENTRY,
     "sac": sac.ENTRY,
     "td3": td3.ENTRY,
+    "alphazero": alphazero.ENTRY,
 }
 
 
@@ -70,8 +72,13 @@ def find(name: str, env_id: str, env: types.Env) -> Preset:
     return found.presets["any"]
 
 
+def environment(name: str, env: types.Env) -> types.Env:
+    """The environment as the algorithm of that name takes it: bare, or with what a planner must see of its state."""
+    return algorithm(name).wrap(env)
+
+
 def build(preset: Preset, env: types.Env) -> types.Agent:
-    """The agent of a preset.
+    """The agent of a preset, for an environment from `environment`.
 
     Agents compare by identity: build one and keep it.
 

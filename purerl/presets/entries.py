@@ -58,6 +58,7 @@ class Algorithm(NamedTuple):
       presets: by environment id, and under "image", "continuous" and "any" for the environments not named.
       space: the search space of `purerl sweep`: strings as `--space` takes them, by hyperparameter.
       actions: names of the action spaces that it can act in.
+      wrap: `Env -> Env`, what it trains and plays on in place of the bare environment.
     """
 
     summary: str
@@ -66,3 +67,4 @@ class Algorithm(NamedTuple):
     presets: Mapping[str, Preset]
     space: Mapping[str, str]
     actions: tuple[str, ...] = ("Discrete", "MultiDiscrete", "Box")
+    wrap: Callable[[types.Env], types.Env] = lambda env: env

@@ -1,0 +1,34 @@
+"""AlphaZero: settings by environment. It needs the optional extra `planning`."""
+
+from __future__ import annotations
+
+import purerl
+from purerl import types
+from purerl.presets.entries import Algorithm, Preset
+
+_PRESETS = {
+    "any": Preset(
+        "alphazero", 100_000, 32, 16, {"learning_rate": 2e-3},
+        {"num_simulations": 16, "num_epochs": 2, "num_minibatches": 4}, anneal=True,
+    ),
+}  # fmt: skip
+_SPACE = {
+    "learning_rate": "log_uniform(1e-4, 1e-2)",
+    "trace_decay": "uniform(0.8, 1.0)",
+    "value_coef": "uniform(0.1, 1.0)",
+}
+
+
+def _build(env: types.Env, preset: Preset) -> types.Agent:
+    return purerl.alphazero(purerl.networks.actor_critic(env, **preset.network), env, **preset.agent)
+
+
+ENTRY = Algorithm(
+    "search through the environment itself, guided by a network",
+    _build,
+    lambda: purerl.AlphaZeroHparams,
+    _PRESETS,
+    _SPACE,
+    ("Discrete",),
+    lambda env: purerl.envs.with_state(env),
+)
