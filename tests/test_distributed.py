@@ -1,10 +1,15 @@
-"""Several devices in one process, and several processes; each program runs in processes of its own."""
+"""Several devices in one process, and several processes; each program runs in processes of its own.
+
+`python tests/test_distributed.py` ends processes of a running population and writes what came of it.
+"""
 
 import json
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 
@@ -167,24 +172,26 @@ def test_two_processes_equal_one_with_all_their_devices(tmp_path):
     assert (parents // 4 != np.arange(16) // 4).any()  # some copies went from one device to another
 
 
+# What happens: the mode of the program, and the process that gets a signal.
 FAULTS = {
-    "SIGKILL of process 1": ("forever", 1, "another task died"),
-    "SIGKILL of process 0, the coordinator": ("forever", 0, "another task died"),
-    "an exception that process 1 does not catch": ("fail", None, "another task died"),
+    "SIGKILL of process 1": ("forever", 1, signal.SIGKILL),
+    "SIGKILL of process 0, the coordinator": ("forever", 0, signal.SIGKILL),
+    "SIGSTOP of process 1, as a machine that hangs": ("forever", 1, signal.SIGSTOP),
+    "an exception that process 1 does not catch": ("fail", 1, None),
 }
+SAID = ("another task died", "ends here, and with it the run")
 
 
 def fault(name, tmp_path):
     """Seconds from the fault to the end of the survivor, its exit code, and what both wrote."""
-    mode, victim, _ = FAULTS[name]
+    mode, dying, sent = FAULTS[name]
     processes = two_processes(tmp_path, mode)
     try:
-        dying = 1 if victim is None else victim
-        wait_until_training(tmp_path / f"output{1 - dying}", processes)
-        if victim is None:
+        wait_until_training(tmp_path / f"output{1 - dying}")
+        if sent is None:
             processes[dying].wait(60)
         else:
-            processes[dying].kill()
+            processes[dying].send_signal(sent)
         begin = time.monotonic()
         code = processes[1 - dying].wait(60)
         seconds = time.monotonic() - begin
@@ -193,7 +200,7 @@ def fault(name, tmp_path):
     return seconds, code, [(tmp_path / f"output{i}").read_text() for i in (1 - dying, dying)]
 
 
-def wait_until_training(path, processes):
+def wait_until_training(path):
     for _ in range(1800):
         if path.read_text().count("training") > 0:
             return
@@ -207,8 +214,8 @@ def test_the_death_of_a_process_ends_the_run(name, tmp_path):
     seconds, code, (survivor, victim) = fault(name, tmp_path)
     assert seconds < 20
     assert code != 0
-    assert FAULTS[name][2] in survivor or "ends here" in survivor
-    if FAULTS[name][1] is None:
+    assert any(text in survivor for text in SAID)
+    if FAULTS[name][0] == "fail":
         assert "RuntimeError: something is wrong here" in victim
         assert "process 1 of 2 ends here, and with it the run: start all processes again" in victim
 
@@ -219,15 +226,14 @@ def test_the_recorded_faults_are_these():
         assert f"| {name} |" in text
 
 
-def write_record(folder):
-    """Run every fault and write what came of it; `python tests/test_distributed.py FOLDER`."""
-    lines = []
-    for i, name in enumerate(FAULTS):
-        path = pathlib.Path(folder) / str(i)
-        path.mkdir(parents=True)
-        seconds, code, (survivor, _) = fault(name, path)
-        said = next(text for text in ("another task died", "ends here") if text in survivor)
-        lines.append(f"| {name} | {seconds:.1f} s | {code} | {said} |")
+def record(name, folder):
+    """One line of the record."""
+    seconds, code, (survivor, _) = fault(name, folder)
+    said = next(text for text in SAID if text in survivor)
+    return f"| {name} | {seconds:.1f} s | {code} | {said} |"
+
+
+def write_record(lines):
     head = (
         "# Death of a process\n\nTwo processes of two devices train one population (`tests/test_distributed.py`).\n\n"
     )
@@ -236,4 +242,5 @@ def write_record(folder):
 
 
 if __name__ == "__main__":
-    write_record(sys.argv[1])
+    folders = {name: pathlib.Path(tempfile.mkdtemp()) for name in FAULTS}
+    write_record([record(name, folder) for name, folder in folders.items()])

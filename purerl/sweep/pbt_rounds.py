@@ -130,16 +130,19 @@ def start(
     draw_key, members_key, key = jax.random.split(key, 3)
     table = sample(draw_key, hparams, dict(program.spaces), population_size)
     keys = jax.random.split(members_key, population_size)
-    members = _start(keys, cast(table), cast(env_params), program, num_envs)
-    return Population(key, members, jnp.zeros(population_size), jnp.int32(0))
+    return _start(key, keys, cast(table), cast(env_params), program, num_envs)
 
 
-@functools.partial(jax.jit, static_argnums=(3, 4))
-def _start(keys, hparams, env_params, program, num_envs):  # type: ignore[no-untyped-def]
-    def one(key: jax.Array, hparams: Any, env_params: Any) -> loops.LoopState:
-        return loops.start(key, program.agent, program.env, hparams, num_envs=num_envs, env_params=env_params)
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _start(key, keys, hparams, env_params, program, num_envs):  # type: ignore[no-untyped-def]
+    """Scores are made where the members are, so that the first `advance` finds what every later one does."""
 
-    return over_devices(jax.vmap(one, (0, 0, None)), (keys, hparams), (env_params,))
+    def one(key: jax.Array, hparams: Any, env_params: Any) -> tuple[loops.LoopState, jax.Array]:
+        member = loops.start(key, program.agent, program.env, hparams, num_envs=num_envs, env_params=env_params)
+        return member, jnp.float32(0)
+
+    members, scores = over_devices(jax.vmap(one, (0, 0, None)), (keys, hparams), (env_params,))
+    return Population(key, members, scores, jnp.int32(0))
 
 
 def advance(
