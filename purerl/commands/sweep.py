@@ -61,7 +61,7 @@ class Options:
     """How many fresh seeds."""
     seed: Seed = 0
     """Seed of all random numbers."""
-    block_size: Annotated[OptionalCount, hint("128 on a CPU, else all that fit")] = None
+    block_size: Annotated[OptionalCount, hint("16 on a CPU core, else all that fit")] = None
     """How many agents one program trains side by side, at most."""
     memory_limit: Annotated[Optional[str], tyro.conf.arg(metavar="SIZE"), hint("most of what is free")] = None  # noqa: UP045
     """Memory that a block of agents may take on a device, such as 800MB or 4GiB."""
