@@ -16,7 +16,7 @@ from purerl.envs.probes import (
 from purerl.envs.registry import IDS, env_params, make
 from purerl.envs.testbed import BanditTestbedParams, bandit_testbed
 from purerl.envs.traffic import TrafficParams, traffic_light
-from purerl.envs.traffic_control import ActuatedHparams, FixedCycleHparams, actuated, fixed_cycle
+from purerl.envs.traffic_control import ActuatedHparams, FixedCycleHparams, actuated, fixed_cycle, two_phases
 from purerl.envs.wrappers import action_repeat, flatten, frame_stack, select_observation, time_limit, with_state
 
 __all__ = [
@@ -24,5 +24,5 @@ __all__ = [
     "HostStep", "ProbeParams", "TrafficParams", "action_repeat", "actuated", "bandit_testbed", "endless", "env_params",
     "fixed_cycle", "flatten", "frame_stack", "from_gymnasium", "from_gymnax", "from_mdp", "make", "probe",
     "probe_action", "probe_params", "probe_value", "select_observation", "time_limit", "traffic_light",
-    "with_state",
+    "two_phases", "with_state",
 ]  # fmt: skip

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl.envs.traffic import LANE, MINUTE
-from purerl.types import Agent, Metrics, NonNegative
+from purerl.types import Agent, Discrete, Env, EnvStep, Metrics, NonNegative
 
 NORTH_SOUTH, EAST_WEST = 0b0101, 0b1010  # the actions of `traffic_light` that give one road green
+
+
+@functools.cache
+def two_phases(env: Env) -> Env:
+    """The crossing with the controllers' two actions: 0, north and south green; 1, east and west. They never conflict.
+
+    Args:
+      env: a `traffic_light`.
+
+    Returns:
+      The same `Env` object for the same `env`.
+    """
+
+    def step(key: jax.Array, env_state: Any, action: jax.Array, env_params: Any = None) -> EnvStep:
+        return env.step(key, env_state, jnp.where(action == 0, NORTH_SOUTH, EAST_WEST), env_params)
+
+    return env._replace(step=step, action_space=Discrete(2))
 
 
 class FixedCycleHparams(NamedTuple):

@@ -90,6 +90,16 @@ def test_what_stays_green_flows_on_and_no_amber_is_needed_to_add(env, step):
     assert greens == ["N", "NS", "N", "N", "N", "N"]
 
 
+def test_two_phases_are_the_controllers_two_actions(env, step):
+    phases = envs.two_phases(env)
+    assert envs.two_phases(env) is phases
+    assert phases.action_space == Discrete(2)
+    _, state = env.reset(jax.random.key(0))
+    for action, expected in ((0, NORTH_SOUTH), (1, EAST_WEST)):
+        new = phases.step(jax.random.key(1), state, jnp.int32(action), PARAMS)
+        jax.tree.map(np.testing.assert_array_equal, new, step(jax.random.key(1), state, jnp.int32(expected), PARAMS))
+
+
 def test_it_is_truncated_and_made_by_name(env, step):
     assert (env.observation_space, env.action_space) == (Box(0.0, float("inf"), (17,)), Discrete(16))
     assert envs.make("TrafficLight-v0") is env
