@@ -47,7 +47,7 @@ def landscape(result: Result, x: str, y: str | None = None, top: int = 5) -> Fig
     """The return over one name that was searched, or over two as a smoothed surface under the trials.
 
     Of the trials that can be compared. The surface is a mean weighted by exp(-d² / 2 h²), d the distance on the axes as
-    drawn, and ends where there are no trials near; categories are not smoothed over.
+    drawn, and ends where there are no trials near; categories are not smoothed over. Crosses are trials that diverged.
 
     Args:
       result: a finished search.
@@ -65,17 +65,15 @@ def landscape(result: Result, x: str, y: str | None = None, top: int = 5) -> Fig
     for name in (x, y):
         _check(result, name)
     compared = comparable(result)
-    across, up, height = scale_of(result, x), scale_of(result, y), compared.iqm
-    colors: dict[str, Any] = {"cmap": MAP, "vmin": np.nanmin(height), "vmax": np.nanmax(height)}
+    across, up = scale_of(result, x), scale_of(result, y)
+    colors: dict[str, Any] = {"cmap": MAP, "vmin": np.nanmin(compared.iqm), "vmax": np.nanmax(compared.iqm)}
     _draw_surface(axes, compared, across, up, colors)
-    at = across.spread(), up.spread()
-    points = axes.scatter(
-        *(each[compared.trials] for each in at), c=height, s=26, edgecolors="white", linewidths=0.6, zorder=3, **colors
-    )
+    points = _draw_points(axes, compared, across, up, colors)
     for place, trial in enumerate(result.order[:top], start=1):
         axes.annotate(
-            f"#{place}", [each[trial] for each in at], xytext=(5, 4), textcoords="offset points", fontsize=8.5,
-            color=DARK, zorder=4, bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.8},
+            f"#{place}", (across.spread()[trial], up.spread()[trial]), xytext=(5, 4), textcoords="offset points",
+            fontsize=8.5, color=DARK, zorder=4,
+            bbox={"facecolor": "white", "alpha": 0.7, "edgecolor": "none", "pad": 0.8},
         )  # fmt: skip
     frame(axes, _title(result, compared), words(x), words(y))
     axes.grid(False)
@@ -137,6 +135,15 @@ def _draw_surface(axes: Axes, compared: Comparison, across: Scale, up: Scale, co
     total = weights.sum(axis=-1)
     surface = np.where(total > 0.2, weights @ height / np.maximum(total, 1e-12), np.nan)
     axes.pcolormesh(*edges, surface, alpha=0.55, rasterized=True, linewidth=0, **colors)
+
+
+def _draw_points(axes: Axes, compared: Comparison, across: Scale, up: Scale, colors: dict[str, Any]) -> Any:
+    known = ~np.isnan(compared.iqm)
+    trials, diverged = compared.trials[known], compared.trials[~known]
+    x, y = across.spread(), up.spread()
+    axes.plot(x[diverged], y[diverged], "x", color=FAINT, markersize=5)
+    height = compared.iqm[known]
+    return axes.scatter(x[trials], y[trials], c=height, s=26, edgecolors="white", linewidths=0.6, zorder=3, **colors)
 
 
 def _cells(scale: Scale) -> int:

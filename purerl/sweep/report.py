@@ -26,19 +26,24 @@ def table(result: Result, top: int = 10) -> Table:
     shown.add_column("return", justify="right", style="bold")
     shown.add_column("95% interval", justify="right", no_wrap=True)
     shown.add_column("seeds", justify="right")
+    rows, fresh, rungs = result.rows(), len(result.fresh_trials) > 0, len(set(result.num_updates.tolist())) > 1
+    for name in ["fresh seeds"] * fresh + ["steps"] * rungs:
+        shown.add_column(name, justify="right")
     for name in result.searched:
         shown.add_column(name, justify="right", style="cyan")
-    for row in result.rows()[:top]:
+    for row in rows[:top]:
         interval = "-" if np.isnan(row["return_low"]) else f"{_short(row['return_low'])} - {_short(row['return_high'])}"
         seeds = " ".join(_short(row[f"return_seed_{seed}"]) for seed in range(min(result.num_seeds, 4)))
         more = " ..." if result.num_seeds > 4 else ""
+        extra = [_short(row["fresh_return"])] * fresh + [f"{row['steps']:,}"] * rungs
         parameters = [_short(row[name], digits=3) for name in result.searched]
-        shown.add_row(str(row["rank"]), _short(row["return"]), interval, seeds + more, *parameters)
+        shown.add_row(str(row["rank"]), _short(row["return"]), interval, seeds + more, *extra, *parameters)
     return shown
 
 
 def _title(result: Result) -> str:
-    return f"{result.num_trials} trials x {result.num_seeds} seeds, {result.steps[-1]:,} steps each"
+    most = "at most " if len(set(result.num_updates.tolist())) > 1 else ""
+    return f"{result.num_trials} trials x {result.num_seeds} seeds, {most}{result.steps[-1]:,} steps each"
 
 
 def _caption(result: Result) -> str:
@@ -49,7 +54,9 @@ def _caption(result: Result) -> str:
 
 
 def _short(value: Any, digits: int = 4) -> str:
-    """A number in few characters: integers and booleans as they are, others with `digits` significant digits."""
-    if isinstance(value, bool | int):
+    """A number in few characters: numbers with `digits` significant ones, NaN as a dash, all else as it is."""
+    if isinstance(value, bool | int | str | tuple):
         return str(value)
+    if np.isnan(value):
+        return "-"
     return f"{value:.{digits}g}" if abs(value) < 1e5 else f"{value:.{digits - 1}e}"

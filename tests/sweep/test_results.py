@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from bandits import Hparams, make_agent, make_env
 from rich.console import Console
+from searches import make_search
 
 from purerl import sweep
 from purerl.checkpoint import CheckpointError
@@ -173,4 +174,18 @@ def test_the_tables_are_read_by_data_frame_libraries(result, directory, library)
         curves["return"].to_numpy(), result.curves[~np.isnan(result.curves)].astype(np.float64)
     )
     read = frames.read_csv(directory / "trials.csv")
-    np.testing.assert_array_equal(read["return"].to_numpy(), table["return"].to_numpy())
+    np.testing.assert_allclose(read["return"].to_numpy(), table["return"].to_numpy(), rtol=1e-14)
+
+
+def test_the_table_shows_stopped_and_confirmed_trials_and_static_choices():
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    made = make_search(16, 2, num_rungs=2, confirm=2)
+    console.print(sweep.table(made, top=16))
+    text = console.export_text()
+    assert "at most 16,000 steps each" in text
+    best = made.rows()[0]
+    (line,) = [line for line in text.splitlines() if line.strip("│ ").startswith("1 ")]
+    assert f"{best['fresh_return']:.4g}" in line
+    assert "16,000" in line
+    assert str(best["network.hidden"]) in line
+    assert "nan" not in text
