@@ -13,12 +13,13 @@ from pathlib import Path
 import jax
 
 import purerl
-from purerl.combinators import with_observation_normalization
+from purerl.combinators import with_observation_normalization, with_reward_scaling
 from purerl.rlhf import control
 
 ENV = purerl.envs.make("Pendulum-v1")
-AGENT = with_observation_normalization(purerl.ppo(purerl.networks.actor_critic(ENV), num_epochs=10, num_minibatches=16))
-HPARAMS = purerl.PPOHparams(learning_rate=1e-3, discount=0.9, entropy_coef=0.0, anneal_updates=500)
+PPO = purerl.ppo(purerl.networks.actor_critic(ENV), num_epochs=10, num_minibatches=16)
+AGENT = with_reward_scaling(with_observation_normalization(PPO))
+HPARAMS = purerl.PPOHparams(learning_rate=1e-3, discount=0.9, entropy_coef=0.0, anneal_updates=420)
 
 
 def run(seeds, sizes):
@@ -46,7 +47,7 @@ def main():
     parser.add_argument("--output")
     options = parser.parse_args()
     sizes = control.ControlSizes()
-    results = {"sizes": sizes._asdict(), "labels": sizes.num_rounds * sizes.labels_per_round}
+    results = {"sizes": sizes._asdict(), "labels": sizes.num_labels}
     for name, chosen in [("trained", sizes), ("untrained_reward_model", sizes._replace(reward_updates=1))]:
         results[name] = run(options.seeds, chosen)
         print(name, results[name], flush=True)

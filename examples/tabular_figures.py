@@ -1,7 +1,7 @@
 """The textbook's pictures, made by the library: `python examples/tabular_figures.py --output docs/images`.
 
 value_iteration.png   the 3 x 4 grid world after 0, 1, 2, 3, 5, 10 and 100 sweeps
-  random_walk.png       error of TD(λ) on the 19-state random walk by step size (Sutton & Barto, figures 12.6 and 12.8)
+random_walk.png       error of n-step TD and TD(λ) on the 19-state random walk (Sutton & Barto, figures 7.2, 12.6, 12.8)
 bandits.png           regret and optimal actions of six rules on the ten-armed testbed (chapter 2)
 cliff.png             SARSA and Q-learning while they learn on the cliff (example 6.6)
 """
@@ -23,7 +23,7 @@ from purerl import envs
 from purerl import mdp as mdps
 from purerl.agents.bandit import BanditHparams, bandit
 from purerl.agents.td_control import TDControlHparams, q_learning, sarsa
-from purerl.agents.td_prediction import TDHparams, td_lambda
+from purerl.agents.td_prediction import TDHparams, td, td_lambda
 from purerl.mdp import plots
 
 KEY = jax.random.key(0)
@@ -40,12 +40,36 @@ def value_iteration() -> Figure:
 
 
 def random_walk(num_seeds: int = 50, num_episodes: int = 10) -> Figure:
-    """Root mean square error over the states and the first ten episodes, by λ and step size."""
-    env, exact = envs.from_mdp(mdps.random_walk(19), max_steps=2000), jnp.linspace(-0.9, 0.9, 19)
-    alphas, decays = jnp.linspace(0.05, 1.0, 14), (0.0, 0.4, 0.8, 0.9, 0.95, 0.99)
+    """Root mean square error over the states and the first ten episodes, by step size, and by n or λ."""
+    env = envs.from_mdp(mdps.random_walk(19), max_steps=2000)
+    panels: dict[str, list[tuple[str, purerl.Agent, float]]] = {
+        "n-step TD, a step after each episode": [(f"n = {n}", td(env, n=n), 0.0) for n in (1, 2, 4, 8, 16, 32)]
+    }
+    for traces, title in (("accumulating", "TD(λ), accumulating traces"), ("dutch", "true online TD(λ)")):
+        agent = td_lambda(env, traces=traces)
+        panels[title] = [(f"λ = {decay:g}", agent, decay) for decay in (0.0, 0.4, 0.8, 0.9, 0.95, 0.99)]
+    alphas, keys = jnp.linspace(0.05, 1.0, 14), jax.random.split(KEY, num_seeds)
+    figure, found = _axes(*["step size α"] * len(panels))
+    for axes, (title, lines) in zip(found, panels.items()):
+        for (label, agent, decay), color in zip(lines, COLORS):
+            curve = _errors(env, agent, keys, alphas, jnp.float32(decay), num_episodes)
+            axes.plot(alphas, curve, color=color, label=label)
+        axes.set_title(title, loc="left", fontsize=10)
+        axes.set(ylim=(0.2, 0.6))
+        axes.legend(frameon=False, fontsize=8, ncols=3, loc="lower right", columnspacing=1, borderaxespad=0)
+    found[0].set(ylabel=f"RMS error, first {num_episodes} episodes")
+    return figure
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1, 5))
+def _errors(
+    env: purerl.types.Env, agent: purerl.Agent, keys: jax.Array, alphas: jax.Array, decay: jax.Array, num_episodes: int
+) -> jax.Array:
+    """Error of a prediction method on the random walk by step size, a mean over seeds and episodes."""
+    exact = jnp.linspace(-0.9, 0.9, 19)
     sizes = {"num_updates": 1, "num_envs": 1, "rollout_length": 400, "rollout": purerl.loops.rollout_episodes}
 
-    def error(agent: purerl.Agent, key: jax.Array, alpha: jax.Array, decay: jax.Array) -> jax.Array:
+    def error(key: jax.Array, alpha: jax.Array) -> jax.Array:
         hparams = TDHparams(alpha, jnp.float32(0), jnp.float32(1), decay, jnp.float32(0))
 
         def episode(state: Any, i: jax.Array) -> Any:
@@ -55,19 +79,7 @@ def random_walk(num_seeds: int = 50, num_episodes: int = 10) -> Figure:
         state = agent.init(key, hparams, jnp.int32(0), 1)
         return jax.lax.scan(episode, state, jnp.arange(num_episodes))[1].mean()
 
-    figure, found = _axes("step size α", "step size α")
-    for axes, traces in zip(found, ("accumulating", "dutch")):
-        agent = td_lambda(env, traces=traces)
-        one = functools.partial(error, agent)
-        grid = jax.vmap(jax.vmap(jax.vmap(one, (0, None, None)), (None, 0, None)), (None, None, 0))
-        curves = np.asarray(jax.jit(grid)(jax.random.split(KEY, num_seeds), alphas, jnp.array(decays)).mean(2))
-        for decay, curve, color in zip(decays, curves, COLORS):
-            axes.plot(alphas, curve, color=color, label=f"λ = {decay:g}")
-        title = "TD(λ), accumulating traces" if traces == "accumulating" else "true online TD(λ)"
-        axes.set_title(title, loc="left", fontsize=10)
-        axes.set(ylim=(0.2, 0.6), ylabel="RMS error, first 10 episodes")
-    found[1].legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1, 1))
-    return figure
+    return jax.vmap(jax.vmap(error, (0, None)), (None, 0))(keys, alphas).mean(1)
 
 
 def bandits(num_testbeds: int = 1000) -> Figure:

@@ -40,12 +40,23 @@ class Comparisons(NamedTuple):
     row: jax.Array
 
 
-class LearnedReward(NamedTuple):
-    """An ensemble of reward models, leaves [E, ...], and mean and deviation of each one's reward on data, [E]."""
+class Scaling(NamedTuple):
+    """Mean and deviation of data, each [D]."""
 
-    members: Params
     mean: jax.Array
     scale: jax.Array
+
+    def apply(self, x: jax.Array) -> jax.Array:
+        """x [..., D] less the mean, over the deviation."""
+        return (x - self.mean) / self.scale
+
+
+class LearnedReward(NamedTuple):
+    """An ensemble of reward models, leaves [E, ...], and what standardises their inputs [D] and outputs [E]."""
+
+    members: Params
+    inputs: Scaling
+    outputs: Scaling
 
 
 def features(obs: Any, action: Any) -> jax.Array:
@@ -72,9 +83,12 @@ def apply_member(params: Params, x: jax.Array) -> jax.Array:
 
 def learned_reward(reward: LearnedReward, x: jax.Array) -> jax.Array:
     """Mean over the ensemble of each member's standardised reward of features [..., D]."""
-    each = jax.vmap(apply_member, (0, None))(reward.members, x)
-    shape = (-1,) + (1,) * (each.ndim - 1)
-    return jnp.mean((each - reward.mean.reshape(shape)) / reward.scale.reshape(shape), axis=0)
+    return jnp.mean(reward.outputs.apply(_each(reward.members, reward.inputs.apply(x))), axis=-1)
+
+
+def _each(members: Params, x: jax.Array) -> jax.Array:
+    """Every member's reward of standardised features [..., D]: [..., E]."""
+    return jax.vmap(apply_member, (0, None), -1)(members, x)
 
 
 class WatchedState(NamedTuple):
@@ -123,7 +137,7 @@ def ask(key: jax.Array, first: Segments, second: Segments, error_rate: float) ->
     return Comparisons(first.features, second.features, answer.astype(jnp.float32), jnp.arange(len(answer)))
 
 
-def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e-4) -> Agent:
+def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e-3) -> Agent:
     """An agent for `fit` on `Comparisons`: an ensemble, every member of which fits its own weighting of the rows.
 
     Member e descends on Σ w_ei segment_preference_i / Σ w_ei + weight_decay · |weights|², with w_ei exponential (the
@@ -165,18 +179,38 @@ def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e
     return Agent(init, act, update)
 
 
-def standardized(members: Params, x: jax.Array) -> LearnedReward:
-    """Members with the mean and deviation of their rewards over features [B, D]."""
-    each = jax.vmap(apply_member, (0, None))(members, x)
-    return LearnedReward(members, jnp.mean(each, axis=1), jnp.std(each, axis=1) + 1e-6)
+def scaling(x: jax.Array) -> Scaling:
+    """Mean and deviation of the rows of x [..., D]."""
+    rows = x.reshape(-1, x.shape[-1])
+    return Scaling(jnp.mean(rows, axis=0), jnp.std(rows, axis=0) + 1e-6)
+
+
+def fit_reward(
+    key: jax.Array, agent: Agent, asked: Comparisons, hparams: LearnerHparams, num_updates: int, x: jax.Array
+) -> LearnedReward:
+    """An ensemble fitted to comparisons of standardised features, its rewards standardised over features x [B, D].
+
+    Args:
+      key: typed key.
+      agent: an `ensemble_agent` behind `with_minibatches`.
+      asked: the answers; the mean and deviation of all the steps in them standardise the inputs.
+      hparams: the agent's.
+      num_updates: updates of the fit, which starts from fresh weights.
+      x: the steps on which each member's reward gets mean 0 and deviation 1.
+    """
+    inputs = scaling(jnp.stack([asked.first, asked.second]))
+    data = asked._replace(first=inputs.apply(asked.first), second=inputs.apply(asked.second))
+    members = loops.fit(key, agent, data, hparams, num_updates=num_updates)[0].agent.params
+    return LearnedReward(members, inputs, scaling(_each(members, inputs.apply(x))))
 
 
 class ControlSizes(NamedTuple):
-    """How much of everything; labels in all are num_rounds · labels_per_round."""
+    """How much of everything; labels in all are first_labels + (num_rounds - 1) · labels_per_round."""
 
     num_rounds: int = 7
+    first_labels: int = 100
     labels_per_round: int = 100
-    segment_length: int = 25
+    segment_length: int = 10
     error_rate: float = 0.1
     num_members: int = 3
     reward_updates: int = 200
@@ -184,6 +218,11 @@ class ControlSizes(NamedTuple):
     rl_updates: int = 60
     num_envs: int = 16
     rollout_length: int = 128
+
+    @property
+    def num_labels(self) -> int:
+        """Answers in all."""
+        return self.first_labels + (self.num_rounds - 1) * self.labels_per_round
 
 
 class ControlResult(NamedTuple):
@@ -203,11 +242,13 @@ def learn_from_preferences(
       key: typed key.
       agent: any agent for `train` on `env`; its reward is the learned one, standardised.
       env: the environment, whose own reward only the labeller sees.
-      hparams: the agent's.
+      hparams: the agent's; it learns for num_rounds · rl_updates updates in all.
       sizes: how much of everything; None takes the defaults.
     """
     sizes = sizes or ControlSizes()
-    check_positive(num_rounds=sizes.num_rounds, labels_per_round=sizes.labels_per_round)
+    check_positive(
+        num_rounds=sizes.num_rounds, first_labels=sizes.first_labels, labels_per_round=sizes.labels_per_round
+    )
     blind = with_learned_reward(env)
     fitter = with_minibatches(ensemble_agent(sizes.num_members, sizes.error_rate), sizes.batch_size)
     fit_hparams = LearnerHparams(3e-3, anneal_updates=sizes.reward_updates)
@@ -219,9 +260,8 @@ def learn_from_preferences(
         watch_key, ask_key, fit_key, train_key = jax.random.split(jax.random.fold_in(key, number), 4)
         trajectory = watch(watch_key, state)
         asked = _ask(ask_key, trajectory, asked, sizes)
-        answers = _repeated(asked, sizes.num_rounds * sizes.labels_per_round)
-        fitted, _ = loops.fit(fit_key, fitter, answers, fit_hparams, num_updates=sizes.reward_updates)
-        reward = standardized(fitted.agent.params, _steps(trajectory))
+        answers = _repeated(asked, sizes.num_labels)
+        reward = fit_reward(fit_key, fitter, answers, fit_hparams, sizes.reward_updates, _steps(trajectory))
         state, _ = loops.train(
             train_key, agent, blind, hparams, num_updates=sizes.rl_updates, num_envs=sizes.num_envs,
             rollout_length=sizes.rollout_length, env_params=reward, state=state,
@@ -246,8 +286,8 @@ def _steps(trajectory: Any) -> jax.Array:
 def _ask(key: jax.Array, trajectory: Any, asked: Comparisons | None, sizes: ControlSizes) -> Comparisons:
     """All answers so far: those given before, and a round's more about segments of the trajectory."""
     first_key, second_key, answer_key = jax.random.split(key, 3)
-    rows, length = sizes.labels_per_round, sizes.segment_length
-    first, second = (segments(k, trajectory, rows, length) for k in (first_key, second_key))
+    rows = sizes.first_labels if asked is None else sizes.labels_per_round
+    first, second = (segments(k, trajectory, rows, sizes.segment_length) for k in (first_key, second_key))
     new = ask(answer_key, first, second, sizes.error_rate)
     if asked is None:
         return new

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import purerl
+from purerl.combinators.minibatches import with_minibatches
 from purerl.rlhf import LearnerHparams, control
 from purerl.types import Box, Env, EnvStep, Transition
 
@@ -40,11 +41,13 @@ def trajectory(key, steps=200, envs=8):
 def test_nothing_of_the_true_reward_reaches_the_agent():
     env = control.with_learned_reward(drift())
     members = jax.vmap(lambda k: control.init_member(k, 3))(jax.random.split(jax.random.key(0), 2))
-    learned = control.LearnedReward(members, jnp.array([0.5, -0.5]), jnp.array([2.0, 4.0]))
+    inputs = control.Scaling(jnp.array([0.1, 0.2, -0.3]), jnp.array([1.0, 2.0, 0.5]))
+    outputs = control.Scaling(jnp.array([0.5, -0.5]), jnp.array([2.0, 4.0]))
+    learned = control.LearnedReward(members, inputs, outputs)
     obs, state = env.reset(jax.random.key(1), learned)
     action = jnp.array([0.3])
     step = env.step(jax.random.key(2), state, action, learned)
-    x = jnp.concatenate([obs, action])
+    x = (jnp.concatenate([obs, action]) - inputs.mean) / inputs.scale
     each = [control.apply_member(jax.tree.map(lambda p, i=i: p[i], members), x) for i in range(2)]
     expected = ((each[0] - 0.5) / 2 + (each[1] + 0.5) / 4) / 2
     assert float(step.reward) == pytest.approx(float(expected), abs=1e-5)
@@ -75,24 +78,25 @@ def test_the_ensemble_finds_the_reward_behind_noisy_answers():
     data = trajectory(jax.random.key(0))
     pair = [control.segments(jax.random.key(i), data, 400, 10) for i in (1, 2)]
     asked = control.ask(jax.random.key(3), *pair, 0.1)
-    agent = control.ensemble_agent(2, 0.1)
-    state, _ = purerl.fit(jax.random.key(4), agent, asked, LearnerHparams(3e-3), num_updates=200)
+    asked = asked._replace(first=30 * asked.first + 7, second=30 * asked.second + 7)  # whatever the units
+    agent = with_minibatches(control.ensemble_agent(2, 0.1), 400)
     fresh = control.segments(jax.random.key(5), trajectory(jax.random.key(6)), 500, 1)
-    x = fresh.features[:, 0]
-    learned = control.learned_reward(control.standardized(state.params, x), x)
+    x = 30 * fresh.features[:, 0] + 7
+    reward = control.fit_reward(jax.random.key(4), agent, asked, LearnerHparams(3e-3), 200, x)
+    learned = control.learned_reward(reward, x)
     assert np.corrcoef(learned, fresh.reward[:, 0])[0, 1] > 0.9
     assert float(jnp.mean(learned)) == pytest.approx(0, abs=1e-3)
 
 
 def test_answers_add_up_over_the_rounds_and_are_repeated_to_one_size():
-    sizes = control.ControlSizes(num_rounds=3, labels_per_round=4, segment_length=5)
+    sizes = control.ControlSizes(num_rounds=3, first_labels=6, labels_per_round=4, segment_length=5)
     asked = None
     for number in range(2):
         asked = control._ask(jax.random.key(number), trajectory(jax.random.key(number)), asked, sizes)
-    assert asked.row.tolist() == list(range(8))
-    table = control._repeated(asked, 12)
-    assert table.row.tolist() == [*range(8), *range(4)]
-    np.testing.assert_array_equal(table.first[8:], asked.first[:4])
+    assert asked.row.tolist() == list(range(10))
+    table = control._repeated(asked, sizes.num_labels)
+    assert table.row.tolist() == [*range(10), *range(4)]
+    np.testing.assert_array_equal(table.first[10:], asked.first[:4])
 
 
 def test_a_row_keeps_its_weights_in_whatever_minibatch():
@@ -111,13 +115,12 @@ def test_a_row_keeps_its_weights_in_whatever_minibatch():
 
 @pytest.mark.slow
 def test_pendulum_swings_up_from_700_labels():
-    from purerl.combinators import with_observation_normalization
+    from purerl.combinators import with_observation_normalization, with_reward_scaling
 
     env = purerl.envs.make("Pendulum-v1")
-    agent = with_observation_normalization(
-        purerl.ppo(purerl.networks.actor_critic(env), num_epochs=10, num_minibatches=16)
-    )
-    hparams = purerl.PPOHparams(learning_rate=1e-3, discount=0.9, entropy_coef=0.0, anneal_updates=500)
+    agent = purerl.ppo(purerl.networks.actor_critic(env), num_epochs=10, num_minibatches=16)
+    agent = with_reward_scaling(with_observation_normalization(agent))
+    hparams = purerl.PPOHparams(learning_rate=1e-3, discount=0.9, entropy_coef=0.0, anneal_updates=420)
     result = control.learn_from_preferences(jax.random.key(0), agent, env, hparams)
     episodes = purerl.evaluate(jax.random.key(1), agent, env, result.state, num_episodes=64, max_steps=200)
     assert episodes.episode_return.mean() >= -250
