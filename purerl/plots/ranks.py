@@ -78,7 +78,7 @@ def _draw_seeds(axes: Axes, result: Result, top: int) -> None:
     agreement = seed_agreement(result)
     title = f"Between seeds: ρ = {agreement:.2f}" if result.num_seeds > 1 else "One seed: no telling"
     frame(axes, title, f"rank among the {len(far):,} trained furthest", "rank in the search")
-    axes.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined]
+    axes.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined,call-arg]
     axes.set_ylim(len(shown) + 0.7, 0.3)
     axes.legend(frameon=True, framealpha=0.8, edgecolor="none", fontsize=8.5, loc="best")
 

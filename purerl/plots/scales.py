@@ -72,9 +72,7 @@ def scale_of(result: Result, name: str) -> Scale:
 def dress(axis: Axis, scale: Scale) -> None:
     """Scale, ends and ticks of an x or y axis."""
     axes = axis.axes
-    set_scale, set_limits = (
-        (axes.set_xscale, axes.set_xlim) if axis.axis_name == "x" else (axes.set_yscale, axes.set_ylim)
-    )
+    set_scale, set_limits = (axes.set_xscale, axes.set_xlim) if axis is axes.xaxis else (axes.set_yscale, axes.set_ylim)
     if scale.log:
         set_scale("log")
         decades = np.log10(scale.limits[1] / scale.limits[0])

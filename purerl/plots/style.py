@@ -39,6 +39,7 @@ def words(name: str) -> str:
 def number(value: Any) -> str:
     """Two significant digits, as 0.012 or 3.4e-4; whole numbers, booleans and tuples as they are."""
     if isinstance(value, float | np.floating):
+        value = float(value)
         small = value != 0 and abs(value) < 1e-2
         return f"{value:.1e}".replace("e-0", "e-") if small or abs(value) >= 1e4 else f"{value:.2g}"
     return "×".join(map(str, value)) if isinstance(value, tuple) else str(value)

@@ -203,7 +203,7 @@ def _run_brackets(
                 states.retain(agents)
             rows, states = engine.run_rung(
                 run, name, agents, plan.chunks(b, r), len(points), states,
-                trim=_trimmer(tables, agents, keep) if last else None,
+                trim=_trimmer(tables, alive, points, keep) if last else None,
             )  # fmt: skip
             _note(tables, alive, r, rung.num_updates, points, rows)
             if r:
@@ -284,18 +284,22 @@ def _best(tables: _Tables, count: int | None) -> np.ndarray:
     return rank(tables.returns, tables.curves, tables.num_updates)[: (tables.num_updates > 0).sum()][:count]
 
 
-def _trimmer(tables: _Tables, agents: np.ndarray, keep: int | None) -> Callable[[Any, np.ndarray, Pool], None]:
+def _trimmer(
+    tables: _Tables, trials: np.ndarray, points: np.ndarray, keep: int | None
+) -> Callable[[Any, np.ndarray, Pool], None]:
     """Keeps the states of the best trials of a last rung as its blocks finish, and of those that lack seeds yet."""
 
     def trim(rows: Any, done: np.ndarray, pool: Pool) -> None:
         num_seeds = tables.returns.shape[1]
+        agents = _agents(trials, num_seeds)
         together = np.isin(agents, done).reshape(-1, num_seeds)
         returns = rows.returns.reshape(*together.shape, -1)
-        curves = rows.curves.reshape(*together.shape, -1)
+        curves = tables.curves[trials]
+        curves[:, :, points] = rows.curves.reshape(*together.shape, -1)
         whole = np.flatnonzero(together.all(axis=1))
         best = whole[rank(returns[whole], curves[whole])][:keep]
         wanted = np.union1d(best, np.flatnonzero(together.any(axis=1) & ~together.all(axis=1)))
-        pool.retain(agents.reshape(-1, num_seeds)[wanted].reshape(-1))
+        pool.retain(_agents(trials[wanted], num_seeds))
 
     return trim
 

@@ -1,4 +1,7 @@
+import dataclasses
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from bandits import Hparams, make_agent, make_env
@@ -123,3 +126,29 @@ def test_width_weighs_filling_up_against_compiling():
     assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=0.01) == 64
     assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=1.0) == 50
     assert blocks.choose_width(100, 64, 2, compiled=[128], compile_seconds=3.0, agent_seconds=0.0) == 50
+
+
+def test_the_table_of_a_search_that_was_stopped_early_shows_steps(halved, plain):
+    from rich.console import Console
+
+    def shown(result):
+        console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+        console.print(sweep.table(result, top=9))
+        return console.export_text()
+
+    assert "fresh seeds" in shown(halved)
+    assert "steps" in shown(dataclasses.replace(halved, fresh_trials=halved.fresh_trials[:0]))
+    assert "fresh seeds" not in shown(plain)
+
+
+def test_ties_are_kept_by_the_same_rule_as_they_are_ranked():
+    """Rewards saturate, so all returns are alike in the end and the learning curves of all rungs decide."""
+    env = ENV._replace(step=lambda *args: (out := ENV.step(*args))._replace(reward=jnp.minimum(out.reward, 0.5)))
+    table = Hparams(np.linspace(0.4, 0.9, 8, dtype=np.float32), np.full(8, 0.3), np.full(8, 20))
+    result = sweep.search(
+        KEY, AGENT, env, table, num_seeds=2, num_chunks=4, keep=2, block_size=4,
+        schedule=sweep.successive_halving(eta=2, num_rungs=2), **SIZES,
+    )  # fmt: skip
+    assert np.ptp(result.seed_returns[result.num_updates == 8]) == 0
+    expected = 2 * result.order[:2, None] + np.arange(2)
+    assert sorted(result.kept.tolist()) == sorted(expected.reshape(-1).tolist())
