@@ -76,7 +76,8 @@ def _draw_seeds(axes: Axes, result: Result, top: int) -> None:
     axes.plot(places, places, color=DARK, linestyle=":", linewidth=1)
     axes.invert_yaxis()
     agreement = seed_agreement(result)
-    title = f"Between seeds: ρ = {agreement:.2f}" if result.num_seeds > 1 else "One seed: no telling"
+    agreed = "all are alike" if np.isnan(agreement) else f"ρ = {agreement:.2f}"
+    title = f"Between seeds: {agreed}" if result.num_seeds > 1 else "One seed: no telling"
     frame(axes, title, f"rank among the {len(far):,} trained furthest", "rank in the search")
     axes.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined,call-arg]
     axes.set_ylim(len(shown) + 0.7, 0.3)
