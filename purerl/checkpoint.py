@@ -171,10 +171,23 @@ def _write(directory: Path, tree: PyTree, metadata: dict[str, Any]) -> None:
     if stored:
         import orbax.checkpoint as ocp
 
-        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+        with _checkpointer() as checkpointer:
             checkpointer.save(directory / _ARRAYS, args=ocp.args.StandardSave(stored))
     (directory / MANIFEST).write_text(_manifest(_digests(directory)), encoding="utf-8")
     _flush(directory)
+
+
+def _checkpointer() -> Any:
+    """Orbax's, for this process alone: among several it would else wait for all of them."""
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return ocp.Checkpointer(ocp.StandardCheckpointHandler())
+    me = jax.process_index()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=me, active_processes={me}, barrier_sync_key_prefix=f"process{me}"
+    )
+    return ocp.Checkpointer(ocp.StandardCheckpointHandler(multiprocessing_options=alone), multiprocessing_options=alone)
 
 
 def _publish(temporary: Path, directory: Path) -> None:
@@ -302,7 +315,7 @@ def _read_arrays(directory: Path, specs: list[Any]) -> list[np.ndarray]:
         return empty
     import orbax.checkpoint as ocp
 
-    with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+    with _checkpointer() as checkpointer:
         stored = checkpointer.restore(directory, args=ocp.args.StandardRestore(wanted))
     return [stored.get(_name(i), host) for i, host in enumerate(empty)]
 

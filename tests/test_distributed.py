@@ -156,6 +156,7 @@ def end(processes):
         process.wait()
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one_with_all_their_devices(tmp_path):
     processes = two_processes(tmp_path)
     try:
