@@ -34,7 +34,6 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as root:
         record = kill_and_resume(pathlib.Path(root), arguments.kills, arguments.seed)
-    (RESULTS / "sweep_faults.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(f"{record['same']} of {record['kills']} sweeps ended in the same table")
     raise SystemExit(record["same"] != record["kills"])
 
@@ -63,8 +62,10 @@ def kill_and_resume(root: pathlib.Path, kills: int, seed: int) -> dict:
         code = resumed.wait()
         same = code == 0 and all((root / name / f).read_bytes() == (root / "whole" / f).read_bytes() for f in FILES)
         events.append({"seconds": round(moment, 2), "journal_lines": lines, "same": same})
+        record = {"kills": i + 1, "same": sum(event["same"] for event in events), "seconds": seconds, "events": events}
+        (RESULTS / "sweep_faults.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(f"killed after {moment:5.1f} s of {seconds:.1f}, {lines} lines in the journal: {same}", flush=True)
-    return {"kills": kills, "same": sum(event["same"] for event in events), "seconds": seconds, "events": events}
+    return record
 
 
 def begin(root: pathlib.Path, name: str, *, resume: bool = False) -> subprocess.Popen:

@@ -143,7 +143,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--only", nargs="*", choices=PARTS, default=list(PARTS))
     parser.add_argument("--seeds", type=int, default=8)
-    parser.add_argument("--steps", type=int, default=700_000)
+    parser.add_argument("--steps", type=int, default=2_000_000)
     parser.add_argument("--episodes", type=int, default=2_048)
     parser.add_argument("--output", type=Path, default=RESULTS)
     options = parser.parse_args()

@@ -98,6 +98,6 @@ def ray_workers():
             name = path.read_bytes().split(b"\0")[0].decode()
         except OSError:
             continue
-        if name.startswith("ray::"):
+        if name.startswith("ray::_run"):
             found.append(int(path.parent.name))
     return found
