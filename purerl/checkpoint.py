@@ -24,7 +24,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.types import PyTree
+from purerl.types import PyTree, is_key, key_implementation
 
 MANIFEST = "SHA256SUMS"
 _METADATA = "metadata.json"
@@ -262,10 +262,6 @@ def _name(index: int) -> str:
     return f"{index:06d}"
 
 
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _spec(leaf: Any) -> Any:
     """Shape and dtype of a leaf as JAX would hold it; a number or NumPy array takes JAX's dtype for it."""
     return leaf if isinstance(leaf, jax.Array | jax.ShapeDtypeStruct) else jax.eval_shape(jnp.asarray, leaf)
@@ -296,7 +292,7 @@ def _compare_leaves(directory: Path, saved: list[list[str]], wanted: list[list[s
 
 
 def _to_host(leaf: Any) -> np.ndarray:
-    host = np.asarray(jax.random.key_data(leaf) if hasattr(leaf, "dtype") and _is_key(leaf) else leaf)
+    host = np.asarray(jax.random.key_data(leaf) if hasattr(leaf, "dtype") and is_key(leaf) else leaf)
     if isinstance(leaf, jax.Array):
         return host
     converted = np.asarray(jnp.asarray(leaf))
@@ -308,7 +304,7 @@ def _to_host(leaf: Any) -> np.ndarray:
 
 
 def _read_arrays(directory: Path, specs: list[Any]) -> list[np.ndarray]:
-    hosts = [jax.eval_shape(jax.random.key_data, spec) if _is_key(spec) else spec for spec in specs]
+    hosts = [jax.eval_shape(jax.random.key_data, spec) if is_key(spec) else spec for spec in specs]
     empty = [np.empty(host.shape, host.dtype) for host in hosts]
     wanted = {_name(i): host for i, host in enumerate(empty) if host.size}
     if not wanted:
@@ -323,13 +319,7 @@ def _read_arrays(directory: Path, specs: list[Any]) -> list[np.ndarray]:
 def _to_device(value: np.ndarray, spec: Any) -> jax.Array:
     """The saved values as an array: uncommitted, unless `spec` says where it lives."""
     array = jnp.asarray(value)
-    if _is_key(spec):
-        array = jax.random.wrap_key_data(array, impl=_key_implementation(spec))
+    if is_key(spec):
+        array = jax.random.wrap_key_data(array, impl=key_implementation(spec))
     sharding = spec.sharding if isinstance(spec, jax.ShapeDtypeStruct) else None
     return array if sharding is None else jax.device_put(array, sharding)
-
-
-def _key_implementation(spec: Any) -> Any:
-    found: list[Any] = []
-    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), spec)
-    return found[0]

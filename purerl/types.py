@@ -244,7 +244,7 @@ def set_learner(state: Any, learner: dict[str, PyTree]) -> Any:
     def field(name: str) -> Any:
         if name == "agent":
             return set_learner(state.agent, learner["agent"])
-        return jax.tree.map(lambda old, new: old if _is_key(old) else new, getattr(state, name), learner[name])
+        return jax.tree.map(lambda old, new: old if is_key(old) else new, getattr(state, name), learner[name])
 
     return state._replace(**{name: field(name) for name in _learned(state)})
 
@@ -286,7 +286,7 @@ def _cast_field(value: Any, default: Any) -> Any:
 
 def _cast_leaf(leaf: Any, like: Any) -> Any:
     """The leaf with the kind of `like`, except that a fraction stays one where an integer was expected."""
-    if _is_key(leaf):
+    if is_key(leaf):
         return leaf
     kinds = [np.dtype(jnp.result_type(x)) for x in (leaf, like)]
     if any(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
@@ -328,7 +328,7 @@ def check_hparams(hparams: Any) -> None:
     ranges = hparam_ranges(type(hparams))
     for name in getattr(hparams, "_fields", ()):
         for leaf in jax.tree.leaves(getattr(hparams, name)):
-            if not isinstance(leaf, jax.core.Tracer) and not _is_key(leaf):
+            if not isinstance(leaf, jax.core.Tracer) and not is_key(leaf):
                 _check_value(f"{type(hparams).__name__}.{name}", np.asarray(leaf), ranges.get(name))
 
 
@@ -356,12 +356,20 @@ def check_key(key: Any) -> None:
     Raises:
       TypeError: `key` is a raw uint32 key, a seed, or something else.
     """
-    if not _is_key(key):
+    if not is_key(key):
         raise TypeError(f"key must be a typed key, jax.random.key(seed); got {type(key).__name__}")
 
 
-def _is_key(x: Any) -> bool:
+def is_key(x: Any) -> bool:
+    """Whether a leaf, or the spec of one, is a typed key."""
     return jax.dtypes.issubdtype(getattr(x, "dtype", np.dtype(object)), jax.dtypes.prng_key)
+
+
+def key_implementation(spec: Any) -> Any:
+    """How a typed key, or the spec of one, makes its numbers: the `impl` of `wrap_key_data`."""
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), jax.ShapeDtypeStruct(spec.shape, spec.dtype))
+    return found[0]
 
 
 def check_positive(**sizes: int) -> None:

@@ -21,6 +21,7 @@ from purerl import presets
 from purerl._suggestion import suggestion
 from purerl.commands.options import Output, Setup, UsageError, parse_assignments
 from purerl.presets import Preset
+from purerl.sweep.storage import with_tuples
 from purerl.types import Agent, Env
 
 _DEFAULT_ALGORITHM, _DEFAULT_ENV = "ppo", "CartPole-v1"
@@ -60,8 +61,8 @@ class Task(NamedTuple):
 
 def task_from_json(data: Mapping[str, Any]) -> Task:
     """The task that `Task.to_json` wrote; lists are tuples again."""
-    preset = {name: _tuples(value) for name, value in data["preset"].items()}
-    return Task(data["env"], _tuples(data["env_settings"]), Preset(**preset))
+    preset = {name: with_tuples(value) for name, value in data["preset"].items()}
+    return Task(data["env"], with_tuples(data["env_settings"]), Preset(**preset))
 
 
 def resolve(setup: Setup, num_steps: int | None = None) -> Task:
@@ -221,9 +222,3 @@ def _why_no_policy(directory: Path) -> str:
     if (directory / "checkpoints").is_dir():
         return f": its training has not ended; go on with: purerl train --resume --name {directory.name}"
     return ""
-
-
-def _tuples(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return tuple(_tuples(item) for item in value)
-    return {name: _tuples(item) for name, item in value.items()} if isinstance(value, dict) else value

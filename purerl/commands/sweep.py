@@ -114,6 +114,7 @@ def run(options: Options) -> None:
 def _resumed(options: Options) -> Options:
     """The options that a search was begun with."""
     from purerl.commands import runs
+    from purerl.sweep.storage import with_tuples
 
     if options.output.name is None:
         raise UsageError("--resume needs to know which search to go on with: give its --name")
@@ -122,15 +123,11 @@ def _resumed(options: Options) -> Options:
     saved = runs.read_config(runs.directory_of(options.output))
     if saved.get("command") != "sweep":
         raise UsageError(f"{runs.directory_of(options.output)} was made by purerl {saved.get('command')}, not by sweep")
-    fields: dict[str, Any] = _tuples(saved["options"])
-    setup: dict[str, Any] = _tuples(fields.pop("setup"))
+    fields: dict[str, Any] = with_tuples(saved["options"])
+    setup: dict[str, Any] = fields.pop("setup")
     known = {field.name for field in dataclasses.fields(Options)}
     rest: dict[str, Any] = {name: value for name, value in fields.items() if name in known - {"output", "setup"}}
     return Options(setup=Setup(**setup), output=options.output, **rest)
-
-
-def _tuples(saved: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in saved.items()}
 
 
 def _job(options: Options, resume: bool) -> Job:

@@ -148,9 +148,8 @@ def _width(engine: Engine, rung: str, group: int, agents: np.ndarray, chunks: Se
     name = f"{rung}-group{group}"
     known = engine.log.find("width", name)
     if known is None:
-        chosen = _choose_width(engine, name, group, agents, chunks)
-        engine.log.add("width", name, **chosen)
-        known = engine.log.find("width", name) or chosen
+        known = _choose_width(engine, name, group, agents, chunks)
+        engine.log.add("width", name, **known)
         label = " ".join([rung.replace("bracket0-", ""), trials_module.label(engine.trials.groups[group])]).strip()
         engine.monitor.report("compile", note=_describe_width(label, len(agents), known))
     return int(known["width"])

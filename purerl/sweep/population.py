@@ -14,13 +14,12 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from purerl import loops
 from purerl.distributed import over_devices, population_sharding, to_host
 from purerl.loops import LoopState
 from purerl.sweep import memory
-from purerl.types import Agent, Env, Metrics, PyTree
+from purerl.types import Agent, Env, Metrics, PyTree, is_key, key_implementation
 
 
 class Program(NamedTuple):
@@ -98,7 +97,7 @@ def unpack(packed: PyTree, like: PyTree, sharding: Any = None) -> PyTree:
 
     def typed(leaf: Any, spec: Any) -> Any:
         leaf = jax.device_put(leaf, sharding)
-        return jax.random.wrap_key_data(leaf, impl=_key_implementation(spec)) if _is_key(spec) else leaf
+        return jax.random.wrap_key_data(leaf, impl=key_implementation(spec)) if is_key(spec) else leaf
 
     return jax.tree.map(typed, packed, like)
 
@@ -208,14 +207,4 @@ def _episode_return(metrics: Metrics) -> jax.Array:
 
 
 def _key_data(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if _is_key(leaf) else leaf
-
-
-def _is_key(leaf: Any) -> bool:
-    return jax.dtypes.issubdtype(getattr(leaf, "dtype", np.dtype(object)), jax.dtypes.prng_key)
-
-
-def _key_implementation(spec: Any) -> Any:
-    found: list[Any] = []
-    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), jax.ShapeDtypeStruct(spec.shape, spec.dtype))
-    return found[0]
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf

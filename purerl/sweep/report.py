@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -36,7 +35,8 @@ def table(result: Result, top: int = 10) -> Table:
         interval = "-" if np.isnan(row["return_low"]) else f"{_short(row['return_low'])} - {_short(row['return_high'])}"
         seeds = " ".join(_short(row[f"return_seed_{seed}"]) for seed in range(min(result.num_seeds, 4)))
         more = " ..." if result.num_seeds > 4 else ""
-        extra = [_short(row.get("fresh_return", math.nan))] * fresh + [f"{row['steps']:,}"] * rungs
+        extra = [_short(row["fresh_return"])] if fresh else []
+        extra += [f"{row['steps']:,}"] if rungs else []
         parameters = [_short(row[name], digits=3) for name in result.searched]
         shown.add_row(str(row["rank"]), _short(row["return"]), interval, seeds + more, *extra, *parameters)
     return shown

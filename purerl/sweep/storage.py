@@ -123,7 +123,7 @@ def one_of(hparams: Any) -> Any:
 
 def with_tuples(value: Any) -> Any:
     """JSON data with tuples in place of lists."""
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return tuple(with_tuples(each) for each in value)
     return {name: with_tuples(each) for name, each in value.items()} if isinstance(value, dict) else value
 
