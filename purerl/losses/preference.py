@@ -47,6 +47,8 @@ def plackett_luce_dpo(
 ) -> jax.Array:
     """DPO on ranked lists: the Plackett-Luce loss of the implicit rewards β (log π - log π_ref).
 
+    dL/dlog π is β times the gradient of `plackett_luce`.
+
     Args:
       logps, ref_logps: [..., K] summed log-probabilities, ranked best to worst on the last axis.
       beta: as in `dpo`, which this is for K = 2.
@@ -72,6 +74,7 @@ def robust_dpo(
     """DPO's loss made unbiased when a share ε of the labels is flipped: (-(1 - ε) log σ(βh) + ε log σ(-βh)) / (1 - 2ε).
 
     Its mean over flips is `dpo` with clean labels; it is unbounded below where ε > 0.
+    dL/dh = -β ((1 - ε) σ(-βh) + ε σ(βh)) / (1 - 2ε).
 
     Args:
       chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta: as in `dpo`.
@@ -120,7 +123,7 @@ def ipo(
     """Identity Preference Optimization: (h - 1 / (2β))², a regression of h that cannot run to infinity.
 
     Without lengths h is of sums, as in the paper. With lengths each log-ratio is divided by its own completion's
-    length first, as TRL does in `loss_type="ipo"`; the optima differ.
+    length first, as TRL does in `loss_type="ipo"`; the optima differ. dL/dh = 2 (h - 1 / (2β)).
 
     Args:
       chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: as in `dpo`: sums in either case.
@@ -157,6 +160,7 @@ def kto(
     """Kahneman-Tversky Optimization: λ_D (1 - σ(β (ρ - z))) for a desirable completion, λ_U (1 - σ(β (z - ρ))) else.
 
     ρ = log π(y) - log π_ref(y); z = `kl`, the reference point, through which no gradient flows.
+    dL/dlog π(y) = -λ_D β s (1 - s), or +λ_U β s (1 - s), with s = σ(β (ρ - z)).
 
     Args:
       policy_logps, ref_logps: [...] summed log-probabilities of the completions.
@@ -205,7 +209,8 @@ def orpo(
 ) -> jax.Array:
     """Odds-ratio preference optimisation, no reference: nll(y⁺) - β log σ(log odds(y⁺) - log odds(y⁻)).
 
-    log odds = ℓ - log(1 - exp ℓ), with ℓ the *length-averaged* log-probability.
+    log odds = ℓ - log(1 - exp ℓ), with ℓ the *length-averaged* log-probability. With z the difference of log odds,
+    dL/dℓ⁺ = -β σ(-z) / (1 - exp ℓ⁺) and dL/dℓ⁻ = β σ(-z) / (1 - exp ℓ⁻), beside the gradient of nll.
     ℓ is held below -2⁻²³ inside the logarithm, so that a certain completion has a finite loss and gradient.
 
     Args:
@@ -237,6 +242,8 @@ def simpo(
 ) -> jax.Array:
     """Simple preference optimisation, no reference: -(1 - ε) log σ(z) - ε log σ(-z), z = β (ℓ⁺ - ℓ⁻) - γ.
 
+    dL/dℓ⁺ = β (σ(z) - (1 - ε)) = -dL/dℓ⁻.
+
     Args:
       chosen_logps, rejected_logps: [...] *length-averaged* log-probabilities ℓ.
       beta: scale of the rewards; 2 to 10 in the paper, far above DPO's.
@@ -261,7 +268,7 @@ def cpo(
     """Contrastive preference optimisation, its preference term: DPO with a uniform reference.
 
     -(1 - ε) log σ(z) - ε log σ(-z), z = β (log π(y⁺) - log π(y⁻)). The paper adds the chosen completion's negative
-    log-likelihood; so does the caller.
+    log-likelihood; so does the caller. dL/dlog π(y⁺) = β (σ(z) - (1 - ε)) = -dL/dlog π(y⁻).
 
     Args:
       chosen_logps, rejected_logps: [...] summed log-probabilities.
@@ -287,6 +294,8 @@ def sppo(
     rejected_win_rate: jax.Array | float = 0.0,
 ) -> jax.Array:
     """Self-play preference optimisation: (ρ⁺ - (P⁺ - ½) / β)² + (ρ⁻ - (P⁻ - ½) / β)², ρ = log π(y) - log π_ref(y).
+
+    dL/dlog π(y) = 2 (ρ - (P - ½) / β), for each of the two by itself.
 
     Args:
       chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: as in `dpo`; the reference is the policy of

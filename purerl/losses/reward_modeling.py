@@ -39,7 +39,7 @@ def bradley_terry(
 ) -> jax.Array:
     """Negative log-likelihood of a pair: -(1 - ε) log σ(d) - ε log σ(-d), d = r(y⁺) - r(y⁻) - margin.
 
-    Gradients flow to both rewards. Rewards are found up to a constant; `reward_centering` fixes it.
+    dL/dr(y⁺) = σ(d) - (1 - ε) = -dL/dr(y⁻). Rewards are found up to a constant; `reward_centering` fixes it.
 
     Args:
       chosen_rewards, rejected_rewards: [...] rewards of the two completions of a pair.
@@ -60,6 +60,8 @@ def bradley_terry(
 def reward_centering(chosen_rewards: jax.Array, rejected_rewards: jax.Array) -> jax.Array:
     """Penalty on a pair's mean reward away from zero: (r(y⁺) + r(y⁻))², to be scaled and added to `bradley_terry`.
 
+    Its gradient is 2 (r(y⁺) + r(y⁻)) for either reward.
+
     Args:
       chosen_rewards, rejected_rewards: [...].
 
@@ -77,7 +79,7 @@ def reward_centering(chosen_rewards: jax.Array, rejected_rewards: jax.Array) -> 
 def plackett_luce(rewards: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Negative log-likelihood of a ranking: Σ_k (log Σ_{j≥k} exp r_j - r_k).
 
-    For two items this is `bradley_terry`. Gradients flow to every ranked reward.
+    For two items this is `bradley_terry`. dL/dr_i = Σ_{k≤i} exp r_i / Σ_{j≥k} exp r_j - 1.
 
     Args:
       rewards: [..., K], ranked best to worst on the last axis.
@@ -95,6 +97,8 @@ def plackett_luce(rewards: jax.Array, mask: jax.Array | None = None) -> jax.Arra
 
 def pairwise_ranking(rewards: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Mean Bradley-Terry loss over all pairs of a ranking: -(1 / C(K, 2)) Σ_{i<j} log σ(r_i - r_j).
+
+    dL/dr_i = (Σ_{j<i} σ(r_i - r_j) - Σ_{j>i} σ(r_j - r_i)) / C(K, 2).
 
     Args:
       rewards: [..., K], ranked best to worst on the last axis.
@@ -132,7 +136,9 @@ def segment_preference(
     """Cross-entropy of a preference between two pieces of trajectories under a labeller who sometimes errs.
 
     d = Σ_t r¹_t - Σ_t r²_t (undiscounted, over the masks), q = (1 - e) σ(d) + e / 2;
-    loss = -μ log q - (1 - μ) log(1 - q). Two empty segments give d = 0: the loss is log 2 and nothing learns from it.
+    loss = -μ log q - (1 - μ) log(1 - q); every counted reward of segment 1 has the gradient
+    (1 - e) σ(d) σ(-d) (q - μ) / (q (1 - q)), of segment 2 its negative: it fades where an answer looks like an error.
+    Two empty segments give d = 0: the loss is log 2 and nothing learns from it.
 
     Args:
       rewards_1, rewards_2: [..., T] predicted rewards of the steps of segment 1 and 2; the T may differ.

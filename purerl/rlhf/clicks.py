@@ -20,8 +20,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl import losses
-from purerl.rlhf.descent import adam, descend
+from purerl import loops, losses
+from purerl.rlhf.descent import LearnerHparams, adam, descend
 from purerl.types import Agent, Metrics, TrainState
 
 
@@ -40,7 +40,7 @@ class ClickPairs(NamedTuple):
     weight: jax.Array
 
 
-def examination(num_positions: int, bias: float = 1.0) -> jax.Array:
+def examination(num_positions: int, bias: float | jax.Array = 1.0) -> jax.Array:
     """[K] η_k = k^-bias: the probability that position k is looked at."""
     return jnp.arange(1.0, num_positions + 1) ** -bias
 
@@ -112,3 +112,43 @@ def linear_scorer() -> Agent:
         return jnp.argmax(score).astype(jnp.int32), {"score": score}
 
     return Agent(init, act, update)
+
+
+class BiasCurve(NamedTuple):
+    """Weights learned from the same clicks, naively and corrected, [N, D]; for N strengths of bias [N], true [D]."""
+
+    bias: jax.Array
+    true: jax.Array
+    naive: jax.Array
+    corrected: jax.Array
+
+
+def bias_curve(key: jax.Array, bias: jax.Array, num_lists: int = 5_000, num_positions: int = 5) -> BiasCurve:
+    """What clicks teach as readers look ever less far down lists that are ordered by a worthless feature.
+
+    Three normal features a document; the first adds to its relevance, the second takes from it, the third is worth
+    nothing and decides the order.
+
+    Args:
+      key: typed key; every strength sees the same documents.
+      bias: [N] strengths, see `examination`; 0: everything is looked at.
+      num_lists, num_positions: B and K.
+    """
+    documents = jax.random.normal(key, (num_lists, num_positions, 3))
+    true = jnp.array([1.0, -1.0, 0.0])
+    agent, hparams = linear_scorer(), LearnerHparams(0.1, anneal_updates=100)
+
+    def weights(pairs: ClickPairs) -> jax.Array:
+        return loops.fit(key, agent, pairs, hparams, num_updates=100)[0].params
+
+    def at(bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+        eta = examination(num_positions, bias)
+        impressions = show(key, documents, documents @ true, documents[..., 2], eta)
+        return weights(to_pairs(impressions)), weights(to_pairs(impressions, eta))
+
+    return BiasCurve(bias, true, *jax.vmap(at)(bias))
+
+
+def alignment(weights: jax.Array, true: jax.Array) -> jax.Array:
+    """Cosine between weights [..., D] and the true ones [D]."""
+    return weights @ true / (jnp.linalg.norm(weights, axis=-1) * jnp.linalg.norm(true))

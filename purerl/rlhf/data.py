@@ -55,7 +55,7 @@ class Problem(NamedTuple):
 
 
 def find_problems(rows: Mapping[str, Sequence[Any]], layout: Layout) -> list[Problem]:
-    """Every malformed row: an empty prompt or completion, one too long, or chosen equal to rejected.
+    """Every malformed row: an empty prompt or completion, one too long, chosen equal to rejected, a label not 0 or 1.
 
     Raises:
       ValueError: a column is missing, or columns have different lengths.
@@ -73,6 +73,8 @@ def find_problems(rows: Mapping[str, Sequence[Any]], layout: Layout) -> list[Pro
                 problems.append(Problem(index, column, f"has {tokens} tokens, more than {limit}"))
         if len(texts) == 2 and rows["chosen"][index] == rows["rejected"][index]:
             problems.append(Problem(index, "chosen", "equals rejected"))
+        if "label" in rows and rows["label"][index] not in (0, 1):
+            problems.append(Problem(index, "label", f"is {rows['label'][index]!r}, neither true nor false"))
     return problems
 
 
@@ -92,8 +94,10 @@ def encode_labelled(rows: Mapping[str, Sequence[Any]], layout: Layout) -> dict[s
     Row i of `kl_*` is prompt i with completion i + 1.
 
     Raises:
-      ValueError: malformed rows, with their indices.
+      ValueError: malformed rows, with their indices; no column `label`.
     """
+    if "label" not in rows:
+        raise ValueError(f"the data have no column 'label'; they have {', '.join(rows)}")
     data = encode_completions(rows, layout)
     completions = list(rows["completion"])
     shifted = _encode(rows["prompt"], completions[1:] + completions[:1], layout)
@@ -132,7 +136,7 @@ def _text_columns(rows: Mapping[str, Sequence[Any]]) -> tuple[str, ...]:
     missing = [name for name in ("prompt", *columns) if name not in rows]
     if missing:
         raise ValueError(f"the data have no column {missing[0]!r}; they have {', '.join(rows)}")
-    lengths = {name: len(rows[name]) for name in ("prompt", *columns)}
+    lengths = {name: len(rows[name]) for name in ("prompt", *columns, *(["label"] if "label" in rows else []))}
     if len(set(lengths.values())) > 1:
         raise ValueError(f"the columns have different lengths: {lengths}")
     return columns

@@ -1,4 +1,4 @@
-"""Pictures of the two trade-offs: reward against KL for all methods, and Goodhart's curve."""
+"""Pictures of what `purerl rlhf` finds: reward against KL, Goodhart's curve, clicks, and learning from answers."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
+    from purerl.rlhf.clicks import BiasCurve
     from purerl.rlhf.exact import Goodhart
     from purerl.rlhf.language import Point
 
@@ -45,6 +46,19 @@ def goodhart_figure(curve: Goodhart) -> Figure:
     label = f"best at β = {float(curve.beta[peak]):.2g}"
     axes.annotate(label, (x[peak], true[peak]), (0, 8), textcoords="offset points", ha="center")
     _finish(axes, "Optimising a learned reward ever harder", "√KL to the reference (√nats)", "mean reward")
+    return figure
+
+
+def clicks_figure(curve: BiasCurve) -> Figure:
+    """How well the weights learned from clicks point along the true ones, corrected and not, against the bias."""
+    from purerl.rlhf.clicks import alignment
+
+    figure = Figure(figsize=(8, 5), layout="constrained")
+    axes = figure.subplots()
+    for name, weights, color in [("corrected", curve.corrected, _TRUE), ("naive", curve.naive, _PROXY)]:
+        axes.plot(curve.bias, alignment(weights, curve.true), color=color, marker="o", label=name)
+    title = "Preferences from clicks on lists in a worthless order"
+    _finish(axes, title, "position bias b: place k is looked at with probability k^(-b)", "cosine to the true weights")
     return figure
 
 

@@ -15,6 +15,49 @@ def test_value_and_gradient_are_those_of_the_formula(case):
     check(case, getattr(losses, case.name))
 
 
+B, EPS, Z = 0.7, 0.1, 0.3
+LOGPS = [-2.1, -1.3, -1.9, -0.8]  # chosen, rejected, and the reference's
+H = (LOGPS[0] - LOGPS[2]) - (LOGPS[1] - LOGPS[3])
+ONLY = LOGPS[0] - LOGPS[1]
+S = sigmoid(B * (LOGPS[0] - LOGPS[2] - Z))
+Q = 0.9 * sigmoid(ONLY) + 0.05
+ODDS = ONLY - np.log1p(-np.exp(LOGPS[0])) + np.log1p(-np.exp(LOGPS[1]))
+STATED = {  # the gradient that a docstring states with respect to the first argument, of the arguments beside it
+    "dpo": (B * (sigmoid(B * H) - (1 - EPS)), (*LOGPS, B, EPS)),
+    "robust_dpo": (-B * ((1 - EPS) * sigmoid(-B * H) + EPS * sigmoid(B * H)) / (1 - 2 * EPS), (*LOGPS, B, EPS)),
+    "ipo": (2 * (H - 1 / (2 * B)), (*LOGPS, B)),
+    "kto": (-2 * B * S * (1 - S), (LOGPS[0], LOGPS[2], True, Z, B, 2.0)),
+    "orpo": (-B * sigmoid(-ODDS) / (1 - np.exp(LOGPS[0])), (LOGPS[0], LOGPS[1], 0.0, B)),
+    "simpo": (B * (sigmoid(B * ONLY - 0.5) - (1 - EPS)), (LOGPS[0], LOGPS[1], B, 0.5, EPS)),
+    "cpo": (B * (sigmoid(B * ONLY) - (1 - EPS)), (LOGPS[0], LOGPS[1], B, EPS)),
+    "sppo": (2 * (LOGPS[0] - LOGPS[2] - 0.5 / B), (*LOGPS, B)),
+    "bradley_terry": (sigmoid(ONLY - 0.2) - (1 - EPS), (LOGPS[0], LOGPS[1], 0.2, EPS)),
+    "reward_centering": (2 * (LOGPS[0] + LOGPS[1]), (LOGPS[0], LOGPS[1])),
+}
+
+
+@pytest.mark.parametrize("name", STATED)
+def test_the_gradient_is_the_one_that_the_docstring_states(name):
+    stated, arguments = STATED[name]
+    arrays = [jnp.float32(x) if isinstance(x, float) else x for x in arguments]
+    assert jax.grad(getattr(losses, name))(*arrays) == pytest.approx(stated, rel=1e-5)
+
+
+def test_the_gradients_of_rankings_and_segments_are_the_stated_ones():
+    r = np.array(LOGPS)
+    share = [[np.exp(r[i]) / np.exp(r[k:]).sum() for k in range(i + 1)] for i in range(4)]
+    expected = [sum(s) - 1 for s in share]
+    np.testing.assert_allclose(jax.grad(losses.plackett_luce)(jnp.float32(r)), expected, atol=1e-6)
+    win = sigmoid(r[:, None] - r)
+    expected = [(win[i, :i].sum() - win[i + 1 :, i].sum()) / 6 for i in range(4)]
+    np.testing.assert_allclose(jax.grad(losses.pairwise_ranking)(jnp.float32(r)), expected, atol=1e-6)
+    expected = 0.9 * sigmoid(ONLY) * sigmoid(-ONLY) * (Q - 0.25) / (Q * (1 - Q))
+    found = jax.grad(losses.segment_preference, (0, 1))(
+        jnp.float32(r[:1]), jnp.float32(r[1:2]), jnp.float32(0.25), error_rate=0.1
+    )
+    np.testing.assert_allclose(found, [[expected], [-expected]], rtol=1e-5)
+
+
 EXTREME = {
     "dpo": (0.5,), "robust_dpo": (0.5, 0.1), "hinge_dpo": (0.5,), "ipo": (0.5,), "sppo": (0.5,),
     "bradley_terry": (0.0, 0.1), "simpo": (2.0, 1.0), "cpo": (0.5,), "orpo": (jnp.ones(4), 0.5),

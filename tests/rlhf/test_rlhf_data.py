@@ -1,3 +1,5 @@
+import json
+
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -39,6 +41,36 @@ def test_malformed_rows_are_reported_with_their_index():
         rlhf.encode_completions({"prompt": ["a"], "completion": []}, LAYOUT)
     with pytest.raises(ValueError, match="prompt 0 has 5 tokens"):
         rlhf.encode_prompts(["abcde"], LAYOUT)
+
+
+def test_labels_that_are_none_are_reported_with_their_index():
+    rows = {"prompt": ["a", "b", "c"], "completion": ["x", "y", "z"], "label": [True, None, 2]}
+    assert [(p.row, p.column) for p in rlhf.find_problems(rows, LAYOUT)] == [(1, "label"), (2, "label")]
+    with pytest.raises(ValueError, match="row 1: label is None, neither true nor false"):
+        rlhf.encode_labelled(rows, LAYOUT)
+    with pytest.raises(ValueError, match="no column 'label'"):
+        rlhf.encode_labelled({name: rows[name] for name in ("prompt", "completion")}, LAYOUT)
+    with pytest.raises(ValueError, match="different lengths"):
+        rlhf.encode_labelled(rows | {"label": [True]}, LAYOUT)
+    good = rlhf.encode_labelled(rows | {"label": np.array([1.0, 0.0, 1.0])}, LAYOUT)
+    assert good["label"].tolist() == [True, False, True]
+
+
+def test_a_file_of_another_writer_loads(tmp_path):
+    """A file as the format's own library writes it: names in its order, no SHA-256."""
+    values = {"b": np.array([[1.5, -2.0]], np.float32), "a": np.array([3, 4, 5], np.int32)}
+    content = values["b"].tobytes() + values["a"].tobytes()
+    header = {
+        "__metadata__": {"format": "pt"},
+        "b": {"dtype": "F32", "shape": [1, 2], "data_offsets": [0, 8]},
+        "a": {"dtype": "I32", "shape": [3], "data_offsets": [8, 20]},
+    }
+    text = json.dumps(header).encode()
+    path = tmp_path / "other.safetensors"
+    path.write_bytes(len(text).to_bytes(8, "little") + text + content)
+    loaded = rlhf.load_weights(path, {"a": jnp.zeros(3, jnp.int32), "b": jnp.zeros((1, 2))})
+    np.testing.assert_array_equal(loaded["a"], [3, 4, 5])
+    np.testing.assert_array_equal(loaded["b"], values["b"])
 
 
 def test_weights_round_trip_and_a_flipped_bit_is_refused(tmp_path):
