@@ -1,7 +1,8 @@
 """The textbook's pictures, made by the library: `python examples/tabular_figures.py --output docs/images`.
 
 value_iteration.png   the 3 x 4 grid world after 0, 1, 2, 3, 5, 10 and 100 sweeps
-random_walk.png       error of n-step TD and TD(λ) on the 19-state random walk (Sutton & Barto, figures 7.2, 12.6, 12.8)
+random_walk.png       error of TD(λ) on the 19-state random walk (Sutton & Barto, figures 12.6, 12.8), and of n-step TD
+                      (figure 7.2, with all of an episode's steps made at its end)
 bandits.png           regret and optimal actions of six rules on the ten-armed testbed (chapter 2)
 cliff.png             SARSA and Q-learning while they learn on the cliff (example 6.6)
 """

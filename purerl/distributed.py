@@ -25,6 +25,7 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from purerl import _mesh
 from purerl._machine import num_cores
+from purerl.types import is_key
 
 
 def use_all_cores() -> None:
@@ -164,7 +165,7 @@ def to_host(tree: Any) -> Any:
 
 
 def _leaf_to_host(leaf: Any) -> Any:
-    if jax.dtypes.issubdtype(getattr(leaf, "dtype", np.dtype(object)), jax.dtypes.prng_key):
+    if is_key(leaf):
         return jax.random.wrap_key_data(_leaf_to_host(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
         return multihost_utils.process_allgather(leaf, tiled=True)

@@ -28,10 +28,11 @@ ALLOWED = {
     "critics": {"gradient", "noise", "replay", "types"},
     "prng": set(),
     "tabular": {"types"},
-    "networks": {"distributions", "initializers", "types"},
+    "planning": {"policies", "returns", "types"},
+    "networks": {"distributions", "initializers", "noise", "types"},
     "agents": {
         "critics", "distributions", "exploration", "gradient", "losses", "mdp", "minibatch", "networks", "noise",
-        "off_policy", "policies", "replay", "returns", "schedules", "shuffle", "tabular", "types",
+        "off_policy", "planning", "policies", "replay", "returns", "schedules", "shuffle", "tabular", "types",
     },
     "combinators": {"minibatch", "noise", "replay", "schedules", "shuffle", "types"},
     "envs": {"_suggestion", "mdp", "types"},
@@ -39,7 +40,7 @@ ALLOWED = {
     "loops": {"collect", "types"},
     "host_loop": {"envs", "loops", "types"},
     "datasets": {"checkpoint", "loops", "types"},
-    "distributed": {"_machine", "_mesh"},
+    "distributed": {"_machine", "_mesh", "types"},
     "checkpoint": {"types"},
     "sweep": {"_suggestion", "checkpoint", "distributed", "loops", "types"},
     "rlhf": {

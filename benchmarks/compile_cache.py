@@ -1,0 +1,49 @@
+"""How long a search takes that has little to do: for the first time, and again with what was compiled kept on disk.
+
+    python benchmarks/compile_cache.py
+
+`purerl sweep` with 16 trials of one short run each, in a new process every time; the cache is empty at first. Writes
+results/compile_cache.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import tempfile
+import time
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+SWEEP = ["--num-trials=16", "--num-seeds=1", "--num-steps=1024", "--eval-episodes=2"]
+REPEATS = 3
+
+
+def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
+    pairs = []
+    for _ in range(REPEATS):
+        with tempfile.TemporaryDirectory() as root:
+            pairs.append([start(pathlib.Path(root), name) for name in ("first", "second")])
+        print(f"first {pairs[-1][0]:.1f} s, second {pairs[-1][1]:.1f} s", flush=True)
+    ratios = sorted(second / first for first, second in pairs)
+    record = {"command": ["purerl", "sweep", *SWEEP], "seconds": pairs, "second_over_first": ratios[REPEATS // 2]}
+    (RESULTS / "compile_cache.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(f"second / first: {', '.join(f'{ratio:.2f}' for ratio in ratios)}")
+
+
+def start(root: pathlib.Path, name: str) -> float:
+    """Seconds of the whole process: importing, compiling, searching, the pictures."""
+    purerl = [sys.executable, "-c", "from purerl.cli import main; main()"]
+    command = [*purerl, "sweep", *SWEEP, "--name", name, "--runs-dir", str(root / "runs")]
+    environment = os.environ | {"PURERL_COMPILE_CACHE": str(root / "cache")}
+    begin = time.perf_counter()
+    subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+    return time.perf_counter() - begin
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""Worker: rejax's PPO over a table of trials x seeds, as its users search: one `jax.vmap` over everything.
+
+Each run trains all agents from fresh keys, plays greedy episodes and writes their returns [run, trial, seed, episode].
+"""
+
+import argparse
+import pathlib
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import rejax
+from pairs import serve
+from rejax.evaluate import evaluate
+
+parser = argparse.ArgumentParser()
+parser.add_argument("--table", required=True)
+parser.add_argument("--output", required=True)
+for name in ("num-seeds", "num-envs", "rollout-length", "num-updates", "episodes"):
+    parser.add_argument(f"--{name}", type=int, required=True)
+args = parser.parse_args()
+table = dict(np.load(args.table))
+
+num_steps = args.num_envs * args.rollout_length * args.num_updates
+algorithm = rejax.PPO.create(
+    env="CartPole-v1",
+    num_envs=args.num_envs,
+    num_steps=args.rollout_length,
+    num_epochs=4,
+    num_minibatches=4,
+    max_grad_norm=jnp.inf,
+    total_timesteps=num_steps,
+    eval_freq=num_steps,
+    skip_initial_evaluation=True,
+    agent_kwargs={"activation": "tanh", "hidden_layer_sizes": (64, 64)},
+).replace(eval_callback=lambda *_: ())
+
+
+def train_and_play(key, hparams):
+    train_key, eval_key = jax.random.split(key)
+    state, _ = algorithm.replace(**hparams).train(train_key)
+
+    def greedy(obs, key):
+        return algorithm.actor.apply(state.actor_ts.params, obs[None], method="_action_dist").mode()[0]
+
+    return evaluate(greedy, eval_key, algorithm.env, algorithm.env_params, args.episodes, 500)[1]
+
+
+seeds = jax.vmap(train_and_play, (0, None))
+program = jax.jit(jax.vmap(seeds, (0, 0)))
+runs = []
+
+
+def run(i):
+    keys = jax.random.split(jax.random.PRNGKey(i), (len(table["learning_rate"]), args.num_seeds))
+    runs.append(np.asarray(program(keys, {name: jnp.asarray(column) for name, column in table.items()})))
+    np.save(args.output, runs)
+
+
+serve(run)

@@ -1,0 +1,267 @@
+"""How good is what a search finds? Successive halving and population-based training against random search.
+
+    python benchmarks/search_quality.py record     # train every trial to the end, evaluating it on the way
+    python benchmarks/search_quality.py halving    # 30 repeated searches on those records
+    python benchmarks/search_quality.py pbt        # population-based training, run for real, against those records
+
+each followed by names of tasks, or none for all. A search is judged by how the trial that it chose does on seeds that
+the search never saw (halving), or how the agent that it ends with does on fresh episodes (PBT). Writes
+results/search_quality_<task>.npz (the records), results/search_quality.json and .png.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import time
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+import purerl
+from purerl import distributed, presets, sweep
+from purerl.commands.search_space import parse_spaces
+from purerl.sweep import rungs
+from purerl.sweep.results import rank
+
+RESULTS = pathlib.Path(__file__).parent / "results"
+REPEATS, ETA, NUM_RUNGS = 30, 4, 3
+SEARCHED_SEEDS = 2  # of each trial; the others judge
+EPISODES = 32  # of each agent after each rung; the first half is what searches see
+
+
+class Task(NamedTuple):
+    """A preset, the updates of an agent that is trained to the end, and how many trials and seeds are recorded.
+
+    `pbt_rounds` of population-based training make as many updates; 0: none is run.
+    """
+
+    algorithm: str
+    env: str
+    num_updates: int
+    num_trials: int
+    num_seeds: int
+    pbt_rounds: int = 0
+
+
+TASKS = {
+    "ppo_cartpole": Task("ppo", "CartPole-v1", 192, 96, 4),
+    "ppo_pendulum": Task("ppo", "Pendulum-v1", 48, 96, 3, pbt_rounds=12),
+    "dqn_acrobot": Task("dqn", "Acrobot-v1", 512, 48, 3, pbt_rounds=16),
+}
+SEARCH_SIZE = 32  # trials of a repeated search
+POPULATION, PBT_REPEATS = 16, 10
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("record", "halving", "pbt"))
+    parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; none: all")
+    arguments = parser.parse_args()
+    distributed.use_all_cores()
+    for name in arguments.tasks or TASKS:
+        if arguments.what == "record":
+            record(name)
+        elif arguments.what == "halving":
+            note(name, "halving", halving(load(name)))
+        elif TASKS[name].pbt_rounds:
+            note(name, "pbt", population_based(name))
+    if arguments.what == "halving":
+        draw([name for name in TASKS if path_of(name).exists()])
+
+
+def made(name: str) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """Preset of a task, what `search` and `pbt` both take, and the search space."""
+    task = TASKS[name]
+    env = purerl.envs.make(task.env)
+    preset = presets.find(task.algorithm, task.env, env)
+    preset = preset._replace(num_steps=task.num_updates * preset.num_envs * preset.rollout_length)
+    env = presets.environment(task.algorithm, env)
+    common = {"agent": presets.build(preset, env), "env": env, "hparams": presets.hparams(preset)}
+    common |= {"num_envs": preset.num_envs, "rollout_length": preset.rollout_length}
+    common |= {"rollout": presets.rollout(preset), "eval_max_steps": 500}
+    return preset, common, parse_spaces(presets.algorithm(task.algorithm).space)
+
+
+# --- Records ----------------------------------------------------------------------------------------------------------
+
+
+def record(name: str) -> None:
+    """Train all trials to the end and evaluate them where halving would: [rungs, trials, seeds, episodes]."""
+    task, (_, common, space) = TASKS[name], made(name)
+    lengths = [
+        rung.num_updates for rung in rungs.successive_halving(ETA, NUM_RUNGS)(task.num_trials, task.num_updates)[0]
+    ]
+    begin = time.perf_counter()
+    result = sweep.search(
+        jax.random.key(0), space=space, num_trials=task.num_trials, num_seeds=task.num_seeds,
+        num_updates=task.num_updates, eval_episodes=EPISODES, keep=1, num_chunks=16,
+        schedule=lambda count, _: (tuple(rungs.Rung(count, length) for length in lengths),),
+        progress=lambda at: at.phase == "evaluate" and print(f"{name}: {at.steps / at.total_steps:.0%}", flush=True),
+        **common,
+    )  # fmt: skip
+    columns = {f"hparams_{column}": result.values(column) for column in result.searched}
+    steps = np.array(lengths) * result.update_steps
+    np.savez_compressed(path_of(name), returns=result.rung_returns, steps=steps, **columns)
+    print(
+        f"{name}: {time.perf_counter() - begin:.0f} s, best {result.best.iqm:.1f}, median {np.median(result.iqm):.1f}"
+    )
+
+
+def path_of(name: str) -> pathlib.Path:
+    return RESULTS / f"search_quality_{name}.npz"
+
+
+def load(name: str) -> np.ndarray:
+    return np.load(path_of(name))["returns"]
+
+
+# --- Halving on the records -------------------------------------------------------------------------------------------
+
+
+def halving(returns: np.ndarray) -> dict[str, Any]:
+    """Repeated searches: the same trials, drawn out of the record, by random search and by halving."""
+    rows = [search_twice(np.random.default_rng(repeat), returns, SEARCH_SIZE) for repeat in range(REPEATS)]
+    random, halved = (np.array([row[i] for row in rows]) for i in (0, 1))
+    brackets = rungs.successive_halving(ETA, NUM_RUNGS)(SEARCH_SIZE, ETA ** (NUM_RUNGS - 1))
+    spread = np.quantile(judged(returns), [0.1, 0.5, 0.9, 1.0])
+    return {
+        "repeats": REPEATS,
+        "trials": SEARCH_SIZE,
+        "steps_of_halving_over_random": steps_of(brackets[0]) / (SEARCH_SIZE * ETA ** (NUM_RUNGS - 1)),
+        "random": interval(random),
+        "halving": interval(halved),
+        "difference": interval(halved - random),
+        "same_trial_or_better": float((halved >= random).mean()),
+        "all_trials_10_50_90_100_percent": spread.tolist(),
+    }
+
+
+def search_twice(rng: np.random.Generator, returns: np.ndarray, size: int) -> tuple[float, float]:
+    """Random search and halving over one draw of trials: how each one's choice is judged."""
+    trials = rng.choice(returns.shape[1], size, replace=False)
+    seen = returns[:, trials, :SEARCHED_SEEDS, : EPISODES // 2]
+    blank = np.zeros((size, SEARCHED_SEEDS, 1))
+    worth = judged(returns)[trials]
+    alive = np.arange(size)
+    bracket = rungs.successive_halving(ETA, NUM_RUNGS)(size, ETA ** (NUM_RUNGS - 1))[0]
+    for r, rung in enumerate(bracket[1:], start=1):
+        best = rungs.survivors(jax.random.key(0), seen[r - 1, alive], blank[alive], rung.num_trials)
+        alive = alive[best]
+    return worth[rank(seen[-1], blank)[0]], worth[alive[rank(seen[-1, alive], blank[alive])[0]]]
+
+
+def judged(returns: np.ndarray) -> np.ndarray:
+    """[P] mean return of each fully trained trial on the seeds that no search sees."""
+    return returns[-1, :, SEARCHED_SEEDS:].mean(axis=(1, 2), dtype=np.float64)
+
+
+def steps_of(bracket: rungs.Bracket) -> int:
+    """Updates of all trials of a bracket."""
+    before = [0, *(rung.num_updates for rung in bracket)]
+    return sum(rung.num_trials * (rung.num_updates - done) for rung, done in zip(bracket, before))
+
+
+# --- Population-based training ----------------------------------------------------------------------------------------
+
+
+def population_based(name: str) -> dict[str, Any]:
+    """PBT of 16 members, run for real, against random search over as many agents of the record, equally long."""
+    task, (_, common, space) = TASKS[name], made(name)
+    found, scores = [], []
+    for repeat in range(PBT_REPEATS):
+        key, play_key = jax.random.split(jax.random.key(1000 + repeat))
+        result = sweep.pbt(
+            key, space=space, population_size=POPULATION, num_rounds=task.pbt_rounds,
+            updates_per_round=task.num_updates // task.pbt_rounds, eval_episodes=EPISODES // 2, **common,
+        )  # fmt: skip
+        fresh = purerl.evaluate(
+            play_key, common["agent"], common["env"], result.best, num_episodes=4 * EPISODES, max_steps=500
+        )
+        found.append(float(fresh.episode_return.mean()))
+        scores.append(float(np.nanmax(result.lineage.scores[-1])))
+        print(f"{name}: PBT {repeat + 1} of {PBT_REPEATS}: {found[-1]:.1f}, {result.seconds:.0f} s", flush=True)
+    agents = load(name)[-1].reshape(-1, EPISODES)
+    random = np.array([random_agent(np.random.default_rng(repeat), agents) for repeat in range(REPEATS)])
+    ours, theirs = interval(np.array(found)), interval(random)
+    draws = np.random.default_rng(0)
+    gaps = [resampled_mean(draws, np.array(found)) - resampled_mean(draws, random) for _ in range(10_000)]
+    return {
+        "population": POPULATION,
+        "rounds": task.pbt_rounds,
+        "repeats": PBT_REPEATS,
+        "pbt": ours,
+        "random": theirs,
+        "difference": {"mean": ours["mean"] - theirs["mean"], "interval_95": np.percentile(gaps, [2.5, 97.5]).tolist()},
+        "margin_of_2_percent": 0.02 * abs(theirs["mean"]),
+        "found": found,
+        "scores_that_chose": scores,
+    }
+
+
+def random_agent(rng: np.random.Generator, agents: np.ndarray) -> float:
+    """The best of 16 recorded agents by half of its episodes, judged by the other half."""
+    drawn = agents[rng.choice(len(agents), POPULATION, replace=False)]
+    return float(drawn[np.argmax(drawn[:, : EPISODES // 2].mean(axis=1)), EPISODES // 2 :].mean())
+
+
+# --- What is written --------------------------------------------------------------------------------------------------
+
+
+def interval(values: np.ndarray) -> dict[str, Any]:
+    """Mean over repeats with its 95% bootstrap interval."""
+    rng = np.random.default_rng(0)
+    means = [resampled_mean(rng, values) for _ in range(10_000)]
+    return {"mean": float(values.mean()), "interval_95": np.percentile(means, [2.5, 97.5]).tolist()}
+
+
+def resampled_mean(rng: np.random.Generator, values: np.ndarray) -> float:
+    return float(rng.choice(values, len(values)).mean())
+
+
+def note(name: str, part: str, figures: dict[str, Any]) -> None:
+    path = RESULTS / "search_quality.json"
+    whole = json.loads(path.read_text()) if path.exists() else {}
+    whole.setdefault(name, {})[part] = figures
+    path.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+    print(name, part, json.dumps(figures, indent=1), flush=True)
+
+
+def draw(names: list[str]) -> None:
+    """What both searches find with 4 to 32 trials, over the steps that it takes them."""
+    figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):
+        records, task = np.load(path_of(name)), TASKS[name]
+        steps = records["steps"][-1]
+        sizes = [2, 4, 8, 16, 24, SEARCH_SIZE]
+        for label, which in (("random search", 0), ("successive halving", 1)):
+            used = [size for size in sizes if which == 0 or size >= 8]
+            values = np.array(
+                [
+                    [search_twice(np.random.default_rng(i), records["returns"], size)[which] for i in range(REPEATS)]
+                    for size in used
+                ]
+            )
+            whole = [halving_steps(size) if which else size for size in used]
+            axes.plot(np.array(whole) * steps * SEARCHED_SEEDS, values.mean(axis=1), marker="o", label=label)
+            low, high = np.array([interval(row)["interval_95"] for row in values]).T
+            axes.fill_between(np.array(whole) * steps * SEARCHED_SEEDS, low, high, alpha=0.2)
+        axes.set(title=f"{task.algorithm.upper()}, {task.env}", xlabel="environment steps of the search", xscale="log")
+    figure.axes[0].set_ylabel("return of what was found, unseen seeds")
+    figure.axes[0].legend(frameon=False)
+    figure.savefig(RESULTS / "search_quality.png", dpi=120)
+
+
+def halving_steps(size: int) -> float:
+    """Of halving, in units of one trial that is trained to the end."""
+    unit = ETA ** (NUM_RUNGS - 1)
+    return steps_of(rungs.successive_halving(ETA, NUM_RUNGS)(size, unit)[0]) / unit
+
+
+if __name__ == "__main__":
+    main()

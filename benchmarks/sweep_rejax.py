@@ -1,0 +1,113 @@
+"""The same search by purerl and by rejax: are the results alike, and which is faster?
+
+    python -m venv .venv-rejax && .venv-rejax/bin/pip install "rejax==0.1.3" "gymnax==0.0.9" "jax<0.11"
+    python benchmarks/sweep_rejax.py --rejax-python .venv-rejax/bin/python
+
+64 random trials of PPO on CartPole x 2 seeds, 32,768 steps each, then 16 greedy episodes. What differs between the two
+is made alike (see peers/purerl_search.py), so that the returns must agree but for chance. Both compile first, and then
+search in turn, with fresh keys each time. Writes results/sweep_rejax.json.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import sys
+import tempfile
+
+import jax
+import numpy as np
+from pairs import alternate
+
+import purerl
+from purerl import sweep
+from purerl.sweep.draws import sample
+from purerl.sweep.statistics import interquartile_mean
+
+HERE = pathlib.Path(__file__).parent
+RESULT = HERE / "results" / "sweep_rejax.json"
+NUM_TRIALS = 64
+SIZES = {"num-seeds": 2, "num-envs": 4, "rollout-length": 128, "num-updates": 64, "episodes": 16}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rejax-python", required=True, help="the Python of an environment that has rejax")
+    parser.add_argument("--pairs", type=int, default=4)
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory() as directory:
+        folder = pathlib.Path(directory)
+        np.savez(folder / "table.npz", **table())
+        commands = [
+            [python, str(HERE / "peers" / f"{name}_search.py"), f"--table={folder / 'table.npz'}",
+             f"--output={folder / name}.npy", *(f"--{key}={value}" for key, value in SIZES.items())]
+            for name, python in (("purerl", sys.executable), ("rejax", arguments.rejax_python))
+        ]  # fmt: skip
+        speed = alternate(*commands, agent_steps(), arguments.pairs)
+        ours, theirs = (np.load(folder / f"{name}.npy").mean(axis=-1) for name in ("purerl", "rejax"))
+    record = {"num_trials": NUM_TRIALS, **SIZES, "speed": speed, "returns": compare(ours, theirs)}
+    RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(record, indent=1))
+
+
+def agent_steps() -> float:
+    """Environment steps of one search, over all agents."""
+    sizes = [SIZES[name] for name in ("num-seeds", "num-envs", "rollout-length", "num-updates")]
+    return float(NUM_TRIALS * np.prod(sizes))
+
+
+def table() -> dict[str, np.ndarray]:
+    """The trials, under rejax's names."""
+    space = {
+        "learning_rate": sweep.log_uniform(1e-4, 1e-2),
+        "gae_lambda": sweep.uniform(0.8, 1.0),
+        "clip_epsilon": sweep.uniform(0.1, 0.4),
+        "entropy_coef": sweep.log_uniform(1e-4, 1e-1),
+    }
+    drawn = sample(jax.random.key(0), purerl.PPOHparams(), space, NUM_TRIALS)
+    names = {"learning_rate": "learning_rate", "gae_lambda": "gae_lambda", "clip_epsilon": "clip_eps"}
+    names |= {"entropy_coef": "ent_coef"}
+    return {theirs: np.asarray(getattr(drawn, name), np.float32) for name, theirs in names.items()}
+
+
+def compare(ours: np.ndarray, theirs: np.ndarray) -> dict:
+    """What both searches say of the trials, from returns [runs, trials, seeds].
+
+    The seeds of all runs are independent repetitions of a trial. The mean difference comes with a 95% bootstrap
+    interval over the repetitions; the correlation of the trials' means stands beside the one that two halves of the
+    same side's repetitions have, which is what chance leaves.
+    """
+    ours, theirs = (np.moveaxis(x, 1, 0).reshape(x.shape[1], -1).astype(np.float64) for x in (ours, theirs))
+    rng = np.random.default_rng(0)
+    differences = [difference(resampled(rng, ours), resampled(rng, theirs)) for _ in range(10_000)]
+    half = ours.shape[1] // 2
+    return {
+        "repetitions_of_a_trial": ours.shape[1],
+        "mean": {"purerl": ours.mean(), "rejax": theirs.mean()},
+        "iqm": {"purerl": float(interquartile_mean(ours.ravel())), "rejax": float(interquartile_mean(theirs.ravel()))},
+        "share_of_agents_at_475": {"purerl": float((ours >= 475).mean()), "rejax": float((theirs >= 475).mean())},
+        "mean_difference": difference(ours, theirs),
+        "mean_difference_95": np.percentile(differences, [2.5, 97.5]).tolist(),
+        "correlation": correlation(ours, theirs),
+        "correlation_of_halves": {
+            name: correlation(x[:, :half], x[:, half:]) for name, x in (("purerl", ours), ("rejax", theirs))
+        },
+    }
+
+
+def resampled(rng: np.random.Generator, returns: np.ndarray) -> np.ndarray:
+    """Each trial's repetitions, drawn again with replacement; the trials are the same ones on both sides and stay."""
+    return np.take_along_axis(returns, rng.integers(returns.shape[1], size=returns.shape), axis=1)
+
+
+def difference(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(ours.mean() - theirs.mean())
+
+
+def correlation(ours: np.ndarray, theirs: np.ndarray) -> float:
+    return float(np.corrcoef(ours.mean(axis=1), theirs.mean(axis=1))[0, 1])
+
+
+if __name__ == "__main__":
+    main()
