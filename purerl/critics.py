@@ -7,6 +7,7 @@ tuple of parameters: one batched product of all was measured slower on a CPU.
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import chex
@@ -21,21 +22,18 @@ actor_adam = gradient.adam_of("actor_learning_rate")
 critic_adam = gradient.adam_of("critic_learning_rate")
 
 
-EXPLORATIONS = ("white", "ou")
-
-
-def check_exploration(exploration: str) -> None:
+def check_exploration(exploration: str, known: Sequence[str]) -> None:
     """Reject an unknown kind of noise of acting.
 
     Raises:
-      ValueError: it is not one of `EXPLORATIONS`.
+      ValueError: it is not one of `known`.
     """
-    if exploration not in EXPLORATIONS:
-        raise ValueError(f"exploration must be 'white' or 'ou', got {exploration!r}")
+    if exploration not in known:
+        raise ValueError(f"exploration must be {' or '.join(map(repr, known))}, got {exploration!r}")
 
 
 def start_noise(key: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
-    """The memory of "ou" noise at the start of an episode: standard normal, or 0 without a key."""
+    """The memory of lasting noise at the start of an episode: standard normal, or 0 without a key."""
     return jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
 
 

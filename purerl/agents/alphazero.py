@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl import gradient, policies, returns
+from purerl import gradient, planning
 from purerl.types import (
     Agent,
     AtLeastOne,
@@ -96,30 +96,21 @@ def alphazero(
     al. 2022, "Policy improvement by planning with Gumbel", section 4.
     """
     check_positive(num_simulations=num_simulations, num_epochs=num_epochs, num_minibatches=num_minibatches)
-    mctx = _mctx()
+    planning.check_installed()
 
     def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         batch = jax.tree.map(lambda x: jnp.asarray(x)[None], obs)
-        logits, value = _judge(network, state.params, batch)
-        mask = action_mask(batch["obs"])
-        found = mctx.gumbel_muzero_policy(
-            state,
-            jax.random.key(0) if key is None else key,
-            mctx.RootFnOutput(prior_logits=logits, value=value, embedding=_node(batch)),
-            expand,
-            num_simulations,
-            invalid_actions=None if mask is None else ~mask.astype(bool),
-            max_depth=max_depth,
-            gumbel_scale=0.0 if key is None else 1.0,
-        )
-        return found.action[0].astype(jnp.int32), {"policy": found.action_weights[0]}
 
-    def expand(state: TrainState, key: jax.Array, action: jax.Array, node: Any) -> tuple[Any, Any]:
-        step = _step(key, model, node, action)
-        logits, value = _judge(network, state.params, step.obs)
-        discount = state.hparams.discount * (1.0 - step.terminated)
-        output = mctx.RecurrentFnOutput(reward=step.reward, discount=discount, prior_logits=logits, value=value)
-        return output, _node(step.obs)
+        def expand(key: jax.Array, action: jax.Array, node: Any) -> tuple[Any, Any]:
+            step = _step(key, model, node, action)
+            discount = state.hparams.discount * (1.0 - step.terminated)
+            return (step.reward, discount, *_judge(network, state.params, step.obs)), _node(step.obs)
+
+        root = (*_judge(network, state.params, batch), _node(batch))
+        action, policy = planning.search(
+            key, root, expand, action_mask(obs["obs"]), num_simulations=num_simulations, max_depth=max_depth
+        )
+        return action, {"policy": policy}
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
         _node(example)
@@ -168,16 +159,5 @@ def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Ba
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
     if not isinstance(data.mask, tuple):
         raise ValueError("alphazero takes whole rollouts; rollout_episodes masks its steps")
-    _, _, next_value = policies.evaluate(network, params, data)
-    discount = hparams.discount * (1.0 - data.terminated)
-    trace_decay = hparams.trace_decay * (1.0 - (data.terminated | data.truncated))
-    target = returns.lambda_returns(data.reward, discount, next_value, trace_decay)
+    target = planning.value_targets(network, params, data, hparams)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), Batch(data.obs, data.aux["policy"], target))
-
-
-def _mctx() -> Any:
-    try:
-        import mctx
-    except ImportError as error:
-        raise ModuleNotFoundError('alphazero searches with mctx: pip install "purerl[planning]"') from error
-    return mctx

@@ -14,6 +14,11 @@ from purerl import critics, gradient, losses
 from purerl.types import Agent, Metrics, NonNegative, Transition, UnitInterval, check_positive
 
 _temperature_adam = gradient.adam_of("temperature_learning_rate")
+_NEEDS = {
+    "white": ("apply", "gaussian_actor"),
+    "ou": ("action_space", "gaussian_actor"),
+    "gsde": ("noise_shape", "gsde_actor"),
+}  # of the actor: an attribute, and the network that has it
 
 
 class SACHparams(NamedTuple):
@@ -25,7 +30,7 @@ class SACHparams(NamedTuple):
       tau: weight of the online critics in the target ones after every gradient step.
       temperature: α at the start, above 0, in the units of the reward; all along with `learn_temperature=False`.
       target_entropy: H̄ per component of the action, in nats, of the density of actions scaled to [−1, 1].
-      noise_theta: rate at which "ou" noise forgets, per step.
+      noise_theta: rate at which lasting noise forgets, per step; 0: it stays for the whole episode.
     """
 
     actor_learning_rate: NonNegative = 3e-4
@@ -90,15 +95,18 @@ def sac(
 
     With `exploration="ou"` the noise ε of acting, a = squash(μ + σ ε), is an Ornstein-Uhlenbeck process of variance 1
     through an episode: in each step the action is distributed as the policy says, but it pushes one way for
-    about 1/`noise_theta` steps, which finds what a push must last for to be found. Learning is the same.
+    about 1/`noise_theta` steps, which finds what a push must last for to be found. With `exploration="gsde"` the noise
+    is zᵀ (exp(L) ∘ ε), z the actor's features of the state and L learned by the actor's loss through log π: a function
+    of the state, whose matrix ε is such a process; with `noise_theta` 0 it stays for the episode. Learning is the same.
 
     Args:
       actor: `init(key, obs)` and `apply(params, obs) -> distributions.TanhGaussian`, such as
-        `networks.gaussian_actor(env)`; for "ou" it has the attribute `action_space` too.
+        `networks.gaussian_actor(env)`; for "ou" it has the attribute `action_space` too; for "gsde" it
+        is `networks.gsde_actor(env)`, with `noise_shape` and `apply(params, obs, epsilon)`, moved by the noise.
       critic: `init(key, obs, action)` and `apply(params, obs, action) -> q`, such as `networks.critic(env)`.
       num_critics: how many critics, of which the least is believed.
       learn_temperature: descend on α; otherwise it stays at the hyperparameter `temperature`, which may be 0.
-      exploration: "white", fresh noise a step, or "ou".
+      exploration: "white", fresh noise a step, or "ou", or "gsde".
       actor_optimizer, critic_optimizer, temperature_optimizer: `hparams -> optax.GradientTransformation`; each sees
         its parameters as one flat vector.
 
@@ -106,15 +114,17 @@ def sac(
       An agent with `SACHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: `num_critics` is not positive; an unknown exploration, or "ou" with an actor without `action_space`.
+      ValueError: `num_critics` is not positive; an unknown exploration, or an actor without the attribute it needs.
 
     Source: Haarnoja et al. 2018, arXiv:1812.05905, eq. 5, 7 and 18 and algorithm 1; lasting noise: Eberhard et al.
-    2023, "Pink noise is all you need", which draws it from a power law.
+    2023, "Pink noise is all you need", which draws it from a power law; gSDE: Raffin et al. 2022, arXiv:2005.05719,
+    section 3, whose matrix is drawn anew every n steps in place of forgetting slowly.
     """
     check_positive(num_critics=num_critics)
-    critics.check_exploration(exploration)
-    if exploration == "ou" and not hasattr(actor, "action_space"):
-        raise ValueError("exploration='ou' needs an actor with the attribute action_space, such as gaussian_actor(env)")
+    critics.check_exploration(exploration, tuple(_NEEDS))
+    attribute, network = _NEEDS[exploration]
+    if not hasattr(actor, attribute):
+        raise ValueError(f"exploration={exploration!r} needs an actor with {attribute}, such as {network}(env)")
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> SACState:
         actor_key, critic_key = jax.random.split(key)
@@ -128,7 +138,7 @@ def sac(
         return SACState(params, critic_params, opt_state, hparams, jnp.int32(0))
 
     def memory(key: jax.Array | None, state: SACState) -> jax.Array:
-        return critics.start_noise(key, actor.action_space.shape)
+        return critics.start_noise(key, actor.noise_shape if exploration == "gsde" else actor.action_space.shape)
 
     def act(key: jax.Array | None, state: SACState, obs: Any, *memory: jax.Array) -> tuple[Any, ...]:
         policy = actor.apply(state.params.actor, obs)
@@ -137,6 +147,8 @@ def sac(
         if exploration == "white":
             return policy.sample(seed=key), ()
         epsilon = critics.lasting_noise(key, memory[0], state.hparams.noise_theta)
+        if exploration == "gsde":
+            return actor.apply(state.params.actor, obs, epsilon).mode(), (), epsilon
         return policy.squash(policy.base.mean + jnp.exp(policy.base.log_std) * epsilon), (), epsilon
 
     def update(key: jax.Array, state: SACState, data: Transition) -> tuple[SACState, Metrics]:
@@ -171,7 +183,7 @@ def sac(
             state.num_updates + 1,
         ), metrics
 
-    return Agent(init, act, update, memory if exploration == "ou" else None)
+    return Agent(init, act, update, None if exploration == "white" else memory)
 
 
 def _actor_loss(

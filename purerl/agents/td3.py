@@ -103,7 +103,7 @@ def td3(
     Source: Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1; DDPG: Lillicrap et al. 2016, arXiv:1509.02971.
     """
     check_positive(num_critics=num_critics, policy_delay=policy_delay)
-    critics.check_exploration(exploration)
+    critics.check_exploration(exploration, ("white", "ou"))
     if not hasattr(actor, "action_space"):
         raise ValueError("td3 needs an actor with the attribute action_space, such as deterministic_actor(env)")
     low, high = actor.action_space.bounds()

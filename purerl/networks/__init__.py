@@ -12,17 +12,21 @@ from purerl.networks.continuous import (
     deterministic_actor,
     gaussian_actor,
 )
+from purerl.networks.latent import LatentModel, latent_model
 from purerl.networks.layers import PatchConv, Torso
 from purerl.networks.observations import check_observation, encode
 from purerl.networks.policy import ActorCritic, PolicyHead, actor_critic
 from purerl.networks.q_values import QNetwork, q_network
 from purerl.networks.recurrent import RecurrentNetwork, recurrent_actor_critic
+from purerl.networks.state_dependent import GSDEActor, gsde_actor
 
 __all__ = [
     "ActorCritic",
     "Critic",
     "DeterministicActor",
+    "GSDEActor",
     "GaussianActor",
+    "LatentModel",
     "PatchConv",
     "PolicyHead",
     "QNetwork",
@@ -34,6 +38,8 @@ __all__ = [
     "deterministic_actor",
     "encode",
     "gaussian_actor",
+    "gsde_actor",
+    "latent_model",
     "q_network",
     "recurrent_actor_critic",
 ]

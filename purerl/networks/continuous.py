@@ -48,7 +48,7 @@ def gaussian_actor(
 
     Source: Haarnoja et al. 2018, arXiv:1812.05905, appendix D, which clips log σ to [−20, 2].
     """
-    return GaussianActor(env.observation_space, _real(env), _torso(hidden, activation, layer_norm, dtype))
+    return GaussianActor(env.observation_space, real_box(env), real_torso(hidden, activation, layer_norm, dtype))
 
 
 def deterministic_actor(
@@ -65,7 +65,7 @@ def deterministic_actor(
 
     Source: Lillicrap et al. 2016, arXiv:1509.02971, section 7.
     """
-    return DeterministicActor(env.observation_space, _real(env), _torso(hidden, activation, layer_norm, dtype))
+    return DeterministicActor(env.observation_space, real_box(env), real_torso(hidden, activation, layer_norm, dtype))
 
 
 def critic(
@@ -85,7 +85,7 @@ def critic(
 
     Source: Lillicrap et al. 2016, arXiv:1509.02971, eq. 4; the action in the first layer as in Fujimoto et al. 2018.
     """
-    return Critic(env.observation_space, _real(env), _torso(hidden, activation, layer_norm, dtype))
+    return Critic(env.observation_space, real_box(env), real_torso(hidden, activation, layer_norm, dtype))
 
 
 class GaussianActor(nn.Module):
@@ -101,7 +101,7 @@ class GaussianActor(nn.Module):
         check_observation(obs, self.observation_space)
         x = self.torso(encode(obs, self.observation_space))
         shape = self.action_space.shape
-        mean, raw = (_small_dense(shape, name)(x).reshape(shape) for name in ("mean", "log_std"))
+        mean, raw = (small_dense(shape, name)(x).reshape(shape) for name in ("mean", "log_std"))
         shift = math.log((0.0 - LOG_STD_MIN) / LOG_STD_MAX)
         log_std = LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * jax.nn.sigmoid(raw + shift)
         low, high = map(jnp.asarray, self.action_space.bounds())
@@ -122,7 +122,7 @@ class DeterministicActor(nn.Module):
         x = self.torso(encode(obs, self.observation_space))
         shape = self.action_space.shape
         half, middle = scale(self.action_space)
-        return middle + half * jnp.tanh(_small_dense(shape, "mean")(x).reshape(shape))
+        return middle + half * jnp.tanh(small_dense(shape, "mean")(x).reshape(shape))
 
 
 class Critic(nn.Module):
@@ -151,18 +151,20 @@ def scale(space: Box) -> tuple[jax.Array, jax.Array]:
     return (high - low) / 2, (high + low) / 2
 
 
-def _small_dense(shape: tuple[int, ...], name: str) -> nn.Dense:
+def small_dense(shape: tuple[int, ...], name: str) -> nn.Dense:
     """A last layer that says about the same of every observation at the start."""
     return nn.Dense(int(np.prod(shape, dtype=int)), kernel_init=orthogonal(0.01), name=name)
 
 
-def _real(env: Env) -> Box:
+def real_box(env: Env) -> Box:
+    """The action space, where it is a `Box` with finite bounds; a TypeError otherwise."""
     space = env.action_space
     if not isinstance(space, Box) or not np.isfinite(space.bounds()).all():
         raise TypeError(f"action_space must be a Box with finite bounds, got {space}")
     return space
 
 
-def _torso(hidden: tuple[int, ...], activation: str, layer_norm: bool, dtype: str | None) -> Torso:
+def real_torso(hidden: tuple[int, ...], activation: str, layer_norm: bool, dtype: str | None) -> Torso:
+    """The hidden layers, once their widths and activation are found to be possible."""
     check_hidden(hidden, activation)
     return Torso(tuple(hidden), activation, layer_norm, dtype=dtype)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import purerl
+from purerl import types
 from purerl.presets.entries import Algorithm, Preset
 from purerl.presets.real_actions import SMALL, SPACE, builder, replay
 
@@ -21,6 +22,11 @@ _SPACE = SPACE | {
     "temperature_learning_rate": "log_uniform(1e-4, 1e-2)",
     "target_entropy": "uniform(-2.0, 0.0)",
 }
-ENTRY = Algorithm(
-    "soft actor-critic", builder("sac", "gaussian_actor"), lambda: purerl.SACHparams, _PRESETS, _SPACE, ("Box",)
-)
+
+
+def _build(env: types.Env, preset: Preset) -> types.Agent:
+    actor = "gsde_actor" if preset.agent.get("exploration") == "gsde" else "gaussian_actor"
+    return builder("sac", actor)(env, preset)
+
+
+ENTRY = Algorithm("soft actor-critic", _build, lambda: purerl.SACHparams, _PRESETS, _SPACE, ("Box",))

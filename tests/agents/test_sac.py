@@ -139,8 +139,8 @@ def test_all_probes_with_every_seed():
     ("options", "message"),
     [
         ({"num_critics": 0}, "num_critics must be a positive integer, got 0"),
-        ({"exploration": "pink"}, "exploration must be 'white' or 'ou', got 'pink'"),
-        ({"exploration": "ou", "actor": object()}, "needs an actor with the attribute action_space"),
+        ({"exploration": "pink"}, "exploration must be 'white' or 'ou' or 'gsde', got 'pink'"),
+        ({"exploration": "ou", "actor": object()}, "needs an actor with action_space, such as gaussian_actor"),
     ],
 )
 def test_bad_settings_are_named(options, message):

@@ -1,0 +1,122 @@
+"""A learned model of an environment: what MuZero searches through."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+
+from purerl.initializers import orthogonal
+from purerl.networks.layers import Torso, check_hidden
+from purerl.networks.observations import check_observation, encode, has_mask
+from purerl.networks.policy import PolicyHead
+from purerl.types import Discrete, Env, check_positive
+
+
+class LatentModel(NamedTuple):
+    """A model in a learned space, as functions of one example; see `latent_model`.
+
+    Attributes:
+      init: `(key, obs) -> params`.
+      represent: `(params, obs) -> latent [D]`, the state that an observation stands for.
+      predict: `(params, latent, mask=None) -> (distribution, value)`; mask [A], true where an action is allowed.
+      step: `(params, latent, action) -> (reward, latent)`.
+      apply: `(params, obs) -> (distribution, value)`, `predict` after `represent`, so that it is an actor-critic too.
+    """
+
+    init: Callable[..., Any]
+    represent: Callable[..., Any]
+    predict: Callable[..., Any]
+    step: Callable[..., Any]
+    apply: Callable[..., Any]
+
+
+def latent_model(
+    env: Env,
+    hidden: tuple[int, ...] = (64,),
+    latent_size: int = 32,
+    activation: str = "relu",
+    *,
+    dtype: str | None = None,
+) -> LatentModel:
+    """The network of MuZero: representation h, prediction f and dynamics g.
+
+        s = h(o),   (π, v) = f(s),   (r, s') = g(s, one-hot(a)),
+
+    each of hidden layers and linear outputs. g adds to s what it computes. Every latent is brought to [0, 1]:
+    s ← (s − min s) / (max s − min s + 1e-5), over its D elements.
+
+    Args:
+      env: the environment, read for its spaces only.
+      hidden: widths of the hidden layers of each part; images go through a convolution first.
+      latent_size: D.
+      activation: one of tanh, relu, silu, gelu, elu.
+      dtype: dtype of the hidden layers' computation, such as "bfloat16"; parameters and outputs stay float32.
+
+    Raises:
+      ValueError: an unknown activation, or a width that is not positive.
+      TypeError: actions that are not `Discrete`.
+
+    Source: Schrittwieser et al. 2020, "Mastering Atari, Go, chess and shogi by planning with a learned model", appendix
+    G; values and rewards are numbers here, not distributions over a support.
+    """
+    check_hidden(hidden, activation)
+    check_positive(latent_size=latent_size)
+    space = env.action_space
+    if not isinstance(space, Discrete):
+        raise TypeError(f"latent_model needs a Discrete action space, got {space}")
+    parts = {
+        "represent": _Part((latent_size,), tuple(hidden), activation, dtype),
+        "step": _Part((latent_size, 1), tuple(hidden), activation, dtype),
+        "predict": _Part((1,), tuple(hidden), activation, dtype, PolicyHead(space)),
+    }
+
+    def init(key: jax.Array, obs: Any) -> dict[str, Any]:
+        latent = jnp.zeros(latent_size)
+        inputs = (encode(obs, env.observation_space), jnp.zeros(latent_size + space.n), latent)
+        return {name: part.init(k, x) for (name, part), k, x in zip(parts.items(), jax.random.split(key, 3), inputs)}
+
+    def represent(params: Any, obs: Any) -> jax.Array:
+        check_observation(obs, env.observation_space)
+        (latent,) = parts["represent"].apply(params["represent"], encode(obs, env.observation_space))
+        return _unit_range(latent)
+
+    def predict(params: Any, latent: jax.Array, mask: jax.Array | None = None) -> tuple[Any, jax.Array]:
+        value, distribution = parts["predict"].apply(params["predict"], latent, mask)
+        return distribution, value[0]
+
+    def step(params: Any, latent: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+        inputs = jnp.concatenate([latent, jax.nn.one_hot(action, space.n)])
+        change, reward = parts["step"].apply(params["step"], inputs)
+        return reward[0], _unit_range(latent + change)
+
+    def apply(params: Any, obs: Any) -> tuple[Any, jax.Array]:
+        mask = obs["action_mask"] if has_mask(env.observation_space) else None
+        return predict(params, represent(params, obs), mask)
+
+    return LatentModel(init, represent, predict, step, apply)
+
+
+class _Part(nn.Module):
+    """Hidden layers, then one linear output of each width, and a policy head if there is one."""
+
+    widths: tuple[int, ...]
+    hidden: tuple[int, ...]
+    activation: str
+    dtype: str | None
+    policy: PolicyHead | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[Any, ...]:
+        x = Torso(self.hidden, self.activation, dtype=self.dtype)(x).astype(jnp.float32)
+        outputs = tuple(nn.Dense(width, kernel_init=orthogonal(1.0))(x) for width in self.widths)
+        return outputs if self.policy is None else (*outputs, self.policy(x, mask))
+
+
+def _unit_range(latent: jax.Array) -> jax.Array:
+    """[D] brought to [0, 1]."""
+    low = latent.min()
+    return (latent - low) / (latent.max() - low + 1e-5)
