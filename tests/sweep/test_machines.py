@@ -64,34 +64,79 @@ def test_after_the_death_of_a_process_the_other_ends_and_both_go_on(whole, tmp_p
     assert (tmp_path / "two" / "trials.csv").read_bytes() == whole
 
 
-def test_ray_does_every_block_once_also_when_a_worker_is_killed():
-    ray = pytest.importorskip("ray")
+@pytest.fixture(scope="module")
+def alone():
+    """The search without Ray."""
     from search import search
 
-    from purerl.sweep import ray_blocks
+    return search()
 
-    os.environ["PYTHONPATH"] = os.pathsep.join([str(SCRIPT.parent), str(pathlib.Path(__file__).parent)])
-    alone = search()
-    killed = []
 
-    def progress(event):
-        if event.phase == "train" and not killed:
-            workers = [w for w in ray_workers() if w != os.getpid()]
-            if workers:
-                os.kill(workers[0], signal.SIGKILL)
-                killed.append(workers[0])
+@pytest.fixture
+def ray(monkeypatch):
+    found = pytest.importorskip("ray")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(SCRIPT.parent), str(pathlib.Path(__file__).parent)]))
+    monkeypatch.setenv("JAX_NUM_CPU_DEVICES", "1")  # for workers of a cluster that the test starts
+    yield found
+    found.shutdown()
 
-    try:
-        result = search(executor=ray_blocks.on_ray(), progress=progress)
-    finally:
-        ray.shutdown()
-    assert killed
+
+def check_equal(result, alone):
     for name in ("returns", "curves", "rung_returns", "num_updates", "fresh_returns"):
         np.testing.assert_array_equal(getattr(result, name), getattr(alone, name))
 
 
+def search_on_ray(address, interrupt):
+    """The search by Ray; `interrupt()` is asked after every chunk until it says that it has done its work."""
+    from search import search
+
+    from purerl.sweep import ray_blocks
+
+    done = []
+
+    def progress(event):
+        if event.phase == "train" and not done and interrupt():
+            done.append(event)
+
+    result = search(executor=ray_blocks.on_ray(address), progress=progress)
+    assert done
+    return result
+
+
+def test_ray_does_every_block_once_also_when_a_worker_is_killed(ray, alone):
+    def kill_a_worker():
+        workers = ray_workers()
+        for worker in workers[:1]:
+            os.kill(worker, signal.SIGKILL)
+        return bool(workers)
+
+    check_equal(search_on_ray(None, kill_a_worker), alone)
+
+
+def test_ray_does_every_block_once_also_when_a_raylet_is_killed(ray, alone):
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1, "include_dashboard": False})
+    second = cluster.add_node(num_cpus=1)
+    raylet = second.all_processes["raylet"][0].process.pid
+
+    def kill_the_second_raylet():
+        at_work = [worker for worker in ray_workers() if parent(worker) == raylet]
+        if at_work:
+            cluster.remove_node(second, allow_graceful=False)
+        return bool(at_work)
+
+    try:
+        ray.init(cluster.address, log_to_driver=False)
+        check_equal(search_on_ray(None, kill_the_second_raylet), alone)
+        assert not pathlib.Path(f"/proc/{raylet}/exe").exists()
+    finally:
+        ray.shutdown()
+        cluster.shutdown()
+
+
 def ray_workers():
-    """Processes of Ray that run blocks; they are children of a raylet that is our own."""
+    """Processes of Ray that run blocks; each is a child of its raylet."""
     found = []
     for path in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
         try:
@@ -101,3 +146,7 @@ def ray_workers():
         if name.startswith("ray::_run"):
             found.append(int(path.parent.name))
     return found
+
+
+def parent(process):
+    return int(pathlib.Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
