@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Mapping
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from purerl.sweep.spaces import Choice, Space
 
 Method: TypeAlias = Literal["auto", "fanova", "permutation"]
 _TREES = 64
-_MISSING = "importance needs scikit-learn (and, for fANOVA, optuna): pip install 'purerl[importance]'"
+_MISSING = "importance needs scikit-learn: pip install 'purerl[importance]'"
 
 
 def importance(
@@ -28,31 +28,35 @@ def importance(
     choices are categories without an order, each as likely. Returns that are NaN count as the lowest of all: that a
     value makes training diverge is what matters about it.
 
-    "fanova" is the variance of the forest's mean prediction given one column alone, over the variance of all its
-    predictions (Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter Importance", eq. 7, by Optuna):
-    what is missing to 1 is the part of interactions. "permutation" is by how much the prediction's squared error grows
-    when one column is shuffled, normalised to a sum of 1 (Breiman 2001, by scikit-learn): interactions count for each
-    of their columns. Both are estimates: below some 50 trials take them as a hint.
+    "fanova" is the variance of a tree's mean prediction given one column alone, over the variance of all its
+    predictions, averaged over the trees (Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter
+    Importance", eq. 7): what is missing to 1 is the part of interactions. "permutation" is by how much the prediction's
+    squared error grows when one column is shuffled, normalised to a sum of 1 (Breiman 2001, by scikit-learn):
+    interactions count for each of their columns. Both are estimates: below some 50 trials take them as a hint.
 
     Args:
       columns: [K] values by name.
       space: where they come from, by name; a column without a space is taken as it is.
       returns: [K].
-      method: "auto" takes "fanova" where Optuna is installed.
+      method: "auto" is "fanova".
       seed: of the forest.
 
     Returns:
       From names to shares in [0, 1], the largest first; all 0 where the returns do not differ.
 
     Raises:
-      ModuleNotFoundError: a package is missing; the message names the extra.
-      ValueError: fewer than 4 trials, or no column.
+      ModuleNotFoundError: scikit-learn is missing; the message names the extra.
+      ValueError: fewer than 4 trials, no column, no return that is a number, or an unknown method.
     """
     if not columns or len(returns) < 4:
         raise ValueError(f"importance needs something that was searched and at least 4 trials, not {len(returns)}")
     if np.isnan(returns).all():
         raise ValueError("importance needs a trial whose return is a number")
-    evaluate = _fanova if _choose(method) == "fanova" else _permutation
+    if method not in ("auto", "fanova", "permutation"):
+        raise ValueError(f"method = {method!r} must be 'auto', 'fanova' or 'permutation'")
+    if importlib.util.find_spec("sklearn") is None:
+        raise ModuleNotFoundError(_MISSING)
+    evaluate = _permutation if method == "permutation" else _fanova
     values = {name: _encode(column, space.get(name)) for name, column in columns.items()}
     target = np.where(np.isnan(returns), np.nanmin(returns), returns)
     varied = {name: value for name, value in values.items() if np.ptp(value) > 0}
@@ -60,15 +64,6 @@ def importance(
     if varied and np.ptp(target) > 0:
         shares |= evaluate(varied, target, seed)
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
-
-
-def _choose(method: Method) -> str:
-    if method not in ("auto", "fanova", "permutation"):
-        raise ValueError(f"method = {method!r} must be 'auto', 'fanova' or 'permutation'")
-    has_optuna, has_forest = (importlib.util.find_spec(name) is not None for name in ("optuna", "sklearn"))
-    if not has_forest or (method == "fanova" and not has_optuna):
-        raise ModuleNotFoundError(_MISSING)
-    return ("fanova" if has_optuna else "permutation") if method == "auto" else method
 
 
 def _encode(column: np.ndarray, space: Space | None) -> np.ndarray:
@@ -84,25 +79,49 @@ def _encode(column: np.ndarray, space: Space | None) -> np.ndarray:
 
 
 def _fanova(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int) -> dict[str, float]:
-    import optuna
-    from optuna.distributions import BaseDistribution, FloatDistribution
+    from sklearn.ensemble import RandomForestRegressor
 
-    distributions: dict[str, BaseDistribution] = dict.fromkeys(values, FloatDistribution(0.0, 1.0))
-    rows = [dict(zip(values, row)) for row in zip(*(value.tolist() for value in values.values()))]
-    verbosity = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        study = optuna.create_study(direction="maximize")
-        study.add_trials(
-            [
-                optuna.trial.create_trial(params=row, distributions=distributions, value=goal)
-                for row, goal in zip(rows, target.tolist())
-            ]
-        )
-        evaluator = optuna.importance.FanovaImportanceEvaluator(n_trees=_TREES, seed=seed)
-        return {name: float(share) for name, share in evaluator.evaluate(study).items()}
-    finally:
-        optuna.logging.set_verbosity(verbosity)
+    table = np.stack(list(values.values()), axis=1)
+    forest = RandomForestRegressor(_TREES, max_depth=64, random_state=seed).fit(table, target)
+    shares = [_shares_of_tree(tree.tree_) for tree in forest.estimators_ if tree.tree_.node_count > 1]
+    return dict(zip(values, np.mean(shares, axis=0).tolist()))
+
+
+def _shares_of_tree(tree: Any) -> list[float]:
+    """Share of the variance of one tree's predictions over [0, 1]^D that each column accounts for alone.
+
+    A tree is constant on boxes that fill the cube. The mean of its predictions given x in column d is a step function,
+
+        a_d(x) = Σ over the boxes whose side d holds x of prediction · volume of the other sides,
+
+    so its variance is a sum over the steps.
+    """
+    low, high = _boxes(tree)
+    leaf = tree.feature < 0
+    sides, value = (high - low)[leaf], tree.value[leaf, 0, 0]
+    volume = sides.prod(axis=1)
+    value = value - (volume * value).sum()
+    variance = (volume * value**2).sum()
+    shares = []
+    for d in range(sides.shape[1]):
+        part = value * np.delete(sides, d, axis=1).prod(axis=1)
+        ends, place = np.unique(np.concatenate([low[leaf, d], high[leaf, d]]), return_inverse=True)
+        steps = np.cumsum(np.bincount(place, np.concatenate([part, -part])))[:-1]
+        shares.append(float((steps**2 * np.diff(ends)).sum() / variance))
+    return shares
+
+
+def _boxes(tree: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest corner of the box of each node, [N, D], from the root down."""
+    low, high = np.zeros((tree.node_count, tree.n_features)), np.ones((tree.node_count, tree.n_features))
+    nodes = np.zeros(1, int)
+    while (nodes := nodes[tree.feature[nodes] >= 0]).size:
+        left, right, split = tree.children_left[nodes], tree.children_right[nodes], tree.feature[nodes]
+        for children in (left, right):
+            low[children], high[children] = low[nodes], high[nodes]
+        high[left, split] = low[right, split] = tree.threshold[nodes]
+        nodes = np.concatenate([left, right])
+    return low, high
 
 
 def _permutation(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int) -> dict[str, float]:

@@ -76,13 +76,33 @@ def test_what_cannot_be_done_is_said():
         importance(columns, SPACE, np.full(10, np.nan))
 
 
-@pytest.mark.parametrize(("absent", "method"), [("sklearn", "auto"), ("optuna", "fanova")])
-def test_a_missing_package_is_named_with_its_extra(monkeypatch, absent, method):
+def test_a_missing_package_is_named_with_its_extra(monkeypatch):
     find = importlib.util.find_spec
-    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == absent else find(name))
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sklearn" else find(name))
     columns, returns = draw(10)
     with pytest.raises(ModuleNotFoundError, match=r"purerl\[importance\]"):
-        importance(columns, SPACE, returns, method)
+        importance(columns, SPACE, returns)
+
+
+@missing
+def test_shares_are_those_of_optunas_evaluator():
+    optuna = pytest.importorskip("optuna")
+    rng = np.random.default_rng(1)
+    columns = {name: rng.random(60) for name in ("a", "b", "c")}
+    returns = columns["a"] * columns["b"] + rng.random(60)
+    for column in columns.values():
+        column[:2] = 0, 1  # so that a column is its own place in its range
+    floats = dict.fromkeys(columns, optuna.distributions.FloatDistribution(0.0, 1.0))
+    study = optuna.create_study(direction="maximize")
+    rows = [dict(zip(columns, row)) for row in np.stack(list(columns.values()), axis=1).tolist()]
+    study.add_trials(
+        [
+            optuna.trial.create_trial(params=row, distributions=floats, value=value)
+            for row, value in zip(rows, returns.tolist())
+        ]
+    )
+    expected = optuna.importance.FanovaImportanceEvaluator(n_trees=64, seed=0).evaluate(study)
+    assert importance(columns, {}, returns, "fanova") == pytest.approx(expected, rel=1e-6)
 
 
 @pytest.fixture(scope="module")
