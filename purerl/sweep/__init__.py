@@ -3,8 +3,9 @@
 from purerl.sweep.draws import grid, sample, sobol
 from purerl.sweep.monitor import Progress
 from purerl.sweep.optuna_search import optuna_search
-from purerl.sweep.pbt import pbt, train_schedule
-from purerl.sweep.pbt_result import PBTResult
+from purerl.sweep.pbt import pbt
+from purerl.sweep.pbt_result import PBTResult, load_pbt
+from purerl.sweep.pbt_schedule import train_schedule
 from purerl.sweep.report import table
 from purerl.sweep.results import Result, Trial, load
 from purerl.sweep.robustness import EnvGrid, env_grid, kept_agents, robustness
@@ -30,6 +31,7 @@ __all__ = [
     "interquartile_mean",
     "kept_agents",
     "load",
+    "load_pbt",
     "log_uniform",
     "optuna_search",
     "pbt",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 import operator
+import os
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -12,11 +12,19 @@ import jax
 import numpy as np
 
 from purerl import loops
-from purerl.distributed import to_host
-from purerl.sweep.pbt_result import PBTResult
-from purerl.sweep.pbt_rounds import Lineage, Population, advance, rounds, start
+from purerl.distributed import is_main, num_parts, to_host
+from purerl.sweep import journal, pbt_storage, spaces, storage
+from purerl.sweep.journal import Journal
+from purerl.sweep.pbt_result import PBTResult, load_pbt
+from purerl.sweep.pbt_rounds import Lineage, Population, Rounds, advance, rounds, start
+from purerl.sweep.pbt_storage import Standing
 from purerl.sweep.spaces import SearchSpace, check_space
-from purerl.types import Agent, Env, Metrics, cast, check_hparams, check_positive, set_hparams
+from purerl.types import Agent, Env, check_positive
+
+# What of a program's `Rounds` is plain data, and is written down.
+_RECORDED = (
+    "updates", "rollout_length", "eval_episodes", "eval_max_steps", "num_replaced", "resample_probability", "factors"
+)  # fmt: skip
 
 
 class PBTProgress(NamedTuple):
@@ -24,7 +32,7 @@ class PBTProgress(NamedTuple):
 
     Attributes:
       round, num_rounds: rounds done, and of how many.
-      seconds: since the beginning, compiling included.
+      seconds: since the beginning, compiling included, with earlier processes that it goes on from.
       best_score, median_score: over the healthy members in the last round; NaN where none is.
       population: everything, to be saved; its memory is given to the next chunk when the callback returns.
     """
@@ -58,6 +66,8 @@ def pbt(
     eval_max_steps: int = 1000,
     lineage: Lineage | None = None,
     rounds_per_chunk: int | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    resume: bool = False,
     progress: Callable[[PBTProgress], None] | None = None,
 ) -> PBTResult:
     """Train a population whose hyperparameters change while it learns.
@@ -83,7 +93,10 @@ def pbt(
       eval_episodes, eval_max_steps: greedy episodes that a score is the mean of, and the longest of them.
       lineage: of an earlier run of R rounds and P members; its decisions are repeated. With the same key and sizes that
         run is reproduced bit for bit, since the same program is told what it else decides.
-      rounds_per_chunk: rounds in one call of the program; None: all, or 1 where there is `progress`.
+      rounds_per_chunk: rounds in one call of the program; None: all, or 1 where there is `progress` or a directory.
+      directory: where everything is written after each chunk, so that a run that was killed can go on; at the end it
+        holds what `PBTResult.save` writes. None keeps all in memory.
+      resume: go on with the run in `directory`; the arguments must be the same. Finished rounds are not done again.
       progress: called after every chunk.
 
     Returns:
@@ -91,17 +104,19 @@ def pbt(
 
     Raises:
       TypeError: `key` is no typed key, or a space is none.
-      ValueError: a size, fraction or probability is out of range, a space does not fit the hyperparameters, or the
-        lineage has other sizes.
+      ValueError: a size, fraction or probability is out of range, a space does not fit the hyperparameters, the lineage
+        has other sizes, or `directory` was begun with other arguments.
+      FileExistsError, FileNotFoundError: `directory` holds a run and `resume` is not set, or the other way round.
+      BlockingIOError: another process works in `directory`.
 
     Source: Jaderberg et al. 2017, arXiv:1711.09846, algorithm 1; synchronous, since all members are one program.
     """
     check_positive(num_rounds=num_rounds, rounds_per_chunk=rounds_per_chunk or 1)
-    hparams, spaces = check_space(hparams, space)
+    hparams, searched = check_space(hparams, space)
     program = rounds(
         agent,
         env,
-        spaces,
+        searched,
         population_size=population_size,
         updates_per_round=updates_per_round,
         rollout_length=rollout_length,
@@ -113,68 +128,48 @@ def pbt(
         perturb_factors=perturb_factors,
     )
     told = None if lineage is None else _check_lineage(lineage, num_rounds, population_size)
-    begin = time.perf_counter()
-    state = start(key, program, hparams, population_size=population_size, num_envs=num_envs, env_params=env_params)
-    chunk = rounds_per_chunk or (num_rounds if progress is None else 1)
-    parts = []
-    for first in range(0, num_rounds, chunk):
+    sizes = {"population_size": population_size, "num_rounds": num_rounds, "num_envs": num_envs}
+    settings = sizes | {name: getattr(program, name) for name in _RECORDED}
+    with journal.opened(directory, resume=resume) as log:
+        start_from = pbt_storage.digest(key, hparams, env_params, lineage)
+        journal.check_same(log, settings | {"space": spaces.to_json(searched), "start": start_from})
+        if log.find("end") and directory is not None:
+            return load_pbt(directory, agent, env, hparams)
+        begun = start(key, program, hparams, population_size=population_size, num_envs=num_envs, env_params=env_params)
+        chunk = rounds_per_chunk or (num_rounds if progress is None and directory is None else 1)
+        end = _run(pbt_storage.recall(log, begun), program, num_rounds, chunk, told, log, progress)
+        steps = np.arange(1, num_rounds + 1) * updates_per_round * rollout_length * num_envs
+        settings |= {"num_devices": num_parts(population_size)} | storage.made_with()
+        result = PBTResult(searched, end.lineage, steps, end.population.members.agent_state, end.seconds, settings)
+        if directory is not None:
+            result.save(directory)
+            if is_main():
+                log.add("end")
+                pbt_storage.forget(log)
+    return result
+
+
+def _run(
+    now: Standing,
+    program: Rounds,
+    num_rounds: int,
+    chunk: int,
+    told: Lineage | None,
+    log: Journal,
+    progress: Callable[[PBTProgress], None] | None,
+) -> Standing:
+    """The rounds that are left, in chunks, each of which is written down before the next one begins."""
+    begin = time.perf_counter() - now.seconds
+    for first in range(len(now.lineage.parents), num_rounds, chunk):
         count = min(chunk, num_rounds - first)
         part = jax.tree.map(operator.itemgetter(slice(first, first + count)), told)
-        state, made = advance(state, program, num_rounds=count, lineage=part, donate=True)
-        parts.append(to_host(made))
+        state, made = advance(now.population, program, num_rounds=count, lineage=part, donate=True)
+        lineage = jax.tree.map(lambda *x: np.concatenate(x), now.lineage, to_host(made))
+        now = Standing(state, lineage, time.perf_counter() - begin)
+        pbt_storage.record(log, now)
         if progress is not None:
-            progress(_progress(state, parts[-1].scores[-1], first + count, num_rounds, begin))
-    whole = jax.tree.map(lambda *x: np.concatenate(x), *parts)
-    steps = np.arange(1, num_rounds + 1) * updates_per_round * rollout_length * num_envs
-    return PBTResult(spaces, whole, steps, state.members.agent_state, time.perf_counter() - begin)
-
-
-def train_schedule(
-    key: jax.Array,
-    agent: Agent,
-    env: Env,
-    schedule: Any,
-    *,
-    updates_per_round: int,
-    num_envs: int,
-    rollout_length: int,
-    env_params: Any = None,
-    rollout: Callable[..., Any] = loops.rollout,
-) -> tuple[Any, Metrics]:
-    """Train one agent afresh with hyperparameters that change from round to round, such as `PBTResult.schedule()`.
-
-    A schedule that population-based training found was found together with luck: trained on fresh seeds
-    (`jax.vmap` over `key`) it shows what it is worth by itself.
-
-    Args:
-      key: typed key.
-      agent, env, num_envs, rollout_length, env_params, rollout: as in `loops.train`.
-      schedule: the agent's hyperparameters with leaves [R].
-      updates_per_round: updates with each of them.
-
-    Returns:
-      The trained state, and the metrics of `loops.train` with leaves [R · updates_per_round].
-
-    Raises:
-      TypeError, ValueError: as in `loops.train`.
-    """
-    check_positive(updates_per_round=updates_per_round)
-    check_hparams(schedule)
-    schedule = cast(schedule)
-    first = jax.tree.map(lambda x: x[0], schedule)
-    state = loops.start(key, agent, env, first, num_envs=num_envs, env_params=env_params)
-    state, metrics = _follow(state, schedule, agent, env, updates_per_round, rollout_length, rollout)
-    return state.agent_state, metrics
-
-
-@functools.partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
-def _follow(state, schedule, agent, env, updates, rollout_length, rollout):  # type: ignore[no-untyped-def]
-    def one(state: loops.LoopState, hparams: Any) -> tuple[loops.LoopState, Metrics]:
-        state = state._replace(agent_state=set_hparams(state.agent_state, hparams))
-        return loops.advance(state, agent, env, num_updates=updates, rollout_length=rollout_length, rollout=rollout)
-
-    state, metrics = jax.lax.scan(one, state, schedule)
-    return state, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), metrics)
+            progress(_progress(now, num_rounds))
+    return now
 
 
 def _check_lineage(lineage: Lineage, num_rounds: int, population_size: int) -> Lineage:
@@ -186,7 +181,8 @@ def _check_lineage(lineage: Lineage, num_rounds: int, population_size: int) -> L
     return lineage
 
 
-def _progress(state: Population, scores: np.ndarray, done: int, num_rounds: int, begin: float) -> PBTProgress:
+def _progress(now: Standing, num_rounds: int) -> PBTProgress:
+    scores = now.lineage.scores[-1]
     scores = scores[~np.isnan(scores)] if not np.isnan(scores).all() else scores
     best, median = float(scores.max()), float(np.median(scores))
-    return PBTProgress(done, num_rounds, time.perf_counter() - begin, best, median, state)
+    return PBTProgress(len(now.lineage.parents), num_rounds, now.seconds, best, median, now.population)

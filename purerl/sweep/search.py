@@ -15,7 +15,7 @@ import numpy as np
 
 from purerl import loops
 from purerl.distributed import is_main, num_parts
-from purerl.sweep import engine, journal, memory, rungs, spaces, statistics, work
+from purerl.sweep import engine, journal, memory, rungs, spaces, statistics, storage, work
 from purerl.sweep import plan as plans
 from purerl.sweep import trials as trials_module
 from purerl.sweep.draws import Method
@@ -159,7 +159,10 @@ def search(
             fresh_returns=fresh,
             kept=kept,
             states=engine.agent_states(run, pool, kept),
-            settings=sizes | {"width": width, "num_devices": num_parts(width), "brackets": plan.brackets} | clock,
+            settings=sizes
+            | {"width": width, "num_devices": num_parts(width), "brackets": plan.brackets}
+            | clock
+            | storage.made_with(),
         )
         if directory is not None and is_main():
             result.save(directory)

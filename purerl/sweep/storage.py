@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+import purerl
 from purerl import checkpoint, loops
 from purerl.types import Agent, Env, PyTree
 
@@ -33,6 +34,11 @@ def write_json(content: Any, path: str | os.PathLike[str]) -> Path:
     """Strict JSON: NaN becomes null, an infinity the string "inf" or "-inf"."""
     Path(path).write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return Path(path)
+
+
+def made_with() -> dict[str, str]:
+    """What a search runs on, for the record: the kind of its devices, and versions."""
+    return {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "purerl": purerl.__version__}
 
 
 def write_arrays(directory: Path, arrays: Mapping[str, np.ndarray], hparams: Any, about: Mapping[str, Any]) -> None:

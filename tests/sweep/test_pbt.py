@@ -16,8 +16,8 @@ from purerl.agents.td_prediction import TDState
 from purerl.combinators.normalization import NormalizedState, ScaledState
 from purerl.combinators.replay import ReplayState
 from purerl.sweep import evolution, spaces
-from purerl.sweep.pbt import train_schedule
 from purerl.sweep.pbt_rounds import advance, rounds, start
+from purerl.sweep.pbt_schedule import train_schedule
 from purerl.types import Agent, get_learner
 
 SPACE = {"learning_rate": sweep.log_uniform(0.01, 1.0), "target": sweep.uniform(-1.0, 1.0)}
