@@ -1,7 +1,6 @@
 """The `purerl` command as its users meet it: in-process, but for one call of the console script."""
 
 import contextlib
-import csv
 import json
 import os
 import shutil
@@ -14,33 +13,11 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
+from commanding import TINY, fails, purerl, rows
 from jax.experimental.compilation_cache import compilation_cache
 
 from purerl import checkpoint, cli
 from purerl.commands import console, options, runs, search_space, training
-
-TINY = ("--num-envs", "2", "--rollout-length", "8", "--agent", "num_epochs=1", "num_minibatches=2")
-TINY += ("--network", "hidden=4,4", "--eval-episodes", "2", "--env", "CartPole-v1")
-
-
-def purerl(*argv: object) -> None:
-    with mock.patch.dict(os.environ):
-        cli.main([str(arg) for arg in argv])
-
-
-def fails(capsys, *argv: object) -> str:
-    """The one line that a command line which cannot be done ends with."""
-    with pytest.raises(SystemExit) as error:
-        purerl(*argv)
-    assert error.value.code == 2
-    text = capsys.readouterr().err.strip()
-    assert text.count("\n") == 0, text
-    return text
-
-
-def rows(path: Path) -> list[dict[str, str]]:
-    with path.open() as file:
-        return list(csv.DictReader(file))
 
 
 def final_state(run: Path):

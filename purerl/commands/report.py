@@ -15,6 +15,7 @@ from purerl.commands.options import UsageError, hint
 if TYPE_CHECKING:
     import numpy as np
 
+    from purerl.commands.runs import Task
     from purerl.sweep import Result
 
 
@@ -39,29 +40,50 @@ def run(options: Options) -> None:
       UsageError: there is no finished search there.
       CheckpointError: it is damaged.
     """
-    from purerl import reports, sweep
     from purerl.commands import runs
 
     directory = Path(options.run)
     config = runs.read_config(directory)
     if config.get("command") != "sweep":
         raise UsageError(f"{directory} was made by purerl {config.get('command')}: a report is about a purerl sweep")
-    if not (directory / "sweep.json").is_file():
+    write = next((write for name, write in _REPORTS.items() if (directory / name).is_file()), None)
+    if write is None:
         raise UsageError(f"{directory} has not ended; go on with: purerl sweep --resume --name {directory.name}")
     task = runs.task_from_json(config["task"])
-    result = sweep.load(directory)
-    path = reports.write_html(
-        result,
-        options.output or directory / "report.html",
-        title=f"{task.preset.algorithm} on {task.env}: {result.num_trials:,} trials",
-        about={"run": str(directory), "agent": runs.describe(task)}
-        | {name: str(version) for name, version in config.get("versions", {}).items()},
-        use=_train_again(task, result),
-    )
+    versions = {name: str(version) for name, version in config.get("versions", {}).items()}
+    about = {"run": str(directory), "agent": runs.describe(task)} | versions
+    path = write(directory, options.output or directory / "report.html", task, about)
     console.say(f"report: {path}")
 
 
-def _train_again(task: Any, result: Result) -> str:
+def _write_search(directory: Path, path: Path, task: Task, about: dict[str, str]) -> Path:
+    from purerl import reports, sweep
+
+    result = sweep.load(directory)
+    title = f"{task.preset.algorithm} on {task.env}: {result.num_trials:,} trials"
+    return reports.write_html(result, path, title=title, about=about, use=_train_again(task, result))
+
+
+def _write_population(directory: Path, path: Path, task: Task, about: dict[str, str]) -> Path:
+    from purerl import reports, sweep
+
+    result = sweep.load_pbt(directory)
+    title = f"{task.preset.algorithm} on {task.env}: a population of {result.population_size:,}"
+    sizes = {name: result.settings[name] for name in ("num_envs", "rollout_length")}
+    updates = {"updates_per_round": result.settings["updates"]} | sizes
+    use = (
+        f"schedule = purerl.sweep.load_pbt({str(directory)!r}).schedule()\n"
+        "state, metrics = purerl.sweep.train_schedule(\n"
+        f"    jax.random.key(1), agent, env, schedule, {', '.join(f'{n}={v}' for n, v in updates.items())}\n)"
+    )
+    return reports.write_population_html(result, path, title=title, about=about, use=use)
+
+
+# What a finished search has in its directory, and how it is reported.
+_REPORTS = {"sweep.json": _write_search, "pbt.json": _write_population}
+
+
+def _train_again(task: Task, result: Result) -> str:
     """The command that trains the best trial; what differs from the table of settings is said in full."""
     best = result.best
     hparams = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}

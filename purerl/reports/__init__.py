@@ -2,5 +2,6 @@
 
 from purerl.reports.cautions import cautions
 from purerl.reports.page import write_html
+from purerl.reports.population import population_cautions, write_population_html
 
-__all__ = ["cautions", "write_html"]
+__all__ = ["cautions", "population_cautions", "write_html", "write_population_html"]

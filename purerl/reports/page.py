@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from purerl.reports import sections
+from purerl.reports import pieces, sections
 from purerl.reports.cautions import cautions
 
 if TYPE_CHECKING:
@@ -38,17 +38,23 @@ def write_html(
       The path.
     """
     shares = _shares(result)
-    body = "\n".join(
-        [
-            f"<header><h1>{escape(title)}</h1>{sections.summary(result)}</header>",
-            sections.notes(cautions(result)),
-            sections.best(result, use),
-            sections.importances(shares),
-            sections.pictures(result, shares),
-            sections.trials(result),
-            sections.facts(result, about or {}),
-        ]
+    return write_page(
+        path,
+        title,
+        sections.summary(result),
+        pieces.notes(cautions(result)),
+        sections.best(result, use),
+        sections.importances(shares),
+        sections.pictures(result, shares),
+        sections.trials(result),
+        sections.facts(result, about or {}),
     )
+
+
+def write_page(path: str | os.PathLike[str], title: str, *parts: str) -> Path:
+    """Write a page of its own from pieces of HTML, the first of which stands beside the title."""
+    head, *rest = parts
+    body = "\n".join([f"<header><h1>{escape(title)}</h1>{head}</header>", *rest])
     style, script = (_HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
     Path(path).write_text(
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'

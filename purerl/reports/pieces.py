@@ -1,0 +1,116 @@
+"""Pieces of HTML that every report is made of; whatever comes from outside is escaped."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from purerl.plots.style import number
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_DPI = 110
+
+
+def tiles(numbers: Mapping[str, str]) -> str:
+    """Large numbers side by side, by what they are."""
+    cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in numbers.items())
+    return f'<div class="tiles">{cells}</div>'
+
+
+def notes(sentences: Sequence[str]) -> str:
+    """What to know before believing any of it."""
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
+    return f'<section class="notes"><h2>Before you believe it</h2><ul>{items}</ul></section>' if sentences else ""
+
+
+def code(heading: str, text: str, lines: str) -> str:
+    """A paragraph, and something to copy."""
+    return f"<section><h2>{escape(heading)}</h2><p>{escape(text)}</p><pre><code>{escape(lines)}</code></pre></section>"
+
+
+def pictures(figures: Sequence[tuple[str, Callable[[], Figure]]]) -> str:
+    """Pictures, each with a line about it; one is drawn and gone before the next one is."""
+    shown = "".join(_picture(draw(), words) for words, draw in figures)
+    return f'<section class="pictures"><h2>Pictures</h2>{shown}</section>'
+
+
+def table(heading: str, note: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows of one kind; a click on a heading sorts by it. The note is HTML already."""
+    names = list(rows[0])
+    heads = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in names)
+    body = "".join(f"<tr>{''.join(_cell(row[name]) for name in names)}</tr>\n" for row in rows)
+    return (
+        f"<section><h2>{escape(heading)}</h2><p>A click on a heading sorts. {note}</p>"
+        f'<div class="scroll" tabindex="0"><table class="sortable"><thead><tr>{heads}</tr></thead>\n'
+        f"<tbody>\n{body}</tbody></table></div></section>"
+    )
+
+
+def facts(about: Mapping[str, str], space: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
+    """How a run was made, a line each: what is told about it, its spaces, its settings."""
+    spaces = {f"space of {name}": _space(each) for name, each in space.items()}
+    ran = {name.replace("_", " "): _plain(value) for name, value in settings.items()}
+    every = {**about, **spaces, **ran}
+    rows = "".join(f'<tr><th scope="row">{escape(k)}</th><td>{escape(v)}</td></tr>' for k, v in every.items())
+    return f'<section><h2>How it was made</h2><table class="facts"><tbody>{rows}</tbody></table></section>'
+
+
+# --- Words ------------------------------------------------------------------------------------------------------------
+
+
+def short(value: Any) -> str:
+    """A number in four digits, whole numbers and booleans as they are, a dash for NaN."""
+    if isinstance(value, bool | int):
+        return str(value) if isinstance(value, bool) else f"{value:,}"
+    return "–" if np.isnan(value) else f"{value:.4g}"
+
+
+def minutes(seconds: float | None) -> str:
+    """A time such as 12 s or 3:05 min, a dash where it is unknown."""
+    if seconds is None or np.isnan(seconds):
+        return "–"
+    whole, rest = divmod(round(seconds), 60)
+    return f"{rest} s" if not whole else f"{whole}:{rest:02} min"
+
+
+def rate(per_second: float | None) -> str:
+    """A speed without its unit, a dash where it is unknown."""
+    return "–" if per_second is None or np.isnan(per_second) else f"{per_second:,.0f}"
+
+
+def _picture(figure: Figure, words: str) -> str:
+    file = io.BytesIO()
+    figure.savefig(file, dpi=_DPI, format="png")
+    data = base64.b64encode(file.getvalue()).decode("ascii")
+    words = escape(words)
+    return f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>\n'
+
+
+def _cell(value: Any) -> str:
+    """A cell with the exact value to sort by."""
+    if isinstance(value, bool | int | float):
+        exact = "" if value != value else repr(float(value))
+        return f'<td data-v="{exact}">{escape(short(value))}</td>'
+    return f"<td>{escape(number(value))}</td>"
+
+
+def _space(space: Any) -> str:
+    if hasattr(space, "values"):
+        return "one of " + ", ".join(number(value) for value in space.values)
+    kind = "integers" if space.integer else "numbers"
+    return f"{kind} from {space.low:g} to {space.high:g}" + (", uniform in the logarithm" if space.log else "")
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name} {each}" for name, each in value.items())
+    if isinstance(value, float):
+        return f"{value:,.1f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
