@@ -132,10 +132,14 @@ def test_parallel_coordinates_have_an_axis_a_name_and_a_line_a_trial(result):
     assert [label.get_text() for label in host.get_xticklabels()][::5] == ["learning\nrate", "return"]
     assert len(axes) == len(NAMES) + 1
     assert axes[0].get_yscale() == "log"
-    assert len(host.get_lines()) == 64 + 2
-    dashed = [line for line in host.get_lines() if line.get_linestyle() == "--"]
-    assert len(dashed) == 1  # trial 3 diverged
-    assert all(np.isfinite(line.get_ydata()).all() for line in host.get_lines())
+    assert len(host.get_lines()) == 2
+    diverged, known = (np.array(each.get_segments()) for each in host.collections)
+    assert (len(diverged), len(known)) == (1, 63)  # trial 3
+    assert np.isfinite(diverged).all()
+    assert (np.diff(known[:, -1, 1]) >= 0).all()  # the best on top
+    learning_rate = scale_of(result, "learning_rate")
+    places = np.delete(learning_rate.unit(learning_rate.at), 3)
+    np.testing.assert_allclose(np.sort(known[:, 0, 1]), np.sort(places))
 
 
 def test_rank_stability_shows_the_rank_of_each_seed(result):

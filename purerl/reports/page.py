@@ -37,16 +37,16 @@ def write_html(
     Returns:
       The path.
     """
-    shares = _shares(result)
+    shares, rows = _shares(result), result.rows()
     return write_page(
         path,
         title,
-        sections.summary(result),
+        sections.summary(result, rows),
         pieces.notes(cautions(result)),
         sections.best(result, use),
         sections.importances(shares),
         sections.pictures(result, shares),
-        sections.trials(result),
+        sections.trials(rows),
         sections.facts(result, about or {}),
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from purerl.sweep import Result
 
 
-def summary(result: Result) -> str:
-    """The search in one line of large numbers."""
+def summary(result: Result, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The search, whose table has these rows, in one line of large numbers."""
     settings, best = result.settings, result.best
     tiles = {
         "best return": short(best.iqm),
@@ -28,9 +28,9 @@ def summary(result: Result) -> str:
         "time": pieces.minutes(settings.get("seconds")),
         "agent-steps a second": pieces.rate(settings.get("steps_per_second")),
     }
-    fresh = [row["fresh_return"] for row in result.rows() if row["rank"] == 1 and "fresh_return" in row]
-    if fresh:
-        tiles = {"best return": tiles.pop("best return"), "the same on fresh seeds": short(fresh[0]), **tiles}
+    if "fresh_return" in rows[0]:
+        fresh = short(rows[0]["fresh_return"])
+        tiles = {"best return": tiles.pop("best return"), "the same on fresh seeds": fresh, **tiles}
     return pieces.tiles(tiles)
 
 
@@ -90,13 +90,13 @@ def pictures(result: Result, shares: Mapping[str, float] | str) -> str:
     return pieces.pictures(figures)
 
 
-def trials(result: Result) -> str:
+def trials(rows: Sequence[Mapping[str, Any]]) -> str:
     """The whole table; a click on a heading sorts by it."""
     return pieces.table(
-        f"All {result.num_trials:,} trials",
+        f"All {len(rows):,} trials",
         "<code>return</code> is the interquartile mean over the seeds of greedy episodes, <code>return_low</code> and "
         "<code>return_high</code> its 95% bootstrap interval.",
-        result.rows(),
+        rows,
     )
 
 
