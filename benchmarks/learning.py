@@ -43,6 +43,11 @@ class Task(NamedTuple):
     ceiling: float = float("inf")
 
 
+GSDE = {
+    "num_steps": 24_000,
+    "hparams": {"actor_learning_rate": 1e-3, "temperature": 0.1, "noise_theta": 0.0},
+    "agent": {"exploration": "gsde"},
+}
 TASKS = {
     "ppo_cartpole_500k": Task("ppo", "CartPole-v1", 16, 495.0),
     "ppo_cartpole_100k": Task("ppo", "CartPole-v1", 128, 470.0, {"num_steps": 100_000, "anneal": False}),
@@ -52,9 +57,11 @@ TASKS = {
     "sac_pendulum_12k": Task("sac", "Pendulum-v1", 10, -180.0, {"num_steps": 12_000}),
     "td3_pendulum_12k": Task("td3", "Pendulum-v1", 10, -180.0, {"num_steps": 12_000}),
     "sac_mountain_car_24k": Task("sac", "MountainCarContinuous-v0", 10, 85.0, {"num_steps": 24_000}),
+    "sac_mountain_car_gsde": Task("sac", "MountainCarContinuous-v0", 10, 85.0, GSDE),
     "dqn_cartpole": Task("dqn", "CartPole-v1", 30, 475.0),
     "dqn_acrobot": Task("dqn", "Acrobot-v1", 30, -100.0),
     "dqn_mountain_car": Task("dqn", "MountainCar-v0", 10, -130.0),
+    "ppo_mountain_car": Task("ppo", "MountainCar-v0", 30, -130.0),
     "pqn_cartpole": Task("pqn", "CartPole-v1", 30, 475.0),
     "actor_critic_cartpole": Task("actor_critic", "CartPole-v1", 30, 475.0),
     "actor_critic_acrobot": Task("actor_critic", "Acrobot-v1", 30, -100.0),

@@ -19,6 +19,10 @@ _PRESETS = {
         {"num_epochs": 10, "num_minibatches": 16},
         combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
     ),
+    "MountainCar-v0": Preset(
+        "ppo", 400_000, 16, 64, {"learning_rate": 1e-3, "gae_lambda": 0.98, "entropy_coef": 0.0}, _EPOCHS,
+        combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
+    ),
     "image": _MINATAR,
     "continuous": Preset(
         "ppo", 1_000_000, 8, 256, {"learning_rate": 3e-4, "entropy_coef": 0.0},
