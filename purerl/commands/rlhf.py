@@ -21,16 +21,18 @@ class Options:
 
     language: a small GPT on a synthetic language: SFT, reward model, RL and DPO, and reward against KL in a picture.
     goodhart: what optimising a reward model of a few pairs ever harder does to the true reward, exactly.
+    pendulum: swing up from answers to "which of these two segments is better?", one in ten of them at random.
+    clicks: relevance from clicks on lists, with the bias of the position corrected and not.
     """
 
-    task: tyro.conf.Positional[Literal["language", "goodhart"]] = "language"
+    task: tyro.conf.Positional[Literal["language", "goodhart", "pendulum", "clicks"]] = "language"
     """Which task."""
 
     methods: tuple[str, ...] = _METHODS
     """language: which methods, among ppo, rloo, grpo, dpo, ipo, robust, hinge, simpo, cpo, orpo, sppo."""
 
     num_pairs: int | None = None
-    """Labelled pairs; by default 15,000 for language, 1,000 for goodhart."""
+    """Labelled pairs; by default 15,000 for language, 1,000 for goodhart, 700 for pendulum; 5,000 lists for clicks."""
 
     seed: int = 0
     """Seed of the task and of the run."""
@@ -50,10 +52,7 @@ def run(options: Options) -> None:
     """
     if options.num_pairs is not None and options.num_pairs < 1:
         raise UsageError("--num-pairs must be positive")
-    if options.task == "language":
-        _language(options)
-    else:
-        _goodhart(options)
+    {"language": _language, "goodhart": _goodhart, "pendulum": _pendulum, "clicks": _clicks}[options.task](options)
 
 
 def _language(options: Options) -> None:
@@ -84,6 +83,49 @@ def _goodhart(options: Options) -> None:
     console.print_table("Exact means", ["beta", "true reward", "learned reward", "KL"], rows)
     results = {name: [float(x) for x in column] for name, column in curve._asdict().items()}
     _save(options, lambda: pictures.goodhart_figure(curve), results)
+
+
+def _pendulum(options: Options) -> None:
+    import jax
+    import numpy as np
+
+    from purerl.rlhf import control, pendulum, pictures, reward_ensemble
+
+    sizes = control.ControlSizes()
+    labels = options.num_pairs or sizes.num_labels
+    if labels < sizes.num_rounds:
+        raise UsageError(f"--num-pairs: there are {sizes.num_rounds} rounds of answers, so at least as many")
+    each = labels // sizes.num_rounds
+    sizes = sizes._replace(first_labels=labels - (sizes.num_rounds - 1) * each, labels_per_round=each)
+
+    def say(ended: control.Round) -> None:
+        number, reward, correlation = (float(x) for x in ended)
+        console.say(
+            f"{number:.0f} answers: true reward {reward:.2f} a step; the learned one correlates {correlation:.2f}"
+        )
+
+    found = pendulum.run(jax.random.key(options.seed), pendulum.task(), sizes, say)
+    console.say(f"greedy policy: mean return {float(found.greedy_return):.0f}")
+    rounds, steps = found.result.rounds, found.result.steps
+    learned = reward_ensemble.learned_reward(found.result.reward, steps.features)
+    results = {name: x.tolist() for name, x in rounds._asdict().items()}
+    results["greedy_return"] = float(found.greedy_return)
+    _save(options, lambda: pictures.control_figure(rounds, np.ravel(steps.reward), np.ravel(learned)), results)
+
+
+def _clicks(options: Options) -> None:
+    import jax
+    import jax.numpy as jnp
+
+    from purerl.rlhf import clicks, pictures
+
+    bias = jnp.linspace(0.0, 2.0, 9)
+    curve = clicks.bias_curve(jax.random.key(options.seed), bias, options.num_pairs or 5_000)
+    columns = {name: clicks.alignment(getattr(curve, name), curve.true) for name in ("naive", "corrected")}
+    rows = [[f"{float(x):.2f}" for x in row] for row in zip(bias, *columns.values())]
+    console.print_table("Cosine between learned and true weights", ["position bias", *columns], rows)
+    results = {name: x.tolist() for name, x in curve._asdict().items()}
+    _save(options, lambda: pictures.clicks_figure(curve), results)
 
 
 def _save(options: Options, figure: Any, results: dict[str, Any]) -> None:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 if TYPE_CHECKING:
     from purerl.rlhf.clicks import BiasCurve
+    from purerl.rlhf.control import Round
     from purerl.rlhf.exact import Goodhart
     from purerl.rlhf.language import Point
 
@@ -59,6 +60,23 @@ def clicks_figure(curve: BiasCurve) -> Figure:
         axes.plot(curve.bias, alignment(weights, curve.true), color=color, marker="o", label=name)
     title = "Preferences from clicks on lists in a worthless order"
     _finish(axes, title, "position bias b: place k is looked at with probability k^(-b)", "cosine to the true weights")
+    return figure
+
+
+def control_figure(rounds: Round, true: np.ndarray, learned: np.ndarray) -> Figure:
+    """The policy's true reward as answers come in, and learned against true reward on the last policy's steps.
+
+    Args:
+      rounds: leaves [num_rounds].
+      true, learned: [B] rewards of the same steps.
+    """
+    figure = Figure(figsize=(10, 4.5), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.plot(rounds.num_labels, rounds.true_reward, color=_TRUE, marker="o", label="policy in learning")
+    _finish(left, "What the hidden reward says of the policy", "answers given", "true reward a step")
+    right.scatter(true, learned, s=4, alpha=0.3, color=_PROXY, edgecolors="none", label="steps of the last policy")
+    title = f"Correlation {float(rounds.correlation[-1]):.2f}"
+    _finish(right, title, "true reward of a step", "learned reward, standardised")
     return figure
 
 

@@ -7,10 +7,10 @@ import pytest
 
 import purerl
 from purerl.combinators.minibatches import with_minibatches
-from purerl.rlhf import LearnerHparams, control
-from purerl.types import Box, Env, EnvStep, Transition
+from purerl.rlhf import LearnerHparams, control, reward_ensemble
+from purerl.types import Box, Discrete, Env, EnvStep, Transition
 
-SPACE = Box(-1, 1, (2,))
+SPACE, ACTIONS = Box(-1, 1, (2,)), Box(-1, 1, (1,))
 
 
 def true_reward(obs, action):
@@ -27,7 +27,11 @@ def drift():
         obs = jax.random.uniform(key, (2,), minval=-1)
         return EnvStep(obs, obs, jnp.float32(99), jnp.bool_(False), jnp.bool_(False), {"secret": jnp.float32(99)})
 
-    return Env(reset, step, SPACE, Box(-1, 1, (1,)))
+    return Env(reset, step, SPACE, ACTIONS)
+
+
+def steps_of(key, steps=200, envs=8):
+    return control.steps_of(trajectory(key, steps, envs), ACTIONS)
 
 
 def trajectory(key, steps=200, envs=8):
@@ -39,16 +43,16 @@ def trajectory(key, steps=200, envs=8):
 
 
 def test_nothing_of_the_true_reward_reaches_the_agent():
-    env = control.with_learned_reward(drift())
-    members = jax.vmap(lambda k: control.init_member(k, 3))(jax.random.split(jax.random.key(0), 2))
-    inputs = control.Scaling(jnp.array([0.1, 0.2, -0.3]), jnp.array([1.0, 2.0, 0.5]))
-    outputs = control.Scaling(jnp.array([0.5, -0.5]), jnp.array([2.0, 4.0]))
-    learned = control.LearnedReward(members, inputs, outputs)
+    env = reward_ensemble.with_learned_reward(drift())
+    members = jax.vmap(lambda k: reward_ensemble.init_member(k, 3))(jax.random.split(jax.random.key(0), 2))
+    inputs = reward_ensemble.Scaling(jnp.array([0.1, 0.2, -0.3]), jnp.array([1.0, 2.0, 0.5]))
+    outputs = reward_ensemble.Scaling(jnp.array([0.5, -0.5]), jnp.array([2.0, 4.0]))
+    learned = reward_ensemble.LearnedReward(members, inputs, outputs)
     obs, state = env.reset(jax.random.key(1), learned)
-    action = jnp.array([0.3])
+    action = jnp.array([1.3])  # beyond the bounds of 1, within which the environment takes it
     step = env.step(jax.random.key(2), state, action, learned)
-    x = (jnp.concatenate([obs, action]) - inputs.mean) / inputs.scale
-    each = [control.apply_member(jax.tree.map(lambda p, i=i: p[i], members), x) for i in range(2)]
+    x = (jnp.concatenate([obs, jnp.array([1.0])]) - inputs.mean) / inputs.scale
+    each = [reward_ensemble.apply_member(jax.tree.map(lambda p, i=i: p[i], members), x) for i in range(2)]
     expected = ((each[0] - 0.5) / 2 + (each[1] + 0.5) / 4) / 2
     assert float(step.reward) == pytest.approx(float(expected), abs=1e-5)
     assert step.info == ()
@@ -59,13 +63,20 @@ def test_nothing_of_the_true_reward_reaches_the_agent():
 def test_segments_are_consecutive_steps_of_one_environment():
     data = trajectory(jax.random.key(0), steps=20, envs=3)
     data = data._replace(obs=jnp.stack(jnp.meshgrid(jnp.arange(20.0), jnp.arange(3.0), indexing="ij"), axis=-1))
-    cut = control.segments(jax.random.key(1), data, rows=50, length=5)
+    steps = control.steps_of(data._replace(action=3 * data.action), ACTIONS)
+    np.testing.assert_array_equal(steps.features[..., 2:], jnp.clip(3 * data.action, -1, 1))
+    cut = control.segments(jax.random.key(1), steps, rows=50, length=5)
     time, column = cut.features[..., 0], cut.features[..., 1]
     assert (jnp.diff(time, axis=1) == 1).all()
     assert (column == column[:, :1]).all()
     assert time.min() == 0
     assert time.max() == 19
     np.testing.assert_allclose(cut.reward, data.reward[time.astype(int), column.astype(int)])
+
+
+def test_an_action_out_of_a_finite_set_is_one_hot():
+    found = reward_ensemble.features({"a": jnp.array([0.5]), "b": jnp.array(2.0)}, jnp.int32(1), Discrete(3))
+    assert found.tolist() == [0.5, 2.0, 0.0, 1.0, 0.0]
 
 
 def test_the_labeller_answers_at_random_as_often_as_told():
@@ -75,15 +86,15 @@ def test_the_labeller_answers_at_random_as_often_as_told():
 
 
 def test_the_ensemble_finds_the_reward_behind_noisy_answers():
-    data = trajectory(jax.random.key(0))
+    data = steps_of(jax.random.key(0))
     pair = [control.segments(jax.random.key(i), data, 400, 10) for i in (1, 2)]
     asked = control.ask(jax.random.key(3), *pair, 0.1)
     asked = asked._replace(first=30 * asked.first + 7, second=30 * asked.second + 7)  # whatever the units
-    agent = with_minibatches(control.ensemble_agent(2, 0.1), 400)
-    fresh = control.segments(jax.random.key(5), trajectory(jax.random.key(6)), 500, 1)
+    agent = with_minibatches(reward_ensemble.ensemble_agent(2, 0.1), 400)
+    fresh = control.segments(jax.random.key(5), steps_of(jax.random.key(6)), 500, 1)
     x = 30 * fresh.features[:, 0] + 7
-    reward = control.fit_reward(jax.random.key(4), agent, asked, LearnerHparams(3e-3), 200, x)
-    learned = control.learned_reward(reward, x)
+    reward = reward_ensemble.fit_reward(jax.random.key(4), agent, asked, LearnerHparams(3e-3), 200, x)
+    learned = reward_ensemble.learned_reward(reward, x)
     assert np.corrcoef(learned, fresh.reward[:, 0])[0, 1] > 0.9
     assert float(jnp.mean(learned)) == pytest.approx(0, abs=1e-3)
 
@@ -92,7 +103,7 @@ def test_answers_add_up_over_the_rounds_and_are_repeated_to_one_size():
     sizes = control.ControlSizes(num_rounds=3, first_labels=6, labels_per_round=4, segment_length=5)
     asked = None
     for number in range(2):
-        asked = control._ask(jax.random.key(number), trajectory(jax.random.key(number)), asked, sizes)
+        asked = control._ask(jax.random.key(number), steps_of(jax.random.key(number)), asked, sizes)
     assert asked.row.tolist() == list(range(10))
     table = control._repeated(asked, sizes.num_labels)
     assert table.row.tolist() == [*range(10), *range(4)]
@@ -100,9 +111,9 @@ def test_answers_add_up_over_the_rounds_and_are_repeated_to_one_size():
 
 
 def test_a_row_keeps_its_weights_in_whatever_minibatch():
-    pair = [control.segments(jax.random.key(i), trajectory(jax.random.key(0)), 6, 5) for i in (1, 2)]
+    pair = [control.segments(jax.random.key(i), steps_of(jax.random.key(0)), 6, 5) for i in (1, 2)]
     asked = control.ask(jax.random.key(3), *pair, 0.1)
-    agent = control.ensemble_agent(3, 0.1, weight_decay=0.0)
+    agent = reward_ensemble.ensemble_agent(3, 0.1, weight_decay=0.0)
     state = agent.init(jax.random.key(4), LearnerHparams(), asked)
     update = jax.jit(lambda data: agent.update(jax.random.key(5), state, data)[1]["loss/total"])
 
@@ -113,15 +124,23 @@ def test_a_row_keeps_its_weights_in_whatever_minibatch():
     assert asked.row.tolist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_rounds_are_told_of_as_they_end():
+    env = drift()
+    agent = purerl.ppo(purerl.networks.actor_critic(env, hidden=(8,)), num_epochs=1, num_minibatches=1)
+    sizes = control.ControlSizes(2, 20, 10, 5, num_members=2, reward_updates=2, batch_size=10, rl_updates=1)
+    sizes = sizes._replace(last_updates=1, num_envs=2, rollout_length=8)
+    told = []
+    result = control.learn_from_preferences(jax.random.key(0), agent, env, purerl.PPOHparams(), sizes, told.append)
+    assert result.rounds.num_labels.tolist() == [20, 30] == [int(r.num_labels) for r in told]
+    assert int(result.state.num_updates) == sizes.num_updates == 2
+    assert result.rounds.true_reward.tolist() == [99, 99]
+    assert result.steps.features.shape == (16, 2, 3)
+
+
 @pytest.mark.slow
 def test_pendulum_swings_up_from_700_labels():
-    from purerl.combinators import with_observation_normalization, with_reward_scaling
+    from purerl.rlhf import pendulum
 
-    env = purerl.envs.make("Pendulum-v1")
-    agent = purerl.ppo(purerl.networks.actor_critic(env), num_epochs=10, num_minibatches=16)
-    agent = with_reward_scaling(with_observation_normalization(agent))
-    hparams = purerl.PPOHparams(learning_rate=1e-3, discount=0.9, entropy_coef=0.0, anneal_updates=420)
-    result = control.learn_from_preferences(jax.random.key(0), agent, env, hparams)
-    episodes = purerl.evaluate(jax.random.key(1), agent, env, result.state, num_episodes=64, max_steps=200)
-    assert episodes.episode_return.mean() >= -250
-    assert result.correlation >= 0.85
+    found = pendulum.run(jax.random.key(0), pendulum.task())
+    assert found.greedy_return >= -220
+    assert found.result.rounds.correlation[-1] >= 0.85

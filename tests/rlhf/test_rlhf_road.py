@@ -58,3 +58,14 @@ def test_the_command_refuses_what_it_does_not_know():
         command.run(command.Options(methods=("ppoo",)))
     with pytest.raises(UsageError, match="num-pairs"):
         command.run(command.Options(num_pairs=0))
+    with pytest.raises(UsageError, match="7 rounds"):
+        command.run(command.Options(task="pendulum", num_pairs=6))
+
+
+def test_the_command_saves_its_picture_and_its_figures(tmp_path, capsys):
+    from purerl.commands import rlhf as command
+
+    command.run(command.Options(task="clicks", num_pairs=300, output=tmp_path))
+    assert "position bias" in capsys.readouterr().out
+    assert len(json.loads((tmp_path / "clicks.json").read_text())["corrected"]) == 9
+    assert (tmp_path / "clicks.png").stat().st_size > 10_000
