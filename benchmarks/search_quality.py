@@ -29,7 +29,7 @@ from purerl.sweep import rungs
 from purerl.sweep.results import rank
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-REPEATS, ETA, NUM_RUNGS = 30, 4, 3
+REPEATS, ETA, NUM_RUNGS = 30, 4, (2, 3)
 SEARCHED_SEEDS = 2  # of each trial; the others judge
 EPISODES = 32  # of each agent after each rung; the first half is what searches see
 
@@ -51,7 +51,7 @@ class Task(NamedTuple):
 TASKS = {
     "ppo_cartpole": Task("ppo", "CartPole-v1", 192, 96, 4),
     "ppo_pendulum": Task("ppo", "Pendulum-v1", 48, 96, 3, pbt_rounds=12),
-    "dqn_acrobot": Task("dqn", "Acrobot-v1", 512, 48, 3, pbt_rounds=16),
+    "dqn_acrobot": Task("dqn", "Acrobot-v1", 256, 48, 3, pbt_rounds=16),
 }
 SEARCH_SIZE = 32  # trials of a repeated search
 POPULATION, PBT_REPEATS = 16, 10
@@ -94,7 +94,7 @@ def record(name: str) -> None:
     """Train all trials to the end and evaluate them where halving would: [rungs, trials, seeds, episodes]."""
     task, (_, common, space) = TASKS[name], made(name)
     lengths = [
-        rung.num_updates for rung in rungs.successive_halving(ETA, NUM_RUNGS)(task.num_trials, task.num_updates)[0]
+        rung.num_updates for rung in rungs.successive_halving(ETA, max(NUM_RUNGS))(task.num_trials, task.num_updates)[0]
     ]
     begin = time.perf_counter()
     result = sweep.search(
@@ -124,35 +124,34 @@ def load(name: str) -> np.ndarray:
 
 
 def halving(returns: np.ndarray) -> dict[str, Any]:
-    """Repeated searches: the same trials, drawn out of the record, by random search and by halving."""
-    rows = [search_twice(np.random.default_rng(repeat), returns, SEARCH_SIZE) for repeat in range(REPEATS)]
-    random, halved = (np.array([row[i] for row in rows]) for i in (0, 1))
-    brackets = rungs.successive_halving(ETA, NUM_RUNGS)(SEARCH_SIZE, ETA ** (NUM_RUNGS - 1))
-    spread = np.quantile(judged(returns), [0.1, 0.5, 0.9, 1.0])
-    return {
+    """Repeated searches over trials drawn out of the record: random search, and halving with 2 and with 3 rungs."""
+    worth = judged(returns)
+    rows = [[find(np.random.default_rng(i), returns, SEARCH_SIZE, n) for n in (1, *NUM_RUNGS)] for i in range(REPEATS)]
+    random, *halved = np.array(rows).T
+    figures = {
         "repeats": REPEATS,
         "trials": SEARCH_SIZE,
-        "steps_of_halving_over_random": steps_of(brackets[0]) / (SEARCH_SIZE * ETA ** (NUM_RUNGS - 1)),
+        "all_trials_10_50_90_100_percent": np.quantile(worth, [0.1, 0.5, 0.9, 1.0]).tolist(),
         "random": interval(random),
-        "halving": interval(halved),
-        "difference": interval(halved - random),
-        "same_trial_or_better": float((halved >= random).mean()),
-        "all_trials_10_50_90_100_percent": spread.tolist(),
     }
+    for num_rungs, found in zip(NUM_RUNGS, halved):
+        figures[f"halving_{num_rungs}_rungs"] = interval(found) | {
+            "steps_over_random": cost(SEARCH_SIZE, num_rungs) / SEARCH_SIZE,
+            "difference": interval(found - random),
+            "same_trial_or_better": float((found >= random).mean()),
+        }
+    return figures
 
 
-def search_twice(rng: np.random.Generator, returns: np.ndarray, size: int) -> tuple[float, float]:
-    """Random search and halving over one draw of trials: how each one's choice is judged."""
+def find(rng: np.random.Generator, returns: np.ndarray, size: int, num_rungs: int) -> float:
+    """What a search over one draw of trials chose, judged; with one rung it is random search."""
     trials = rng.choice(returns.shape[1], size, replace=False)
     seen = returns[:, trials, :SEARCHED_SEEDS, : EPISODES // 2]
     blank = np.zeros((size, SEARCHED_SEEDS, 1))
-    worth = judged(returns)[trials]
     alive = np.arange(size)
-    bracket = rungs.successive_halving(ETA, NUM_RUNGS)(size, ETA ** (NUM_RUNGS - 1))[0]
-    for r, rung in enumerate(bracket[1:], start=1):
-        best = rungs.survivors(jax.random.key(0), seen[r - 1, alive], blank[alive], rung.num_trials)
-        alive = alive[best]
-    return worth[rank(seen[-1], blank)[0]], worth[alive[rank(seen[-1, alive], blank[alive])[0]]]
+    for recorded, rung in zip(seen[-num_rungs:], rungs_of(size, num_rungs)[1:]):
+        alive = alive[rungs.survivors(jax.random.key(0), recorded[alive], blank[alive], rung.num_trials)]
+    return judged(returns)[trials[alive[rank(seen[-1, alive], blank[alive])[0]]]]
 
 
 def judged(returns: np.ndarray) -> np.ndarray:
@@ -160,10 +159,17 @@ def judged(returns: np.ndarray) -> np.ndarray:
     return returns[-1, :, SEARCHED_SEEDS:].mean(axis=(1, 2), dtype=np.float64)
 
 
-def steps_of(bracket: rungs.Bracket) -> int:
-    """Updates of all trials of a bracket."""
+def rungs_of(size: int, num_rungs: int) -> rungs.Bracket:
+    """Of halving, the last one as long as the records' unit."""
+    return rungs.successive_halving(ETA, num_rungs)(size, ETA ** (max(NUM_RUNGS) - 1))[0]
+
+
+def cost(size: int, num_rungs: int) -> float:
+    """Of a search, in units of one trial that is trained to the end; trials go on where they stopped."""
+    bracket = rungs_of(size, num_rungs)
     before = [0, *(rung.num_updates for rung in bracket)]
-    return sum(rung.num_trials * (rung.num_updates - done) for rung, done in zip(bracket, before))
+    updates = sum(rung.num_trials * (rung.num_updates - done) for rung, done in zip(bracket, before))
+    return updates / bracket[-1].num_updates
 
 
 # --- Population-based training ----------------------------------------------------------------------------------------
@@ -239,28 +245,23 @@ def draw(names: list[str]) -> None:
         records, task = np.load(path_of(name)), TASKS[name]
         steps = records["steps"][-1]
         sizes = [2, 4, 8, 16, 24, SEARCH_SIZE]
-        for label, which in (("random search", 0), ("successive halving", 1)):
-            used = [size for size in sizes if which == 0 or size >= 8]
+        labels = {1: "random search"} | {n: f"halving, {n} rungs" for n in NUM_RUNGS}
+        for num_rungs, label in labels.items():
+            used = [size for size in sizes if size >= 2 * num_rungs**2]
             values = np.array(
                 [
-                    [search_twice(np.random.default_rng(i), records["returns"], size)[which] for i in range(REPEATS)]
+                    [find(np.random.default_rng(i), records["returns"], size, num_rungs) for i in range(REPEATS)]
                     for size in used
                 ]
             )
-            whole = [halving_steps(size) if which else size for size in used]
-            axes.plot(np.array(whole) * steps * SEARCHED_SEEDS, values.mean(axis=1), marker="o", label=label)
+            spent = np.array([cost(size, num_rungs) for size in used]) * steps * SEARCHED_SEEDS
+            axes.plot(spent, values.mean(axis=1), marker="o", label=label)
             low, high = np.array([interval(row)["interval_95"] for row in values]).T
-            axes.fill_between(np.array(whole) * steps * SEARCHED_SEEDS, low, high, alpha=0.2)
+            axes.fill_between(spent, low, high, alpha=0.2)
         axes.set(title=f"{task.algorithm.upper()}, {task.env}", xlabel="environment steps of the search", xscale="log")
     figure.axes[0].set_ylabel("return of what was found, unseen seeds")
     figure.axes[0].legend(frameon=False)
     figure.savefig(RESULTS / "search_quality.png", dpi=120)
-
-
-def halving_steps(size: int) -> float:
-    """Of halving, in units of one trial that is trained to the end."""
-    unit = ETA ** (NUM_RUNGS - 1)
-    return steps_of(rungs.successive_halving(ETA, NUM_RUNGS)(size, unit)[0]) / unit
 
 
 if __name__ == "__main__":

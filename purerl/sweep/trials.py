@@ -137,7 +137,7 @@ def _from_table(hparams: Any, num_trials: int | None, env_params: PyTree, static
     check_hparams(hparams)
     table = jax.tree.map(np.asarray, cast(hparams))
     count = int(next(iter(sizes))[0])
-    varied = {name: getattr(table, name) for name in table._fields if np.ptp(getattr(table, name)) > 0}
+    varied = {name: column for name, column in table._asdict().items() if (column != column[0]).any()}
     params = env_params if env_params is None else _env_table(env_params, {}, count)
     return Trials(table, params, np.zeros(count, int), ({},), varied, {})
 

@@ -108,7 +108,7 @@ def test_cut_off_while_a_checkpoint_is_written_it_goes_on_from_the_one_before(wh
 
 
 def test_when_it_has_ended_the_result_comes_from_the_disk(whole):
-    result, directory = whole
+    _, directory = whole
     silent = []
     again = run(directory, resume=True, progress=silent.append)
     assert not silent

@@ -142,7 +142,7 @@ def test_the_table_of_a_search_that_was_stopped_early_shows_steps(halved, plain)
 
 
 def test_ties_are_kept_by_the_same_rule_as_they_are_ranked():
-    """Rewards saturate, so returns and curves of the last rung are all alike, and the curves of the first one decide."""
+    """Rewards saturate, so returns and curves of the last rung are all alike, and curves of the first one decide."""
     env = ENV._replace(step=lambda *args: (out := ENV.step(*args))._replace(reward=jnp.minimum(out.reward, 0.5)))
     table = Hparams(np.linspace(0.55, 0.9, 8, dtype=np.float32), np.full(8, 0.3), np.full(8, 60))
     result = sweep.search(

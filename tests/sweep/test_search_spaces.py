@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from purerl import sweep
-from purerl.sweep import spaces
+from purerl.sweep import spaces, trials
 from purerl.types import Interval
 
 KEY = jax.random.key(0)
@@ -159,3 +159,9 @@ def test_the_kind_of_a_hyperparameter_is_that_of_its_default_not_of_the_value_gi
 def test_spaces_survive_json():
     space = {"a": sweep.log_uniform(1e-4, 1e-2, points=3), "b": sweep.integers(1, 4), "c": sweep.choice([1, 2])}
     assert spaces.from_json(spaces.to_json(space)) == space
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_column_that_is_infinite_all_over_is_not_searched():
+    table = Hparams(np.array([0.1, 0.2]), np.full(2, np.inf), np.array([np.inf, 4]), np.zeros(2))
+    assert sorted(trials.make(KEY, table, None, None).columns) == ["learning_rate", "num_steps"]
