@@ -8,15 +8,16 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 
-def split_agents(num_agents: int, block_size: int, num_devices: int = 1) -> np.ndarray:
+def split_agents(num_agents: int, block_size: int, num_devices: int = 1, num_processes: int = 1) -> np.ndarray:
     """Agents 0, ..., A - 1 in as few blocks of at most `block_size` as can be, of one width, as even as can be.
 
     Returns:
       [num_blocks, width] indices; what the last block lacks is filled up with the last agent. Where there are as many
-      agents as devices, and blocks are as large, the width is a multiple of `num_devices`.
+      agents as devices, and blocks are as large, the width is a multiple of `num_devices`; it is one of
+      `num_processes` in any case, since each of them has to take part.
     """
-    unit = num_devices if min(num_agents, block_size) >= num_devices else 1
-    num_blocks = math.ceil(num_agents / (block_size // unit * unit))
+    unit = num_devices if min(num_agents, block_size) >= num_devices else num_processes
+    num_blocks = math.ceil(num_agents / max(block_size // unit * unit, unit))
     width = math.ceil(num_agents / num_blocks / unit) * unit
     return into_blocks(num_agents, width)
 
@@ -34,6 +35,7 @@ def choose_width(
     compiled: Iterable[int] = (),
     compile_seconds: float = 0.0,
     agent_seconds: float = math.inf,
+    num_processes: int = 1,
 ) -> int:
     """The width of the blocks of a rung: the even one, unless a program that is compiled already is sooner done.
 
@@ -43,13 +45,13 @@ def choose_width(
     Args:
       num_agents: A.
       block_size: largest width.
-      num_devices: as in `split_agents`.
+      num_devices, num_processes: as in `split_agents`.
       compiled: widths for which the program is there.
       compile_seconds: c, as measured.
       agent_seconds: s, seconds for one agent's training in this rung, as measured; infinite where it was not yet, which
         takes the even width.
     """
-    even = split_agents(num_agents, block_size, num_devices).shape[1]
+    even = split_agents(num_agents, block_size, num_devices, num_processes).shape[1]
     if not math.isfinite(agent_seconds):
         return even
     known = {width for width in compiled if width <= block_size}

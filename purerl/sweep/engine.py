@@ -168,6 +168,7 @@ def _choose_width(engine: Engine, name: str, group: int, agents: np.ndarray, chu
         compiled=measured["widths"] if measured else (),
         compile_seconds=measured["compile_seconds"] if measured else 0.0,
         agent_seconds=measured["agent_seconds"] * sum(chunks) if measured else math.inf,
+        num_processes=jax.process_count(),
     )
 
     def measure(width: int) -> float:
@@ -176,7 +177,7 @@ def _choose_width(engine: Engine, name: str, group: int, agents: np.ndarray, chu
     width, taken = memory.widest(wanted, num_parts(wanted), engine.limit, measure)
     if width < wanted:
         engine.log.add("limit", f"group{group}", width=width)
-        width = blocks.split_agents(len(agents), width, parts).shape[1]
+        width = blocks.split_agents(len(agents), width, parts, jax.process_count()).shape[1]
     return {"width": width, "devices": num_parts(width), "bytes": taken, "limit": engine.limit}
 
 

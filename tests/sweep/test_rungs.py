@@ -126,6 +126,8 @@ def test_width_weighs_filling_up_against_compiling():
     assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=0.01) == 64
     assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=1.0) == 50
     assert blocks.choose_width(100, 64, 2, compiled=[128], compile_seconds=3.0, agent_seconds=0.0) == 50
+    assert [blocks.choose_width(count, 64, 4, num_processes=2) for count in (1, 3, 5, 8)] == [2, 4, 8, 8]
+    assert blocks.choose_width(9, 1, 4, num_processes=2) == 2  # not less than an agent each
 
 
 def test_the_table_of_a_search_that_was_stopped_early_shows_steps(halved, plain):
