@@ -22,6 +22,7 @@ _NAMES = {
     "get_hparams": "types", "set_hparams": "types",
     "ppo": "agents.ppo", "PPOHparams": "agents.ppo",
     "alphazero": "agents.alphazero", "AlphaZeroHparams": "agents.alphazero",
+    "muzero": "agents.muzero", "MuZeroHparams": "agents.muzero",
     "dqn": "agents.dqn", "DQNHparams": "agents.dqn", "pqn": "agents.pqn", "PQNHparams": "agents.pqn",
     "evolution": "agents.evolution", "EvolutionHparams": "agents.evolution",
     "sac": "agents.sac", "SACHparams": "agents.sac", "td3": "agents.td3", "TD3Hparams": "agents.td3",

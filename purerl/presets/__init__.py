@@ -16,7 +16,7 @@ from typing import Any
 import purerl
 from purerl import types
 from purerl._suggestion import suggestion
-from purerl.presets import actor_critic, alphazero, dqn, evolution, ppo, pqn, recurrent_ppo, reinforce, sac, td3
+from purerl.presets import actor_critic, alphazero, dqn, evolution, muzero, ppo, pqn, recurrent_ppo, reinforce, sac, td3
 from purerl.presets.entries import Algorithm, Preset
 
 __all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "environment", "find", "hparams", "rollout"]
@@ -32,6 +32,7 @@ ALGORITHMS: dict[str, Algorithm] = {
     "sac": sac.ENTRY,
     "td3": td3.ENTRY,
     "alphazero": alphazero.ENTRY,
+    "muzero": muzero.ENTRY,
 }
 
 
