@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import jax
 import numpy as np
-from scipy.stats import rankdata
 
 _BLOCK = 4_000_000  # resampled numbers held at a time: 32 MB
 
@@ -116,7 +115,7 @@ def rank_interval(
     means = _resampled_means(key, values[:, None, :], num_resamples)
     if values.shape[1] < 2:
         return np.full((len(values), 2), np.nan)
-    ranks = rankdata(np.where(np.isnan(values).any(axis=1)[:, None], np.inf, -means), axis=0)
+    ranks = _ranks(np.where(np.isnan(values).any(axis=1)[:, None], np.inf, -means))
     return np.quantile(ranks, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1).T
 
 
@@ -132,7 +131,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
       -1 (reversed) to 1 (the same order); NaN where less than two have both numbers, or all of one side are equal.
     """
     both = ~np.isnan(a) & ~np.isnan(b)
-    ranks = np.stack([rankdata(a[both]), rankdata(b[both])])
+    ranks = np.stack([_ranks(a[both]), _ranks(b[both])])
     if both.sum() < 2 or (np.ptp(ranks, axis=1) == 0).any():
         return float("nan")
     return float(np.corrcoef(ranks)[0, 1])
@@ -154,3 +153,10 @@ def _resampled_means(key: jax.Array, values: np.ndarray, num_resamples: int) -> 
         for i in range(0, len(rows), step)
     ]
     return np.concatenate(means).reshape(*leading, num_resamples)
+
+
+def _ranks(values: np.ndarray) -> np.ndarray:
+    """Ranks along the first axis, from 1; equal ones share their mean. SciPy's statistics take a second to import."""
+    from scipy.stats import rankdata
+
+    return rankdata(values, axis=0)
