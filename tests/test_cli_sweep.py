@@ -157,5 +157,5 @@ def test_two_processes_end_in_the_table_of_one(tmp_path, argv, table):
     both = [command(tmp_path, "two", *argv, "--distributed", f"localhost:{port},2,{i}") for i in range(2)]
     main, other = finish(*both)
     assert "play it with: purerl evaluate" in main
-    assert not other
+    assert [line for line in other.splitlines() if "[Gloo]" not in line] == []  # which XLA writes itself
     assert (tmp_path / "two" / table).read_bytes() == (tmp_path / "one" / table).read_bytes()
