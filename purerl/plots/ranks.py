@@ -34,7 +34,7 @@ def ranking(result: Result, top: int = 5) -> Figure:
     seeds = axes.plot(places, result.seed_returns[order], "_", color=FAINT, markersize=min(width, 4) + 2)
     seeds[0].set_label("a seed")
     axes.plot(places, iqm, "o", color=DARK, markersize=np.clip(width, 2, 5), label="interquartile mean")
-    for color, place in zip(COLORS, places[:top]):
+    for color, place in reversed(list(zip(COLORS, places[:top].tolist()))):
         axes.plot(place, iqm[place - 1], "o", color=color, markeredgecolor="white", markersize=8)
     frame(axes, f"{result.num_trials:,} trials by rank", "rank", f"return of {result.returns.shape[2]} greedy episodes")
     _part_by_training(axes, result)
