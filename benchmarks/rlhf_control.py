@@ -29,7 +29,7 @@ def run(seeds, sizes):
         "mean_return": round(sum(returns) / seeds, 1),
         "returns": [round(x, 1) for x in returns],
         "correlations": [round(x, 3) for x in rounds.correlation[:, -1].tolist()],
-        "true_reward_by_round": np.round(rounds.true_reward, 2).tolist(),
+        "true_reward_by_round": [[round(x, 2) for x in row] for row in rounds.true_reward.tolist()],
         "seconds": round(time.perf_counter() - start, 1),
         "cpu_seconds": round(time.process_time() - cpu, 1),
     }, found
