@@ -81,17 +81,17 @@ def latent_model(
 
     def represent(params: Any, obs: Any) -> jax.Array:
         check_observation(obs, env.observation_space)
-        (latent,) = parts["represent"].apply(params["represent"], encode(obs, env.observation_space))
-        return _unit_range(latent)
+        outputs: Any = parts["represent"].apply(params["represent"], encode(obs, env.observation_space))
+        return _unit_range(outputs[0])
 
     def predict(params: Any, latent: jax.Array, mask: jax.Array | None = None) -> tuple[Any, jax.Array]:
-        value, distribution = parts["predict"].apply(params["predict"], latent, mask)
-        return distribution, value[0]
+        outputs: Any = parts["predict"].apply(params["predict"], latent, mask)
+        return outputs[1], outputs[0][0]
 
     def step(params: Any, latent: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
         inputs = jnp.concatenate([latent, jax.nn.one_hot(action, space.n)])
-        change, reward = parts["step"].apply(params["step"], inputs)
-        return reward[0], _unit_range(latent + change)
+        outputs: Any = parts["step"].apply(params["step"], inputs)
+        return outputs[1][0], _unit_range(latent + outputs[0])
 
     def apply(params: Any, obs: Any) -> tuple[Any, jax.Array]:
         mask = obs["action_mask"] if has_mask(env.observation_space) else None
