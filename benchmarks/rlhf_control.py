@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from purerl.rlhf import control, pendulum, pictures, reward_ensemble
+from purerl.rlhf import pendulum, pictures, reward_ensemble
 
 TASK = pendulum.task()
 
@@ -28,6 +28,7 @@ def run(seeds, sizes):
     return {
         "mean_return": round(sum(returns) / seeds, 1),
         "returns": [round(x, 1) for x in returns],
+        "returns_of_the_explorer": [round(x, 1) for x in found.explorer_return.tolist()],
         "correlations": [round(x, 3) for x in rounds.correlation[:, -1].tolist()],
         "true_reward_by_round": [[round(x, 2) for x in row] for row in rounds.true_reward.tolist()],
         "seconds": round(time.perf_counter() - start, 1),
@@ -47,9 +48,14 @@ def main():
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--output", type=Path)
     options = parser.parse_args()
-    sizes = control.ControlSizes()
+    sizes = pendulum.SIZES
     hparams = {name: float(x) for name, x in pendulum.hparams(sizes)._asdict().items()}
-    results = {"sizes": sizes._asdict(), "labels": sizes.num_labels, "hparams": hparams}
+    results = {
+        "sizes": sizes._asdict(),
+        "labels": sizes.num_labels,
+        "explorer": hparams,
+        "learner": pendulum.SAC._asdict(),
+    }
     for name, chosen in [("trained", sizes), ("untrained_reward_model", sizes._replace(reward_updates=1))]:
         results[name], found = run(options.seeds, chosen)
         print(name, results[name], flush=True)

@@ -1,7 +1,7 @@
 """How good is what a search finds? Successive halving and population-based training against random search.
 
     python benchmarks/search_quality.py record     # train every trial to the end, evaluating it on the way
-    python benchmarks/search_quality.py halving    # 30 repeated searches on those records
+    python benchmarks/search_quality.py halving    # 30 repeated searches on those records, also by Hyperband
     python benchmarks/search_quality.py pbt        # population-based training, run for real, against those records
 
 each followed by names of tasks, or none for all. A search is judged by how the trial that it chose does on seeds that
@@ -30,7 +30,7 @@ from purerl.sweep import rungs
 from purerl.sweep.results import rank
 
 RESULTS = pathlib.Path(__file__).parent / "results"
-REPEATS, ETA, NUM_RUNGS = 30, 4, (2, 3)
+REPEATS, ETA, NUM_RUNGS = 30, 4, 3
 SEARCHED_SEEDS = 2  # of each trial; the others judge
 EPISODES = 32  # of each agent after each rung; the first half is what searches see
 
@@ -53,6 +53,12 @@ TASKS = {
     "ppo_cartpole": Task("ppo", "CartPole-v1", 192, 96, 4),
     "ppo_pendulum": Task("ppo", "Pendulum-v1", 48, 96, 3, pbt_rounds=12),
     "dqn_acrobot": Task("dqn", "Acrobot-v1", 768, 48, 3, pbt_rounds=16),
+}
+SCHEDULES = {
+    "random search": rungs.full,
+    "halving, 2 rungs": rungs.successive_halving(ETA, 2),
+    "halving, 3 rungs": rungs.successive_halving(ETA, 3),
+    "Hyperband": rungs.hyperband(ETA, 3),
 }
 SEARCH_SIZE = 32  # trials of a repeated search
 POPULATION, PBT_REPEATS = 16, 10
@@ -95,7 +101,7 @@ def record(name: str) -> None:
     """Train all trials to the end and evaluate them where halving would: [rungs, trials, seeds, episodes]."""
     task, (_, common, space) = TASKS[name], made(name)
     lengths = [
-        rung.num_updates for rung in rungs.successive_halving(ETA, max(NUM_RUNGS))(task.num_trials, task.num_updates)[0]
+        rung.num_updates for rung in rungs.successive_halving(ETA, NUM_RUNGS)(task.num_trials, task.num_updates)[0]
     ]
     begin = time.perf_counter()
     result = sweep.search(
@@ -125,34 +131,39 @@ def load(name: str) -> np.ndarray:
 
 
 def halving(returns: np.ndarray) -> dict[str, Any]:
-    """Repeated searches over trials drawn out of the record: random search, and halving with 2 and with 3 rungs."""
+    """Repeated searches over trials drawn out of the record, by every schedule."""
     worth = judged(returns)
-    rows = [[find(np.random.default_rng(i), returns, SEARCH_SIZE, n) for n in (1, *NUM_RUNGS)] for i in range(REPEATS)]
-    random, *halved = np.array(rows).T
+    rows = [[find(np.random.default_rng(i), returns, SEARCH_SIZE, each) for each in SCHEDULES] for i in range(REPEATS)]
+    random, *others = np.array(rows).T
     figures = {
         "repeats": REPEATS,
         "trials": SEARCH_SIZE,
         "all_trials_10_50_90_100_percent": np.quantile(worth, [0.1, 0.5, 0.9, 1.0]).tolist(),
-        "random": interval(random),
+        "random search": interval(random),
     }
-    for num_rungs, found in zip(NUM_RUNGS, halved):
-        figures[f"halving_{num_rungs}_rungs"] = interval(found) | {
-            "steps_over_random": cost(SEARCH_SIZE, num_rungs) / SEARCH_SIZE,
+    for schedule, found in zip(list(SCHEDULES)[1:], others):
+        figures[schedule] = interval(found) | {
+            "steps_over_random": cost(SEARCH_SIZE, schedule) / SEARCH_SIZE,
             "difference": interval(found - random),
             "same_trial_or_better": float((found >= random).mean()),
         }
     return figures
 
 
-def find(rng: np.random.Generator, returns: np.ndarray, size: int, num_rungs: int) -> float:
-    """What a search over one draw of trials chose, judged; with one rung it is random search."""
-    trials = rng.choice(returns.shape[1], size, replace=False)
+def find(rng: np.random.Generator, returns: np.ndarray, size: int, schedule: str) -> float:
+    """What a search over one draw of trials chose, judged."""
+    trials = rng.choice(returns.shape[1], brackets_of(size, schedule)[1], replace=False)
     seen = returns[:, trials, :SEARCHED_SEEDS, : EPISODES // 2]
-    blank = np.zeros((size, SEARCHED_SEEDS, 1))
-    alive = np.arange(size)
-    for recorded, rung in zip(seen[-num_rungs:], rungs_of(size, num_rungs)[1:]):
-        alive = alive[rungs.survivors(jax.random.key(0), recorded[alive], blank[alive], rung.num_trials)]
-    return judged(returns)[trials[alive[rank(seen[-1, alive], blank[alive])[0]]]]
+    blank = np.zeros((len(trials), SEARCHED_SEEDS, 1))
+    ended, first = [], 0
+    for bracket in brackets_of(size, schedule)[0]:
+        alive = np.arange(first, first + bracket[0].num_trials)
+        first += bracket[0].num_trials
+        for recorded, rung in zip(seen[-len(bracket) :], bracket[1:]):
+            alive = alive[rungs.survivors(jax.random.key(0), recorded[alive], blank[alive], rung.num_trials)]
+        ended.extend(alive)
+    best = ended[rank(seen[-1, ended], blank[ended])[0]]
+    return judged(returns)[trials[best]]
 
 
 def judged(returns: np.ndarray) -> np.ndarray:
@@ -160,17 +171,19 @@ def judged(returns: np.ndarray) -> np.ndarray:
     return returns[-1, :, SEARCHED_SEEDS:].mean(axis=(1, 2), dtype=np.float64)
 
 
-def rungs_of(size: int, num_rungs: int) -> rungs.Bracket:
-    """Of halving, the last one as long as the records' unit."""
-    return rungs.successive_halving(ETA, num_rungs)(size, ETA ** (max(NUM_RUNGS) - 1))[0]
+def brackets_of(size: int, schedule: str) -> tuple[tuple[rungs.Bracket, ...], int]:
+    """The brackets of a search of about so many trials, and how many they are; the records' unit is the update."""
+    brackets = SCHEDULES[schedule](size, ETA ** (NUM_RUNGS - 1))
+    return brackets, sum(bracket[0].num_trials for bracket in brackets)
 
 
-def cost(size: int, num_rungs: int) -> float:
+def cost(size: int, schedule: str) -> float:
     """Of a search, in units of one trial that is trained to the end; trials go on where they stopped."""
-    bracket = rungs_of(size, num_rungs)
-    before = [0, *(rung.num_updates for rung in bracket)]
-    updates = sum(rung.num_trials * (rung.num_updates - done) for rung, done in zip(bracket, before))
-    return updates / bracket[-1].num_updates
+    updates = 0
+    for bracket in brackets_of(size, schedule)[0]:
+        before = [0, *(rung.num_updates for rung in bracket)]
+        updates += sum(rung.num_trials * (rung.num_updates - done) for rung, done in zip(bracket, before))
+    return updates / ETA ** (NUM_RUNGS - 1)
 
 
 # --- Population-based training ----------------------------------------------------------------------------------------
@@ -246,17 +259,18 @@ def draw(names: list[str]) -> None:
         records, task = np.load(path_of(name)), TASKS[name]
         steps = records["steps"][-1]
         most = 2 * task.num_trials // 3
-        labels = {1: "random search"} | {n: f"halving, {n} rungs" for n in NUM_RUNGS}
-        for num_rungs, label in labels.items():
-            used = [size for size in (2, 4, 8, 16, 24, 32, 48, 64) if 2 * num_rungs**2 <= size <= most]
+        for schedule in SCHEDULES:
+            used = [
+                size for size in (2, 4, 8, 16, 24, 32, 48, 64) if size <= most and (size > 8 or "random" in schedule)
+            ]
             values = np.array(
                 [
-                    [find(np.random.default_rng(i), records["returns"], size, num_rungs) for i in range(REPEATS)]
+                    [find(np.random.default_rng(i), records["returns"], size, schedule) for i in range(REPEATS)]
                     for size in used
                 ]
             )
-            spent = np.array([cost(size, num_rungs) for size in used]) * steps * SEARCHED_SEEDS
-            axes.plot(spent, values.mean(axis=1), marker="o", label=label)
+            spent = np.array([cost(size, schedule) for size in used]) * steps * SEARCHED_SEEDS
+            axes.plot(spent, values.mean(axis=1), marker="o", label=schedule)
             low, high = np.array([interval(row)["interval_95"] for row in values]).T
             axes.fill_between(spent, low, high, alpha=0.2)
         axes.set(title=f"{task.algorithm.upper()}, {task.env}", xlabel="environment steps of the search")

@@ -91,7 +91,7 @@ def _pendulum(options: Options) -> None:
 
     from purerl.rlhf import control, pendulum, pictures, reward_ensemble
 
-    sizes = control.ControlSizes()
+    sizes = pendulum.SIZES
     labels = options.num_pairs or sizes.num_labels
     if labels < sizes.num_rounds:
         raise UsageError(f"--num-pairs: there are {sizes.num_rounds} rounds of answers, so at least as many")

@@ -142,5 +142,5 @@ def test_pendulum_swings_up_from_700_labels():
     from purerl.rlhf import pendulum
 
     found = pendulum.run(jax.random.key(0), pendulum.task())
-    assert found.greedy_return >= -220
+    assert found.greedy_return >= -200
     assert found.result.rounds.correlation[-1] >= 0.85
