@@ -26,11 +26,11 @@ def serve(run: Callable[[int], Any]) -> None:
         print(json.dumps(time.perf_counter() - begin), flush=True)
 
 
-def sizes(*names: str) -> argparse.Namespace:
-    """Worker side: the integers that the command line gives, such as --num-envs=4 for "num_envs"."""
+def sizes(*names: str, paths: tuple[str, ...] = ()) -> argparse.Namespace:
+    """Worker side: the integers that the command line gives, such as --num-envs=4 for "num_envs", and paths as text."""
     parser = argparse.ArgumentParser()
-    for name in names:
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, required=True)
+    for name in (*names, *paths):
+        parser.add_argument(f"--{name.replace('_', '-')}", type=str if name in paths else int, required=True)
     return parser.parse_args()
 
 

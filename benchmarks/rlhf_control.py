@@ -47,6 +47,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--output", type=Path)
+    parser.add_argument(
+        "--only", choices=("trained", "untrained_reward_model"), help="one of both; the record keeps the other"
+    )
     options = parser.parse_args()
     sizes = pendulum.SIZES
     hparams = {name: float(x) for name, x in pendulum.hparams(sizes)._asdict().items()}
@@ -56,7 +59,11 @@ def main():
         "explorer": hparams,
         "learner": pendulum.SAC._asdict(),
     }
-    for name, chosen in [("trained", sizes), ("untrained_reward_model", sizes._replace(reward_updates=1))]:
+    if options.output and options.only and options.output.exists():
+        results = json.loads(options.output.read_text())["results"]
+    for name, chosen in [("trained", sizes), ("untrained_reward_model", sizes._replace(reward_learning_rate=0.0))]:
+        if options.only not in (None, name):
+            continue
         results[name], found = run(options.seeds, chosen)
         print(name, results[name], flush=True)
         if options.output:

@@ -4,7 +4,6 @@ Those are: the initial parameters (flax's default), no limit on gradients, Adam'
 an episode as a failure does. Each run writes the returns of the greedy episodes [run, trial, seed, episode].
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -15,17 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from pairs import serve
+from pairs import serve, sizes
 
 import purerl
 from purerl import distributions, sweep
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--table", required=True)
-parser.add_argument("--output", required=True)
-for name in ("num-seeds", "num-envs", "rollout-length", "num-updates", "episodes"):
-    parser.add_argument(f"--{name}", type=int, required=True)
-args = parser.parse_args()
+NAMES = ("num_seeds", "num_envs", "rollout_length", "num_updates", "episodes")
+args = sizes(*NAMES, paths=("table", "output"))
 purerl.distributed.use_all_cores()
 table = {name: jnp.asarray(column) for name, column in np.load(args.table).items()}
 

@@ -3,7 +3,6 @@
 Each run trains all agents from fresh keys, plays greedy episodes and writes their returns [run, trial, seed, episode].
 """
 
-import argparse
 import pathlib
 import sys
 
@@ -13,15 +12,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import rejax
-from pairs import serve
+from pairs import serve, sizes
 from rejax.evaluate import evaluate
 
-parser = argparse.ArgumentParser()
-parser.add_argument("--table", required=True)
-parser.add_argument("--output", required=True)
-for name in ("num-seeds", "num-envs", "rollout-length", "num-updates", "episodes"):
-    parser.add_argument(f"--{name}", type=int, required=True)
-args = parser.parse_args()
+NAMES = ("num_seeds", "num_envs", "rollout_length", "num_updates", "episodes")
+args = sizes(*NAMES, paths=("table", "output"))
 table = dict(np.load(args.table))
 
 num_steps = args.num_envs * args.rollout_length * args.num_updates

@@ -58,7 +58,10 @@ def ask(key: jax.Array, first: Segments, second: Segments, error_rate: float) ->
 
 
 class ControlSizes(NamedTuple):
-    """How much of everything; the last round's learning, on the final reward, takes `last_updates`."""
+    """How much of everything; the last round's learning, on the final reward, takes `last_updates`.
+
+    A `reward_learning_rate` of 0 leaves the reward models as they were drawn.
+    """
 
     num_rounds: int = 7
     first_labels: int = 100
@@ -67,6 +70,7 @@ class ControlSizes(NamedTuple):
     error_rate: float = 0.1
     num_members: int = 3
     reward_updates: int = 200
+    reward_learning_rate: float = 3e-3
     batch_size: int = 64
     rl_updates: int = 60
     last_updates: int = 60
@@ -131,7 +135,7 @@ def learn_from_preferences(
     )
     blind = with_learned_reward(env)
     fitter = with_minibatches(ensemble_agent(sizes.num_members, sizes.error_rate), sizes.batch_size)
-    fit_hparams = LearnerHparams(3e-3, anneal_updates=sizes.reward_updates)
+    fit_hparams = LearnerHparams(sizes.reward_learning_rate, anneal_updates=sizes.reward_updates)
     watch = jax.jit(lambda key, state: _watch(key, agent, env, state, sizes))
     example, _ = env.reset(key)
     state = agent.init(key, cast(hparams), example, sizes.num_envs)
