@@ -51,7 +51,7 @@ class Task(NamedTuple):
 
 TASKS = {
     "ppo_cartpole": Task("ppo", "CartPole-v1", 192, 96, 4),
-    "ppo_pendulum": Task("ppo", "Pendulum-v1", 48, 96, 3, pbt_rounds=12),
+    "ppo_pendulum": Task("ppo", "Pendulum-v1", 192, 96, 3, pbt_rounds=12),
     "dqn_acrobot": Task("dqn", "Acrobot-v1", 768, 48, 3, pbt_rounds=16),
 }
 SCHEDULES = {

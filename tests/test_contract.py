@@ -29,7 +29,7 @@ def ppo(continuous=False, squash=False):
 
 
 def normalized_ppo():
-    agent, env = ppo(continuous=True)
+    agent, env = ppo(continuous=True, squash=True)
     return combinators.with_reward_scaling(combinators.with_observation_normalization(agent)), env
 
 
@@ -60,6 +60,16 @@ def continuous(factory, actor, **options):
     return combinators.with_replay(agent, capacity=64, batch_size=8, length=2), env
 
 
+def alphazero():
+    env = envs.with_state(envs.probe())
+    return purerl.alphazero(networks.actor_critic(env, (4,)), env, num_simulations=2), env
+
+
+def muzero():
+    env = envs.probe()
+    return purerl.muzero(networks.latent_model(env, (4,), 4), num_simulations=2, unroll_length=2), env
+
+
 def tabular(factory, **options):
     env = envs.from_mdp(mdp.gridworld_3x4(), max_steps=6)
     return factory(env, **options), env
@@ -72,8 +82,7 @@ def bandit(rule):
 
 CASES = {
     "ppo": Case(ppo, purerl.PPOHparams(0.01)),
-    "ppo, squashed": Case(functools.partial(ppo, True, True), purerl.PPOHparams(0.01)),
-    "ppo, normalized": Case(normalized_ppo, purerl.PPOHparams(0.01)),
+    "ppo, squashed, normalized": Case(normalized_ppo, purerl.PPOHparams(0.01)),
     "ppo, recurrent": Case(recurrent_ppo, purerl.PPOHparams(0.01)),
     "actor_critic": Case(
         functools.partial(on_policy, purerl.actor_critic, advantage="vtrace"), purerl.ActorCriticHparams(0.01)
@@ -90,18 +99,20 @@ CASES = {
     ),
     "pqn": Case(pqn, purerl.PQNHparams(0.01)),
     "sac": Case(
-        functools.partial(continuous, purerl.sac, networks.gaussian_actor, exploration="ou"),
+        functools.partial(continuous, purerl.sac, networks.gsde_actor, exploration="gsde"),
         purerl.SACHparams(0.01),
         "actor_learning_rate",
     ),
     "td3": Case(
-        functools.partial(continuous, purerl.td3, networks.deterministic_actor),
+        functools.partial(continuous, purerl.td3, networks.deterministic_actor, exploration="ou"),
         purerl.TD3Hparams(0.01),
         "actor_learning_rate",
     ),
     "evolution": Case(
         functools.partial(on_policy, purerl.evolution), purerl.EvolutionHparams(0.01), rollout=loops.rollout_episodes
     ),
+    "alphazero": Case(alphazero, purerl.AlphaZeroHparams(0.01)),
+    "muzero": Case(muzero, purerl.MuZeroHparams(0.01)),
     "q_learning": Case(
         functools.partial(tabular, purerl.q_learning, double=True), purerl.TDControlHparams(0.01), "step_size"
     ),

@@ -7,8 +7,8 @@ import sys
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 
 import jax
-import rejax
 from pairs import serve
+from rejax_agents import cartpole_ppo
 
 parser = argparse.ArgumentParser()
 parser.add_argument("--num-envs", type=int, required=True)
@@ -17,13 +17,10 @@ parser.add_argument("--num-updates", type=int, required=True)
 parser.add_argument("--population", type=int, default=0)
 args = parser.parse_args()
 
-num_steps = args.num_envs * args.rollout_length * args.num_updates
-algorithm = rejax.PPO.create(
-    env="CartPole-v1",
-    num_envs=args.num_envs,
-    num_steps=args.rollout_length,
-    num_epochs=4,
-    num_minibatches=4,
+algorithm = cartpole_ppo(
+    args.num_envs,
+    args.rollout_length,
+    args.num_updates,
     learning_rate=2.5e-4,
     gamma=0.99,
     gae_lambda=0.95,
@@ -31,11 +28,7 @@ algorithm = rejax.PPO.create(
     vf_coef=0.5,
     ent_coef=0.01,
     max_grad_norm=0.5,
-    total_timesteps=num_steps,
-    eval_freq=num_steps,
-    skip_initial_evaluation=True,
-    agent_kwargs={"activation": "tanh", "hidden_layer_sizes": (64, 64)},
-).replace(eval_callback=lambda *_: ())
+)
 
 
 def train(key, learning_rate):

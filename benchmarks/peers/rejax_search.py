@@ -11,27 +11,15 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1]))
 import jax
 import jax.numpy as jnp
 import numpy as np
-import rejax
 from pairs import serve, sizes
 from rejax.evaluate import evaluate
+from rejax_agents import cartpole_ppo
 
 NAMES = ("num_seeds", "num_envs", "rollout_length", "num_updates", "episodes")
 args = sizes(*NAMES, paths=("table", "output"))
 table = dict(np.load(args.table))
 
-num_steps = args.num_envs * args.rollout_length * args.num_updates
-algorithm = rejax.PPO.create(
-    env="CartPole-v1",
-    num_envs=args.num_envs,
-    num_steps=args.rollout_length,
-    num_epochs=4,
-    num_minibatches=4,
-    max_grad_norm=jnp.inf,
-    total_timesteps=num_steps,
-    eval_freq=num_steps,
-    skip_initial_evaluation=True,
-    agent_kwargs={"activation": "tanh", "hidden_layer_sizes": (64, 64)},
-).replace(eval_callback=lambda *_: ())
+algorithm = cartpole_ppo(args.num_envs, args.rollout_length, args.num_updates, max_grad_norm=jnp.inf)
 
 
 def train_and_play(key, hparams):
