@@ -48,6 +48,13 @@ GSDE = {
     "hparams": {"actor_learning_rate": 1e-3, "temperature": 0.1, "noise_theta": 0.0},
     "agent": {"exploration": "gsde"},
 }
+FORGETFUL = {  # all as the agent with memory has it
+    "num_steps": 500_000,
+    "num_envs": 32,
+    "rollout_length": 64,
+    "hparams": {"learning_rate": 2e-3, "discount": 0.98, "gae_lambda": 0.8, "entropy_coef": 0.0},
+    "combinators": ("with_observation_normalization", "with_reward_scaling"),
+}
 TASKS = {
     "ppo_cartpole_500k": Task("ppo", "CartPole-v1", 16, 495.0),
     "ppo_cartpole_100k": Task("ppo", "CartPole-v1", 128, 470.0, {"num_steps": 100_000, "anneal": False}),
@@ -68,7 +75,7 @@ TASKS = {
     "reinforce_cartpole": Task("reinforce", "CartPole-v1", 30, 450.0),
     "evolution_cartpole": Task("evolution", "CartPole-v1", 30, 450.0),
     "recurrent_ppo_position_cartpole": Task("recurrent_ppo", "PositionCartPole-v1", 30, 400.0),
-    "ppo_position_cartpole": Task("ppo", "PositionCartPole-v1", 30, 0.0, {"num_steps": 1_000_000}, 200.0),
+    "ppo_position_cartpole": Task("ppo", "PositionCartPole-v1", 30, 0.0, FORGETFUL, 200.0),
     "recurrent_ppo_memory_chain": Task("recurrent_ppo", "MemoryChain-bsuite", 30, 0.95),
     "ppo_memory_chain": Task("ppo", "MemoryChain-bsuite", 30, -0.2, {"num_steps": 200_000}, 0.2),
 }

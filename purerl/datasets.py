@@ -8,14 +8,15 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 from purerl import checkpoint, loops
-from purerl.types import Agent, Env, Transition, check_key, check_positive
+from purerl.types import Agent, Env, Transition, check_action, check_key, check_positive
 
 
 def record(
@@ -58,6 +59,55 @@ def record(
     _, steps = loops.rollout(rollout_key, agent, env, state, actors, length=length, env_params=env_params)
     steps = steps._replace(memory=())
     return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(num_steps, *x.shape[2:]), steps)
+
+
+def rows(data: Transition) -> Callable[..., Any]:
+    """Recorded rows in place of play: a `rollout` for `train`, `advance` and searches, so that these learn offline.
+
+    Each update sees `length · num_envs` rows, drawn uniformly with replacement; the environment stands still. The data
+    are a constant of the compiled program, and the function is compared by identity: make one and keep it.
+
+    Args:
+      data: a `Transition` [B].
+
+    Returns:
+      A function of the signature of `loops.rollout`, whose steps lead with [length · num_envs].
+
+    Raises:
+      ValueError: columns of different lengths.
+    """
+    num_rows = _num_rows(data)
+
+    def rollout(
+        key: jax.Array, agent: Agent, env: Env, state: Any, actors: Any, *, length: int, env_params: Any = None
+    ) -> tuple[Any, Transition]:
+        count = length * actors.episode_return.shape[0]
+        drawn = jax.random.randint(key, (count,), 0, num_rows)
+        return actors, jax.tree.map(lambda x: jnp.asarray(x)[drawn], data)
+
+    return rollout
+
+
+def check_fits(data: Transition, env: Env) -> None:
+    """Reject steps that are none of an environment.
+
+    Raises:
+      ValueError: columns of different lengths, or observations of another shape; the message has both.
+      TypeError: actions that are none of the environment's.
+    """
+    _num_rows(data)
+    obs, _ = jax.eval_shape(env.reset, jax.random.key(0))
+    wanted, found = jax.tree.map(lambda x: x.shape, obs), jax.tree.map(lambda x: x.shape[1:], data.obs)
+    if found != wanted:
+        raise ValueError(f"the dataset's observations have shape {found}, those of the environment {wanted}")
+    check_action(jax.tree.map(lambda x: x[0], data.action), env.action_space)
+
+
+def _num_rows(data: Transition) -> int:
+    lengths = sorted({leaf.shape[0] for leaf in jax.tree.leaves(data)})
+    if len(lengths) != 1:
+        raise ValueError(f"the dataset's columns have different lengths {lengths}")
+    return lengths[0]
 
 
 def save(

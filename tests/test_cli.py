@@ -16,7 +16,7 @@ import pytest
 from commanding import TINY, fails, purerl, rows
 from jax.experimental.compilation_cache import compilation_cache
 
-from purerl import checkpoint, cli
+from purerl import checkpoint, cli, datasets
 from purerl.commands import console, options, runs, search_space, training
 
 
@@ -134,6 +134,28 @@ def test_several_seeds_side_by_side(tmp_path, capsys):
 
 
 # --- Evaluation -------------------------------------------------------------------------------------------------------
+
+
+def test_what_a_policy_did_is_written_down_and_learned_from(run_dirs, tmp_path, capsys):
+    data, where = tmp_path / "data", ("--runs-dir", tmp_path, "--num-steps", 1600)
+    tiny = ("--network", "hidden=4", "--eval-episodes", 2)
+    policy = run_dirs / "straight"
+    purerl("evaluate", policy, "--record", data, "--record-steps", 320, "--sample")
+    assert f"320 steps, {datasets.load(data).terminated.sum()} ends of episodes" in capsys.readouterr().out
+    assert "already there" in fails(capsys, "evaluate", policy, "--record", data)
+    purerl("train", "--algorithm", "behavior_cloning", "--dataset", data, "--name", "cloned", *where, *tiny)
+    assert "6 updates of 256 rows" in capsys.readouterr().out
+    losses = [float(row["loss/negative_log_likelihood"]) for row in rows(tmp_path / "cloned" / "metrics.csv")]
+    assert losses[-1] < losses[0]
+    assert (tmp_path / "cloned" / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
+    purerl("evaluate", tmp_path / "cloned", "--num-episodes", 2)
+    assert "behavior_cloning on CartPole-v1" in capsys.readouterr().out
+    assert "needs the directory of a dataset" in fails(capsys, "train", "--algorithm", "cql", *where)
+    assert "takes no dataset" in fails(capsys, "train", "--dataset", data, *where)
+    other = ("train", "--algorithm", "cql", "--dataset", data, "--env", "Acrobot-v1", *where)
+    assert "observations have shape (4,), those of the environment (6,)" in fails(capsys, *other)
+    resumed = ("train", "--resume", "--name", "cloned", "--runs-dir", tmp_path, "--dataset", run_dirs)
+    assert f"dataset = {data}, not {run_dirs}" in fails(capsys, *resumed)
 
 
 def test_evaluate_plays_the_saved_policy(run_dirs, capsys):

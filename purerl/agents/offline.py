@@ -5,6 +5,8 @@ Train with `fit` on a dataset of `purerl.datasets`, wrapped in `with_minibatches
     data = purerl.datasets.record(key, expert, env, expert_state, num_steps=10_000)
     agent = purerl.combinators.with_minibatches(purerl.behavior_cloning(network), 256)
     state, metrics = purerl.fit(key, agent, data, purerl.CloningHparams(), num_updates=2_000)
+
+or in place of play, in whatever takes an environment: `train(..., rollout=purerl.datasets.rows(data))`, and searches.
 """
 
 from __future__ import annotations
@@ -101,7 +103,7 @@ def behavior_cloning(network: Any, *, optimizer: gradient.Optimizer = gradient.a
         raise TypeError("behavior_cloning learns from single steps; the network must have no memory")
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return gradient.train_state(optimizer, hparams, network.init(key, _first(_columns(example, "obs")[0])))
+        return gradient.train_state(optimizer, hparams, network.init(key, _observation(example)))
 
     def update(key: jax.Array, state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
         obs, action = _columns(data, "obs", "action")
@@ -139,7 +141,7 @@ def cql(network: Any, *, optimizer: gradient.Optimizer = gradient.adam) -> Agent
     """
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> CQLState:
-        params = network.init(key, _first(_columns(example, "obs")[0]))
+        params = network.init(key, _observation(example))
         return CQLState(params, params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
 
     def act(key: jax.Array | None, state: CQLState, obs: Any) -> tuple[jax.Array, tuple[()]]:
@@ -188,5 +190,8 @@ def _columns(data: Any, *names: str) -> list[Any]:
     return [data[name] for name in names]
 
 
-def _first(tree: Any) -> Any:
-    return jax.tree.map(lambda x: x[0], tree)
+def _observation(example: Any) -> Any:
+    """The observation in the first row of data, as `fit` gives them, or the example itself, as `train` does."""
+    if hasattr(example, "shape") or (isinstance(example, Mapping) and "action_mask" in example):
+        return example
+    return jax.tree.map(lambda x: x[0], _columns(example, "obs")[0])

@@ -85,6 +85,8 @@ class Setup:
     """The environment; `purerl envs` lists them."""
     env_settings: _Assignments = ()
     """What the environment is built with, such as size=20."""
+    dataset: Annotated[Optional[str], tyro.conf.arg(metavar="DIR"), hint("none")] = None  # noqa: UP045
+    """Recorded steps, for algorithms that learn from those alone; `purerl evaluate RUN --record DIR` writes them."""
     num_envs: Annotated[OptionalCount, hint("the table's")] = None
     """Parallel environments of each agent."""
     rollout_length: Annotated[OptionalCount, hint("the table's")] = None

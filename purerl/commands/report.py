@@ -132,24 +132,31 @@ def summary(returns: np.ndarray) -> str:
 
 
 def draw_run(directory: Path, title: str) -> Path:
-    """Draw the learning curves of a training run, one a seed, from its metrics.csv to learning_curve.png."""
+    """Draw the learning curves of a training run, one a seed, from its metrics.csv to learning_curve.png.
+
+    They are of the return; of the loss where nothing was played, as in learning from recorded steps.
+    """
     from matplotlib.figure import Figure
     from matplotlib.ticker import EngFormatter
 
     from purerl.plots import COLORS
 
-    curves: dict[str, list[tuple[int, float]]] = {}
     with open(directory / "metrics.csv", newline="", encoding="utf-8") as file:
-        for row in csv.DictReader(file):
-            if row["episode_return"]:
-                curves.setdefault(row["seed"], []).append((int(row["step"]), float(row["episode_return"])))
+        rows = list(csv.DictReader(file))
+    shown, label = "episode_return", "training return"
+    if not any(row[shown] for row in rows):
+        shown = label = next(name for name in rows[0] if name.startswith("loss/"))
+    curves: dict[str, list[tuple[int, float]]] = {}
+    for row in rows:
+        if row[shown]:
+            curves.setdefault(row["seed"], []).append((int(row["step"]), float(row[shown])))
     figure = Figure(figsize=(7, 4.3), layout="constrained")
     axes = figure.subplots()
     for i, (seed, points) in enumerate(curves.items()):
         axes.plot(*zip(*points), color=COLORS[i % len(COLORS)], linewidth=1.3, label=f"seed {seed}")
     axes.set_title(title, loc="left")
-    axes.set_xlabel("environment steps")
-    axes.set_ylabel("training return")
+    axes.set_xlabel("environment steps" if shown == "episode_return" else "rows")
+    axes.set_ylabel(label)
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.grid(alpha=0.3)
     axes.spines[["top", "right"]].set_visible(False)

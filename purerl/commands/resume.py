@@ -26,7 +26,9 @@ def config(directory: Path, setup: Setup, *, num_steps: int | None, num_seeds: i
     preset = config.task.preset
     before = {"algorithm": preset.algorithm, "env": config.task.env, "num_envs": preset.num_envs}
     before |= {"rollout_length": preset.rollout_length, "num_seeds": config.num_seeds, "seed": config.seed}
+    before["dataset"] = preset.dataset
     wanted = dataclasses.asdict(setup) | {"num_seeds": num_seeds, "seed": seed}
+    wanted["dataset"] = runs.absolute(setup.dataset) or None
     _check({name: value for name, value in wanted.items() if name in before and value is not None}, before)
     _check(parse_assignments("env-settings", setup.env_settings), config.task.env_settings)
     _check(parse_assignments("hparams", setup.hparams), _hparams(preset))

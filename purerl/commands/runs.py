@@ -84,6 +84,7 @@ def resolve(setup: Setup, num_steps: int | None = None) -> Task:
         anneal=preset.anneal and "anneal_updates" not in hparams,
         agent=dict(preset.agent) | parse_assignments("agent", setup.agent),
         network=dict(preset.network) | parse_assignments("network", setup.network),
+        dataset=absolute(setup.dataset),
     )
     batch = preset.num_envs * preset.rollout_length
     if preset.num_steps < batch:
@@ -92,16 +93,24 @@ def resolve(setup: Setup, num_steps: int | None = None) -> Task:
             f"{preset.num_envs} environments x {preset.rollout_length} steps = {batch:,}"
         )
     presets.hparams(preset)
+    presets.rollout(preset)
+    if preset.dataset:
+        purerl.datasets.check_fits(purerl.datasets.load(preset.dataset), env)
     return Task(env_id, env_settings, preset)
+
+
+def absolute(dataset: str | None) -> str:
+    """Where a dataset lies, whatever the working directory; empty for none."""
+    return os.path.abspath(dataset) if dataset else ""
 
 
 def describe(task: Task) -> str:
     """What is run, in one line."""
     preset = task.preset
-    return (
-        f"{preset.algorithm} on {task.env}: {preset.num_updates:,} updates of "
-        f"{preset.num_envs} environments x {preset.rollout_length} steps"
-    )
+    sizes = f"{preset.num_envs} environments x {preset.rollout_length} steps"
+    if preset.dataset:
+        sizes = f"{preset.num_envs * preset.rollout_length} rows of {preset.dataset}"
+    return f"{preset.algorithm} on {task.env}: {preset.num_updates:,} updates of {sizes}"
 
 
 # --- Directories ------------------------------------------------------------------------------------------------------

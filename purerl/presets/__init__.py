@@ -10,13 +10,28 @@ algorithm joins with a file here and one entry in `ALGORITHMS`; nothing heavy is
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
 import purerl
 from purerl import types
 from purerl._suggestion import suggestion
-from purerl.presets import actor_critic, alphazero, dqn, evolution, muzero, ppo, pqn, recurrent_ppo, reinforce, sac, td3
+from purerl.presets import (
+    actor_critic,
+    alphazero,
+    behavior_cloning,
+    cql,
+    dqn,
+    evolution,
+    muzero,
+    ppo,
+    pqn,
+    recurrent_ppo,
+    reinforce,
+    sac,
+    td3,
+)
 from purerl.presets.entries import Algorithm, Preset
 
 __all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "environment", "find", "hparams", "rollout"]
@@ -33,6 +48,8 @@ ALGORITHMS: dict[str, Algorithm] = {
     "td3": td3.ENTRY,
     "alphazero": alphazero.ENTRY,
     "muzero": muzero.ENTRY,
+    "behavior_cloning": behavior_cloning.ENTRY,
+    "cql": cql.ENTRY,
 }
 
 
@@ -116,12 +133,26 @@ def rollout(preset: Preset) -> Callable[..., Any]:
     """How a preset collects experience, the function that `train` takes as `rollout`.
 
     Raises:
-      ValueError: unknown; the message has the nearest names.
+      ValueError: unknown; the message has the nearest names. Or a dataset that is missing, or that nobody learns from.
+      CheckpointError: the dataset is damaged.
     """
+    offline = algorithm(preset.algorithm).offline
+    if offline and not preset.dataset:
+        raise ValueError(f"{preset.algorithm} learns from recorded steps: it needs the directory of a dataset")
+    if preset.dataset and not offline:
+        raise ValueError(f"{preset.algorithm} learns from what it does itself: it takes no dataset")
+    if preset.dataset:
+        return _rows(preset.dataset)
     known = ("rollout", "rollout_episodes")
     if preset.rollout not in known:
         raise ValueError(f"unknown rollout {preset.rollout!r}{suggestion(preset.rollout, known)}")
     return getattr(purerl.loops, preset.rollout)
+
+
+@functools.lru_cache(maxsize=2)
+def _rows(directory: str) -> Callable[..., Any]:
+    """One function for each dataset, so that what uses it compiles once."""
+    return purerl.datasets.rows(purerl.datasets.load(directory))
 
 
 def _kinds(env: types.Env) -> list[str]:

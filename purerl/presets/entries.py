@@ -23,6 +23,8 @@ class Preset(NamedTuple):
       replay: keywords of `with_replay`, applied last; empty: the agent learns from its rollouts alone.
       anneal: bring the learning rate to 0 over the whole run; sets the hyperparameter `anneal_updates`.
       rollout: how experience is collected: the name of a function in `purerl.loops`, such as "rollout_episodes".
+      dataset: directory of recorded steps (`purerl.datasets`) that are learned from in place of play; empty: none. An
+        update then sees num_envs · rollout_length rows.
     """
 
     algorithm: str
@@ -36,6 +38,7 @@ class Preset(NamedTuple):
     replay: Mapping[str, Any] = {}
     anneal: bool = False
     rollout: str = "rollout"
+    dataset: str = ""
 
     @property
     def num_updates(self) -> int:
@@ -59,6 +62,7 @@ class Algorithm(NamedTuple):
       space: the search space of `purerl sweep`: strings as `--space` takes them, by hyperparameter.
       actions: names of the action spaces that it can act in.
       wrap: `Env -> Env`, what it trains and plays on in place of the bare environment.
+      offline: it learns from a dataset alone.
     """
 
     summary: str
@@ -68,3 +72,4 @@ class Algorithm(NamedTuple):
     space: Mapping[str, str]
     actions: tuple[str, ...] = ("Discrete", "MultiDiscrete", "Box")
     wrap: Callable[[types.Env], types.Env] = lambda env: env
+    offline: bool = False

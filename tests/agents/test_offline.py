@@ -170,3 +170,37 @@ def test_a_record_that_does_not_divide_says_so(recorded, cartpole):
     agent, state, _, _ = recorded
     with pytest.raises(ValueError, match="num_steps = 7 does not divide among num_envs = 2"):
         datasets.record(jax.random.key(0), agent, cartpole, state, num_steps=7, num_envs=2)
+
+
+# --- In place of play -------------------------------------------------------------------------------------------------
+
+
+def test_train_on_rows_learns_what_fit_learns_and_plays_nothing(cartpole):
+    """Each update sees length x environments rows, all of them alike often; the environment stands still."""
+    data = walk([[1, 2], [3, 4], [0, 5]])
+    shown = data._replace(obs=jnp.eye(4)[data.obs], next_obs=jnp.eye(4)[data.next_obs])
+    linear = Table(lambda key, obs: jnp.zeros((4, 2)), lambda p, obs: (distributions.categorical(obs @ p), 0.0))
+    rollout = datasets.rows(shown)
+    agent = purerl.behavior_cloning(linear)
+    sizes = {"num_updates": 800, "num_envs": 2, "rollout_length": 32}
+    hparams = purerl.CloningHparams(0.05, anneal_updates=800)
+    state, metrics = purerl.train(jax.random.key(0), agent, cartpole, hparams, rollout=rollout, **sizes)
+    np.testing.assert_allclose(jax.nn.softmax(state.params[:3]), [[1 / 3, 2 / 3], [3 / 7, 4 / 7], [0, 1]], atol=0.04)
+    assert np.isnan(metrics["episode_return"]).all()
+    actors = purerl.start(jax.random.key(1), agent, cartpole, hparams, num_envs=2).actors
+    after, drawn = rollout(jax.random.key(2), agent, cartpole, state, actors, length=1500)
+    jax.tree.map(np.testing.assert_array_equal, after, actors)
+    assert drawn.obs.shape == (3000, 4)
+    rows = drawn.obs.argmax(1) * 2 + drawn.action
+    np.testing.assert_allclose(np.bincount(rows, minlength=6) / 3000, np.array([1, 2, 3, 4, 0, 5]) / 15, atol=0.03)
+
+
+def test_data_of_another_environment_are_refused(recorded, cartpole):
+    data = recorded[2]
+    datasets.check_fits(data, cartpole)
+    with pytest.raises(ValueError, match=r"observations have shape \(3,\), those of the environment \(4,\)"):
+        datasets.check_fits(data._replace(obs=data.obs[:, :3]), cartpole)
+    with pytest.raises(TypeError, match=r"action is float32\[1\], but the environment's action space is Discrete"):
+        datasets.check_fits(data._replace(action=jnp.zeros((60, 1))), cartpole)
+    with pytest.raises(ValueError, match=r"columns have different lengths \[59, 60\]"):
+        datasets.rows(data._replace(reward=data.reward[1:]))

@@ -38,6 +38,7 @@ def test_goodhart_the_true_reward_rises_and_falls_while_the_learned_one_rises():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_the_whole_road_gains(tmp_path):
     from purerl.commands import rlhf as command
 
