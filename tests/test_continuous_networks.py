@@ -31,7 +31,7 @@ def test_a_gaussian_actor_starts_centred_with_deviation_one_and_keeps_its_deviat
 
 def test_a_deterministic_actor_reaches_the_bounds_and_not_beyond():
     actor, obs = networks.deterministic_actor(fake_env(), ()), jnp.array([1.0, 0.0, 0.0])
-    params = actor.init(jax.random.key(0), obs)
+    params = jit(actor.init)(jax.random.key(0), obs)
     np.testing.assert_allclose(actor.apply(params, obs), [1.0, 0.5], atol=0.05)
     params["params"]["mean"]["kernel"] = jnp.array([[1e3, -1e3], [0.0, 0.0], [0.0, 0.0]])
     np.testing.assert_array_equal(actor.apply(params, obs), [4.0, 0.0])
@@ -40,7 +40,7 @@ def test_a_deterministic_actor_reaches_the_bounds_and_not_beyond():
 def test_a_critic_sees_actions_scaled_to_one():
     """Without hidden layers q = w · (s, scaled a) + c, so the slope in a is w over half the width of the bounds."""
     critic, obs = networks.critic(fake_env(), ()), jnp.array([0.5, -1.0, 0.3])
-    params = critic.init(jax.random.key(0), obs, jnp.zeros(2))
+    params = jit(critic.init)(jax.random.key(0), obs, jnp.zeros(2))
     weights = params["params"]["q"]["kernel"][:, 0]
     slope = jax.grad(critic.apply, argnums=2)(params, obs, jnp.array([1.0, 0.2]))
     np.testing.assert_allclose(slope, weights[3:] / jnp.array([3.0, 0.5]), rtol=1e-5)

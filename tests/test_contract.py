@@ -90,10 +90,13 @@ CASES = {
     "reinforce": Case(
         functools.partial(on_policy, purerl.reinforce), purerl.ReinforceHparams(0.01), rollout=loops.rollout_episodes
     ),
-    "dqn": Case(functools.partial(dqn, {"num_updates": 2}, {"dueling": True}), purerl.DQNHparams(0.01)),
-    "dqn, prioritized, quantile, noisy": Case(
+    "dqn, prioritized, quantile, noisy, dueling": Case(
         functools.partial(
-            dqn, {"prioritized": True, "length": 3}, {"noisy": True, "num_atoms": 5}, head="quantile", noisy=True
+            dqn,
+            {"prioritized": True, "length": 3, "num_updates": 2},
+            {"noisy": True, "num_atoms": 5, "dueling": True},
+            head="quantile",
+            noisy=True,
         ),
         purerl.DQNHparams(0.01),
     ),

@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import jit
 
 from purerl import networks
 from purerl.types import Box, Dict, Discrete, Env, MultiDiscrete, Tuple
@@ -29,7 +30,7 @@ def test_observations_are_encoded_as_one_vector(space, obs, expected):
 def test_a_convolution_over_slices_is_a_convolution():
     x = jax.random.normal(jax.random.key(0), (7, 6, 3))
     layer = networks.PatchConv(5, 3)
-    params = layer.init(jax.random.key(1), x)
+    params = jit(layer.init)(jax.random.key(1), x)
     kernel = params["params"]["Dense_0"]["kernel"].reshape(3, 3, 3, 5)
     expected = jax.lax.conv_general_dilated(
         x[None], kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -42,7 +43,7 @@ def test_a_convolution_over_slices_is_a_convolution():
 def test_a_box_of_any_rank_has_one_log_probability(shape, squash):
     network = networks.actor_critic(env(Box(-1, 1, (3,)), Box(-2.0, 4.0, shape)), hidden=(4,), squash=squash)
     obs = jnp.ones(3)
-    distribution, value = network.apply(network.init(jax.random.key(0), obs), obs)
+    distribution, value = network.apply(jit(network.init)(jax.random.key(0), obs), obs)
     action, log_prob = distribution.sample_and_log_prob(seed=jax.random.key(1))
     assert action.shape == distribution.mode().shape == shape
     assert value.shape == log_prob.shape == distribution.entropy().shape == ()
@@ -54,7 +55,7 @@ def test_masks_forbid_parts_of_a_multi_discrete_action():
     space = Dict((("x", Box(-1, 1, (2,))), ("action_mask", Box(0, 1, (5,), "bool"))))
     network = networks.actor_critic(env(space, MultiDiscrete((2, 3))), hidden=(4,))
     obs = {"x": jnp.ones(2), "action_mask": jnp.array([True, False, False, False, True])}
-    distribution, _ = network.apply(network.init(jax.random.key(0), obs), obs)
+    distribution, _ = network.apply(jit(network.init)(jax.random.key(0), obs), obs)
     samples = jax.vmap(lambda key: distribution.sample(seed=key))(jax.random.split(jax.random.key(1), 50))
     np.testing.assert_array_equal(samples, np.broadcast_to([0, 2], (50, 2)))
 
@@ -62,9 +63,8 @@ def test_masks_forbid_parts_of_a_multi_discrete_action():
 def test_a_shared_torso_has_one_torso_and_images_go_through_a_convolution():
     image = env(Box(0, 1, (5, 5, 2)), Discrete(3))
     for shared, names in ((True, {"torso", "value", "policy"}), (False, {"actor", "critic", "value", "policy"})):
-        params = networks.actor_critic(image, hidden=(4,), shared_torso=shared).init(
-            jax.random.key(0), jnp.zeros((5, 5, 2))
-        )
+        network = networks.actor_critic(image, hidden=(4,), shared_torso=shared)
+        params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros((5, 5, 2)))
         assert set(params["params"]) == names
         torso = params["params"]["torso" if shared else "actor"]
         assert torso["PatchConv_0"]["Dense_0"]["kernel"].shape == (18, 16)
@@ -95,20 +95,21 @@ FLAT = env(Box(-1, 1, (3,)), Discrete(4))
 
 def test_dueling_advantages_have_mean_zero():
     network = networks.q_network(FLAT, (8,), dueling=True)
-    params = network.init(jax.random.key(0), jnp.ones(3))
+    params = jit(network.init)(jax.random.key(0), jnp.ones(3))
     flat = jax.tree.map(lambda x: x, params)
-    q = network.apply(params, jnp.ones(3))
+    apply = jit(network.apply)
+    q = apply(params, jnp.ones(3))
     flat["params"]["Dense_1"]["bias"] = flat["params"]["Dense_1"]["bias"] + 2.0  # the value's last layer: all q rise
-    np.testing.assert_allclose(network.apply(flat, jnp.ones(3)), q + 2.0, rtol=1e-5)
+    np.testing.assert_allclose(apply(flat, jnp.ones(3)), q + 2.0, rtol=1e-5)
     flat["params"]["Dense_0"]["bias"] = flat["params"]["Dense_0"]["bias"] + 3.0  # the advantages': nothing changes
-    np.testing.assert_allclose(network.apply(flat, jnp.ones(3)), q + 2.0, rtol=1e-5)
+    np.testing.assert_allclose(apply(flat, jnp.ones(3)), q + 2.0, rtol=1e-5)
 
 
 def test_noisy_layers_have_the_factorised_covariance():
     """Cov(y_i, y_j) = (x ∘ S_i)·(x ∘ S_j) E[f²] E[f_i f_j] + ..., with E[f(ε)²] = E|ε| = √(2/π)."""
     layer = networks.q_values.NoisyDense(2)
     x = jnp.array([1.0, -2.0, 0.5])
-    params = layer.init(jax.random.key(0), x, None)
+    params = jit(layer.init)(jax.random.key(0), x, None)
     mean = layer.apply(params, x, None)
     draws = jax.vmap(lambda key: layer.apply(params, x, key))(jax.random.split(jax.random.key(1), 20_000))
     moment = (2 / np.pi) ** 0.5
@@ -124,7 +125,8 @@ def test_noisy_layers_have_the_factorised_covariance():
 )
 def test_atoms_have_an_axis_of_their_own(options):
     network = networks.q_network(FLAT, (8,), **options)
-    assert network.apply(network.init(jax.random.key(0), jnp.ones(3)), jnp.ones(3)).shape == (4, 5)
+    out = jax.eval_shape(lambda obs: network.apply(network.init(jax.random.key(0), obs), obs), jnp.ones(3))
+    assert out.shape == (4, 5)
 
 
 def test_bfloat16_computes_in_bfloat16_and_keeps_float32_outside():
@@ -132,11 +134,10 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_outside():
     for build in (networks.q_network, networks.actor_critic):
         network, exact = build(image, (16,), dtype="bfloat16"), build(image, (16,))
         obs = jax.random.uniform(jax.random.key(0), (5, 5, 2))
-        params = network.init(jax.random.key(1), obs)
+        params = jit(network.init)(jax.random.key(1), obs)
         assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
-        out, expected = network.apply(params, obs), exact.apply(params, obs)
-        if isinstance(out, tuple):
-            out, expected = out[1], expected[1]
+        value = (lambda out: out[1]) if build is networks.actor_critic else (lambda out: out)
+        out, expected = jit(lambda p, obs: (value(network.apply(p, obs)), value(exact.apply(p, obs))))(params, obs)
         assert out.dtype == jnp.float32
         assert "bf16" in str(jax.make_jaxpr(network.apply)(params, obs))
         np.testing.assert_allclose(out, expected, atol=0.05)
@@ -145,7 +146,8 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_outside():
 
 def test_images_can_be_flattened():
     image = env(Box(0, 1, (5, 5, 2)), Discrete(4))
-    params = networks.q_network(image, (8,), convolution=False).init(jax.random.key(0), jnp.ones((5, 5, 2)))
+    network = networks.q_network(image, (8,), convolution=False)
+    params = jax.eval_shape(network.init, jax.random.key(0), jnp.ones((5, 5, 2)))
     assert params["params"]["Torso_0"]["Dense_0"]["kernel"].shape == (50, 8)
 
 

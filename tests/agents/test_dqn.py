@@ -28,9 +28,9 @@ OPTIONS = {  # of the agent, of its network, of the replay
     "C51, dueling, prioritized, 3 steps": (
         {"head": "categorical"}, {"num_atoms": 31, "dueling": True}, {"prioritized": True, "length": 3},
     ),
-    "QR-DQN, noisy": ({"head": "quantile", "noisy": True}, {"num_atoms": 8, "noisy": True}, {}),
 }  # fmt: skip
 ALONE = {
+    "QR-DQN, noisy": ({"head": "quantile", "noisy": True}, {"num_atoms": 8, "noisy": True}, {}),
     "not double": ({"double": False}, {}, {}),
     "Huber": ({"huber": True}, {}, {}),
     "dueling": ({}, {"dueling": True}, {}),

@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -69,7 +70,7 @@ def batch():
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_loss_against_an_independent_formula(cartpole, batch, masked):
     network = networks.actor_critic(cartpole, hidden=(8,))
-    params = network.init(jax.random.key(0), batch.obs[0])
+    params = jit(network.init)(jax.random.key(0), batch.obs[0])
     hparams = purerl.PPOHparams(clip_epsilon=0.1, value_clip_epsilon=0.3, entropy_coef=0.05, value_coef=0.7)
     mask = np.array([1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0]) if masked else np.ones(12)
     data = batch._replace(mask=jnp.asarray(mask, jnp.float32)) if masked else batch

@@ -18,8 +18,12 @@ LENGTH, NUM_ENVS = 12, 3
 @pytest.fixture(scope="module", params=["gru", "lstm"])
 def cartpole_network(request, cartpole):
     network = networks.recurrent_actor_critic(cartpole, hidden=(8,), memory_size=6, cell=request.param)
-    params = network.init(jax.random.key(0), jnp.zeros(4), network.memory())
-    return network, jax.tree.map(lambda x: x + 0.3 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params)
+
+    def moved(key):
+        params = network.init(key, jnp.zeros(4), network.memory())
+        return jax.tree.map(lambda x: x + 0.3 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params)
+
+    return network, jit(moved)(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")

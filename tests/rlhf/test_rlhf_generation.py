@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from quick import jit
 
 import purerl
 from purerl import losses, rlhf
@@ -19,7 +20,7 @@ PROMPTS = jnp.array([[10, 10, 10, 10, 3], [10, 10, 4, 5, 6], [1, 2, 3, 4, 5], [1
 
 @pytest.fixture(scope="module")
 def params():
-    params = NETWORK.init(jax.random.key(0), PROMPTS[0], PROMPTS[0] != PAD)
+    params = jit(NETWORK.init)(jax.random.key(0), PROMPTS[0], PROMPTS[0] != PAD)
     return jax.tree.map(lambda x: x * 1.5, params)
 
 
