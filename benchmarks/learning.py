@@ -49,7 +49,7 @@ GSDE = {
     "agent": {"exploration": "gsde"},
 }
 FORGETFUL = {  # all as the agent with memory has it
-    "num_steps": 500_000,
+    "num_steps": 1_000_000,
     "num_envs": 32,
     "rollout_length": 64,
     "hparams": {"learning_rate": 2e-3, "discount": 0.98, "gae_lambda": 0.8, "entropy_coef": 0.0},

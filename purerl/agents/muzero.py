@@ -32,6 +32,7 @@ class MuZeroHparams(NamedTuple):
       trace_decay: λ of the value targets.
       value_coef: weight of the value loss.
       reward_coef: weight of the reward loss.
+      exploration: weight of the uniform distribution in the prior of the root, while actions are sampled.
       max_grad_norm: gradients of a larger global norm are scaled down to it.
       anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
     """
@@ -41,6 +42,7 @@ class MuZeroHparams(NamedTuple):
     trace_decay: UnitInterval = 0.95
     value_coef: NonNegative = 0.5
     reward_coef: NonNegative = 1.0
+    exploration: UnitInterval = 0.25
     max_grad_norm: NonNegative = 1.0
     anneal_updates: AtLeastOne = float("inf")
 
@@ -79,8 +81,11 @@ def muzero(
     """Planning with a learned model, by Gumbel MuZero's search (mctx).
 
     Acting represents the observation, searches `num_simulations` times from there through the learned dynamics, and
-    plays the action that the search prefers. An update computes λ-returns G of the trajectory [T, N], and then,
-    `num_epochs` times in `num_minibatches` of the (T − K) N starts t, unrolls the model over the K actions taken,
+    plays the action that the search prefers. With a key the prior of the root is mixed with the uniform distribution: a
+    policy that became certain before its model knew the rewards would otherwise never see them.
+
+    An update computes λ-returns G of the trajectory [T, N], and then, `num_epochs` times in `num_minibatches` of the
+    (T − K) N starts t, unrolls the model over the K actions taken,
 
         s₀ = h(o[t]),   (r̂_k, s_k) = g(s_{k−1}, a[t+k−1]),   (π_k, v_k) = f(s_k),
 
@@ -114,7 +119,8 @@ def muzero(
         not longer than K.
 
     Source: Schrittwieser et al. 2020, "Mastering Atari, Go, chess and shogi by planning with a learned model", eq. 1
-    and appendix G; the search: Danihelka et al. 2022. λ-returns in place of n-step returns of the search's values.
+    and appendix G; the search: Danihelka et al. 2022. λ-returns in place of n-step returns of the search's values; the
+    root's prior is mixed with the mean of the Dirichlet noise of Silver et al. 2018, not with draws of it.
     """
     check_positive(
         num_simulations=num_simulations,
@@ -134,7 +140,8 @@ def muzero(
 
         latent, mask = network.represent(params, obs), action_mask(obs)
         distribution, value = network.predict(params, latent, mask)
-        root = jax.tree.map(lambda x: x[None], (distribution.log_probs, value, latent))
+        prior = distribution.log_probs if key is None else _explore(distribution.log_probs, mask, hparams.exploration)
+        root = jax.tree.map(lambda x: x[None], (prior, value, latent))
         action, policy = planning.search(key, root, expand, mask, num_simulations=num_simulations, max_depth=max_depth)
         return action, {"policy": policy}
 
@@ -174,6 +181,13 @@ def _loss(network: Any, hparams: Any, params: Any, part: Batch) -> tuple[jax.Arr
     surprise = total(0.5 * jnp.square(part.reward - reward.T), part.known[:, :-1], weight[1:])
     metrics = {"loss/policy": policy, "loss/value": error, "loss/reward": surprise}
     return policy + hparams.value_coef * error + hparams.reward_coef * surprise, metrics
+
+
+def _explore(log_probs: jax.Array, mask: jax.Array | None, weight: jax.Array) -> jax.Array:
+    """Log-probabilities [A] mixed with the uniform distribution over the allowed actions, of that weight."""
+    allowed = jnp.ones_like(log_probs) if mask is None else mask.astype(log_probs.dtype)
+    mixed = (1.0 - weight) * jnp.exp(log_probs) + weight * allowed / allowed.sum()
+    return jnp.log(jnp.maximum(mixed, jnp.finfo(mixed.dtype).tiny))
 
 
 def _half_gradient(x: jax.Array) -> jax.Array:

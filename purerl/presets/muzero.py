@@ -17,6 +17,7 @@ _SPACE = {
     "trace_decay": "uniform(0.8, 1.0)",
     "value_coef": "uniform(0.1, 1.0)",
     "reward_coef": "uniform(0.3, 3.0)",
+    "exploration": "uniform(0.0, 0.6)",
 }
 
 

@@ -10,7 +10,7 @@ from purerl.presets.entries import Algorithm, Preset
 _EPOCHS = {"num_epochs": 4, "num_minibatches": 4}
 _PRESETS = {
     "PositionCartPole-v1": Preset(
-        "recurrent_ppo", 500_000, 32, 64,
+        "recurrent_ppo", 1_000_000, 32, 64,
         {"learning_rate": 2e-3, "discount": 0.98, "gae_lambda": 0.8, "entropy_coef": 0.0}, _EPOCHS,
         {"hidden": (32,), "memory_size": 32},
         combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,

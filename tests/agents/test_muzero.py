@@ -159,6 +159,23 @@ def test_one_update_by_formula(data):
     np.testing.assert_allclose(new.params, params - 0.1 * 0.75 * slope, rtol=1e-4, atol=1e-5)
 
 
+def test_a_prior_that_is_certain_still_explores_but_keeps_what_is_forbidden():
+    """Where the values know no difference: g + log(prior) is largest for the other action with probability w / 3."""
+    network = Linear()
+    agent = purerl.muzero(network, num_simulations=2)
+    vector = np.zeros(27, np.float32)
+    vector[4:12] = np.array([[60.0, 0.0, 0.0, 0.0], [0.0] * 4]).ravel()  # the first action for sure; values are 0
+    state = purerl.types.TrainState(jnp.asarray(vector), (), purerl.MuZeroHparams(exploration=0.3), 0)
+    state = state._replace(params=state.params.at[0].set(1.0))
+    keys = jax.random.split(jax.random.key(0), 4000)
+    act = jit(jax.vmap(lambda key, weight: agent.act(
+        key, state._replace(hparams=state.hparams._replace(exploration=weight)), jnp.array([1.0, 0.0]))[0], (0, None)
+    ))  # fmt: skip
+    shares = np.bincount(act(keys, 0.3), minlength=3) / 4000
+    np.testing.assert_allclose(shares, [0.8, 0.1, 0.1], atol=0.03)
+    assert (act(keys, 0.0) == 0).all()
+
+
 def test_what_it_refuses(data):
     with pytest.raises(ValueError, match="unroll_length must be a positive integer, got 0"):
         purerl.muzero(Linear(), unroll_length=0)
@@ -177,9 +194,9 @@ def test_what_it_refuses(data):
 @pytest.mark.slow
 def test_all_probes_with_every_seed():
     env = envs.probe()
-    network = networks.latent_model(env, (16,), latent_size=8)
-    agent = purerl.muzero(network, num_simulations=4, unroll_length=2, num_epochs=4)
-    hparams = purerl.MuZeroHparams(learning_rate=1e-2, discount=GAMMA, anneal_updates=100.0)
+    network = networks.latent_model(env, (32,), latent_size=16)
+    agent = purerl.muzero(network, num_simulations=4, unroll_length=2, num_epochs=4, num_minibatches=4)
+    hparams = purerl.MuZeroHparams(1e-2, GAMMA, exploration=0.5, anneal_updates=100.0)
     states = probing.learn(agent, env, hparams, num_updates=100, num_envs=16, rollout_length=6)
     probing.check_values(probing.values_of(network), states, GAMMA)
     probing.check_actions(agent, states)
