@@ -31,6 +31,7 @@ def frontier_figure(points: Sequence[Point]) -> Figure:
         axes.annotate(point.method, (x, point.true_reward), (6, -12), textcoords="offset points")
     axes.scatter([], [], color=_TRUE, label="true reward")
     axes.scatter([], [], facecolors="white", edgecolors=_PROXY, label="learned reward")
+    axes.margins(x=0.08)  # room for the last name
     _finish(axes, "Reward against distance from the SFT model", "√KL to the SFT model (√nats)", "mean reward")
     return figure
 
