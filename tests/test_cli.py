@@ -138,7 +138,7 @@ def test_several_seeds_side_by_side(tmp_path, capsys):
 
 def test_what_a_policy_did_is_written_down_and_learned_from(run_dirs, tmp_path, capsys):
     data, where = tmp_path / "data", ("--runs-dir", tmp_path, "--num-steps", 1600)
-    tiny = ("--network", "hidden=4", "--eval-episodes", 2)
+    tiny = ("--network", "hidden=4,", "--eval-episodes", 2)
     policy = run_dirs / "straight"
     purerl("evaluate", policy, "--record", data, "--record-steps", 320, "--sample")
     assert f"320 steps, {datasets.load(data).terminated.sum()} ends of episodes" in capsys.readouterr().out
@@ -154,6 +154,7 @@ def test_what_a_policy_did_is_written_down_and_learned_from(run_dirs, tmp_path, 
     assert "takes no dataset" in fails(capsys, "train", "--dataset", data, *where)
     other = ("train", "--algorithm", "cql", "--dataset", data, "--env", "Acrobot-v1", *where)
     assert "observations have shape (4,), those of the environment (6,)" in fails(capsys, *other)
+    assert "hidden must be a tuple of widths" in fails(capsys, "train", "--network", "hidden=4", *where)
     resumed = ("train", "--resume", "--name", "cloned", "--runs-dir", tmp_path, "--dataset", run_dirs)
     assert f"dataset = {data}, not {run_dirs}" in fails(capsys, *resumed)
 

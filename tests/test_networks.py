@@ -75,6 +75,7 @@ def test_a_shared_torso_has_one_torso_and_images_go_through_a_convolution():
     [
         ({"activation": "tahn"}, ValueError, "activation must be one of tanh"),
         ({"hidden": (0,)}, ValueError, "hidden must hold positive widths"),
+        ({"hidden": 64}, TypeError, "hidden must be a tuple of widths, such as 64,64 or 64, for one layer; got 64"),
         ({"squash": True}, ValueError, "squash needs a Box"),
         (
             {"env": env(Discrete(2), Tuple((Discrete(2),)))},

@@ -75,9 +75,11 @@ def check_hidden(hidden: tuple[int, ...], activation: str) -> None:
     """Reject unknown activations and widths that are not positive.
 
     Raises:
-      ValueError: names the field.
+      TypeError, ValueError: names the field.
     """
     if activation not in ACTIVATIONS:
         raise ValueError(f"activation must be one of {', '.join(ACTIVATIONS)}; got {activation!r}")
+    if not isinstance(hidden, tuple | list):
+        raise TypeError(f"hidden must be a tuple of widths, such as 64,64 or 64, for one layer; got {hidden!r}")
     if any(width < 1 for width in hidden):
         raise ValueError(f"hidden must hold positive widths, got {hidden}")
