@@ -62,7 +62,7 @@ SCHEDULES = {
     "Hyperband": rungs.hyperband(ETA, 3),
 }
 SEARCH_SIZE = 32  # trials of a repeated search
-POPULATION, PBT_REPEATS = 16, 10
+POPULATION = 16
 RECORD_SEED = 0
 
 
@@ -70,6 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("record", "halving", "pbt"))
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(TASKS)}; none: all")
+    parser.add_argument("--pbt-repeats", type=int, default=10, help="runs of population-based training (10)")
     arguments = parser.parse_args()
     distributed.use_all_cores()
     for name in arguments.tasks or TASKS:
@@ -78,7 +79,7 @@ def main() -> None:
         elif arguments.what == "halving":
             note(name, "halving", halving(load(name)))
         elif TASKS[name].pbt_rounds:
-            note(name, "pbt", population_based(name))
+            note(name, "pbt", population_based(name, arguments.pbt_repeats))
     if arguments.what == "halving":
         draw([name for name in TASKS if path_of(name).exists()])
 
@@ -191,11 +192,11 @@ def cost(size: int, schedule: str) -> float:
 # --- Population-based training ----------------------------------------------------------------------------------------
 
 
-def population_based(name: str) -> dict[str, Any]:
+def population_based(name: str, repeats: int) -> dict[str, Any]:
     """PBT of 16 members, run for real, against random search over as many agents of the record, equally long."""
     task, (_, common, space) = TASKS[name], made(name)
     found, scores = [], []
-    for repeat in range(PBT_REPEATS):
+    for repeat in range(repeats):
         result = sweep.pbt(
             jax.random.key(1000 + repeat), space=space, population_size=POPULATION, num_rounds=task.pbt_rounds,
             updates_per_round=task.num_updates // task.pbt_rounds, eval_episodes=EPISODES // 2, **common,
@@ -205,7 +206,7 @@ def population_based(name: str) -> dict[str, Any]:
         )
         found.append(float(played.episode_return[EPISODES // 2 :].mean()))
         scores.append(float(np.nanmax(result.lineage.scores[-1])))
-        print(f"{name}: PBT {repeat + 1} of {PBT_REPEATS}: {found[-1]:.1f}, {result.seconds:.0f} s", flush=True)
+        print(f"{name}: PBT {repeat + 1} of {repeats}: {found[-1]:.1f}, {result.seconds:.0f} s", flush=True)
     agents = load(name)[-1].reshape(-1, EPISODES)
     random = np.array([random_agent(np.random.default_rng(repeat), agents) for repeat in range(REPEATS)])
     ours, theirs = interval(np.array(found)), interval(random)
@@ -214,7 +215,7 @@ def population_based(name: str) -> dict[str, Any]:
     return {
         "population": POPULATION,
         "rounds": task.pbt_rounds,
-        "repeats": PBT_REPEATS,
+        "repeats": repeats,
         "pbt": ours,
         "random": theirs,
         "difference": {"mean": ours["mean"] - theirs["mean"], "interval_95": np.percentile(gaps, [2.5, 97.5]).tolist()},
