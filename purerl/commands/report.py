@@ -89,6 +89,7 @@ def _train_again(task: Task, result: Result) -> str:
     hparams = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
     options = {"hparams": {**task.preset.hparams, **hparams}, "agent": {}, "network": {}}
     plain = [f"--algorithm {task.preset.algorithm}", f"--env {task.env}", f"--num-steps {best.steps}"]
+    plain += [f"--dataset {task.preset.dataset}"] if task.preset.dataset else []
     notes = []
     for name, value in best.choices.items():
         part, _, field = name.partition(".")
