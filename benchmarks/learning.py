@@ -22,8 +22,10 @@ from matplotlib.figure import Figure
 
 import purerl
 from purerl import distributed, presets, sweep
+from purerl.plots.curves import bridge
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+LONGEST_EPISODE = 2500  # Freeway's; an evaluation ends when its last episode does
 
 
 class Task(NamedTuple):
@@ -61,6 +63,9 @@ TASKS = {
     "ppo_acrobot_200k": Task("ppo", "Acrobot-v1", 16, -95.0),
     "ppo_pendulum_1m": Task("ppo", "Pendulum-v1", 8, -200.0),
     "ppo_breakout_5m": Task("ppo", "Breakout-MinAtar", 5, 15.0),
+    "ppo_asterix_5m": Task("ppo", "Asterix-MinAtar", 5, 5.0),
+    "ppo_freeway_5m": Task("ppo", "Freeway-MinAtar", 5, 50.0),
+    "ppo_space_invaders_5m": Task("ppo", "SpaceInvaders-MinAtar", 5, 60.0),
     "sac_pendulum_12k": Task("sac", "Pendulum-v1", 10, -180.0, {"num_steps": 12_000}),
     "td3_pendulum_12k": Task("td3", "Pendulum-v1", 10, -180.0, {"num_steps": 12_000}),
     "sac_mountain_car_24k": Task("sac", "MountainCarContinuous-v0", 10, 85.0, {"num_steps": 24_000}),
@@ -92,7 +97,7 @@ def run(name: str, task: Task, seed: int, eval_episodes: int) -> dict[str, Any]:
         jax.random.key(seed), presets.build(preset, env), env, one_trial, num_seeds=task.num_seeds,
         num_updates=preset.num_updates, num_envs=preset.num_envs, rollout_length=preset.rollout_length,
         rollout=presets.rollout(preset), num_chunks=50,
-        eval_episodes=eval_episodes, eval_max_steps=1000, keep=1,
+        eval_episodes=eval_episodes, eval_max_steps=LONGEST_EPISODE, keep=1,
         progress=lambda p: print(f"{name}: {p.steps:,} of {p.total_steps:,} steps, {p.seconds:.0f} s", flush=True),
     )  # fmt: skip
     returns = result.seed_returns[0]
@@ -124,7 +129,7 @@ def draw(name: str, record: dict[str, Any]) -> Figure:
     figure = Figure(figsize=(6, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
-    curves = np.asarray(record["curves"], float)
+    curves = bridge(np.asarray(record["curves"], float))
     axes.plot(record["steps"], curves.T, color="0.8", linewidth=0.8)
     middle = [sweep.interquartile_mean(c[np.isfinite(c)]) if np.isfinite(c).any() else np.nan for c in curves.T]
     axes.plot(record["steps"], middle, color="#0072b2", linewidth=2, label="interquartile mean of training")

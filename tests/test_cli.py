@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -130,7 +131,9 @@ def test_several_seeds_side_by_side(tmp_path, capsys):
         "seed_0",
         "seed_1",
     ]
-    assert "over 2 seeds" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "over 2 seeds" in said
+    assert re.search(r"2 seeds, [0-9.]+ kB of state -> ", said)
 
 
 # --- Evaluation -------------------------------------------------------------------------------------------------------

@@ -66,6 +66,19 @@ def test_the_median_passes_over_trials_without_a_value(result):
     assert median.get_ydata()[0] == pytest.approx(np.median(first[~np.isnan(first)]))
 
 
+def test_chunks_in_which_no_episode_ends_leave_no_hole_in_a_curve(result):
+    """Freeway's episodes take 2,500 steps: every other chunk ends none, and no two known points are neighbours."""
+    curves = np.where(np.arange(result.curves.shape[2]) % 2, result.curves, np.nan)
+    curves[result.order[1], :, 8:] = np.nan  # stopped
+    (axes,) = plots.learning_curves(dataclasses.replace(result, curves=curves), top=2).axes
+    lines = {line.get_label()[:2]: line.get_ydata() for line in axes.get_lines()}
+    middle = curves[result.order[0]].mean(axis=0)
+    assert not np.isnan(lines["#1"][1:-1]).any()
+    np.testing.assert_allclose(lines["#1"][1::2], middle[1::2])
+    np.testing.assert_allclose(lines["#1"][2], (middle[1] + middle[3]) / 2)
+    assert np.isnan(lines["#2"][[0, *range(8, curves.shape[2])]]).all()
+
+
 def test_stopped_trials_end_and_rungs_are_marked(halved):
     (axes,) = plots.learning_curves(halved).axes
     marks = [line.get_xdata()[0] for line in axes.get_lines() if len(set(line.get_xdata())) == 1]

@@ -68,14 +68,19 @@ def run(options: Options) -> None:
       UsageError: they cannot be done.
       SystemExit: with 130, when interrupted, after saving.
     """
+    import jax
+
+    from purerl import replay
     from purerl.commands import runs, training
+    from purerl.sweep.memory import format_bytes
 
     with usage_errors():
         config = _config(options)
         program = training.program(config)
         job = Job(options, config, program, _directory(options, config))
     seeds = f"seed {config.seed}" if config.num_seeds == 1 else f"{config.num_seeds} seeds"
-    console.say(f"{runs.describe(config.task)}, {seeds} -> {job.directory}")
+    size = format_bytes(replay.nbytes(jax.eval_shape(program.start)))
+    console.say(f"{runs.describe(config.task)}, {seeds}, {size} of state -> {job.directory}")
     state, seconds = _begin(job)
     state, finished = _train(job, state, seconds)
     if not finished:

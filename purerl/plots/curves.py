@@ -60,14 +60,15 @@ def learning_curves(result: Result, top: int = 5) -> Figure:
 
 
 def _draw_curves(axes: Axes, result: Result, top: int) -> None:
-    curves = mean_over_seeds(result.curves)
+    bridged = bridge(result.curves)
+    curves = mean_over_seeds(bridged)
     lines = [np.column_stack([result.steps, curve]) for curve in curves]
     alpha = float(np.clip(20 / len(lines), 0.12, 0.4))
     axes.add_collection(LineCollection(lines, colors=FAINT, alpha=alpha, linewidths=0.8, rasterized=True))
     label = "median of those that run" if len(_rung_ends(result)) else "median of all"
     axes.plot(result.steps, _median(curves), color=DARK, linestyle=(0, (4, 2)), linewidth=1.8, label=label)
     for place, color in reversed(list(enumerate(COLORS[: min(top, result.num_trials)], start=1))):
-        _draw_best(axes, result, place, color)
+        _draw_best(axes, result, bridged[result.order[place - 1]], place, color)
     for end in _rung_ends(result):
         axes.axvline(end, color=DARK, linestyle=":", linewidth=0.9, zorder=0.5)
     seeds = f"{result.num_seeds} seed{'s' if result.num_seeds > 1 else ''}"
@@ -77,9 +78,8 @@ def _draw_curves(axes: Axes, result: Result, top: int) -> None:
     axes.margins(y=0.04)
 
 
-def _draw_best(axes: Axes, result: Result, place: int, color: str) -> None:
-    trial = result.order[place - 1]
-    seeds = result.curves[trial].T.astype(np.float64)
+def _draw_best(axes: Axes, result: Result, curves: np.ndarray, place: int, color: str) -> None:
+    seeds = curves.T
     known = ~np.isnan(seeds).all(axis=1)
     low, high = np.full((2, len(seeds)), np.nan)
     if seeds.shape[1] >= 5:
@@ -87,10 +87,24 @@ def _draw_best(axes: Axes, result: Result, place: int, color: str) -> None:
     elif known.any():
         low[known], high[known] = np.nanmin(seeds[known], axis=1), np.nanmax(seeds[known], axis=1)
     middle = interquartile_mean(seeds)
-    line = np.where(np.isnan(middle), mean_over_seeds(result.curves[trial][None])[0], middle)
+    line = np.where(np.isnan(middle), mean_over_seeds(curves[None])[0], middle)
     if place <= _BANDS:
         axes.fill_between(result.steps, low, high, color=color, alpha=0.14, linewidth=0)
-    axes.plot(result.steps, line, color=color, linewidth=1.9, label=_label(result, place, trial))
+    axes.plot(result.steps, line, color=color, linewidth=1.9, label=_label(result, place, result.order[place - 1]))
+
+
+def bridge(curves: np.ndarray) -> np.ndarray:
+    """[..., C] float64: NaNs between two known values (no episode ended there) on the straight line between these.
+
+    What is before the first known value or after the last stays NaN. The points are equally far from each other.
+    """
+    bridged = np.array(curves, np.float64)
+    points = np.arange(bridged.shape[-1])
+    for curve in bridged.reshape(-1, len(points)):
+        known = np.flatnonzero(~np.isnan(curve))
+        if known.size:
+            curve[:] = np.interp(points, known, curve[known], left=np.nan, right=np.nan)
+    return bridged
 
 
 def mean_over_seeds(curves: np.ndarray) -> np.ndarray:
