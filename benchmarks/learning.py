@@ -19,6 +19,7 @@ import jax
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 import purerl
 from purerl import distributed, presets, sweep
@@ -47,8 +48,8 @@ class Task(NamedTuple):
 
 GSDE = {
     "num_steps": 24_000,
-    "hparams": {"actor_learning_rate": 1e-3, "temperature": 0.1, "noise_theta": 0.0},
-    "agent": {"exploration": "gsde"},
+    "hparams": {"actor_learning_rate": 1e-3, "temperature": 0.1, "tau": 0.01, "noise_theta": 0.03},
+    "agent": {"exploration": "gsde", "learn_temperature": False},
 }
 FORGETFUL = {  # all as the agent with memory has it
     "num_steps": 1_000_000,
@@ -66,10 +67,10 @@ TASKS = {
     "ppo_asterix_5m": Task("ppo", "Asterix-MinAtar", 5, 5.0),
     "ppo_freeway_5m": Task("ppo", "Freeway-MinAtar", 5, 50.0),
     "ppo_space_invaders_5m": Task("ppo", "SpaceInvaders-MinAtar", 5, 60.0),
-    "sac_pendulum_12k": Task("sac", "Pendulum-v1", 10, -180.0, {"num_steps": 12_000}),
-    "td3_pendulum_12k": Task("td3", "Pendulum-v1", 10, -180.0, {"num_steps": 12_000}),
-    "sac_mountain_car_24k": Task("sac", "MountainCarContinuous-v0", 10, 85.0, {"num_steps": 24_000}),
-    "sac_mountain_car_gsde": Task("sac", "MountainCarContinuous-v0", 10, 85.0, GSDE),
+    "sac_pendulum_12k": Task("sac", "Pendulum-v1", 30, -180.0, {"num_steps": 12_000}),
+    "td3_pendulum_12k": Task("td3", "Pendulum-v1", 30, -180.0, {"num_steps": 12_000}),
+    "sac_mountain_car_24k": Task("sac", "MountainCarContinuous-v0", 30, 85.0, {"num_steps": 24_000}),
+    "sac_mountain_car_gsde": Task("sac", "MountainCarContinuous-v0", 30, 85.0, GSDE),
     "dqn_cartpole": Task("dqn", "CartPole-v1", 30, 475.0),
     "dqn_acrobot": Task("dqn", "Acrobot-v1", 30, -100.0),
     "dqn_mountain_car": Task("dqn", "MountainCar-v0", 10, -130.0),
@@ -77,6 +78,8 @@ TASKS = {
     "pqn_cartpole": Task("pqn", "CartPole-v1", 30, 475.0),
     "actor_critic_cartpole": Task("actor_critic", "CartPole-v1", 30, 475.0),
     "actor_critic_acrobot": Task("actor_critic", "Acrobot-v1", 30, -100.0),
+    "alphazero_cartpole": Task("alphazero", "CartPole-v1", 30, 475.0),
+    "muzero_cartpole": Task("muzero", "CartPole-v1", 10, 475.0),
     "reinforce_cartpole": Task("reinforce", "CartPole-v1", 30, 450.0),
     "evolution_cartpole": Task("evolution", "CartPole-v1", 30, 450.0),
     "recurrent_ppo_position_cartpole": Task("recurrent_ppo", "PositionCartPole-v1", 30, 400.0),
@@ -141,6 +144,7 @@ def draw(name: str, record: dict[str, Any]) -> Figure:
     axes.set_title(f"{name}: {iqm:.1f} [{low:.1f}, {high:.1f}], {record['num_seeds']} seeds", loc="left", fontsize=10)
     axes.set_xlabel("environment steps")
     axes.set_ylabel("return")
+    axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False, fontsize=8)
     return figure

@@ -3,6 +3,7 @@
 `python tests/test_distributed.py` ends processes of a running population and writes what came of it.
 """
 
+import importlib.util
 import json
 import pathlib
 import signal
@@ -79,6 +80,28 @@ PROGRAM = """
 def test_eight_devices_equal_one_at_the_same_local_width_without_talking():
     assert python("-c", textwrap.dedent(PROGRAM)) == "equal\n"
     assert jax.local_device_count() == 1
+
+
+SEARCH = """
+    import sys
+    import jax, numpy as np
+    jax.config.update("jax_num_cpu_devices", 2)
+    sys.path.insert(0, sys.argv[1])
+    import search
+    found = search.search(block_size=8)
+    np.savez(sys.argv[2], returns=found.seed_returns, curves=found.curves, fresh=found.fresh_returns)
+"""
+
+
+def test_a_search_on_two_devices_finds_what_one_finds_at_the_same_local_width(tmp_path):
+    python("-c", textwrap.dedent(SEARCH), PROGRAMS, tmp_path / "two.npz")
+    specification = importlib.util.spec_from_file_location("search", PROGRAMS / "search.py")
+    specification.loader.exec_module(search := importlib.util.module_from_spec(specification))
+    alone = search.search(block_size=4)
+    with np.load(tmp_path / "two.npz") as two:
+        np.testing.assert_array_equal(two["returns"], alone.seed_returns)
+        np.testing.assert_array_equal(two["curves"], alone.curves)
+        np.testing.assert_array_equal(two["fresh"], alone.fresh_returns)
 
 
 # --- One agent on several devices -------------------------------------------------------------------------------------

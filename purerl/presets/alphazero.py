@@ -9,7 +9,7 @@ from purerl.presets.entries import Algorithm, Preset
 _PRESETS = {
     "any": Preset(
         "alphazero", 100_000, 32, 16, {"learning_rate": 2e-3},
-        {"num_simulations": 16, "num_epochs": 2, "num_minibatches": 4}, anneal=True,
+        {"num_simulations": 16, "num_epochs": 4, "num_minibatches": 16}, anneal=True,
     ),
 }  # fmt: skip
 _SPACE = {

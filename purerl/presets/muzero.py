@@ -8,8 +8,8 @@ from purerl.presets.entries import Algorithm, Preset
 
 _PRESETS = {
     "any": Preset(
-        "muzero", 200_000, 32, 32, {"learning_rate": 2e-3},
-        {"num_simulations": 16, "unroll_length": 5, "num_epochs": 4, "num_minibatches": 4}, anneal=True,
+        "muzero", 200_000, 32, 32, {"learning_rate": 2e-3, "value_coef": 0.1, "max_grad_norm": 10.0},
+        {"num_simulations": 16, "unroll_length": 5, "num_epochs": 4, "num_minibatches": 32}, anneal=True,
     ),
 }  # fmt: skip
 _SPACE = {

@@ -8,12 +8,14 @@ an agent and chunk, and the states where they go on in another block: then as a 
 from __future__ import annotations
 
 import functools
+import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from purerl import loops
 from purerl.distributed import over_devices, population_sharding, to_host
@@ -96,7 +98,7 @@ def unpack(packed: PyTree, like: PyTree, sharding: Any = None) -> PyTree:
     """The tree that `pack` was given, of arrays; `like` has its types, such as `states_like` returns."""
 
     def typed(leaf: Any, spec: Any) -> Any:
-        leaf = jax.device_put(leaf, sharding)
+        leaf = jax.device_put(leaf, _leaf_sharding(leaf, sharding))
         return jax.random.wrap_key_data(leaf, impl=key_implementation(spec)) if is_key(spec) else leaf
 
     return jax.tree.map(typed, packed, like)
@@ -152,7 +154,18 @@ class _Spec(NamedTuple):
 def _spec(tree: PyTree) -> _Spec:
     leaves, treedef = jax.tree.flatten(tree)
     sharding = population_sharding(leaves[0].shape[0])
-    return _Spec(treedef, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding) for leaf in leaves))
+
+    def spec(leaf: Any) -> jax.ShapeDtypeStruct:
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_leaf_sharding(leaf, sharding))
+
+    return _Spec(treedef, tuple(map(spec, leaves)))
+
+
+def _leaf_sharding(leaf: Any, sharding: Any) -> Any:
+    """Where a leaf lies: a compiled program leaves one without elements whole on every device."""
+    if sharding is None or math.prod(leaf.shape):
+        return sharding
+    return NamedSharding(sharding.mesh, PartitionSpec())
 
 
 @functools.lru_cache(maxsize=64)

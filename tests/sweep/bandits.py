@@ -26,6 +26,7 @@ class Hparams(NamedTuple):
 class Learner(NamedTuple):
     theta: jax.Array
     hparams: Hparams
+    nothing: jax.Array  # without elements, as the state of an optimizer of no parameters
 
 
 def make_env():
@@ -48,7 +49,7 @@ def make_agent(traced=None):
 
     def init(key, hparams, example, num_envs=1):
         traced["init"] += 1
-        return Learner(0.1 * hparams.spread * jax.random.normal(key), hparams)
+        return Learner(0.1 * hparams.spread * jax.random.normal(key), hparams, jnp.zeros(0))
 
     def act(key, state, obs):
         return state.theta, ()
