@@ -65,6 +65,7 @@ TASKS = {
     "ppo_pendulum_1m": Task("ppo", "Pendulum-v1", 8, -200.0),
     "ppo_breakout_5m": Task("ppo", "Breakout-MinAtar", 5, 15.0),
     "ppo_asterix_5m": Task("ppo", "Asterix-MinAtar", 5, 5.0),
+    "pqn_asterix_5m": Task("pqn", "Asterix-MinAtar", 5, 5.0),
     "ppo_freeway_5m": Task("ppo", "Freeway-MinAtar", 5, 50.0),
     "ppo_space_invaders_5m": Task("ppo", "SpaceInvaders-MinAtar", 5, 60.0),
     "sac_pendulum_12k": Task("sac", "Pendulum-v1", 30, -180.0, {"num_steps": 12_000}),

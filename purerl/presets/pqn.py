@@ -12,8 +12,8 @@ _PRESETS = {
         {"num_epochs": 4, "num_minibatches": 16}, anneal=True,
     ),
     "image": Preset(
-        "pqn", 5_000_000, 128, 32, {"learning_rate": 5e-4}, {"num_epochs": 2, "num_minibatches": 32},
-        {"hidden": (128, 64), "convolution": False}, anneal=True,
+        "pqn", 5_000_000, 128, 32, {"learning_rate": 1.5e-3, "epsilon": 0.01},
+        {"num_epochs": 2, "num_minibatches": 32}, {"hidden": (128, 64), "convolution": False}, anneal=True,
     ),
     "any": Preset(
         "pqn", 500_000, 32, 64, {"learning_rate": 1e-3, "trace_decay": 0.95},
