@@ -3,7 +3,6 @@
 `python tests/test_distributed.py` ends processes of a running population and writes what came of it.
 """
 
-import importlib.util
 import json
 import pathlib
 import signal
@@ -19,7 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl import _mesh, distributed, minibatch
+from purerl import _mesh, distributed, minibatch, sweep
 
 PROGRAMS = pathlib.Path(__file__).parent / "processes"
 RECORD = PROGRAMS / "result.md"
@@ -82,26 +81,15 @@ def test_eight_devices_equal_one_at_the_same_local_width_without_talking():
     assert jax.local_device_count() == 1
 
 
-SEARCH = """
-    import sys
-    import jax, numpy as np
-    jax.config.update("jax_num_cpu_devices", 2)
-    sys.path.insert(0, sys.argv[1])
-    import search
-    found = search.search(block_size=8)
-    np.savez(sys.argv[2], returns=found.seed_returns, curves=found.curves, fresh=found.fresh_returns)
-"""
+def test_a_search_on_two_devices_finds_what_one_finds_at_the_same_local_width(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(PROGRAMS)
+    from search import search
 
-
-def test_a_search_on_two_devices_finds_what_one_finds_at_the_same_local_width(tmp_path):
-    python("-c", textwrap.dedent(SEARCH), PROGRAMS, tmp_path / "two.npz")
-    specification = importlib.util.spec_from_file_location("search", PROGRAMS / "search.py")
-    specification.loader.exec_module(search := importlib.util.module_from_spec(specification))
-    alone = search.search(block_size=4)
-    with np.load(tmp_path / "two.npz") as two:
-        np.testing.assert_array_equal(two["returns"], alone.seed_returns)
-        np.testing.assert_array_equal(two["curves"], alone.curves)
-        np.testing.assert_array_equal(two["fresh"], alone.fresh_returns)
+    python(PROGRAMS / "search.py", 0, 1, 0, 2, tmp_path)
+    two, alone = sweep.load(tmp_path), search(block_size=4)
+    assert two.settings["num_devices"] == 2
+    for name in ("seed_returns", "curves", "fresh_returns"):
+        np.testing.assert_array_equal(getattr(two, name), getattr(alone, name))
 
 
 # --- One agent on several devices -------------------------------------------------------------------------------------

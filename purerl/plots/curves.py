@@ -68,7 +68,7 @@ def _draw_curves(axes: Axes, result: Result, top: int) -> None:
     label = "median of those that run" if len(_rung_ends(result)) else "median of all"
     axes.plot(result.steps, _median(curves), color=DARK, linestyle=(0, (4, 2)), linewidth=1.8, label=label)
     for place, color in reversed(list(enumerate(COLORS[: min(top, result.num_trials)], start=1))):
-        _draw_best(axes, result, bridged[result.order[place - 1]], place, color)
+        _draw_best(axes, result, bridged, place, color)
     for end in _rung_ends(result):
         axes.axvline(end, color=DARK, linestyle=":", linewidth=0.9, zorder=0.5)
     seeds = f"{result.num_seeds} seed{'s' if result.num_seeds > 1 else ''}"
@@ -79,7 +79,8 @@ def _draw_curves(axes: Axes, result: Result, top: int) -> None:
 
 
 def _draw_best(axes: Axes, result: Result, curves: np.ndarray, place: int, color: str) -> None:
-    seeds = curves.T
+    trial = result.order[place - 1]
+    seeds = curves[trial].T
     known = ~np.isnan(seeds).all(axis=1)
     low, high = np.full((2, len(seeds)), np.nan)
     if seeds.shape[1] >= 5:
@@ -87,10 +88,10 @@ def _draw_best(axes: Axes, result: Result, curves: np.ndarray, place: int, color
     elif known.any():
         low[known], high[known] = np.nanmin(seeds[known], axis=1), np.nanmax(seeds[known], axis=1)
     middle = interquartile_mean(seeds)
-    line = np.where(np.isnan(middle), mean_over_seeds(curves[None])[0], middle)
+    line = np.where(np.isnan(middle), mean_over_seeds(curves[trial][None])[0], middle)
     if place <= _BANDS:
         axes.fill_between(result.steps, low, high, color=color, alpha=0.14, linewidth=0)
-    axes.plot(result.steps, line, color=color, linewidth=1.9, label=_label(result, place, result.order[place - 1]))
+    axes.plot(result.steps, line, color=color, linewidth=1.9, label=_label(result, place, trial))
 
 
 def bridge(curves: np.ndarray) -> np.ndarray:

@@ -8,7 +8,6 @@ an agent and chunk, and the states where they go on in another block: then as a 
 from __future__ import annotations
 
 import functools
-import math
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -163,7 +162,7 @@ def _spec(tree: PyTree) -> _Spec:
 
 def _leaf_sharding(leaf: Any, sharding: Any) -> Any:
     """Where a leaf lies: a compiled program leaves one without elements whole on every device."""
-    if sharding is None or math.prod(leaf.shape):
+    if sharding is None or leaf.size:
         return sharding
     return NamedSharding(sharding.mesh, PartitionSpec())
 
