@@ -14,7 +14,8 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from purerl.rlhf import pendulum, pictures, reward_ensemble
+from purerl.experiments import pendulum, pictures
+from purerl.preferences import reward_ensemble
 
 TASK = pendulum.task()
 

@@ -19,13 +19,14 @@ import numpy as np
 import purerl
 from purerl import losses
 from purerl.combinators.minibatches import with_minibatches, with_sampler
-from purerl.rlhf import descent, direct, exact, generation, models, policy, tokens
+from purerl.experiments import goodhart
+from purerl.rlhf import direct, generation, learner, models, policy, tokens
 
 VOCAB, LENGTH, BETA = 8, 4, 1.0
 NETWORKS = {order: models.table_network(VOCAB, LENGTH, order) for order in (1, 3)}
-REWARD = exact.additive_reward(VOCAB, LENGTH)
+REWARD = goodhart.additive_reward(VOCAB, LENGTH)
 ENV = tokens.token_env(
-    np.zeros((1, 1), int), lambda t, _, task: exact.reward(task, t), LENGTH, -1, -1, vocab_size=VOCAB
+    np.zeros((1, 1), int), lambda t, _, task: goodhart.reward(task, t), LENGTH, -1, -1, vocab_size=VOCAB
 )
 AGENTS = {
     "rloo": policy.rloo(NETWORKS[1], 8),
@@ -50,21 +51,21 @@ class Setup:
 
     def __init__(self, seed):
         self.key = jax.random.key(seed)
-        self.task = exact.token_task(self.key)
-        self.reward = exact.all_rewards(self.task)
-        self.ref = exact.all_log_probs(NETWORKS[1], exact.reference_params(self.task, 1), self.task.texts)
+        self.task = goodhart.token_task(self.key)
+        self.reward = goodhart.all_rewards(self.task)
+        self.ref = goodhart.all_log_probs(NETWORKS[1], goodhart.reference_params(self.task, 1), self.task.texts)
         self.optimum = losses.kl_regularized_optimum(self.ref, self.reward, BETA)
 
     def distance(self, order, params, optimum=None):
         """Total variation to the optimum, and the log-probabilities themselves."""
-        found = exact.all_log_probs(NETWORKS[order], params, self.task.texts)
-        return float(exact.total_variation(found, self.optimum if optimum is None else optimum)), found
+        found = goodhart.all_log_probs(NETWORKS[order], params, self.task.texts)
+        return float(goodhart.total_variation(found, self.optimum if optimum is None else optimum)), found
 
 
 def policy_gradient(setup, name, *, order, num_updates, learning_rate, group_size=1):
     agent = AGENTS[name]
     hparams = policy.RLHFHparams(learning_rate, BETA, max_grad_norm=1e9, anneal_updates=num_updates, gae_lambda=1.0)
-    state = policy.initial_state(agent, setup.key, hparams, ENV, exact.reference_params(setup.task, order))
+    state = policy.initial_state(agent, setup.key, hparams, ENV, goodhart.reference_params(setup.task, order))
     state, _ = purerl.train(
         setup.key, agent, ENV, hparams, num_updates=num_updates, num_envs=1024, rollout_length=LENGTH,
         env_params=setup.task, state=state, rollout=ROLLOUTS[order, group_size],
@@ -79,9 +80,9 @@ ROLLOUTS = {
 
 
 def fit_direct(setup, name, order, data, agent, *, num_updates, learning_rate, optimum=None):
-    hparams = descent.LearnerHparams(learning_rate, 1e9, num_updates, BETA)
+    hparams = learner.LearnerHparams(learning_rate, 1e9, num_updates, BETA)
     state = agent.init(setup.key, hparams, data)
-    state = set_params(state, exact.reference_params(setup.task, order))
+    state = set_params(state, goodhart.reference_params(setup.task, order))
     state, _ = purerl.fit(setup.key, agent, data, hparams, num_updates=num_updates, state=state)
     tv, found = setup.distance(order, state.agent.params, optimum)
     implicit = BETA * (found - setup.ref)
@@ -99,11 +100,11 @@ def weighted_correlation(x, y, weights):
 
 def fresh(key, data):
     task, ref = data
-    return exact.ranked_texts(key, task, ref, 4096)
+    return goodhart.ranked_texts(key, task, ref, 4096)
 
 
 def fixed(setup, rows, k=2):
-    return exact.ranked_texts(jax.random.fold_in(setup.key, 7), setup.task, setup.ref, rows, k)
+    return goodhart.ranked_texts(jax.random.fold_in(setup.key, 7), setup.task, setup.ref, rows, k)
 
 
 FRESH = {name: with_sampler(agent, fresh) for name, agent in DIRECT.items() if name[0] in ("dpo", "ipo")}
@@ -156,9 +157,9 @@ REWARD_AGENT = direct.reward_model(REWARD)
 
 
 def run_reward_model_20k(setup):
-    hparams = descent.LearnerHparams(0.1, 1e9, 300)
+    hparams = learner.LearnerHparams(0.1, 1e9, 300)
     state, _ = purerl.fit(setup.key, REWARD_AGENT, fixed(setup, 20_000), hparams, num_updates=300)
-    held_out = exact.ranked_texts(jax.random.fold_in(setup.key, 8), setup.task, setup.ref, 100_000)
+    held_out = goodhart.ranked_texts(jax.random.fold_in(setup.key, 8), setup.task, setup.ref, 100_000)
     learned = direct.rewards(REWARD, state.params, held_out)
     bayes = jnp.mean(held_out["reward"][:, 0] > held_out["reward"][:, 1])
     accuracy = jnp.mean(learned[:, 0] > learned[:, 1])

@@ -25,10 +25,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 import purerl
-from purerl import distributed, presets, sweep
+from purerl import distributed, pbt, presets, sweep
 from purerl.commands.search_space import parse_spaces
-from purerl.sweep import rungs
-from purerl.sweep.results import rank
+from purerl.sweep.results.result import rank
+from purerl.sweep.run import rungs
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 REPEATS, ETA, NUM_RUNGS = 30, 4, 3
@@ -197,7 +197,7 @@ def population_based(name: str, repeats: int) -> dict[str, Any]:
     task, (_, common, space) = TASKS[name], made(name)
     found, scores = [], []
     for repeat in range(repeats):
-        result = sweep.pbt(
+        result = pbt.pbt(
             jax.random.key(1000 + repeat), space=space, population_size=POPULATION, num_rounds=task.pbt_rounds,
             updates_per_round=task.num_updates // task.pbt_rounds, eval_episodes=EPISODES // 2, **common,
         )  # fmt: skip

@@ -2,9 +2,10 @@
 
     python benchmarks/sweep_memory.py
 
-The prediction is the line through the compiler's account of two widths (`purerl.sweep.memory`). The measurement is the
-peak resident memory of a process that runs such a block, less what it had before, the programs compiled already. Then a
-search that would take ten times a limit as one block runs within it. Linux only. Writes results/sweep_memory.json.
+The prediction is the line through the compiler's account of two widths (`purerl.sweep.run.memory`). The measurement is
+the peak resident memory of a process that runs such a block, less what it had before, the programs compiled already.
+Then a search that would take ten times a limit as one block runs within it. Linux only.
+Writes results/sweep_memory.json.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import numpy as np
 
 import purerl
 from purerl import presets, sweep
-from purerl.sweep import draws, memory, population
-from purerl.sweep.population import Members, Program
+from purerl.sweep.run import memory, population
+from purerl.sweep.run.population import Members, Program
+from purerl.sweep.trials import draws
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 FITTED, MEASURED = (2, 6), (16, 32, 64)

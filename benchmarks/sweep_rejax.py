@@ -22,8 +22,8 @@ from pairs import alternate
 
 import purerl
 from purerl import sweep
-from purerl.sweep.draws import sample
-from purerl.sweep.statistics import interquartile_mean
+from purerl.sweep.results.statistics import interquartile_mean
+from purerl.sweep.trials.draws import sample
 
 HERE = pathlib.Path(__file__).parent
 RESULT = HERE / "results" / "sweep_rejax.json"

@@ -22,8 +22,8 @@ import numpy as np
 import purerl
 from purerl import envs
 from purerl import mdp as mdps
-from purerl.agents.bandit import BanditHparams, bandit
-from purerl.agents.td_control import TDControlHparams, q_learning, sarsa
+from purerl.agents.tabular.bandit import BanditHparams, bandit
+from purerl.agents.tabular.td_control import TDControlHparams, q_learning, sarsa
 
 RESULTS = Path(__file__).parent / "results" / "tabular.json"
 ONLINE = {"num_envs": 1, "rollout_length": 1}

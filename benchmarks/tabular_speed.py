@@ -18,7 +18,7 @@ import numpy as np
 import purerl
 from purerl import distributed, envs
 from purerl import mdp as mdps
-from purerl.agents.td_control import TDControlHparams, q_learning
+from purerl.agents.tabular.td_control import TDControlHparams, q_learning
 
 RESULTS = Path(__file__).parent / "results" / "tabular_speed.json"
 HPARAMS = TDControlHparams(step_size=0.1, discount=0.99, epsilon=0.1)

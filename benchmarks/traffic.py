@@ -135,7 +135,7 @@ def judged_ppo(env: Any, options: argparse.Namespace) -> dict:
 
 def judged_controller(name: str, env: Any, num_episodes: int) -> dict:
     agent, hparams = GRIDS[name][0], tuned(name, env, jax.random.key(1))
-    state = agent.init(None, purerl.types.cast(hparams), None)
+    state = agent.init(None, purerl.hparams.cast(hparams), None)
     return hparams._asdict() | {"vehicle_minutes": round(float(judged(agent, env, state, num_episodes)), 2)}
 
 

@@ -14,7 +14,7 @@ TITLES = {
     "returns": "Returns and advantages",
     "losses": "Losses and targets",
     "exploration": "Exploration and schedules",
-    "noise": "Exploration noise that lasts over steps",
+    "exploration.noise": "Exploration noise that lasts over steps",
     "distributions": "Action distributions",
 }
 INTRODUCTION = """# Functions

@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 
 import purerl
-from purerl.rlhf import LearnerHparams, clicks
+from purerl.preferences import clicks
+from purerl.rlhf import LearnerHparams
 
 key = jax.random.key(0)
 eta = clicks.examination(num_positions=5)

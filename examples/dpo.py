@@ -4,7 +4,7 @@ import jax
 
 import purerl
 from purerl import rlhf
-from purerl.rlhf import language
+from purerl.experiments import language
 
 road = language.Road(seed=0, sizes=language.quick(language.Sizes()))
 sft = road.sft()

@@ -2,7 +2,7 @@
 
 import jax
 
-from purerl.rlhf import pendulum
+from purerl.experiments import pendulum
 
 
 def say(ended):

@@ -1,6 +1,6 @@
 """A reward model from pairs, and best-of-n with it; the labeller is a program (RLAIF needs nothing more)."""
 
-from purerl.rlhf import language
+from purerl.experiments import language
 
 road = language.Road(seed=0, sizes=language.quick(language.Sizes()))
 sft = road.sft()

@@ -22,9 +22,9 @@ from matplotlib.figure import Figure
 import purerl
 from purerl import envs
 from purerl import mdp as mdps
-from purerl.agents.bandit import BanditHparams, bandit
-from purerl.agents.td_control import TDControlHparams, q_learning, sarsa
-from purerl.agents.td_prediction import TDHparams, td, td_lambda
+from purerl.agents.tabular.bandit import BanditHparams, bandit
+from purerl.agents.tabular.td_control import TDControlHparams, q_learning, sarsa
+from purerl.agents.tabular.td_prediction import TDHparams, td, td_lambda
 from purerl.mdp import plots
 
 KEY = jax.random.key(0)

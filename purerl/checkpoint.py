@@ -24,7 +24,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.types import PyTree, is_key, key_implementation
+from purerl.prng import is_key, key_implementation
+from purerl.types import PyTree
 
 MANIFEST = "SHA256SUMS"
 _METADATA = "metadata.json"

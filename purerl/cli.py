@@ -20,9 +20,9 @@ from typing import Annotated, Any
 
 import tyro
 
-from purerl._machine import num_cores
 from purerl.commands import config_file
 from purerl.commands.options import UsageError
+from purerl.runtime import num_cores
 
 _COMMANDS = ("train", "sweep", "evaluate", "report", "envs", "solve", "rlhf")
 _CACHE_VARIABLE = "PURERL_COMPILE_CACHE"

@@ -16,7 +16,10 @@ import jax
 import jax.numpy as jnp
 
 from purerl import checkpoint, loops
-from purerl.types import Agent, Env, Transition, check_action, check_key, check_positive
+from purerl.hparams import check_positive
+from purerl.prng import check_key
+from purerl.spaces import check_action
+from purerl.types import Agent, Env, Transition
 
 
 def record(

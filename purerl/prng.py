@@ -7,14 +7,38 @@ On CPU, JAX compiles threefry as a loop of five trips. In a rollout of few envir
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.extend
 import jax.numpy as jnp
+import numpy as np
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
+
+
+def check_key(key: Any) -> None:
+    """Reject anything but a typed key.
+
+    Raises:
+      TypeError: `key` is a raw uint32 key, a seed, or something else.
+    """
+    if not is_key(key):
+        raise TypeError(f"key must be a typed key, jax.random.key(seed); got {type(key).__name__}")
+
+
+def is_key(x: Any) -> bool:
+    """Whether a leaf, or the spec of one, is a typed key."""
+    return jax.dtypes.issubdtype(getattr(x, "dtype", np.dtype(object)), jax.dtypes.prng_key)
+
+
+def key_implementation(spec: Any) -> Any:
+    """How a typed key, or the spec of one, makes its numbers: the `impl` of `wrap_key_data`."""
+    found: list[Any] = []
+    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), jax.ShapeDtypeStruct(spec.shape, spec.dtype))
+    return found[0]
 
 
 def unrolled(key: jax.Array) -> jax.Array:
@@ -88,3 +112,53 @@ def _threefry(key: jax.Array, x0: jax.Array, x1: jax.Array) -> tuple[jax.Array, 
         x0 = x0 + words[(group + 1) % 3]
         x1 = x1 + words[(group + 2) % 3] + jnp.uint32(group + 1)
     return x0, x1
+
+
+# --- Shuffling without a sort -----------------------------------------------------------------------------------------
+
+_ROUNDS = 6
+
+
+def permutation(key: jax.Array, n: int) -> jax.Array:
+    """A pseudo-random permutation of 0, ..., n - 1 in O(n), without a sort.
+
+    With n = a b (a the divisor nearest to √n) every index is a pair (l, r) in Z_a x Z_b, and each of six rounds is
+
+        l ← (l + F(r)) mod a,   r ← (r + G(l)) mod b,
+
+    with F and G keyed multiply-xorshift hashes. Each half round can be undone, so the whole is a bijection.
+
+    Args:
+      key: typed key.
+      n: number of elements. Below 256, where a sort is cheap and uniformity exact, and where n has no divisor between
+        √n / 8 and √n (a prime, say), `jax.random.permutation` does it instead.
+
+    Returns:
+      int32 [n].
+
+    Source: Luby & Rackoff 1988 (Feistel networks as pseudo-random permutations), additive over mixed radices as in
+    Black & Rogaway 2002, "Ciphers with arbitrary finite domains", section 4 (generalised Feistel).
+    """
+    a = _divisor_near_root(n)
+    if n < 256 or a * 8 < math.isqrt(n):
+        return jax.random.permutation(key, n)
+    b = n // a
+    index = jnp.arange(n, dtype=jnp.uint32)
+    left, right = index // b, index % b
+    keys = jax.random.bits(key, (_ROUNDS, 2, 2), jnp.uint32)
+    for round_keys in keys:
+        left = (left + _hash(right, round_keys[0]) % a) % a
+        right = (right + _hash(left, round_keys[1]) % b) % b
+    return (left * b + right).astype(jnp.int32)
+
+
+def _divisor_near_root(n: int) -> int:
+    return next(a for a in range(math.isqrt(n), 0, -1) if n % a == 0)
+
+
+def _hash(x: jax.Array, key: jax.Array) -> jax.Array:
+    """A keyed uint32 hash: two rounds of multiply and xorshift with odd random multipliers."""
+    x = (x + key[0]) * (key[1] | 1)
+    x = (x ^ (x >> 16)) * jnp.uint32(0x85EBCA6B)
+    x = (x ^ (x >> 13)) * jnp.uint32(0xC2B2AE35)
+    return x ^ (x >> 16)

@@ -1,20 +1,84 @@
-"""The types everything hangs on: agents, environments, the data that passes between them, and spaces.
+"""Core types: agents, environments, and the data that passes between them. Definitions only.
 
-Nothing here computes; the module imports jax alone, so that every other file can import it.
+The spaces of `purerl.spaces` are re-exported.
 """
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
+from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import jax
-import jax.numpy as jnp
-import numpy as np
+
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple
+
+__all__ = [
+    "ActFn", "Agent", "Box", "Dict", "Discrete", "Env", "EnvStep", "Experience", "Hparams", "InitFn", "Key", "MemoryFn",
+    "Metrics", "MultiDiscrete", "Network", "Params", "PyTree", "Requirements", "ResetFn", "Scalar", "Space", "State",
+    "StepFn", "TrainState", "Transition", "Tuple", "UpdateFn",
+]  # fmt: skip
 
 PyTree: TypeAlias = Any
+"""Arrays in any nesting of tuples, lists, dicts and NamedTuples."""
+Key: TypeAlias = jax.Array
+"""A typed key, as `jax.random.key` makes it."""
+Scalar: TypeAlias = jax.Array | float
+"""An array of shape [] or a Python number."""
+State: TypeAlias = Any
+"""An agent's state, a NamedTuple of arrays."""
+Params: TypeAlias = Any
+"""Parameters of a network, a tree of arrays."""
+Hparams: TypeAlias = Any
+"""Hyperparameters: a NamedTuple of scalars with the fields that the agent reads. More fields do no harm."""
 Metrics: TypeAlias = dict[str, jax.Array]
+"""Scalars by name."""
+
+
+class InitFn(Protocol):
+    """Make an agent's state.
+
+    `example` is one observation, which fixes shapes and dtypes; for an agent that learns from an MDP, the whole MDP.
+    """
+
+    def __call__(self, key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1, /) -> State: ...
+
+
+class ActFn(Protocol):
+    """Choose an action for ONE observation; loops apply `jax.vmap`. Without a key the action is the greedy one.
+
+    It returns `(action, aux)`, where `aux` (such as the log-probability) has the same structure with and without a key.
+    The function of an agent with memory takes a fourth argument and returns `(action, aux, memory)`.
+    """
+
+    def __call__(self, key: Key | None, state: State, obs: PyTree, /, *memory: Any, **unused: Any) -> Any: ...
+
+
+class UpdateFn(Protocol):
+    """Learn from data: a trajectory in `train`, the fixed data in `fit`."""
+
+    def __call__(self, key: Key, state: State, data: Any, /) -> tuple[State, Metrics]: ...
+
+
+class MemoryFn(Protocol):
+    """Make the memory of one environment at the start of an episode; without a key, the one for greedy play."""
+
+    def __call__(self, key: Key | None, state: State, /) -> PyTree: ...
+
+
+class Requirements(NamedTuple):
+    """What an agent's `update` requires of its data. Combinators check it when they are composed.
+
+    Attributes:
+      data: "rows" are steps in any order; "trajectory" are steps in order of time, [T, N], from anywhere;
+        "stream" is a trajectory that continues the one of the update before, as eligibility traces and running returns
+        need; "episodes" are whole episodes with a mask.
+      raw_observations: it reads more than features from an observation, such as a planner the environment's state, so
+        observations must not be normalised.
+      keeps_data: it stores the data that it is given and learns from them later, such as replay.
+    """
+
+    data: Literal["rows", "trajectory", "stream", "episodes"] = "trajectory"
+    raw_observations: bool = False
+    keeps_data: bool = False
 
 
 class Agent(NamedTuple):
@@ -23,22 +87,37 @@ class Agent(NamedTuple):
     Agents compare by the identity of their functions: build one once and keep it, or every call compiles again.
 
     Attributes:
-      init: `(key, hparams, example, num_envs=1) -> state`. `example` is one observation, or the whole data for `fit`.
-      act: `(key | None, state, obs) -> (action, aux)` for one observation. `key=None` takes the greedy action;
-        `aux` has the same structure either way.
-      update: `(key, state, data) -> (state, metrics)`; `metrics` is a dict of scalars.
-      memory: None, or `(key | None, state) -> memory` of one environment at the start of an episode. Where it is not
-        None, `act` is `(key, state, obs, memory) -> (action, aux, memory)`.
+      init: `(key, hparams, example, num_envs=1) -> state`; see `InitFn`.
+      act: `(key | None, state, obs) -> (action, aux)` for one observation; see `ActFn`.
+      update: `(key, state, data) -> (state, metrics)`; see `UpdateFn`.
+      memory: None, or `(key | None, state) -> memory`; see `MemoryFn`. If it is not None, `act` is
+        `(key, state, obs, memory) -> (action, aux, memory)`.
+      requires: what `update` requires of its data.
     """
 
-    init: Callable[..., Any]
-    act: Callable[..., Any]
-    update: Callable[..., tuple[Any, Metrics]]
-    memory: Callable[..., Any] | None = None
+    init: InitFn
+    act: ActFn
+    update: UpdateFn
+    memory: MemoryFn | None = None
+    requires: Requirements = Requirements()
+
+
+class Network(Protocol):
+    """A pair of pure functions, such as a flax module. It sees ONE example; agents apply `jax.vmap`.
+
+    What `inputs` are and what `apply` returns depends on the role: an actor-critic network maps `obs` to
+    `(distribution, value)`, a Q-network `obs` to `[A]`, a critic `(obs, action)` to a scalar.
+    """
+
+    def init(self, key: Key, /, *inputs: Any, **options: Any) -> Params:
+        """Parameters for inputs of these shapes."""
+
+    def apply(self, params: Params, /, *inputs: Any, **options: Any) -> Any:
+        """The network's outputs."""
 
 
 class Transition(NamedTuple):
-    """One step of an environment; a trajectory is a Transition whose leaves lead with [T, N].
+    """One step of an environment. A trajectory is a Transition whose leaves lead with [T, N].
 
     Attributes:
       obs: observation the action was chosen from.
@@ -49,7 +128,8 @@ class Transition(NamedTuple):
       next_obs: the true successor, never the first observation of the next episode.
       aux: what `act` returned beside the action, such as the log-probability.
       memory: [N], the agent's memory at the start of the trajectory only.
-      mask: [T, N], 1 where the step counts; `()` where every step does.
+      mask: [T, N], nonzero where the step counts; `()` if every step does. A masked step may hold NaN anywhere.
+      weight: [T, N], how much a step counts, such as importance weights; `()` if all count equally.
     """
 
     obs: PyTree
@@ -61,6 +141,7 @@ class Transition(NamedTuple):
     aux: PyTree = ()
     memory: PyTree = ()
     mask: PyTree = ()
+    weight: PyTree = ()
 
 
 class TrainState(NamedTuple):
@@ -75,6 +156,18 @@ class TrainState(NamedTuple):
     num_updates: jax.Array
 
 
+class ResetFn(Protocol):
+    """Start an episode."""
+
+    def __call__(self, key: Key, env_params: PyTree = None, /) -> tuple[PyTree, PyTree]: ...
+
+
+class StepFn(Protocol):
+    """Make one step. The episode's end is reported, never acted on: resets are up to the loop."""
+
+    def __call__(self, key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None, /) -> EnvStep: ...
+
+
 class Env(NamedTuple):
     """An environment as two pure functions and two static spaces. It never resets by itself: the loop does.
 
@@ -84,8 +177,8 @@ class Env(NamedTuple):
       observation_space, action_space: one of the spaces below.
     """
 
-    reset: Callable[..., tuple[Any, Any]]
-    step: Callable[..., EnvStep]
+    reset: ResetFn
+    step: StepFn
     observation_space: Space
     action_space: Space
 
@@ -109,291 +202,9 @@ class EnvStep(NamedTuple):
     info: PyTree = ()
 
 
-# --- Spaces: frozen and hashable, so an Env can be static under jit ---------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Discrete:
-    """The integers 0, ..., n - 1."""
-
-    n: int
-    dtype: str = "int32"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of an element."""
-        return ()
-
-
-@dataclasses.dataclass(frozen=True)
-class MultiDiscrete:
-    """A vector of integers; element i lies in 0, ..., num_values[i] - 1."""
-
-    num_values: tuple[int, ...]
-    dtype: str = "int32"
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of an element."""
-        return (len(self.num_values),)
-
-
-@dataclasses.dataclass(frozen=True)
-class Box:
-    """Arrays of one shape between bounds.
-
-    Attributes:
-      low, high: one bound for all elements, or a flat tuple with one bound an element in C order; may be infinite.
-      shape: shape of an element of the space.
-      dtype: its dtype's name.
-    """
-
-    low: float | tuple[float, ...]
-    high: float | tuple[float, ...]
-    shape: tuple[int, ...] = ()
-    dtype: str = "float32"
-
-    def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """The two bounds as arrays of the space's shape."""
-        low = np.asarray(self.low, self.dtype)
-        high = np.asarray(self.high, self.dtype)
-        if low.ndim:
-            low = low.reshape(self.shape)
-        if high.ndim:
-            high = high.reshape(self.shape)
-        return np.broadcast_to(low, self.shape), np.broadcast_to(high, self.shape)
-
-
-@dataclasses.dataclass(frozen=True)
-class Dict:
-    """A dict of spaces, kept as a tuple of (name, space) so that it can be hashed."""
-
-    spaces: tuple[tuple[str, Space], ...]
-
-    def __getitem__(self, name: str) -> Space:
-        return dict(self.spaces)[name]
-
-    def __contains__(self, name: object) -> bool:
-        return name in dict(self.spaces)
-
-
-@dataclasses.dataclass(frozen=True)
-class Tuple:
-    """A tuple of spaces."""
-
-    spaces: tuple[Space, ...]
-
-
-Space: TypeAlias = Discrete | MultiDiscrete | Box | Dict | Tuple
-
-
-# --- Hyperparameters are data -----------------------------------------------------------------------------------------
-
-
-def get_hparams(state: Any) -> Any:
-    """The hyperparameters inside an agent's state, below any combinators' states.
-
-    Raises:
-      TypeError: the state has neither a field `hparams` nor a field `agent` that leads to one.
-    """
-    if hasattr(state, "hparams"):
-        return state.hparams
-    if hasattr(state, "agent"):
-        return get_hparams(state.agent)
-    raise TypeError(f"state of type {type(state).__name__} has no field 'hparams' and no field 'agent'")
-
-
-def set_hparams(state: Any, hparams: Any) -> Any:
-    """The same state with other hyperparameters, below any combinators' states. Inverse of `get_hparams`."""
-    if hasattr(state, "hparams"):
-        return state._replace(hparams=hparams)
-    if hasattr(state, "agent"):
-        return state._replace(agent=set_hparams(state.agent, hparams))
-    raise TypeError(f"state of type {type(state).__name__} has no field 'hparams' and no field 'agent'")
-
-
-class _Experience:
+class ExperienceMark:
     """Marks a field of an agent's state as experience; see `Experience`."""
 
 
-Experience: TypeAlias = Annotated[Any, _Experience()]
+Experience: TypeAlias = Annotated[Any, ExperienceMark()]
 """A field of an agent's state that belongs to its environments: replay, traces, steps that wait. Not of the learner."""
-
-
-def get_learner(state: Any) -> dict[str, PyTree]:
-    """What an agent has learned, below any combinators: each field of its state but those annotated `Experience`.
-
-    It holds parameters, optimizer state, hyperparameters, counters and running statistics, never replay.
-
-    Args:
-      state: an agent's state, a NamedTuple. The field `agent` of a combinator's state is walked into.
-
-    Returns:
-      A dict from the names of fields to their values, a dict again for `agent`.
-
-    Raises:
-      TypeError: the state is no NamedTuple.
-    """
-    names = _learned(state)
-    return {name: get_learner(state.agent) if name == "agent" else getattr(state, name) for name in names}
-
-
-def set_learner(state: Any, learner: dict[str, PyTree]) -> Any:
-    """The same state with another learner, as `get_learner` returned it: the experience stays, and so do typed keys."""
-
-    def field(name: str) -> Any:
-        if name == "agent":
-            return set_learner(state.agent, learner["agent"])
-        return jax.tree.map(lambda old, new: old if is_key(old) else new, getattr(state, name), learner[name])
-
-    return state._replace(**{name: field(name) for name in _learned(state)})
-
-
-def _learned(state: Any) -> list[str]:
-    if not hasattr(state, "_fields"):
-        raise TypeError(f"an agent's state must be a NamedTuple to be copied, not {type(state).__name__}")
-    hints = get_type_hints(type(state), include_extras=True)
-    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
-    return [name for name in state._fields if not any(isinstance(m, _Experience) for m in marks.get(name, ()))]
-
-
-def cast(tree: PyTree) -> PyTree:
-    """Strongly typed arrays for every leaf: float to the default float, int to int32, bool kept.
-
-    A leaf of a NamedTuple or dataclass takes the kind of its field's default, so `learning_rate=1` is a float.
-    Typed keys and tracers of the right dtype pass through; values never change the dtype, so they never trace again.
-    """
-    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
-        defaults = getattr(tree, "_field_defaults", {})
-        return type(tree)(*(_cast_field(value, defaults.get(name)) for name, value in zip(tree._fields, tree)))
-    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
-        values = {
-            f.name: _cast_field(getattr(tree, f.name), f.default) for f in dataclasses.fields(tree) if _is_data(f)
-        }
-        return dataclasses.replace(tree, **values)
-    return jax.tree.map(lambda leaf: _cast_leaf(leaf, leaf), tree)
-
-
-def _is_data(field: dataclasses.Field) -> bool:
-    return bool(field.metadata.get("pytree_node", True)) and field.init
-
-
-def _cast_field(value: Any, default: Any) -> Any:
-    if isinstance(default, bool | int | float) and len(jax.tree.leaves(value)) == 1:
-        return jax.tree.map(lambda leaf: _cast_leaf(leaf, default), value)
-    return cast(value)
-
-
-def _cast_leaf(leaf: Any, like: Any) -> Any:
-    """The leaf with the kind of `like`, except that a fraction stays one where an integer was expected."""
-    if is_key(leaf):
-        return leaf
-    kinds = [np.dtype(jnp.result_type(x)) for x in (leaf, like)]
-    if any(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
-        return jax.lax.convert_element_type(leaf, jax.dtypes.canonicalize_dtype(float))
-    if any(jnp.issubdtype(kind, jnp.integer) for kind in kinds):
-        return jax.lax.convert_element_type(leaf, jnp.int32)
-    return jnp.asarray(leaf)
-
-
-class Interval(NamedTuple):
-    """The range of a hyperparameter, both ends allowed: `discount: Annotated[Any, Interval(0, 1)]`."""
-
-    low: float
-    high: float
-
-
-NonNegative: TypeAlias = Annotated[Any, Interval(0.0, float("inf"))]
-UnitInterval: TypeAlias = Annotated[Any, Interval(0.0, 1.0)]
-AtLeastOne: TypeAlias = Annotated[Any, Interval(1.0, float("inf"))]
-
-
-def hparam_ranges(hparams_class: type) -> dict[str, Interval]:
-    """The range of each field of a hyperparameter class that is annotated with an `Interval`."""
-    hints = get_type_hints(hparams_class, include_extras=True)
-    found = {
-        name: [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Interval)] for name, hint in hints.items()
-    }
-    return {name: intervals[0] for name, intervals in found.items() if intervals}
-
-
-def check_hparams(hparams: Any) -> None:
-    """Reject hyperparameters that are NaN or out of range, before anything is compiled.
-
-    Traced values cannot be looked at and pass; `hparam_ranges` tells the ranges.
-
-    Raises:
-      ValueError: names the field, its value and its range.
-    """
-    ranges = hparam_ranges(type(hparams))
-    for name in getattr(hparams, "_fields", ()):
-        for leaf in jax.tree.leaves(getattr(hparams, name)):
-            if not isinstance(leaf, jax.core.Tracer) and not is_key(leaf):
-                _check_value(f"{type(hparams).__name__}.{name}", np.asarray(leaf), ranges.get(name))
-
-
-def _check_value(name: str, value: np.ndarray, limits: Interval | None) -> None:
-    if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any():
-        raise ValueError(f"{name} is NaN")
-    if limits is None:
-        return
-    bad = value[(value < limits.low) | (value > limits.high)]
-    if bad.size:
-        raise ValueError(f"{name} = {bad.flat[0]} is outside [{limits.low}, {limits.high}]")
-
-
-def action_mask(obs: PyTree) -> Any:
-    """What `obs["action_mask"]` says of the actions, true where one is allowed; None where it says nothing."""
-    return obs["action_mask"] if isinstance(obs, dict) and "action_mask" in obs else None
-
-
-# --- Checks that say what is wrong before anything is compiled --------------------------------------------------------
-
-
-def check_key(key: Any) -> None:
-    """Reject anything but a typed key.
-
-    Raises:
-      TypeError: `key` is a raw uint32 key, a seed, or something else.
-    """
-    if not is_key(key):
-        raise TypeError(f"key must be a typed key, jax.random.key(seed); got {type(key).__name__}")
-
-
-def is_key(x: Any) -> bool:
-    """Whether a leaf, or the spec of one, is a typed key."""
-    return jax.dtypes.issubdtype(getattr(x, "dtype", np.dtype(object)), jax.dtypes.prng_key)
-
-
-def key_implementation(spec: Any) -> Any:
-    """How a typed key, or the spec of one, makes its numbers: the `impl` of `wrap_key_data`."""
-    found: list[Any] = []
-    jax.eval_shape(lambda key: found.append(jax.random.key_impl(key)), jax.ShapeDtypeStruct(spec.shape, spec.dtype))
-    return found[0]
-
-
-def check_positive(**sizes: int) -> None:
-    """Reject sizes that are not positive integers.
-
-    Raises:
-      ValueError: names the size.
-    """
-    for name, size in sizes.items():
-        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
-            raise ValueError(f"{name} must be a positive integer, got {size!r}")
-
-
-def check_action(action: Any, space: Space) -> None:
-    """Reject an action whose shape or kind cannot belong to a space.
-
-    Raises:
-      TypeError: says what the agent returns and what the environment takes.
-    """
-    if isinstance(space, Dict | Tuple):
-        return
-    integer = not isinstance(space, Box) or np.issubdtype(np.dtype(space.dtype), np.integer)
-    leaves = jax.tree.leaves(action)
-    fits = len(leaves) == 1 and leaves[0].shape == space.shape
-    if not fits or jnp.issubdtype(leaves[0].dtype, jnp.integer) != integer:
-        got = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)
-        raise TypeError(f"the agent's action is {got}, but the environment's action space is {space}")

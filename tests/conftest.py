@@ -1,9 +1,15 @@
-"""What many tests share."""
+"""Set-up that all tests share."""
 
 import os
+import pathlib
+import tempfile
 
-# The programs of tests are small: compiling them is most of the time, and less optimised ones are sooner compiled.
+# The programs of tests are small, so most of the time goes to compiling: less optimised ones compile sooner, and the
+# persistent cache lets the workers and later runs share them.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=1")
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "purerl-test-programs"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import pytest
 

@@ -8,17 +8,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl import gradient, losses, policies, returns
-from purerl.types import (
-    Agent,
-    AtLeastOne,
-    Metrics,
-    NonNegative,
-    TrainState,
-    Transition,
-    UnitInterval,
-    check_positive,
-)
+from purerl import losses, returns
+from purerl.agents.common import optimization, policy_network
+from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.types import Agent, Metrics, TrainState, Transition
 
 ADVANTAGES = ("gae", "n_step", "vtrace")
 
@@ -56,7 +49,7 @@ def actor_critic(
     num_steps: int = 5,
     num_epochs: int = 1,
     normalize_advantage: bool = False,
-    optimizer: gradient.Optimizer = gradient.adam,
+    optimizer: optimization.Optimizer = optimization.adam,
 ) -> Agent:
     """Advantage actor-critic: gradient steps on whole trajectories, values and policy in one pass.
 
@@ -93,27 +86,27 @@ def actor_critic(
     check_positive(num_steps=num_steps, num_epochs=num_epochs)
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return gradient.train_state(optimizer, hparams, policies.init(network, key, example))
+        return optimization.train_state(optimizer, hparams, policy_network.init(network, key, example))
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
         hparams = state.hparams
-        transform = optimizer(gradient.annealed(hparams, state.num_updates))
+        transform = optimizer(optimization.annealed(hparams, state.num_updates))
 
         def loss(params: Any) -> tuple[jax.Array, Metrics]:
-            distribution, value, next_value = policies.evaluate(network, params, data)
-            log_prob, entropy = jax.vmap(jax.vmap(policies.score))(distribution, data.action)
+            distribution, value, next_value = policy_network.evaluate(network, params, data)
+            log_prob, entropy = jax.vmap(jax.vmap(policy_network.score))(distribution, data.action)
             targets = jax.lax.stop_gradient(_targets(advantage, num_steps, data, hparams, log_prob, value, next_value))
             return _loss(log_prob, entropy, value, *targets, data.mask, hparams, normalize_advantage)
 
         def epoch(learner: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Metrics]:
-            params, opt_state, metrics = gradient.step(transform, loss, *learner)
+            params, opt_state, metrics = optimization.step(transform, loss, *learner)
             return (params, opt_state), metrics
 
         learner, metrics = jax.lax.scan(epoch, (state.params, state.opt_state), None, num_epochs)
         return TrainState(*learner, hparams, state.num_updates + 1), jax.tree.map(jnp.mean, metrics)
 
-    act, memory = policies.acting(network)
+    act, memory = policy_network.acting(network)
     return Agent(init, act, update, memory)
 
 
@@ -156,8 +149,8 @@ def _loss(
     """The whole loss of a trajectory [T, N], and its parts."""
     if normalize:
         advantage = losses.normalize(advantage, None if isinstance(mask, tuple) else mask)
-    policy = policies.mean(losses.reinforce(log_prob, advantage), mask)
-    error = policies.mean(0.5 * jnp.square(losses.td_error(value, target)), mask)
-    entropy = policies.mean(entropy, mask)
+    policy = policy_network.mean(losses.reinforce(log_prob, advantage), mask)
+    error = policy_network.mean(0.5 * jnp.square(losses.td_error(value, target)), mask)
+    entropy = policy_network.mean(entropy, mask)
     total = policy + hparams.value_coef * error - hparams.entropy_coef * entropy
     return total, {"loss/policy": policy, "loss/value": error, "loss/entropy": entropy}

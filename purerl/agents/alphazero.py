@@ -9,20 +9,10 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl import gradient, planning
-from purerl.types import (
-    Agent,
-    AtLeastOne,
-    Env,
-    EnvStep,
-    Metrics,
-    NonNegative,
-    TrainState,
-    Transition,
-    UnitInterval,
-    action_mask,
-    check_positive,
-)
+from purerl.agents.common import optimization, planning
+from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.spaces import action_mask
+from purerl.types import Agent, Env, EnvStep, Metrics, TrainState, Transition
 
 
 class AlphaZeroHparams(NamedTuple):
@@ -61,7 +51,7 @@ def alphazero(
     max_depth: int | None = None,
     num_epochs: int = 1,
     num_minibatches: int = 1,
-    optimizer: gradient.Optimizer = gradient.adam,
+    optimizer: optimization.Optimizer = optimization.adam,
 ) -> Agent:
     """Planning with the environment as its own model, by Gumbel MuZero's search (mctx).
 
@@ -114,12 +104,12 @@ def alphazero(
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
         _node(example)
-        return gradient.train_state(optimizer, hparams, network.init(key, example))
+        return optimization.train_state(optimizer, hparams, network.init(key, example))
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         batch = _make_batch(network, state.params, data, state.hparams)
         loss = functools.partial(_loss, network, state.hparams)
-        return gradient.descend_in_minibatches(
+        return optimization.descend_in_minibatches(
             key, optimizer, loss, state, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
         )
 

@@ -10,8 +10,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import exploration, gradient, losses, replay
-from purerl.types import Agent, AtLeastOne, Interval, Metrics, NonNegative, Transition, UnitInterval, action_mask
+from purerl import exploration, losses, replay
+from purerl.agents.common import optimization
+from purerl.exploration.selection import annealed_epsilon
+from purerl.hparams import AtLeastOne, Interval, NonNegative, UnitInterval
+from purerl.spaces import action_mask
+from purerl.types import Agent, Metrics, Transition
 
 
 class DQNHparams(NamedTuple):
@@ -72,7 +76,7 @@ def dqn(
     double: bool = True,
     noisy: bool = False,
     huber: bool = False,
-    optimizer: gradient.Optimizer = gradient.adam,
+    optimizer: optimization.Optimizer = optimization.adam,
 ) -> Agent:
     """Deep Q-learning, to be put behind `combinators.with_replay`.
 
@@ -119,14 +123,14 @@ def dqn(
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> DQNState:
         params = network.init(key, example)
-        return DQNState(params, params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+        return DQNState(params, params, optimization.init(optimizer, hparams, params), hparams, jnp.int32(0))
 
     def act(key: jax.Array | None, state: DQNState, obs: Any) -> tuple[jax.Array, tuple]:
         if key is None:
             return exploration.greedy(None, read(apply(None, state.params, obs), state.hparams), action_mask(obs)), ()
         noise_key, key = jax.random.split(key) if noisy else (None, key)
         q = read(apply(noise_key, state.params, obs), state.hparams)
-        epsilon = exploration.annealed_epsilon(state.hparams, state.num_updates)
+        epsilon = annealed_epsilon(state.hparams, state.num_updates)
         return exploration.epsilon_greedy(key, q, epsilon, action_mask(obs)), ()
 
     def update(key: jax.Array, state: DQNState, data: Transition) -> tuple[DQNState, Metrics]:
@@ -148,8 +152,8 @@ def dqn(
             weighted = each if isinstance(data.mask, tuple) else each * data.mask[0]
             return weighted.mean(), (error, read(taken[:, None], hparams).mean())
 
-        transform = optimizer(gradient.annealed(hparams, state.num_updates))
-        params, opt_state, (error, q) = gradient.step(transform, loss, state.params, state.opt_state)
+        transform = optimizer(optimization.annealed(hparams, state.num_updates))
+        params, opt_state, (error, q) = optimization.step(transform, loss, state.params, state.opt_state)
         num_updates = state.num_updates + 1
         target_params = _refresh(params, state.target_params, num_updates, hparams)
         metrics = {"loss/td_error": jnp.abs(error).mean(), "q_value": q}

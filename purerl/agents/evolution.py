@@ -13,8 +13,9 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from purerl import gradient
-from purerl.types import Agent, AtLeastOne, Metrics, NonNegative, TrainState, Transition
+from purerl.agents.common import optimization
+from purerl.hparams import AtLeastOne, NonNegative
+from purerl.types import Agent, Metrics, TrainState, Transition
 
 
 class EvolutionHparams(NamedTuple):
@@ -45,7 +46,7 @@ def adam(hparams: Any) -> optax.GradientTransformation:
     return optax.adam(hparams.learning_rate)
 
 
-def evolution(network: Any, *, antithetic: bool = True, optimizer: gradient.Optimizer = adam) -> Agent:
+def evolution(network: Any, *, antithetic: bool = True, optimizer: optimization.Optimizer = adam) -> Agent:
     """OpenAI's evolution strategy: each environment plays one episode with its own perturbed parameters.
 
         θ_i = θ + σ ε_i,   ε_i ~ N(0, I),   ε_{i + N/2} = −ε_i
@@ -71,7 +72,7 @@ def evolution(network: Any, *, antithetic: bool = True, optimizer: gradient.Opti
     """
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return gradient.train_state(optimizer, hparams, network.init(key, example))
+        return optimization.train_state(optimizer, hparams, network.init(key, example))
 
     def memory(key: jax.Array | None, state: TrainState) -> Perturbation:
         flat, unravel = ravel_pytree(state.params)
@@ -90,7 +91,7 @@ def evolution(network: Any, *, antithetic: bool = True, optimizer: gradient.Opti
         fitness = (data.reward * data.mask).sum(axis=0)
         ascent = shaped(fitness) @ noise / (len(fitness) * hparams.noise_std)
         flat, unravel = ravel_pytree(state.params)
-        transform = optimizer(gradient.annealed(hparams, state.num_updates))
+        transform = optimizer(optimization.annealed(hparams, state.num_updates))
         updates, opt_state = transform.update(hparams.weight_decay * flat - ascent, state.opt_state, flat)
         flat = optax.apply_updates(flat, updates)
         metrics = {"fitness_mean": fitness.mean(), "fitness_std": fitness.std(), "fitness_max": fitness.max()}

@@ -19,17 +19,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import exploration, gradient, losses, policies
-from purerl.types import (
-    Agent,
-    AtLeastOne,
-    Metrics,
-    NonNegative,
-    TrainState,
-    Transition,
-    UnitInterval,
-    action_mask,
-)
+from purerl import exploration, losses
+from purerl.agents.common import optimization, policy_network
+from purerl.exploration.selection import forbid
+from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
+from purerl.spaces import action_mask
+from purerl.types import Agent, Metrics, TrainState, Transition
 
 
 class CloningHparams(NamedTuple):
@@ -78,7 +73,7 @@ class CQLState(NamedTuple):
     num_updates: jax.Array
 
 
-def behavior_cloning(network: Any, *, optimizer: gradient.Optimizer = gradient.adam) -> Agent:
+def behavior_cloning(network: Any, *, optimizer: optimization.Optimizer = optimization.adam) -> Agent:
     """Supervised learning of a policy: the most probable one under what was done.
 
         loss = mean(−log π(a|s)) − entropy_coef · mean(H(π(·|s)))
@@ -99,28 +94,28 @@ def behavior_cloning(network: Any, *, optimizer: gradient.Optimizer = gradient.a
 
     Source: Pomerleau 1991, "Efficient training of artificial neural networks for autonomous navigation".
     """
-    if policies.has_memory(network):
+    if policy_network.has_memory(network):
         raise TypeError("behavior_cloning learns from single steps; the network must have no memory")
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return gradient.train_state(optimizer, hparams, network.init(key, _observation(example)))
+        return optimization.train_state(optimizer, hparams, network.init(key, _observation(example)))
 
     def update(key: jax.Array, state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
         obs, action = _columns(data, "obs", "action")
         hparams = state.hparams
 
         def loss(params: Any) -> tuple[jax.Array, Metrics]:
-            log_prob, entropy, _ = policies.judge(network, params, obs, action, (), ())
+            log_prob, entropy, _ = policy_network.judge(network, params, obs, action, (), ())
             metrics = {"loss/negative_log_likelihood": -log_prob.mean(), "loss/entropy": entropy.mean()}
             return -log_prob.mean() - hparams.entropy_coef * entropy.mean(), metrics
 
-        return gradient.descend(optimizer, loss, state)
+        return optimization.descend(optimizer, loss, state)
 
-    act, _ = policies.acting(network)
+    act, _ = policy_network.acting(network)
     return Agent(init, act, update)
 
 
-def cql(network: Any, *, optimizer: gradient.Optimizer = gradient.adam) -> Agent:
+def cql(network: Any, *, optimizer: optimization.Optimizer = optimization.adam) -> Agent:
     """Conservative Q-learning for discrete actions, CQL(H) on double Q-learning with a Polyak target network.
 
         y = r + γ (1 − terminated) q'(s', argmax_a q(s', a))
@@ -142,7 +137,7 @@ def cql(network: Any, *, optimizer: gradient.Optimizer = gradient.adam) -> Agent
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> CQLState:
         params = network.init(key, _observation(example))
-        return CQLState(params, params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+        return CQLState(params, params, optimization.init(optimizer, hparams, params), hparams, jnp.int32(0))
 
     def act(key: jax.Array | None, state: CQLState, obs: Any) -> tuple[jax.Array, tuple[()]]:
         return exploration.greedy(None, network.apply(state.params, obs), action_mask(obs)), ()
@@ -151,9 +146,7 @@ def cql(network: Any, *, optimizer: gradient.Optimizer = gradient.adam) -> Agent
         obs, action, reward, terminated, next_obs = _columns(data, "obs", "action", "reward", "terminated", "next_obs")
         chex.assert_rank([action, reward, terminated], 1)
         hparams = state.hparams
-        values = jax.vmap(
-            lambda params, obs: exploration.forbid(network.apply(params, obs), action_mask(obs)), (None, 0)
-        )
+        values = jax.vmap(lambda params, obs: forbid(network.apply(params, obs), action_mask(obs)), (None, 0))
         target_q = values(state.target_params, next_obs)
         discount = hparams.discount * (1.0 - terminated)
 
@@ -166,8 +159,8 @@ def cql(network: Any, *, optimizer: gradient.Optimizer = gradient.adam) -> Agent
             metrics = {"loss/td": error, "loss/conservative": gap, "q_mean": taken.mean()}
             return error + hparams.conservative_coef * gap, metrics
 
-        transform = optimizer(gradient.annealed(hparams, state.num_updates))
-        params, opt_state, metrics = gradient.step(transform, loss, state.params, state.opt_state)
+        transform = optimizer(optimization.annealed(hparams, state.num_updates))
+        params, opt_state, metrics = optimization.step(transform, loss, state.params, state.opt_state)
         target_params = optax.incremental_update(params, state.target_params, hparams.tau)
         return CQLState(params, target_params, opt_state, hparams, state.num_updates + 1), metrics
 

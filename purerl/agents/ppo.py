@@ -11,17 +11,10 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from purerl import gradient, losses, minibatch, policies, returns
-from purerl.types import (
-    Agent,
-    AtLeastOne,
-    Metrics,
-    NonNegative,
-    TrainState,
-    Transition,
-    UnitInterval,
-    check_positive,
-)
+from purerl import losses, returns
+from purerl.agents.common import minibatches, optimization, policy_network
+from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.types import Agent, Metrics, TrainState, Transition
 
 
 class PPOHparams(NamedTuple):
@@ -92,7 +85,7 @@ def ppo(
     num_minibatches: int = 4,
     normalize_advantage: bool = True,
     policy_loss: Callable[..., jax.Array] = clipped_policy_loss,
-    optimizer: gradient.Optimizer = gradient.adam,
+    optimizer: optimization.Optimizer = optimization.adam,
 ) -> Agent:
     """Proximal policy optimisation with generalised advantage estimation.
 
@@ -111,7 +104,7 @@ def ppo(
 
     Args:
       network: `init(key, obs)` and `apply(params, obs) -> (distribution, value)`, such as `networks.actor_critic(env)`;
-        or one with memory (see `purerl.policies`), such as `networks.recurrent_actor_critic(env)`.
+        or one with memory (see `purerl.agents.common.policy_network`), such as `networks.recurrent_actor_critic(env)`.
       num_epochs: passes over each trajectory.
       num_minibatches: gradient steps a pass; must divide rollout_length · num_envs, with memory num_envs.
       normalize_advantage: bring each minibatch's advantages to mean 0 and standard deviation 1.
@@ -130,14 +123,14 @@ def ppo(
     check_positive(num_epochs=num_epochs, num_minibatches=num_minibatches)
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        params = policies.init(network, key, example)
-        return TrainState(params, gradient.init(optimizer, hparams, params), hparams, jnp.int32(0))
+        params = policy_network.init(network, key, example)
+        return TrainState(params, optimization.init(optimizer, hparams, params), hparams, jnp.int32(0))
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         hparams = state.hparams
         _check_environments(network, data, num_minibatches)
         batch = _make_batch(network, state.params, data, hparams)
-        transform = optimizer(gradient.annealed(hparams, state.num_updates))
+        transform = optimizer(optimization.annealed(hparams, state.num_updates))
         flat_params, unravel = ravel_pytree(state.params)
 
         def loss(flat_params: jax.Array, part: Batch) -> tuple[jax.Array, Metrics]:
@@ -156,19 +149,19 @@ def ppo(
             return jax.lax.cond(learner.stopped, skip, step, learner, part)
 
         learner = _Learner(flat_params, state.opt_state, jnp.bool_(False))
-        learner, metrics = minibatch.epochs(
+        learner, metrics = minibatches.epochs(
             key, step_unless_stopped, learner, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
         )
         state = TrainState(unravel(learner.flat_params), learner.opt_state, hparams, state.num_updates + 1)
         return state, jax.tree.map(jnp.nanmean, metrics)
 
-    act, memory = policies.acting(network)
+    act, memory = policy_network.acting(network)
     return Agent(init, act, update, memory)
 
 
 def _check_environments(network: Any, data: Transition, num_minibatches: int) -> None:
     num_envs = data.reward.shape[1]
-    if policies.has_memory(network) and num_envs % num_minibatches:
+    if policy_network.has_memory(network) and num_envs % num_minibatches:
         raise ValueError(
             f"num_minibatches = {num_minibatches} does not divide the {num_envs} environments (num_envs): "
             "with memory a minibatch is of whole environments"
@@ -178,13 +171,13 @@ def _check_environments(network: Any, data: Transition, num_minibatches: int) ->
 def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Batch:
     """Values, advantages and value targets of a trajectory [T, N], as rows: [T N], with memory [N, T]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated, data.aux["log_prob"]], 2)
-    _, value, next_value = policies.evaluate(network, params, data)
+    _, value, next_value = policy_network.evaluate(network, params, data)
     discount = hparams.discount * (1.0 - data.terminated)
     trace_decay = hparams.gae_lambda * (1.0 - (data.terminated | data.truncated))
     advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
     batch = Batch(data.obs, data.action, data.aux["log_prob"], advantage, value, advantage + value, data.mask)
-    if policies.has_memory(network):
-        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch._replace(reset=policies.resets(data)))
+    if policy_network.has_memory(network):
+        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch._replace(reset=policy_network.resets(data)))
         return rows._replace(memory=data.memory)
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
 
@@ -194,17 +187,17 @@ def _loss(
 ) -> tuple[jax.Array, Metrics]:
     """The whole loss of a minibatch, and what is worth knowing of it."""
     mask = batch.mask
-    log_prob, entropy, value = policies.judge(network, params, batch.obs, batch.action, batch.memory, batch.reset)
-    entropy = policies.mean(entropy, mask)
+    log_prob, entropy, value = policy_network.judge(network, params, batch.obs, batch.action, batch.memory, batch.reset)
+    entropy = policy_network.mean(entropy, mask)
     advantage = batch.advantage
     if normalize:
         advantage = losses.normalize(advantage, None if isinstance(mask, tuple) else mask)
-    policy = policies.mean(policy_loss(log_prob, batch.old_log_prob, advantage, hparams), mask)
+    policy = policy_network.mean(policy_loss(log_prob, batch.old_log_prob, advantage, hparams), mask)
     value_loss = losses.clipped_value(value, batch.old_value, batch.value_target, hparams.value_clip_epsilon)
-    value_loss = policies.mean(value_loss, mask)
+    value_loss = policy_network.mean(value_loss, mask)
     total = policy + hparams.value_coef * value_loss - hparams.entropy_coef * entropy
     new_log_prob = jax.lax.stop_gradient(log_prob)
-    approx_kl = policies.mean(losses.kl_estimate(batch.old_log_prob, new_log_prob), mask)
+    approx_kl = policy_network.mean(losses.kl_estimate(batch.old_log_prob, new_log_prob), mask)
     ratio_minus_one = jnp.expm1(new_log_prob - batch.old_log_prob)
-    clip_fraction = policies.mean(jnp.abs(ratio_minus_one) > hparams.clip_epsilon, mask)
+    clip_fraction = policy_network.mean(jnp.abs(ratio_minus_one) > hparams.clip_epsilon, mask)
     return total, dict(zip(_METRICS, (policy, value_loss, entropy, approx_kl, clip_fraction)))

@@ -9,18 +9,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import exploration, gradient, losses, returns
-from purerl.types import (
-    Agent,
-    AtLeastOne,
-    Metrics,
-    NonNegative,
-    TrainState,
-    Transition,
-    UnitInterval,
-    action_mask,
-    check_positive,
-)
+from purerl import exploration, losses, returns
+from purerl.agents.common import optimization
+from purerl.exploration.selection import annealed_epsilon, forbid
+from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.spaces import action_mask
+from purerl.types import Agent, Metrics, TrainState, Transition
 
 
 class PQNHparams(NamedTuple):
@@ -59,7 +53,9 @@ def radam(hparams: Any) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(hparams.max_grad_norm), optax.radam(hparams.learning_rate))
 
 
-def pqn(network: Any, *, num_epochs: int = 2, num_minibatches: int = 4, optimizer: gradient.Optimizer = radam) -> Agent:
+def pqn(
+    network: Any, *, num_epochs: int = 2, num_minibatches: int = 4, optimizer: optimization.Optimizer = radam
+) -> Agent:
     """Q-learning on λ-returns of whole rollouts, stable without replay thanks to layer normalisation.
 
     An update computes once, for the whole trajectory [T, N], Peng's λ-returns
@@ -86,18 +82,18 @@ def pqn(network: Any, *, num_epochs: int = 2, num_minibatches: int = 4, optimize
     check_positive(num_epochs=num_epochs, num_minibatches=num_minibatches)
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return gradient.train_state(optimizer, hparams, network.init(key, example))
+        return optimization.train_state(optimizer, hparams, network.init(key, example))
 
     def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[jax.Array, tuple]:
         q = network.apply(state.params, obs)
         if key is None:
             return exploration.greedy(None, q, action_mask(obs)), ()
-        epsilon = exploration.annealed_epsilon(state.hparams, state.num_updates)
+        epsilon = annealed_epsilon(state.hparams, state.num_updates)
         return exploration.epsilon_greedy(key, q, epsilon, action_mask(obs)), ()
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         batch = _make_batch(network, state.params, data, state.hparams)
-        return gradient.descend_in_minibatches(
+        return optimization.descend_in_minibatches(
             key, optimizer, loss, state, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
         )
 
@@ -117,7 +113,7 @@ def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Ba
 
     def best(obs: Any) -> jax.Array:
         q = jax.vmap(jax.vmap(network.apply, (None, 0)), (None, 0))(params, obs)
-        return exploration.forbid(q, action_mask(obs)).max(axis=-1)
+        return forbid(q, action_mask(obs)).max(axis=-1)
 
     discount = hparams.discount * (1.0 - data.terminated)
     trace_decay = hparams.trace_decay * (1.0 - (data.terminated | data.truncated))

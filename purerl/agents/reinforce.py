@@ -8,9 +8,11 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl import gradient, losses, policies
+from purerl import losses
 from purerl import returns as estimators
-from purerl.types import Agent, AtLeastOne, Metrics, NonNegative, TrainState, Transition, UnitInterval
+from purerl.agents.common import optimization, policy_network
+from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
+from purerl.types import Agent, Metrics, TrainState, Transition
 
 _RETURNS = {"reward_to_go": estimators.reward_to_go, "whole": estimators.whole_returns}
 
@@ -41,7 +43,7 @@ def reinforce(
     returns: str = "reward_to_go",
     baseline: bool = True,
     normalize_advantage: bool = False,
-    optimizer: gradient.Optimizer = gradient.adam,
+    optimizer: optimization.Optimizer = optimization.adam,
 ) -> Agent:
     """Monte Carlo policy gradient: one gradient step on whole episodes.
 
@@ -73,7 +75,7 @@ def reinforce(
     estimate = _RETURNS[returns]
 
     def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return gradient.train_state(optimizer, hparams, policies.init(network, key, example))
+        return optimization.train_state(optimizer, hparams, policy_network.init(network, key, example))
 
     def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
         chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
@@ -85,8 +87,8 @@ def reinforce(
         weight, value_target = estimate(reward, discount), estimators.reward_to_go(reward, discount)
 
         def loss(params: Any) -> tuple[jax.Array, Metrics]:
-            distribution, value, _ = policies.evaluate(network, params, data)
-            log_prob, entropy = jax.vmap(jax.vmap(policies.score))(distribution, data.action)
+            distribution, value, _ = policy_network.evaluate(network, params, data)
+            log_prob, entropy = jax.vmap(jax.vmap(policy_network.score))(distribution, data.action)
             advantage = weight - jax.lax.stop_gradient(value) if baseline else weight
             advantage = losses.normalize(advantage, data.mask) if normalize_advantage else advantage
             policy = (losses.reinforce(log_prob, advantage) * data.mask).mean()
@@ -95,7 +97,7 @@ def reinforce(
             total = policy - hparams.entropy_coef * entropy + (hparams.value_coef * error if baseline else 0.0)
             return total, {"loss/policy": policy, "loss/value": error, "loss/entropy": entropy}
 
-        return gradient.descend(optimizer, loss, state)
+        return optimization.descend(optimizer, loss, state)
 
-    act, memory = policies.acting(network)
+    act, memory = policy_network.acting(network)
     return Agent(init, act, update, memory)

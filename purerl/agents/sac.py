@@ -10,10 +10,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import critics, gradient, losses
-from purerl.types import Agent, Metrics, NonNegative, Transition, UnitInterval, check_positive
+from purerl import losses
+from purerl.agents.common import optimization, q_critics
+from purerl.hparams import NonNegative, UnitInterval, check_positive
+from purerl.types import Agent, Metrics, Transition
 
-_temperature_adam = gradient.adam_of("temperature_learning_rate")
+_temperature_adam = optimization.adam_of("temperature_learning_rate")
 _NEEDS = {
     "white": ("apply", "gaussian_actor"),
     "ou": ("action_space", "gaussian_actor"),
@@ -76,9 +78,9 @@ def sac(
     num_critics: int = 2,
     learn_temperature: bool = True,
     exploration: str = "white",
-    actor_optimizer: gradient.Optimizer = critics.actor_adam,
-    critic_optimizer: gradient.Optimizer = critics.critic_adam,
-    temperature_optimizer: gradient.Optimizer = _temperature_adam,
+    actor_optimizer: optimization.Optimizer = q_critics.actor_adam,
+    critic_optimizer: optimization.Optimizer = q_critics.critic_adam,
+    temperature_optimizer: optimization.Optimizer = _temperature_adam,
 ) -> Agent:
     """Soft actor-critic, to be put behind `combinators.with_replay`.
 
@@ -121,7 +123,7 @@ def sac(
     section 3, whose matrix is drawn anew every n steps in place of forgetting slowly.
     """
     check_positive(num_critics=num_critics)
-    critics.check_exploration(exploration, tuple(_NEEDS))
+    q_critics.check_exploration(exploration, tuple(_NEEDS))
     attribute, network = _NEEDS[exploration]
     if not hasattr(actor, attribute):
         raise ValueError(f"exploration={exploration!r} needs an actor with {attribute}, such as {network}(env)")
@@ -130,15 +132,15 @@ def sac(
         actor_key, critic_key = jax.random.split(key)
         actor_params = actor.init(actor_key, example)
         action = actor.apply(actor_params, example).mode()
-        critic_params = critics.init(critic, critic_key, example, action, num_critics)
+        critic_params = q_critics.init(critic, critic_key, example, action, num_critics)
         log_temperature = jnp.log(hparams.temperature) if learn_temperature else ()
         params = SACParams(actor_params, critic_params, log_temperature)
         optimizers = actor_optimizer, critic_optimizer, temperature_optimizer
-        opt_state = SACParams(*(gradient.init(o, hparams, p) for o, p in zip(optimizers, params)))
+        opt_state = SACParams(*(optimization.init(o, hparams, p) for o, p in zip(optimizers, params)))
         return SACState(params, critic_params, opt_state, hparams, jnp.int32(0))
 
     def memory(key: jax.Array | None, state: SACState) -> jax.Array:
-        return critics.start_noise(key, actor.noise_shape if exploration == "gsde" else actor.action_space.shape)
+        return q_critics.start_noise(key, actor.noise_shape if exploration == "gsde" else actor.action_space.shape)
 
     def act(key: jax.Array | None, state: SACState, obs: Any, *memory: jax.Array) -> tuple[Any, ...]:
         policy = actor.apply(state.params.actor, obs)
@@ -146,7 +148,7 @@ def sac(
             return policy.mode(), (), *memory
         if exploration == "white":
             return policy.sample(seed=key), ()
-        epsilon = critics.lasting_noise(key, memory[0], state.hparams.noise_theta)
+        epsilon = q_critics.lasting_noise(key, memory[0], state.hparams.noise_theta)
         if exploration == "gsde":
             return actor.apply(state.params.actor, obs, epsilon).mode(), (), epsilon
         return policy.squash(policy.base.mean + jnp.exp(policy.base.log_std) * epsilon), (), epsilon
@@ -154,24 +156,24 @@ def sac(
     def update(key: jax.Array, state: SACState, data: Transition) -> tuple[SACState, Metrics]:
         hparams, params, opt_state = state.hparams, state.params, state.opt_state
         next_key, actor_key = jax.random.split(key)
-        batch = critics.read(data, hparams.discount)
+        batch = q_critics.read(data, hparams.discount)
         temperature = jnp.exp(params.log_temperature) if learn_temperature else hparams.temperature
 
         next_action, next_log_prob = _sample(next_key, actor, params.actor, batch.next_obs)
-        next_q = critics.smallest(critic, state.target_critics, batch.next_obs, next_action)
+        next_q = q_critics.smallest(critic, state.target_critics, batch.next_obs, next_action)
         target = losses.entropy_regularized_target(batch.reward, batch.discount, next_q, next_log_prob, temperature)
-        critic_params, critic_opt, metrics = critics.step(
+        critic_params, critic_opt, metrics = q_critics.step(
             critic_optimizer(hparams), critic, params.critics, opt_state.critics, batch, target
         )
 
         loss = functools.partial(_actor_loss, actor_key, actor, critic, critic_params, temperature, batch.obs)
-        actor_params, actor_opt, (total, entropy, size) = gradient.step(
+        actor_params, actor_opt, (total, entropy, size) = optimization.step(
             actor_optimizer(hparams), loss, params.actor, opt_state.actor
         )
         log_temperature, temperature_opt = params.log_temperature, opt_state.log_temperature
         if learn_temperature:
             excess = entropy - hparams.target_entropy * size
-            log_temperature, temperature_opt, _ = gradient.step(
+            log_temperature, temperature_opt, _ = optimization.step(
                 temperature_optimizer(hparams), lambda x: (jnp.exp(x) * excess, ()), log_temperature, temperature_opt
             )
         metrics |= {"loss/actor": total, "entropy": entropy, "temperature": temperature}
@@ -191,7 +193,7 @@ def _actor_loss(
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array, int]]:
     """Mean of α log π(ã|s) − min q(s, ã); beside it itself, the entropy in nats, and the components of an action."""
     action, log_prob = _sample(key, actor, actor_params, obs)
-    total = (temperature * log_prob - critics.smallest(critic, critic_params, obs, action)).mean()
+    total = (temperature * log_prob - q_critics.smallest(critic, critic_params, obs, action)).mean()
     return total, (total, -log_prob.mean(), math.prod(action.shape[1:]))
 
 

@@ -8,8 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import critics, gradient, losses
-from purerl.types import Agent, Metrics, NonNegative, Transition, UnitInterval, check_positive
+from purerl import losses
+from purerl.agents.common import optimization, q_critics
+from purerl.hparams import NonNegative, UnitInterval, check_positive
+from purerl.types import Agent, Metrics, Transition
 
 
 class TD3Hparams(NamedTuple):
@@ -66,8 +68,8 @@ def td3(
     num_critics: int = 2,
     policy_delay: int = 2,
     exploration: str = "white",
-    actor_optimizer: gradient.Optimizer = critics.actor_adam,
-    critic_optimizer: gradient.Optimizer = critics.critic_adam,
+    actor_optimizer: optimization.Optimizer = q_critics.actor_adam,
+    critic_optimizer: optimization.Optimizer = q_critics.critic_adam,
 ) -> Agent:
     """TD3, to be put behind `combinators.with_replay`.
 
@@ -103,7 +105,7 @@ def td3(
     Source: Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1; DDPG: Lillicrap et al. 2016, arXiv:1509.02971.
     """
     check_positive(num_critics=num_critics, policy_delay=policy_delay)
-    critics.check_exploration(exploration, ("white", "ou"))
+    q_critics.check_exploration(exploration, ("white", "ou"))
     if not hasattr(actor, "action_space"):
         raise ValueError("td3 needs an actor with the attribute action_space, such as deterministic_actor(env)")
     low, high = actor.action_space.bounds()
@@ -115,13 +117,13 @@ def td3(
         actor_key, critic_key = jax.random.split(key)
         actor_params = actor.init(actor_key, example)
         action = actor.apply(actor_params, example)
-        params = TD3Params(actor_params, critics.init(critic, critic_key, example, action, num_critics))
+        params = TD3Params(actor_params, q_critics.init(critic, critic_key, example, action, num_critics))
         optimizers = actor_optimizer, critic_optimizer
-        opt_state = TD3Params(*(gradient.init(o, hparams, p) for o, p in zip(optimizers, params)))
+        opt_state = TD3Params(*(optimization.init(o, hparams, p) for o, p in zip(optimizers, params)))
         return TD3State(params, params, opt_state, hparams, jnp.int32(0))
 
     def memory(key: jax.Array | None, state: TD3State) -> jax.Array:
-        return critics.start_noise(key, low.shape)
+        return q_critics.start_noise(key, low.shape)
 
     def act(key: jax.Array | None, state: TD3State, obs: Any, *memory: jax.Array) -> tuple[Any, ...]:
         action, hparams = actor.apply(state.params.actor, obs), state.hparams
@@ -129,17 +131,17 @@ def td3(
             return action, (), *memory
         if exploration == "white":
             return perturbed(action, hparams.exploration_noise * jax.random.normal(key, low.shape)), ()
-        epsilon = critics.lasting_noise(key, memory[0], hparams.noise_theta)
+        epsilon = q_critics.lasting_noise(key, memory[0], hparams.noise_theta)
         return perturbed(action, hparams.exploration_noise * epsilon), (), epsilon
 
-    def critic_step(key: jax.Array, state: TD3State, batch: critics.Batch) -> tuple[TD3State, Metrics]:
+    def critic_step(key: jax.Array, state: TD3State, batch: q_critics.Batch) -> tuple[TD3State, Metrics]:
         hparams, target_params = state.hparams, state.target_params
         epsilon = hparams.target_noise * jax.random.normal(key, (len(batch.reward), *low.shape))
         epsilon = jnp.clip(epsilon, -hparams.target_noise_clip, hparams.target_noise_clip)
         next_action = perturbed(_act(actor, target_params.actor, batch.next_obs), epsilon)
-        next_q = critics.smallest(critic, target_params.critics, batch.next_obs, next_action)
+        next_q = q_critics.smallest(critic, target_params.critics, batch.next_obs, next_action)
         target = losses.td_target(batch.reward, batch.discount, next_q)
-        params, opt_state, metrics = critics.step(
+        params, opt_state, metrics = q_critics.step(
             critic_optimizer(hparams), critic, state.params.critics, state.opt_state.critics, batch, target
         )
         return state._replace(
@@ -150,11 +152,11 @@ def td3(
 
     def actor_step(state: TD3State, obs: Any) -> tuple[TD3State, jax.Array]:
         def loss(params: Any) -> tuple[jax.Array, jax.Array]:
-            total = -critics.smallest(critic, state.params.critics[:1], obs, _act(actor, params, obs)).mean()
+            total = -q_critics.smallest(critic, state.params.critics[:1], obs, _act(actor, params, obs)).mean()
             return total, total
 
         transform = actor_optimizer(state.hparams)
-        actor_params, opt_state, total = gradient.step(transform, loss, state.params.actor, state.opt_state.actor)
+        actor_params, opt_state, total = optimization.step(transform, loss, state.params.actor, state.opt_state.actor)
         params = state.params._replace(actor=actor_params)
         return state._replace(
             params=params,
@@ -163,7 +165,7 @@ def td3(
         ), total
 
     def update(key: jax.Array, state: TD3State, data: Transition) -> tuple[TD3State, Metrics]:
-        batch = critics.read(data, state.hparams.discount)
+        batch = q_critics.read(data, state.hparams.discount)
         if len(batch.reward) % policy_delay:
             raise ValueError(f"policy_delay = {policy_delay} does not divide the batch of {len(batch.reward)} windows")
         parts = jax.tree.map(lambda x: x.reshape(policy_delay, -1, *x.shape[1:]), batch)

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import jax
 
 from purerl.combinators import _inner
-from purerl.types import Agent, Metrics, check_positive
+from purerl.hparams import check_positive
+from purerl.types import Agent, Metrics
 
 
 class MinibatchState(NamedTuple):

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 
 from purerl.combinators import _inner
-from purerl.types import Agent, Experience, Metrics, Transition, get_hparams
+from purerl.hparams import get_hparams
+from purerl.types import Agent, Experience, Metrics, Transition
 
 
 class RunningMoments(NamedTuple):

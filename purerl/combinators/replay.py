@@ -9,8 +9,9 @@ import jax.numpy as jnp
 
 from purerl import replay, schedules
 from purerl.combinators import _inner
+from purerl.hparams import check_positive, get_hparams
 from purerl.replay import priority
-from purerl.types import Agent, Experience, Metrics, Transition, check_positive, get_hparams
+from purerl.types import Agent, Experience, Metrics, Transition
 
 
 class ReplayState(NamedTuple):

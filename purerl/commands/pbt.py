@@ -11,8 +11,8 @@ from purerl.commands.sweep_options import Options
 
 if TYPE_CHECKING:
     from purerl.commands.runs import Task
-    from purerl.sweep import PBTResult
-    from purerl.sweep.pbt import PBTProgress
+    from purerl.pbt import PBTResult
+    from purerl.pbt.run import PBTProgress
     from purerl.types import Agent, Env
 
 
@@ -65,8 +65,8 @@ def _job(options: Options, resume: bool) -> Job:
     """Everything that can be said to be wrong before anything is compiled or written."""
     from purerl import distributed, presets
     from purerl.commands import runs, training
-    from purerl.sweep.pbt_rounds import rounds
-    from purerl.sweep.spaces import check_space
+    from purerl.pbt.rounds import rounds
+    from purerl.sweep.trials.spaces import check_space
 
     task = _whole_rounds(runs.resolve(options.setup, options.num_steps or 100_000), options.population.rounds)
     env = task.make_env()
@@ -121,12 +121,12 @@ def _decisions(options: Options) -> dict[str, Any]:
 def _train(job: Job, resume: bool) -> PBTResult:
     import jax
 
-    from purerl import presets, sweep
-    from purerl.sweep import journal
+    from purerl import pbt, presets
+    from purerl.sweep.run import journal
 
     options, preset = job.options, job.task.preset
     with console.progress(job.round_steps * options.population.rounds) as show:
-        return sweep.pbt(
+        return pbt.pbt(
             jax.random.key(options.seed), job.agent, job.env, presets.hparams(preset), job.space,
             population_size=options.num_trials, num_rounds=options.population.rounds,
             updates_per_round=job.updates_per_round, num_envs=preset.num_envs, rollout_length=preset.rollout_length,
@@ -147,7 +147,7 @@ def _finish(job: Job, result: PBTResult, best: Any) -> None:
     import jax
 
     from purerl import plots
-    from purerl.sweep.results import python_number
+    from purerl.sweep.results.result import python_number
 
     plots.family(result).savefig(job.directory / "family.png", dpi=150)
     rows = result.member_rows()

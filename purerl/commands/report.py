@@ -65,15 +65,15 @@ def _write_search(directory: Path, path: Path, task: Task, about: dict[str, str]
 
 
 def _write_population(directory: Path, path: Path, task: Task, about: dict[str, str]) -> Path:
-    from purerl import reports, sweep
+    from purerl import pbt, reports
 
-    result = sweep.load_pbt(directory)
+    result = pbt.load_pbt(directory)
     title = f"{task.preset.algorithm} on {task.env}: a population of {result.population_size:,}"
     sizes = {name: result.settings[name] for name in ("num_envs", "rollout_length")}
     updates = {"updates_per_round": result.settings["updates"]} | sizes
     use = (
-        f"schedule = purerl.sweep.load_pbt({str(directory)!r}).schedule()\n"
-        "state, metrics = purerl.sweep.train_schedule(\n"
+        f"schedule = purerl.pbt.load_pbt({str(directory)!r}).schedule()\n"
+        "state, metrics = purerl.pbt.train_schedule(\n"
         f"    jax.random.key(1), agent, env, schedule, {', '.join(f'{n}={v}' for n, v in updates.items())}\n)"
     )
     return reports.write_population_html(result, path, title=title, about=about, use=use)

@@ -56,7 +56,7 @@ def run(options: Options) -> None:
 
 
 def _language(options: Options) -> None:
-    from purerl.rlhf import language, pictures
+    from purerl.experiments import language, pictures
     from purerl.rlhf.direct import DIRECT_LOSSES
 
     known = ("ppo", "rloo", "grpo", *(name for name in DIRECT_LOSSES if name != "plackett_luce"))
@@ -76,9 +76,9 @@ def _language(options: Options) -> None:
 
 
 def _goodhart(options: Options) -> None:
-    from purerl.rlhf import exact, pictures
+    from purerl.experiments import goodhart, pictures
 
-    curve = exact.goodhart(options.seed, options.num_pairs or 1_000)
+    curve = goodhart.goodhart(options.seed, options.num_pairs or 1_000)
     rows = [[f"{float(x):.2f}" for x in row] for row in list(zip(*curve))[::5]]
     console.print_table("Exact means", ["beta", "true reward", "learned reward", "KL"], rows)
     results = {name: [float(x) for x in column] for name, column in curve._asdict().items()}
@@ -89,7 +89,8 @@ def _pendulum(options: Options) -> None:
     import jax
     import numpy as np
 
-    from purerl.rlhf import control, pendulum, pictures, reward_ensemble
+    from purerl.experiments import pendulum, pictures
+    from purerl.preferences import control, reward_ensemble
 
     sizes = pendulum.SIZES
     labels = options.num_pairs or sizes.num_labels
@@ -117,7 +118,8 @@ def _clicks(options: Options) -> None:
     import jax
     import jax.numpy as jnp
 
-    from purerl.rlhf import clicks, pictures
+    from purerl.experiments import pictures
+    from purerl.preferences import clicks
 
     bias = jnp.linspace(0.0, 2.0, 9)
     curve = clicks.bias_curve(jax.random.key(options.seed), bias, options.num_pairs or 5_000)
@@ -131,7 +133,7 @@ def _clicks(options: Options) -> None:
 def _save(options: Options, figure: Any, results: dict[str, Any]) -> None:
     if options.output is None:
         return
-    from purerl.rlhf import pictures
+    from purerl.experiments import pictures
 
     options.output.mkdir(parents=True, exist_ok=True)
     pictures.save(figure(), options.output / f"{options.task}.png")

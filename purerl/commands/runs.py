@@ -18,10 +18,10 @@ from typing import Any, NamedTuple
 
 import purerl
 from purerl import presets
-from purerl._suggestion import suggestion
 from purerl.commands.options import Output, Setup, UsageError, parse_assignments
+from purerl.hparams import suggestion
 from purerl.presets import Preset
-from purerl.sweep.storage import with_tuples
+from purerl.sweep.results.storage import with_tuples
 from purerl.types import Agent, Env
 
 _DEFAULT_ALGORITHM, _DEFAULT_ENV = "ppo", "CartPole-v1"
@@ -221,7 +221,7 @@ def load_policy(directory: str | os.PathLike[str]) -> Policy:
 
 
 def _fresh_state(key: Any, task: Task, agent: Agent, env: Env) -> Any:
-    hparams = purerl.types.cast(presets.hparams(task.preset))
+    hparams = purerl.hparams.cast(presets.hparams(task.preset))
     return agent.init(key, hparams, env.reset(key)[0], task.preset.num_envs)
 
 

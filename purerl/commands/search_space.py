@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from purerl import sweep
-from purerl._suggestion import suggestion
 from purerl.commands.options import UsageError, parse_value
+from purerl.hparams import suggestion
 
 _KINDS: dict[str, Callable[..., Any]] = {
     "uniform": sweep.uniform,

@@ -13,7 +13,7 @@ from purerl.commands.sweep_options import Options, check, resumed
 if TYPE_CHECKING:
     from purerl.commands.runs import Task
     from purerl.sweep import Progress, Result
-    from purerl.sweep.trials import Trials
+    from purerl.sweep.trials.trials import Trials
 
 
 class Job(NamedTuple):
@@ -94,7 +94,7 @@ def _trials(key: Any, options: Options, task: Task, space: dict[str, Any], stati
 
     import purerl
     from purerl import presets
-    from purerl.sweep import trials
+    from purerl.sweep.trials import trials
 
     env_params = None
     if any(name.startswith(trials.ENV_PREFIX) for name in space):
@@ -149,7 +149,7 @@ def _schedule(options: Options) -> Any:
 
 def _search(job: Job, resume: bool) -> Result:
     from purerl import presets, sweep
-    from purerl.sweep import journal, memory
+    from purerl.sweep.run import journal, memory
 
     options, preset = job.options, job.task.preset
     limit = None if options.memory_limit is None else memory.parse_bytes(options.memory_limit)
@@ -170,10 +170,10 @@ def _search(job: Job, resume: bool) -> Result:
 def _executor(options: Options) -> dict[str, Any]:
     if options.ray is None:
         return {}
-    from purerl.sweep import ray_blocks
+    from purerl.sweep.run import ray_executor
 
     with usage_errors():
-        return {"executor": ray_blocks.on_ray(None if options.ray == "local" else options.ray)}
+        return {"executor": ray_executor.on_ray(None if options.ray == "local" else options.ray)}
 
 
 def _show(show: console.Update, progress: Progress) -> None:

@@ -124,7 +124,7 @@ def resumed(options: Options) -> Options:
       UsageError: there is no such search, or more is given than which it is.
     """
     from purerl.commands import runs
-    from purerl.sweep.storage import with_tuples
+    from purerl.sweep.results.storage import with_tuples
 
     if options.output.name is None:
         raise UsageError("--resume needs to know which search to go on with: give its --name")

@@ -72,7 +72,7 @@ def run(options: Options) -> None:
 
     from purerl import replay
     from purerl.commands import runs, training
-    from purerl.sweep.memory import format_bytes
+    from purerl.sweep.run.memory import format_bytes
 
     with usage_errors():
         config = _config(options)

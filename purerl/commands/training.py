@@ -11,8 +11,9 @@ import numpy as np
 
 from purerl import loops, presets
 from purerl.commands.runs import Task
-from purerl.sweep.blocks import split_updates
-from purerl.types import Agent, Env, Metrics, cast
+from purerl.hparams import cast
+from purerl.sweep.run.blocks import split_updates
+from purerl.types import Agent, Env, Metrics
 
 NUM_CHUNKS = 100
 

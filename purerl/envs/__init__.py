@@ -1,8 +1,8 @@
 """Environments: by name, from other libraries, wrapped, and small ones whose answers are known exactly."""
 
+from purerl.envs.adapters.gymnasium import HostEnv, HostStep, from_gymnasium
+from purerl.envs.adapters.gymnax import from_gymnax
 from purerl.envs.from_mdp import from_mdp
-from purerl.envs.gymnax_adapter import from_gymnax
-from purerl.envs.host import HostEnv, HostStep, from_gymnasium
 from purerl.envs.probes import (
     PROBES,
     EndlessParams,

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.hparams import check_positive
 from purerl.mdp import MDP, check
-from purerl.types import Discrete, Env, EnvStep, check_positive
+from purerl.spaces import Discrete
+from purerl.types import Env, EnvStep
 
 
 class MDPState(NamedTuple):

@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl import types
-from purerl._suggestion import suggestion
-from purerl.types import Box, Discrete, Env, EnvStep
+from purerl.hparams import cast, suggestion
+from purerl.spaces import Box, Discrete
+from purerl.types import Env, EnvStep
 
 _INTERVAL = Box(-1.0, 1.0, (1,))
 
@@ -64,7 +64,7 @@ def probe_params(name: str) -> ProbeParams:
     """
     if name not in PROBES:
         raise ValueError(f"unknown probe {name!r}{suggestion(name, PROBES)}")
-    return types.cast(PROBES[name])
+    return cast(PROBES[name])
 
 
 @functools.cache

@@ -14,10 +14,10 @@ import jax
 import jax.numpy as jnp
 
 from purerl import types
-from purerl._suggestion import suggestion
-from purerl.envs.gymnax_adapter import from_gymnax
+from purerl.envs.adapters.gymnax import from_gymnax
 from purerl.envs.traffic import TrafficParams, traffic_light
 from purerl.envs.wrappers import select_observation
+from purerl.hparams import cast, suggestion
 
 GYMNAX_IDS = (
     "CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0",
@@ -76,8 +76,8 @@ def env_params(env_id: str, **overrides: Any) -> Any:
       ValueError: unknown name or field; the message has the nearest known ones.
     """
     if env_id in _OWN:
-        return types.cast(_own_params(env_id, overrides))
-    return types.cast(_configure(_PARTIAL.get(env_id, (env_id,))[0], overrides)[1])
+        return cast(_own_params(env_id, overrides))
+    return cast(_configure(_PARTIAL.get(env_id, (env_id,))[0], overrides)[1])
 
 
 @functools.cache

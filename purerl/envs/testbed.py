@@ -8,7 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.types import Discrete, Env, EnvStep, check_positive
+from purerl.hparams import check_positive
+from purerl.spaces import Discrete
+from purerl.types import Env, EnvStep
 
 
 class BanditTestbedParams(NamedTuple):

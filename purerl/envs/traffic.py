@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.types import Box, Discrete, Env, EnvStep
+from purerl.spaces import Box, Discrete
+from purerl.types import Env, EnvStep
 
 LANE = 40  # places on an approach whose waiting times are known, and the unit of queues in the observation
 MINUTE = 60.0  # seconds; the unit of times in the observation and of the reward

@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 
 from purerl.envs.traffic import LANE, MINUTE
-from purerl.types import Agent, Discrete, Env, EnvStep, Metrics, NonNegative
+from purerl.hparams import NonNegative
+from purerl.spaces import Discrete
+from purerl.types import Agent, Env, EnvStep, Metrics
 
 NORTH_SOUTH, EAST_WEST = 0b0101, 0b1010  # the actions of `traffic_light` that give one road green
 

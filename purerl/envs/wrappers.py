@@ -12,8 +12,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.envs.spaces import MASK, flat_observation, flat_space, stacked_space
-from purerl.types import Box, Dict, Env, EnvStep, PyTree, check_positive
+from purerl.envs.adapters.spaces import MASK, flat_observation, flat_space, stacked_space
+from purerl.hparams import check_positive
+from purerl.spaces import Box, Dict
+from purerl.types import Env, EnvStep, PyTree
 
 
 @functools.lru_cache(maxsize=None, typed=True)

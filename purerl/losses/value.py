@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from purerl._recursion import cut
+from purerl.returns.recursion import cut
 
 
 def action_value(q: jax.Array, action: jax.Array) -> jax.Array:

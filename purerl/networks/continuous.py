@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import distributions
-from purerl.initializers import orthogonal
+from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode
-from purerl.types import Box, Env, Space
+from purerl.spaces import Box, Space
+from purerl.types import Env
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 

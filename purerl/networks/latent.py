@@ -9,11 +9,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from purerl.initializers import orthogonal
+from purerl.hparams import check_positive
+from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode, has_mask
 from purerl.networks.policy import PolicyHead
-from purerl.types import Discrete, Env, check_positive
+from purerl.spaces import Discrete
+from purerl.types import Env
 
 
 class LatentModel(NamedTuple):

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from purerl.types import Dict, Discrete, MultiDiscrete, Space, Tuple
+from purerl.spaces import Dict, Discrete, MultiDiscrete, Space, Tuple
 
 
 def encode(obs: Any, space: Space) -> jax.Array:

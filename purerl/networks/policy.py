@@ -11,10 +11,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import distributions
-from purerl.initializers import orthogonal
+from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode, has_mask
-from purerl.types import Box, Discrete, Env, MultiDiscrete, Space
+from purerl.spaces import Box, Discrete, MultiDiscrete, Space
+from purerl.types import Env
 
 
 def actor_critic(

@@ -8,10 +8,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from purerl.initializers import orthogonal
+from purerl.hparams import check_positive
+from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import ACTIVATIONS, PatchConv, Torso, check_hidden
 from purerl.networks.observations import check_observation, encode
-from purerl.types import Discrete, Env, Space, check_positive
+from purerl.spaces import Discrete, Space
+from purerl.types import Env
 
 
 def q_network(

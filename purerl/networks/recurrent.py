@@ -9,11 +9,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from purerl.initializers import orthogonal
+from purerl.hparams import check_positive
+from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode, has_mask
 from purerl.networks.policy import PolicyHead, check_action_space
-from purerl.types import Env, check_positive
+from purerl.types import Env
 
 
 class RecurrentNetwork(NamedTuple):

@@ -9,11 +9,13 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from purerl import distributions, noise
+from purerl import distributions
+from purerl.exploration import noise
 from purerl.networks.continuous import real_box, real_torso, small_dense
 from purerl.networks.layers import Torso
 from purerl.networks.observations import check_observation, encode
-from purerl.types import Box, Env, Space
+from purerl.spaces import Box, Space
+from purerl.types import Env
 
 
 def gsde_actor(

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from purerl.plots.scales import Scale, dress, scale_of
 from purerl.plots.style import COLORS, DARK, FAINT, MAP, count, new_figure, words
-from purerl.sweep.comparison import comparable
+from purerl.sweep.results.comparison import comparable
 
 if TYPE_CHECKING:
     from purerl.sweep import Result

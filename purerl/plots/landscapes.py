@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from purerl.plots.scales import Scale, dress, scale_of
 from purerl.plots.style import COLORS, DARK, FAINT, MAP, count, frame, new_figure, words
-from purerl.sweep.comparison import Comparison, comparable
+from purerl.sweep.results.comparison import Comparison, comparable
 
 if TYPE_CHECKING:
     from purerl.sweep import Result

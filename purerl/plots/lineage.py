@@ -14,7 +14,7 @@ from matplotlib.ticker import EngFormatter
 from purerl.plots.style import COLORS, DARK, FAINT, frame, new_figure, words
 
 if TYPE_CHECKING:
-    from purerl.sweep import PBTResult
+    from purerl.pbt import PBTResult
 
 
 def family(result: PBTResult) -> Figure:

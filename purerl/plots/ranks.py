@@ -13,8 +13,8 @@ from scipy.stats import rankdata
 
 from purerl.plots.style import COLORS, DARK, FAINT, count, frame, new_figure
 from purerl.sweep import interquartile_mean, rank_interval
-from purerl.sweep.comparison import evaluated_after, seed_agreement
-from purerl.sweep.statistics import rank_correlation
+from purerl.sweep.results.comparison import evaluated_after, seed_agreement
+from purerl.sweep.results.statistics import rank_correlation
 
 if TYPE_CHECKING:
     from purerl.sweep import Result

@@ -9,7 +9,7 @@ from matplotlib.axis import Axis
 from matplotlib.ticker import LogLocator, NullFormatter, NullLocator, ScalarFormatter
 
 from purerl.plots.style import number
-from purerl.sweep.spaces import Choice, Range
+from purerl.sweep.trials.spaces import Choice, Range
 
 if TYPE_CHECKING:
     from purerl.sweep import Result

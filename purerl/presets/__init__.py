@@ -16,7 +16,7 @@ from typing import Any
 
 import purerl
 from purerl import types
-from purerl._suggestion import suggestion
+from purerl.hparams import check_hparams, suggestion
 from purerl.presets import (
     actor_critic,
     alphazero,
@@ -125,7 +125,7 @@ def hparams(preset: Preset) -> Any:
             raise ValueError(f"hyperparameter {name} must be a number, got {preset.hparams[name]!r}")
     anneal = {"anneal_updates": float(preset.num_agent_updates)} if preset.anneal else {}
     made = cls(**(anneal | dict(preset.hparams)))
-    types.check_hparams(made)
+    check_hparams(made)
     return made
 
 

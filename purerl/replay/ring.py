@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from purerl import prng
-from purerl.types import Transition, check_positive
+from purerl.hparams import check_positive
+from purerl.types import Transition
 
 
 class Ring(NamedTuple):

@@ -10,7 +10,7 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
-from purerl.types import check_positive
+from purerl.hparams import check_positive
 
 WIDTH = 16
 

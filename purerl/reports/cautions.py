@@ -9,7 +9,7 @@ import numpy as np
 
 from purerl.plots.scales import scale_of
 from purerl.sweep import interquartile_mean
-from purerl.sweep.comparison import seed_agreement
+from purerl.sweep.results.comparison import seed_agreement
 
 if TYPE_CHECKING:
     from purerl.sweep import Result

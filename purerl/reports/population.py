@@ -12,10 +12,10 @@ import numpy as np
 from purerl.reports import pieces
 from purerl.reports.page import write_page
 from purerl.reports.pieces import short
-from purerl.sweep.spaces import Range
+from purerl.sweep.trials.spaces import Range
 
 if TYPE_CHECKING:
-    from purerl.sweep import PBTResult
+    from purerl.pbt import PBTResult
 
 
 def write_population_html(
@@ -96,7 +96,7 @@ def _of_the_best(result: PBTResult) -> Iterator[str]:
     )
     yield (
         "The schedule was chosen together with the luck of those who followed it: train by it on fresh seeds "
-        "(sweep.train_schedule) to learn what it is worth by itself."
+        "(pbt.train_schedule) to learn what it is worth by itself."
     )
     equal = int((scores == np.nanmax(scores)).sum()) if (~np.isnan(scores)).any() else 0
     if equal > max(2, result.population_size // 5):

@@ -9,7 +9,6 @@ from purerl.rlhf.data import (
     encode_prompts,
     find_problems,
 )
-from purerl.rlhf.descent import LearnerHparams, learner
 from purerl.rlhf.direct import (
     DIRECT_LOSSES,
     direct_alignment,
@@ -23,6 +22,7 @@ from purerl.rlhf.direct import (
 from purerl.rlhf.generation import Completions, best_of_n, generate, token_rollout
 from purerl.rlhf.models import Network, from_nnx, table_network
 from purerl.rlhf.policy import PolicyState, RLHFHparams, grpo, initial_state, ppo, rloo
+from purerl.rlhf.supervised import LearnerHparams, learner
 from purerl.rlhf.tokens import TokenState, token_env
 from purerl.rlhf.transformer import LanguageModel, transformer
 from purerl.rlhf.weights import load_weights, save_weights

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import optax
 
 from purerl import losses
-from purerl.rlhf.descent import adam, learner
 from purerl.rlhf.models import logits_of, value_of
+from purerl.rlhf.supervised import adam, learner
 from purerl.types import Agent, Metrics
 
 DirectLoss = Callable[[jax.Array, jax.Array, jax.Array, Any], jax.Array]

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.collect import Actors, Finished
+from purerl.loops.rollouts import Actors, Finished
 from purerl.rlhf.models import logits_of
 from purerl.rlhf.tokens import TokenState
 from purerl.types import Agent, Env, Transition

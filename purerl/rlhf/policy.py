@@ -12,10 +12,12 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import losses, minibatch, returns
-from purerl.rlhf.descent import adam, choose_token, descend
+from purerl import losses, returns
+from purerl.agents.common import minibatches
+from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.rlhf.models import logits_of, value_of
-from purerl.types import Agent, AtLeastOne, Metrics, NonNegative, Transition, UnitInterval, check_positive
+from purerl.rlhf.supervised import adam, choose_token, descend
+from purerl.types import Agent, Metrics, Transition
 
 
 class RLHFHparams(NamedTuple):
@@ -268,7 +270,7 @@ def _policy_agent(
             grads, metrics = jax.grad(loss, has_aux=True)(state.params, part, state.hparams)
             return descend(state, grads, optimizer), metrics
 
-        state, metrics = minibatch.epochs(
+        state, metrics = minibatches.epochs(
             key, step, state, texts, num_epochs=num_epochs, num_minibatches=num_minibatches
         )
         metrics = jax.tree.map(jnp.mean, metrics) | {

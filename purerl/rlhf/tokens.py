@@ -9,7 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.types import Box, Dict, Discrete, Env, EnvStep, check_positive
+from purerl.hparams import check_positive
+from purerl.spaces import Box, Dict, Discrete
+from purerl.types import Env, EnvStep
 
 _ANY_TOKEN = 2**31 - 1
 

@@ -9,7 +9,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from purerl.types import check_positive
+from purerl.hparams import check_positive
 
 _NEVER = -1e30  # logit of a key that may not be seen: finite, so that a row without keys stays finite
 

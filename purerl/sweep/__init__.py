@@ -1,22 +1,23 @@
 """Hyperparameter search: trials x seeds in one compiled program, ranked with honest statistics."""
 
-from purerl.sweep.draws import grid, sample, sobol
-from purerl.sweep.monitor import Progress
 from purerl.sweep.optuna_search import optuna_search
-from purerl.sweep.pbt import pbt
-from purerl.sweep.pbt_result import PBTResult, load_pbt
-from purerl.sweep.pbt_schedule import train_schedule
-from purerl.sweep.report import table
-from purerl.sweep.results import Result, Trial, load
-from purerl.sweep.robustness import EnvGrid, env_grid, kept_agents, robustness
-from purerl.sweep.rungs import Rung, full, hyperband, successive_halving
+from purerl.sweep.results.result import Result, Trial, load
+from purerl.sweep.results.robustness import EnvGrid, env_grid, kept_agents, robustness
+from purerl.sweep.results.statistics import (
+    bootstrap_interval,
+    interquartile_mean,
+    rank_interval,
+    stratified_bootstrap_interval,
+)
+from purerl.sweep.results.tables import table
+from purerl.sweep.run.monitor import Progress
+from purerl.sweep.run.rungs import Rung, full, hyperband, successive_halving
 from purerl.sweep.search import search
-from purerl.sweep.spaces import choice, integers, log_uniform, uniform
-from purerl.sweep.statistics import bootstrap_interval, interquartile_mean, rank_interval, stratified_bootstrap_interval
+from purerl.sweep.trials.draws import grid, sample, sobol
+from purerl.sweep.trials.spaces import choice, integers, log_uniform, uniform
 
 __all__ = [
     "EnvGrid",
-    "PBTResult",
     "Progress",
     "Result",
     "Rung",
@@ -31,10 +32,8 @@ __all__ = [
     "interquartile_mean",
     "kept_agents",
     "load",
-    "load_pbt",
     "log_uniform",
     "optuna_search",
-    "pbt",
     "rank_interval",
     "robustness",
     "sample",
@@ -43,6 +42,5 @@ __all__ = [
     "stratified_bootstrap_interval",
     "successive_halving",
     "table",
-    "train_schedule",
     "uniform",
 ]

@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
-from purerl.sweep import trials as trials_module
-from purerl.sweep.results import Result, python_number
+from purerl.sweep.results.result import Result, python_number
 from purerl.sweep.search import search
-from purerl.sweep.spaces import Choice, Range, SearchSpace, Space
-from purerl.sweep.trials import Parts
+from purerl.sweep.trials import trials as trials_module
+from purerl.sweep.trials.spaces import Choice, Range, SearchSpace, Space
+from purerl.sweep.trials.trials import Parts
 from purerl.types import Agent, Env, PyTree
 
 _NUMBER, _DIVERGED = "purerl_batch", "diverged"

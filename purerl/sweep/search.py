@@ -15,17 +15,21 @@ import numpy as np
 
 from purerl import loops
 from purerl.distributed import is_main, num_parts
-from purerl.sweep import engine, journal, memory, rungs, spaces, statistics, storage, work
-from purerl.sweep import plan as plans
-from purerl.sweep import trials as trials_module
-from purerl.sweep.draws import Method
-from purerl.sweep.engine import Engine
-from purerl.sweep.monitor import Monitor, Progress
-from purerl.sweep.pool import Pool
-from purerl.sweep.population import Program
-from purerl.sweep.results import Result, load, rank
-from purerl.sweep.trials import Trials
-from purerl.types import Agent, Env, PyTree, check_key, check_positive
+from purerl.hparams import check_positive
+from purerl.prng import check_key
+from purerl.sweep.results import statistics, storage
+from purerl.sweep.results.result import Result, load, rank
+from purerl.sweep.run import engine, executors, journal, memory, rungs
+from purerl.sweep.run import plan as plans
+from purerl.sweep.run.engine import Engine
+from purerl.sweep.run.monitor import Monitor, Progress
+from purerl.sweep.run.pool import Pool
+from purerl.sweep.run.population import Program
+from purerl.sweep.trials import spaces
+from purerl.sweep.trials import trials as trials_module
+from purerl.sweep.trials.draws import Method
+from purerl.sweep.trials.trials import Trials
+from purerl.types import Agent, Env, PyTree
 
 _CPU_BLOCK = 16  # agents on a core: PPO at 4 x 128 ran at 220k steps/s so, at 140k with 64 on a core
 
@@ -58,7 +62,7 @@ def search(
     keep: int | None = 10,
     directory: str | os.PathLike[str] | None = None,
     resume: bool = False,
-    executor: work.Executor = work.local,
+    executor: executors.Executor = executors.local,
     progress: Callable[[Progress], None] | None = None,
 ) -> Result:
     """Train trials with every seed, stop the worse ones early if the schedule says so, and rank them.

@@ -93,7 +93,7 @@ def test_a_step_against_an_independent_formula(kind):
     hparams = purerl.ActorCriticHparams(
         learning_rate=1.0, discount=0.9, gae_lambda=0.8, value_coef=0.7, entropy_coef=0.05, rho_bar=1.2, c_bar=0.9
     )
-    state = agent.init(jax.random.key(1), purerl.types.cast(hparams), jnp.int32(0))
+    state = agent.init(jax.random.key(1), purerl.hparams.cast(hparams), jnp.int32(0))
     after, metrics = jit(agent.update)(jax.random.key(2), state, jax.tree.map(jnp.asarray, data))
 
     logits, values = (np.asarray(state.params[name], np.float64) for name in ("logits", "value"))
@@ -119,7 +119,7 @@ def test_steps_that_do_not_count_change_nothing():
     """A trajectory with a mask is the one without the masked steps, here those of three of its five environments."""
     data = jax.tree.map(jnp.asarray, trajectory())
     agent = purerl.actor_critic(table(), normalize_advantage=True, num_epochs=2)
-    state = agent.init(jax.random.key(1), purerl.types.cast(HPARAMS), jnp.int32(0))
+    state = agent.init(jax.random.key(1), purerl.hparams.cast(HPARAMS), jnp.int32(0))
     counted = jnp.array([1.0, 0.0, 0.0, 1.0, 0.0])
     masked = data._replace(mask=jnp.broadcast_to(counted, data.reward.shape))
     kept = jax.tree.map(lambda x: x[:, np.array([0, 3])], data)

@@ -32,7 +32,7 @@ def test_the_search_alone_finds_the_best_action_of_a_small_world():
     env = envs.with_state(envs.from_mdp(model, max_steps=20))
     agent = purerl.alphazero(Blank(4), env, num_simulations=64)
     best = mdp.value_iteration(model, 0.9)
-    state = agent.init(jax.random.key(0), purerl.types.cast(HPARAMS), env.reset(jax.random.key(0))[0])
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(HPARAMS), env.reset(jax.random.key(0))[0])
     obs, _ = env.reset(jax.random.key(0))
     near = [s for s in range(len(best.value)) if 0.5 < best.value[s] < 1.0]
     assert len(near) == 5
@@ -102,7 +102,7 @@ def test_one_update_by_formula():
     )  # fmt: skip
     agent = purerl.alphazero(Linear(), envs.probe(), optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
     hparams = purerl.AlphaZeroHparams(rate, gamma, decay, coef, anneal_updates=4.0)
-    state = agent.init(jax.random.key(0), purerl.types.cast(hparams), observations(x[0, 0]))
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), observations(x[0, 0]))
     state = state._replace(num_updates=jnp.int32(1))
     new, metrics = jax.jit(agent.update)(jax.random.key(1), state, data)
 

@@ -107,7 +107,7 @@ def targets(window, gamma):
 
 
 def one_update(window, agent, hparams, **network):
-    state = agent.init(jax.random.key(0), purerl.types.cast(hparams), window.obs[0, 0])
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), window.obs[0, 0])
     target = jax.random.normal(jax.random.key(7), state.params.shape)
     new, metrics = jit(agent.update)(jax.random.key(1), state._replace(target_params=target), window)
     return np.asarray(state.params, float), np.asarray(target, float), new, metrics
@@ -145,7 +145,7 @@ def test_a_gradient_step_weighs_each_window(window):
 def test_the_learning_rate_falls_to_nothing(window):
     agent = purerl.dqn(Linear(), optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
     hparams = purerl.DQNHparams(learning_rate=0.1, anneal_updates=4.0, target_period=100)
-    state = agent.init(jax.random.key(0), purerl.types.cast(hparams), window.obs[0, 0])
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), window.obs[0, 0])
     update = jit(lambda count: agent.update(jax.random.key(1), state._replace(num_updates=count), window)[0].params)
     moved = [update(jnp.int32(count)) - state.params for count in (0, 3, 4, 9)]
     assert np.abs(moved[0]).max() > 0.01
@@ -195,7 +195,7 @@ def test_the_quantile_head_acts_on_means_and_its_error_is_that_of_means(window):
 def test_targets_are_copied_at_an_exact_cadence(window, tau):
     agent = purerl.dqn(Linear())
     state = agent.init(
-        jax.random.key(0), purerl.types.cast(purerl.DQNHparams(tau=tau, target_period=3)), window.obs[0, 0]
+        jax.random.key(0), purerl.hparams.cast(purerl.DQNHparams(tau=tau, target_period=3)), window.obs[0, 0]
     )
     update = jax.jit(agent.update)
     expected = state.target_params
@@ -214,7 +214,7 @@ def test_masked_actions_are_never_taken_nor_bootstrapped_from():
             return jnp.tensordot(obs["x"], params, 1)
 
     agent = purerl.dqn(Masked())
-    state = agent.init(jax.random.key(0), purerl.types.cast(purerl.DQNHparams(initial_epsilon=1.0)), obs)
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(purerl.DQNHparams(initial_epsilon=1.0)), obs)
     keys = jax.random.split(jax.random.key(1), 50)
     assert (jax.vmap(lambda key: agent.act(key, state, obs)[0])(keys) == 1).all()
     assert agent.act(None, state, obs)[0] == 1
@@ -234,7 +234,7 @@ def test_it_converges_to_the_exact_action_values_of_an_mdp():
     hparams = purerl.DQNHparams(discount=0.8, tau=0.1, target_period=1, epsilon=1.0, max_grad_norm=100.0)
     loop = purerl.start(jax.random.key(0), agent, env, hparams, num_envs=128)
     for learning_rate in (3e-2, 3e-3, 1e-3):
-        state = purerl.set_hparams(loop.agent_state, purerl.types.cast(hparams._replace(learning_rate=learning_rate)))
+        state = purerl.set_hparams(loop.agent_state, purerl.hparams.cast(hparams._replace(learning_rate=learning_rate)))
         loop = loop._replace(agent_state=state)
         loop, _ = purerl.advance(loop, agent, env, num_updates=200, rollout_length=8)
     q = jax.vmap(lambda s: network.apply(loop.agent_state.agent.params, s))(jnp.arange(6))
@@ -242,6 +242,6 @@ def test_it_converges_to_the_exact_action_values_of_an_mdp():
 
 
 def test_epsilon_falls_with_gradient_steps():
-    hparams = purerl.types.cast(purerl.DQNHparams(initial_epsilon=1.0, epsilon=0.1, epsilon_anneal_updates=10))
+    hparams = purerl.hparams.cast(purerl.DQNHparams(initial_epsilon=1.0, epsilon=0.1, epsilon_anneal_updates=10))
     agent = purerl.dqn(Linear())
     probing.check_epsilon(agent, agent.init(jax.random.key(0), hparams, jnp.ones(2)), jnp.ones(2))

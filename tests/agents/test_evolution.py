@@ -39,7 +39,7 @@ def data_of(memory, fitness):
 
 
 def start(agent, **hparams):
-    return agent.init(jax.random.key(0), purerl.types.cast(purerl.EvolutionHparams(**hparams)), jnp.zeros(1), 4)
+    return agent.init(jax.random.key(0), purerl.hparams.cast(purerl.EvolutionHparams(**hparams)), jnp.zeros(1), 4)
 
 
 def test_ranks_are_centred_and_fair_to_ties():

@@ -9,7 +9,8 @@ from quick import jit
 
 import purerl
 from purerl import envs, networks
-from purerl.types import Box, Env
+from purerl.spaces import Box
+from purerl.types import Env
 
 ENV = Env(None, None, Box(-10.0, 10.0, (2,)), Box(linear.LOW, linear.HIGH, (1,)))
 OBS = jnp.array([[0.3, -0.4], [1.0, 0.5]])
@@ -26,7 +27,7 @@ def agent():
 @pytest.fixture(scope="module")
 def state(agent):
     hparams = purerl.SACHparams(actor_learning_rate=1e-2, discount=0.8, temperature=100.0, noise_theta=0.0)
-    return jit(agent.init)(jax.random.key(0), purerl.types.cast(hparams), OBS[0])
+    return jit(agent.init)(jax.random.key(0), purerl.hparams.cast(hparams), OBS[0])
 
 
 def pieces(state):

@@ -44,7 +44,7 @@ class Exact:
 
 def test_the_search_finds_the_best_actions_in_an_exact_model():
     agent = purerl.muzero(Exact(GRID), num_simulations=48)
-    state = agent.init(jax.random.key(0), purerl.types.cast(purerl.MuZeroHparams(discount=GAMMA)), jnp.int32(0))
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(purerl.MuZeroHparams(discount=GAMMA)), jnp.int32(0))
     best = mdp.value_iteration(GRID, GAMMA)
     cells = [s for s in range(len(best.value)) if best.value[s] > 0.6]
     assert len(cells) == 3
@@ -143,7 +143,7 @@ def loss(params, fixed, value_target, x, coefs):
 def test_one_update_by_formula(data):
     agent = purerl.muzero(Linear(), unroll_length=UNROLL, optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
     hparams = purerl.MuZeroHparams(0.1, GAMMA, DECAY, value_coef=0.3, reward_coef=0.6, anneal_updates=4.0)
-    state = agent.init(jax.random.key(0), purerl.types.cast(hparams), data.obs[0, 0])
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), data.obs[0, 0])
     state = state._replace(num_updates=jnp.int32(1))
     new, metrics = jit(agent.update)(jax.random.key(1), state, data)
 

@@ -21,7 +21,7 @@ class Table(NamedTuple):
 
 
 def fit(agent, data, hparams, num_updates, seed=0):
-    return purerl.fit(jax.random.key(seed), agent, data, purerl.types.cast(hparams), num_updates=num_updates)
+    return purerl.fit(jax.random.key(seed), agent, data, purerl.hparams.cast(hparams), num_updates=num_updates)
 
 
 def test_cloning_discrete_actions_gives_their_frequencies():
@@ -133,7 +133,7 @@ def test_what_offline_agents_refuse(cartpole):
 @pytest.fixture(scope="module")
 def recorded(cartpole):
     agent = purerl.ppo(networks.actor_critic(cartpole, hidden=(4,)))
-    state = jit(agent.init)(jax.random.key(0), purerl.types.cast(purerl.PPOHparams()), jnp.zeros(4))
+    state = jit(agent.init)(jax.random.key(0), purerl.hparams.cast(purerl.PPOHparams()), jnp.zeros(4))
     sizes = {"num_steps": 60, "num_envs": 2}
     record = [datasets.record(jax.random.key(1), agent, cartpole, state, greedy=g, **sizes) for g in (False, True)]
     return agent, state, *record

@@ -9,7 +9,8 @@ from quick import jit
 import purerl
 from purerl import combinators, envs, networks
 from purerl.agents import ppo
-from purerl.types import Box, Dict, Discrete, Env, EnvStep, Transition
+from purerl.spaces import Box, Dict, Discrete
+from purerl.types import Env, EnvStep, Transition
 
 FAST = purerl.PPOHparams(learning_rate=5e-3, discount=0.9, entropy_coef=0.0, value_clip_epsilon=float("inf"))
 

@@ -42,7 +42,7 @@ def linear_agent(**options):
 
 
 def start(agent, obs, hparams=HPARAMS):
-    return agent.init(jax.random.key(0), purerl.types.cast(hparams), obs)
+    return agent.init(jax.random.key(0), purerl.hparams.cast(hparams), obs)
 
 
 def returns_by_hand(data, best):

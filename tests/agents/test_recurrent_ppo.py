@@ -9,7 +9,8 @@ import pytest
 from quick import jit
 
 import purerl
-from purerl import envs, networks, policies
+from purerl import envs, networks
+from purerl.agents.common import policy_network
 from purerl.networks import recurrent
 
 LENGTH, NUM_ENVS = 12, 3
@@ -76,7 +77,7 @@ def test_values_and_truncated_successors_have_the_memory_of_their_own_episode(ca
     network, params = cartpole_network
     memory = start_memory(network)
     log_probs, value, next_value = jit(
-        lambda params, data: (lambda d, v, w: (d.log_probs, v, w))(*policies.evaluate(network, params, data))
+        lambda params, data: (lambda d, v, w: (d.log_probs, v, w))(*policy_network.evaluate(network, params, data))
     )(params, data._replace(memory=memory))
     step = jax.jit(network.apply)
     for i in range(NUM_ENVS):
@@ -96,7 +97,7 @@ def test_without_a_cut_before_the_end_nothing_else_is_evaluated(cartpole_network
     network, params = cartpole_network
     data = data._replace(truncated=data.truncated.at[:-1].set(False), memory=start_memory(network))
     data = data._replace(terminated=jnp.zeros_like(data.terminated))
-    _, value, next_value = jit(lambda params, data: policies.evaluate(network, params, data))(params, data)
+    _, value, next_value = jit(lambda params, data: policy_network.evaluate(network, params, data))(params, data)
     np.testing.assert_array_equal(next_value[:-1], value[1:])
 
 
@@ -110,8 +111,8 @@ def test_the_ratio_is_one_on_the_first_minibatch(cartpole_network, cartpole):
         state = start.agent_state._replace(params=params)
         actors, _ = purerl.rollout(jax.random.key(1), agent, cartpole, state, start.actors, length=16)
         _, data = purerl.rollout(jax.random.key(2), agent, cartpole, state, actors, length=16)
-        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (data.obs, data.action, policies.resets(data)))
-        log_prob, _, _ = policies.judge(network, params, rows[0], rows[1], data.memory, rows[2])
+        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (data.obs, data.action, policy_network.resets(data)))
+        log_prob, _, _ = policy_network.judge(network, params, rows[0], rows[1], data.memory, rows[2])
         return data, log_prob.T, agent.update(key, state, data)[1]
 
     data, log_prob, metrics = jit(run)(jax.random.key(0))

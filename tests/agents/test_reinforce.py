@@ -70,7 +70,7 @@ def test_the_expected_step_is_the_exact_gradient_of_the_return(returns, baseline
         weight = jnp.where(e["mask"][:, 2, 0], 1.0, 0.5)
         return (weight * probabilities(logits) * (e["reward"] * e["mask"]).sum((1, 2))).sum()
 
-    hparams = purerl.types.cast(purerl.ReinforceHparams(learning_rate=1.0, discount=1.0, value_coef=0.0))
+    hparams = purerl.hparams.cast(purerl.ReinforceHparams(learning_rate=1.0, discount=1.0, value_coef=0.0))
     start = agent.init(jax.random.key(0), hparams, jnp.int32(0))
     params = {"logits": logits, "value": jnp.array([2.0, -1.0, 0.7])}
     state = start._replace(params=params)
@@ -86,7 +86,7 @@ def test_the_baseline_regresses_on_the_reward_to_go():
     """Gradient of ½ (V − G)² over T N, by hand; without baseline the value stays."""
     e = jax.tree.map(jnp.asarray, episodes())
     data = jax.tree.map(lambda x: jnp.moveaxis(x[..., 0], 0, 1), transition(e))
-    hparams = purerl.types.cast(purerl.ReinforceHparams(learning_rate=1.0, discount=0.9, value_coef=0.5))
+    hparams = purerl.hparams.cast(purerl.ReinforceHparams(learning_rate=1.0, discount=0.9, value_coef=0.5))
     for baseline in (True, False):
         agent = purerl.reinforce(table(), baseline=baseline, optimizer=lambda h: optax.sgd(h.learning_rate))
         state = agent.init(jax.random.key(0), hparams, jnp.int32(0))

@@ -27,7 +27,7 @@ def linear_agent(**options):
 
 
 def start(agent, data, hparams=HPARAMS):
-    state = agent.init(jax.random.key(0), purerl.types.cast(hparams), data.obs[0, 0])
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), data.obs[0, 0])
     return state._replace(target_params=jax.tree.map(lambda x: -x[::-1], state.params))
 
 

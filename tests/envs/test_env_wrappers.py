@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from purerl import envs
-from purerl.types import Box, Dict, Discrete, Env, EnvStep, MultiDiscrete, Tuple
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
+from purerl.types import Env, EnvStep
 
 
 class CountParams(NamedTuple):

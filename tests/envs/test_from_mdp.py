@@ -7,7 +7,7 @@ import pytest
 
 from purerl import mdp as mdps
 from purerl.envs.from_mdp import from_mdp
-from purerl.types import Discrete
+from purerl.spaces import Discrete
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from gymnax.utils import load_mnist
 
 from purerl import envs
 from purerl.envs import registry
-from purerl.types import Box, Discrete
+from purerl.spaces import Box, Discrete
 
 SLOW = ("Asterix-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar")  # seconds of compilation each
 PLAYED = [env_id for env_id in registry.GYMNAX_IDS if env_id != "MNISTBandit-bsuite"]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purerl import envs
-from purerl.types import Box
+from purerl.spaces import Box
 
 
 def test_select_observation_keeps_the_named_elements_and_nothing_else(cartpole):

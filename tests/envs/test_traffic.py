@@ -10,9 +10,9 @@ import pytest
 import purerl
 from purerl import envs
 from purerl.envs.traffic_control import EAST_WEST, NORTH_SOUTH
-from purerl.types import Box, Discrete
+from purerl.spaces import Box, Discrete
 
-PARAMS = purerl.types.cast(envs.TrafficParams((0.5, 0.4, 0.3, 0.2), 0.7, 3, 2.0, 1000))
+PARAMS = purerl.hparams.cast(envs.TrafficParams((0.5, 0.4, 0.3, 0.2), 0.7, 3, 2.0, 1000))
 
 
 @pytest.fixture(scope="module")
@@ -153,7 +153,7 @@ def test_better_control_waits_less(env):
         ("actuated", envs.actuated(), envs.ActuatedHparams()),
         ("never", envs.fixed_cycle(), envs.FixedCycleHparams(1e6, 1e6)),
     ):
-        state = agent.init(None, purerl.types.cast(hparams), None)
+        state = agent.init(None, purerl.hparams.cast(hparams), None)
         result = purerl.evaluate(jax.random.key(0), agent, env, state, num_episodes=64, max_steps=120)
         total[name] = float(result.episode_return.mean())
     assert total["actuated"] > total["fixed"] > total["never"], total

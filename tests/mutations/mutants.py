@@ -182,9 +182,10 @@ DISTRIBUTIONS = [
 MUTANTS = [
     Mutant(module, *rest)
     for module, rows in (
-        ("returns", RETURNS), ("_recursion", RECURSION), ("off_policy", OFF_POLICY), ("losses.value", VALUE),
+        ("returns.estimators", RETURNS), ("returns.recursion", RECURSION), ("returns.off_policy", OFF_POLICY),
+        ("losses.value", VALUE),
         ("losses.distributional", DISTRIBUTIONAL), ("losses.policy_gradient", POLICY_GRADIENT),
-        ("losses.divergences", DIVERGENCES), ("losses.groups", GROUPS), ("exploration", EXPLORATION),
+        ("losses.divergences", DIVERGENCES), ("losses.groups", GROUPS), ("exploration.selection", EXPLORATION),
         ("schedules", SCHEDULES), ("distributions", DISTRIBUTIONS),
     )
     for rest in rows

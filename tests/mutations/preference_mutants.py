@@ -91,7 +91,7 @@ MUTANTS = [
     Mutant(module, *rest)
     for module, rows in (
         ("losses.sequence", SEQUENCE), ("losses.preference", PREFERENCE), ("losses.reward_modeling", REWARD_MODELING),
-        ("losses.kl_control", KL_CONTROL), ("rlhf.policy", POLICY), ("rlhf.direct", DIRECT), ("rlhf.descent", DESCENT),
+        ("losses.kl_control", KL_CONTROL), ("rlhf.policy", POLICY), ("rlhf.direct", DIRECT), ("rlhf.supervised", DESCENT),
     )
     for rest in rows
 ]  # fmt: skip

@@ -9,7 +9,7 @@ import checks_distributions
 import checks_exploration
 import checks_losses
 import checks_returns
-import harness
+import mutation_harness
 import pytest
 from mutants import MUTANTS
 
@@ -24,18 +24,18 @@ RESULT = pathlib.Path(__file__).with_name("result.md")
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.module}: {mutant.mistake}")
 def test_mistake_is_caught(mutant):
-    assert harness.caught(mutant, CHECKS)
+    assert mutation_harness.caught(mutant, CHECKS)
 
 
 @pytest.mark.parametrize("module", sorted({mutant.module for mutant in MUTANTS}))
 def test_without_a_mistake_the_same_checks_pass(module):
-    harness.passes_unchanged(module, MUTANTS, CHECKS)
+    mutation_harness.passes_unchanged(module, MUTANTS, CHECKS)
 
 
 def test_the_recorded_list_is_this_one():
     assert len(MUTANTS) >= 40
-    harness.assert_recorded(RESULT, MUTANTS)
+    mutation_harness.assert_recorded(RESULT, MUTANTS)
 
 
 if __name__ == "__main__":
-    harness.write(RESULT, MUTANTS, CHECKS)
+    mutation_harness.write(RESULT, MUTANTS, CHECKS)

@@ -8,7 +8,7 @@ import functools
 import pathlib
 
 import checks_rlhf
-import harness
+import mutation_harness
 import pytest
 from checks_preferences import CASES, check_all
 from preference_mutants import MUTANTS
@@ -21,17 +21,17 @@ RESULT = pathlib.Path(__file__).with_name("preference_result.md")
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: f"{mutant.module}: {mutant.mistake}")
 def test_mistake_is_caught(mutant):
-    assert harness.caught(mutant, CHECKS)
+    assert mutation_harness.caught(mutant, CHECKS)
 
 
 @pytest.mark.parametrize("module", sorted({mutant.module for mutant in MUTANTS}))
 def test_without_a_mistake_the_same_checks_pass(module):
-    harness.passes_unchanged(module, MUTANTS, CHECKS)
+    mutation_harness.passes_unchanged(module, MUTANTS, CHECKS)
 
 
 def test_the_recorded_list_is_this_one():
-    harness.assert_recorded(RESULT, MUTANTS)
+    mutation_harness.assert_recorded(RESULT, MUTANTS)
 
 
 if __name__ == "__main__":
-    harness.write(RESULT, MUTANTS, CHECKS)
+    mutation_harness.write(RESULT, MUTANTS, CHECKS)

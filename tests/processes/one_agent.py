@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "sweep"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "helpers"))
 
 from bandits import make_env
 

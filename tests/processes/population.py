@@ -10,13 +10,13 @@ import sys
 import jax
 import numpy as np
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "sweep"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "helpers"))
 
 from bandits import EPISODE, Hparams, make_agent, make_env
 
 from purerl import distributed, sweep
-from purerl.sweep import pbt_rounds
-from purerl.sweep.pbt_rounds import advance, rounds, start
+from purerl.pbt import rounds as rounds_module
+from purerl.pbt.rounds import advance, rounds, start
 
 SIZE = 16
 
@@ -38,7 +38,7 @@ def main(port, num_processes, process, num_devices, file, mode=None):
     population, lineage = advance(population, each, num_rounds=4)
     assert len(population.members.key.sharding.device_set) == jax.device_count()
     population, lineage = advance(population, each, num_rounds=4)
-    assert pbt_rounds._advance._cache_size() == 1  # where the arrays lie is the same from the first call on
+    assert rounds_module._advance._cache_size() == 1  # where the arrays lie is the same from the first call on
     whole = distributed.to_host((lineage, population))
     if distributed.is_main():
         whole = jax.tree.map(lambda x: x if isinstance(x, np.ndarray) else jax.random.key_data(x), whole)

@@ -9,12 +9,12 @@ import time
 
 import jax
 
-sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "sweep"))
+sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "helpers"))
 
 from bandits import Hparams, make_agent, make_env
 
 from purerl import distributed, sweep
-from purerl.sweep import journal
+from purerl.sweep.run import journal
 
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
 OPTIONS = {

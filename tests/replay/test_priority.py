@@ -4,8 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from numbered_steps import NUM_ENVS, example, trajectory
 from scipy import stats
-from test_ring import NUM_ENVS, example, trajectory
 
 from purerl import replay
 from purerl.replay import priority, sum_tree

@@ -8,7 +8,7 @@ import pytest
 from searches import make_search
 
 from purerl import reports
-from purerl.sweep import results
+from purerl.sweep.results.result import Result
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 NASTY = '<script>alert("a & b")</script>'
@@ -50,7 +50,7 @@ def result():
     columns = {"learning_rate": made.values("learning_rate"), NASTY: hidden}
     space = {"learning_rate": made.space["learning_rate"]}
     trials = made.trials._replace(columns=columns, space=space)
-    return results.Result(**{**vars(made), "trials": trials})
+    return Result(**{**vars(made), "trials": trials})
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_cautions_see_the_best_at_the_end_of_a_range():
     made = make_search(40, 6)
     rates = made.values("learning_rate").copy()
     rates[made.order[:5]] = 0.0099
-    moved = results.Result(
+    moved = Result(
         **{**vars(made), "trials": made.trials._replace(columns={**made.trials.columns, "learning_rate": rates})}
     )
     assert "5 of the 5 best trials have learning_rate at the upper end" in " ".join(reports.cautions(moved))
@@ -142,7 +142,7 @@ def test_cautions_see_the_best_at_the_end_of_a_range():
 
 def test_a_search_over_nothing_has_a_report_too(tmp_path):
     made = make_search(3, 1)
-    made = results.Result(**{**vars(made), "trials": made.trials._replace(columns={}, space={})})
+    made = Result(**{**vars(made), "trials": made.trials._replace(columns={}, space={})})
     Page(reports.write_html(made, tmp_path / "r.html").read_text(encoding="utf-8"))
 
 

@@ -3,11 +3,11 @@
 import checks_rlhf
 import pytest
 
-from purerl.rlhf import descent, direct, policy
+from purerl.rlhf import direct, policy, supervised
 
 POLICY = ("ppo", "ppo_with_kl_in_the_loss", "rloo", "grpo", "dapo")
 DIRECT = ("sft", "reward_model", "direct_alignment", "kto_agent")
-MODULES = dict.fromkeys(POLICY, policy) | dict.fromkeys(DIRECT, direct) | {"microbatches": descent}
+MODULES = dict.fromkeys(POLICY, policy) | dict.fromkeys(DIRECT, direct) | {"microbatches": supervised}
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -8,7 +8,7 @@ import pytest
 import purerl
 from purerl import rlhf
 from purerl.combinators.minibatches import with_minibatches
-from purerl.rlhf import exact
+from purerl.experiments import goodhart
 
 LAYOUT = rlhf.Layout(rlhf.ByteTokenizer(), 6, 8, 256, 257)
 NETWORK = rlhf.Network(
@@ -66,14 +66,14 @@ def test_the_reward_is_read_at_the_end_token():
 
 
 def test_a_reward_model_recovers_the_reward_from_pairs_and_from_lists():
-    task = exact.token_task(jax.random.key(0), 4, 3)
-    network = exact.additive_reward(4, 3)
+    task = goodhart.token_task(jax.random.key(0), 4, 3)
+    network = goodhart.additive_reward(4, 3)
     reference = rlhf.table_network(4, 3, 1)
-    ref = exact.all_log_probs(reference, exact.reference_params(task, 1), task.texts)
-    true = exact.all_rewards(task)
+    ref = goodhart.all_log_probs(reference, goodhart.reference_params(task, 1), task.texts)
+    true = goodhart.all_rewards(task)
     errors = []
     for k in (2, 4):
-        data = exact.ranked_texts(jax.random.key(1), task, ref, 2000, k)
+        data = goodhart.ranked_texts(jax.random.key(1), task, ref, 2000, k)
         agent = with_minibatches(rlhf.reward_model(network, centering=0.001 * (k == 2)), 256)
         hparams = rlhf.LearnerHparams(0.1, anneal_updates=200)
         state, metrics = purerl.fit(jax.random.key(2), agent, data, hparams, num_updates=200)

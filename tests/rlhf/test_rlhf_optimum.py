@@ -8,24 +8,24 @@ import pytest
 import purerl
 from purerl import losses, rlhf
 from purerl.combinators.minibatches import with_sampler
-from purerl.rlhf import exact
+from purerl.experiments import goodhart
 
 VOCAB, LENGTH = 4, 3
-TASK = exact.token_task(jax.random.key(3), VOCAB, LENGTH)
+TASK = goodhart.token_task(jax.random.key(3), VOCAB, LENGTH)
 NETWORK = rlhf.table_network(VOCAB, LENGTH, LENGTH - 1)
-REFERENCE = exact.reference_params(TASK, LENGTH - 1)
-ENV = rlhf.token_env([[0]], lambda tokens, _: exact.reward(TASK, tokens), LENGTH, -1, -1, vocab_size=VOCAB)
+REFERENCE = goodhart.reference_params(TASK, LENGTH - 1)
+ENV = rlhf.token_env([[0]], lambda tokens, _: goodhart.reward(TASK, tokens), LENGTH, -1, -1, vocab_size=VOCAB)
 
 
 @pytest.fixture(scope="module")
 def truth():
-    ref = exact.all_log_probs(NETWORK, REFERENCE, TASK.texts)
-    reward = exact.all_rewards(TASK)
+    ref = goodhart.all_log_probs(NETWORK, REFERENCE, TASK.texts)
+    reward = goodhart.all_rewards(TASK)
     return ref, reward, losses.kl_regularized_optimum(ref, reward, 1.0)
 
 
 def distance(params, optimum):
-    return float(exact.total_variation(exact.all_log_probs(NETWORK, params, TASK.texts), optimum))
+    return float(goodhart.total_variation(goodhart.all_log_probs(NETWORK, params, TASK.texts), optimum))
 
 
 def run(agent, hparams, num_updates, group_size):
@@ -42,7 +42,9 @@ def test_the_reference_tables_are_the_same_chain_at_every_order(truth):
     ref, _, _ = truth
     assert float(jnp.exp(ref).sum()) == pytest.approx(1, abs=1e-5)
     lower = rlhf.table_network(VOCAB, LENGTH, 1)
-    np.testing.assert_allclose(exact.all_log_probs(lower, exact.reference_params(TASK, 1), TASK.texts), ref, atol=1e-5)
+    np.testing.assert_allclose(
+        goodhart.all_log_probs(lower, goodhart.reference_params(TASK, 1), TASK.texts), ref, atol=1e-5
+    )
 
 
 def test_rloo_reaches_the_optimum(truth):
@@ -68,19 +70,19 @@ def test_k1_in_the_loss_regularises_nothing(truth):
 
 def test_dpo_on_fresh_pairs_reaches_the_optimum(truth):
     ref, reward, optimum = truth
-    agent = with_sampler(rlhf.direct_alignment(NETWORK), lambda key, data: exact.ranked_texts(key, *data, 512))
+    agent = with_sampler(rlhf.direct_alignment(NETWORK), lambda key, data: goodhart.ranked_texts(key, *data, 512))
     hparams = rlhf.LearnerHparams(0.1, 1e9, 400, beta=1.0)
     state = agent.init(jax.random.key(0), hparams, (TASK, ref))
     state = state._replace(agent=state.agent._replace(params=REFERENCE))
     state, _ = purerl.fit(jax.random.key(1), agent, (TASK, ref), hparams, num_updates=400, state=state)
     assert distance(state.agent.params, optimum) < 0.03
-    found = exact.all_log_probs(NETWORK, state.agent.params, TASK.texts)
+    found = goodhart.all_log_probs(NETWORK, state.agent.params, TASK.texts)
     assert np.corrcoef(found - ref, reward)[0, 1] > 0.99
 
 
 @pytest.mark.parametrize("loss", [name for name in rlhf.DIRECT_LOSSES if name != "plackett_luce"])
 def test_every_direct_loss_prefers_what_is_chosen(truth, loss):
-    data = exact.ranked_texts(jax.random.key(0), TASK, truth[0], 256)
+    data = goodhart.ranked_texts(jax.random.key(0), TASK, truth[0], 256)
     agent = rlhf.direct_alignment(NETWORK, loss)
     _, metrics = purerl.fit(jax.random.key(1), agent, data, rlhf.LearnerHparams(0.05), num_updates=20)
     assert metrics["loss/accuracy"][-1] > 0.6
@@ -94,7 +96,7 @@ def test_grpo_and_kto_climb(truth):
     before, best = (float((jnp.exp(log_p) * reward).sum()) for log_p in (ref, optimum))
     assert best > before + 0.3
     assert abs(metrics["rlhf/reward"][-10:].mean() - best) < 0.2 * (best - before), (before, best)
-    pairs = exact.ranked_texts(jax.random.key(0), TASK, truth[0], 128)
+    pairs = goodhart.ranked_texts(jax.random.key(0), TASK, truth[0], 128)
     flat = {name: jnp.concatenate([x[:, 0], x[:, 1]]) for name, x in pairs.items()}
     flat |= {f"kl_{name}": jnp.roll(flat[name], 1, axis=0) for name in ("tokens", "mask", "completion", "ref_log_prob")}
     data = flat | {"label": jnp.arange(256) < 128}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.rlhf import exact, language
+from purerl.experiments import goodhart, language
 
 LANG = language.language(jax.random.key(0))
 
@@ -28,7 +28,7 @@ def test_the_true_reward_is_unary_plus_neighbours_of_the_completion():
 
 
 def test_goodhart_the_true_reward_rises_and_falls_while_the_learned_one_rises():
-    curve = exact.goodhart(seed=0)
+    curve = goodhart.goodhart(seed=0)
     assert (jnp.diff(curve.proxy_reward) > 0).all()
     assert (jnp.diff(curve.kl) > 0).all()
     peak = int(curve.true_reward.argmax())

@@ -1,0 +1,1 @@
+"""Parts that agents share: applying networks, gradient steps, minibatches, Q-critics, planning."""

@@ -1,0 +1,85 @@
+"""Passes over a batch in shuffled minibatches, with one gather a pass."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purerl.distributed import mesh
+from purerl.prng import permutation
+
+
+def epochs(
+    key: jax.Array,
+    step: Callable[[Any, Any], tuple[Any, Any]],
+    carry: Any,
+    batch: Any,
+    *,
+    num_epochs: int,
+    num_minibatches: int,
+) -> tuple[Any, Any]:
+    """Scan `step` over `num_epochs` times `num_minibatches` shuffled parts of a batch.
+
+    Each pass is a new permutation; each row is in exactly one minibatch of a pass. All leaves of four bytes an element
+    are packed side by side, so that a pass gathers once and not once a leaf. Under `distributed.data_parallel` every
+    device has the whole batch and takes its share of the rows of each part.
+
+    Args:
+      key: typed key.
+      step: `(carry, part) -> (carry, out)` as for `lax.scan`; `part` leads with [B / num_minibatches].
+      carry: the first carry.
+      batch: leaves lead with [B].
+      num_epochs: passes.
+      num_minibatches: parts of a pass.
+
+    Returns:
+      The last carry, and `out` stacked to [num_epochs, num_minibatches, ...].
+
+    Raises:
+      ValueError: B does not divide into `num_minibatches`.
+    """
+    size = jax.tree.leaves(batch)[0].shape[0]
+    if size % num_minibatches:
+        raise ValueError(
+            f"num_minibatches = {num_minibatches} does not divide the batch of {size} steps (rollout_length x num_envs)"
+        )
+    packed, unpack = _pack(batch, size)
+    carry, packed = mesh.whole((carry, packed))
+
+    def epoch(carry: Any, order: jax.Array) -> tuple[Any, Any]:
+        parts = mesh.split([x[order].reshape(num_minibatches, -1, x.shape[1]) for x in packed], axis=1)
+        return jax.lax.scan(lambda carry, part: step(carry, unpack(part)), carry, parts)
+
+    orders = jax.vmap(lambda key: permutation(key, size))(jax.random.split(key, num_epochs))
+    return jax.lax.scan(epoch, carry, orders)
+
+
+def _pack(batch: Any, size: int) -> tuple[list[jax.Array], Callable[[list[jax.Array]], Any]]:
+    """The leaves as few arrays [B, D], one for all four-byte dtypes and one for every other, and the way back."""
+    leaves, structure = jax.tree.flatten(batch)
+    groups: dict[str, list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        groups.setdefault("4" if leaf.dtype.itemsize == 4 else leaf.dtype.name, []).append(i)
+
+    def to_columns(leaf: jax.Array) -> jax.Array:
+        columns = leaf.reshape(size, -1)
+        return jax.lax.bitcast_convert_type(columns, jnp.uint32) if leaf.dtype.itemsize == 4 else columns
+
+    def unpack(packed: list[jax.Array]) -> Any:
+        parts: list[Any] = [None] * len(leaves)
+        for columns, members in zip(packed, groups.values()):
+            start = 0
+            for i in members:
+                shape, dtype = leaves[i].shape[1:], leaves[i].dtype
+                width = leaves[i].size // size
+                part = columns[:, start : start + width]
+                part = jax.lax.bitcast_convert_type(part, dtype) if dtype.itemsize == 4 else part
+                parts[i] = part.reshape(-1, *shape)
+                start += width
+        return jax.tree.unflatten(structure, parts)
+
+    packed = [jnp.concatenate([to_columns(leaves[i]) for i in members], axis=1) for members in groups.values()]
+    return packed, unpack

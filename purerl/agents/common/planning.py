@@ -1,0 +1,93 @@
+"""Search with a model, and what planners learn from: what AlphaZero and MuZero do alike.
+
+The search is mctx's Gumbel MuZero, which needs the optional extra `planning`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from purerl import returns
+from purerl.agents.common import policy_network
+from purerl.types import Transition
+
+
+def check_installed() -> None:
+    """Reject planning without mctx.
+
+    Raises:
+      ModuleNotFoundError: it is not installed.
+    """
+    _mctx()
+
+
+def search(
+    key: jax.Array | None,
+    root: tuple[jax.Array, jax.Array, Any],
+    expand: Callable[[jax.Array, jax.Array, Any], tuple[tuple[jax.Array, ...], Any]],
+    mask: jax.Array | None,
+    *,
+    num_simulations: int,
+    max_depth: int | None,
+) -> tuple[jax.Array, jax.Array]:
+    """The action that a search from one state prefers, and its improved policy.
+
+    Args:
+      key: typed key; None searches without Gumbel noise: the same action every time.
+      root: log-probabilities [1, A], value [1] and node, leaves [1, ...], of the state.
+      expand: `(key, action [B], node) -> ((reward, discount, log-probabilities, value), node)`, one step of the model.
+      mask: [A], true where an action is allowed in the state; None: all are.
+      num_simulations: how many nodes are expanded.
+      max_depth: how deep they may lie; None: as deep as there are simulations.
+
+    Returns:
+      int32 action, and the probabilities [A] of the improved policy.
+
+    Source: Danihelka et al. 2022, "Policy improvement by planning with Gumbel", sections 4 and 5; as mctx has it.
+    """
+    mctx = _mctx()
+
+    def recurrent(params: Any, key: jax.Array, action: jax.Array, node: Any) -> tuple[Any, Any]:
+        (reward, discount, log_probs, value), node = expand(key, action, node)
+        return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=log_probs, value=value), node
+
+    found = mctx.gumbel_muzero_policy(
+        (),
+        jax.random.key(0) if key is None else key,
+        mctx.RootFnOutput(prior_logits=root[0], value=root[1], embedding=root[2]),
+        recurrent,
+        num_simulations,
+        invalid_actions=None if mask is None else ~mask.astype(bool)[None],
+        max_depth=max_depth,
+        gumbel_scale=0.0 if key is None else 1.0,
+    )
+    return found.action[0].astype(jnp.int32), found.action_weights[0]
+
+
+def value_targets(network: Any, params: Any, data: Transition, hparams: Any) -> jax.Array:
+    """λ-returns [T, N] of a trajectory, from the network's values of the true successors.
+
+    G[t] = r[t] + γ (1 − terminated[t]) ((1 − λ') v(s'[t]) + λ' G[t+1]),   λ' = λ (1 − done[t]).
+
+    Args:
+      network: `apply(params, obs) -> (distribution, value)`.
+      params: its parameters.
+      data: a trajectory [T, N].
+      hparams: has `discount`, γ, and `trace_decay`, λ.
+    """
+    _, _, next_value = policy_network.evaluate(network, params, data)
+    discount = hparams.discount * (1.0 - data.terminated)
+    trace_decay = hparams.trace_decay * (1.0 - (data.terminated | data.truncated))
+    return returns.lambda_returns(data.reward, discount, next_value, trace_decay)
+
+
+def _mctx() -> Any:
+    try:
+        import mctx
+    except ImportError as error:
+        raise ModuleNotFoundError('planning searches with mctx: pip install "purerl[planning]"') from error
+    return mctx

@@ -1,0 +1,1 @@
+"""Experiments of the documentation that `purerl rlhf` runs: synthetic language, reward over-optimisation, pendulum."""

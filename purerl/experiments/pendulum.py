@@ -1,0 +1,109 @@
+"""The pendulum swung up from answers to "which of these two segments is better?" alone.
+
+PPO acts while the questions are asked, for its many environments soon show good and bad behaviour. On the reward that
+was learned in the end soft actor-critic then learns afresh: where that reward is flat, as it is for a hanging pendulum,
+PPO's shrunken noise does not lead away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl import envs, loops, networks
+from purerl.agents.ppo import PPOHparams, ppo
+from purerl.agents.sac import SACHparams, sac
+from purerl.combinators import with_observation_normalization, with_replay, with_reward_scaling
+from purerl.preferences import control
+from purerl.preferences.reward_ensemble import LearnedReward, with_learned_reward
+from purerl.types import Agent, Env
+
+SIZES = control.ControlSizes(last_updates=1)
+SAC = SACHparams(actor_learning_rate=1e-3, temperature_learning_rate=3e-3, discount=0.98)
+
+
+class Task(NamedTuple):
+    """The environment, its copy that pays the learned reward, and who learns; build one and keep it.
+
+    Attributes:
+      env, blind: the environment, and `with_learned_reward(env)`.
+      explorer: PPO, which is watched.
+      learner: soft actor-critic, which learns on the final reward.
+    """
+
+    env: Env
+    blind: Env
+    explorer: Agent
+    learner: Agent
+
+
+class SwingUp(NamedTuple):
+    """Mean true return of the greedy policy over 64 episodes of 200 steps, and how it came to be.
+
+    Attributes:
+      greedy_return: of `state`.
+      explorer_return: of the policy that was watched, after its last round.
+      state: of the learner.
+      result: answers, rounds and the learned reward.
+    """
+
+    greedy_return: jax.Array
+    explorer_return: jax.Array
+    state: Any
+    result: control.ControlResult
+
+
+def task() -> Task:
+    """Pendulum-v1; PPO with normalised observations and scaled rewards; SAC with a replay of 20,000 steps."""
+    env = envs.make("Pendulum-v1")
+    explorer = ppo(networks.actor_critic(env), num_epochs=10, num_minibatches=16)
+    learner = sac(networks.gaussian_actor(env, hidden=(64, 64)), networks.critic(env, hidden=(64, 64)))
+    return Task(
+        env,
+        with_learned_reward(env),
+        with_reward_scaling(with_observation_normalization(explorer)),
+        with_replay(learner, capacity=20_000, batch_size=64, min_size=500),
+    )
+
+
+def hparams(sizes: control.ControlSizes) -> PPOHparams:
+    """PPO's, with a learning rate that falls to 0 over all rounds."""
+    return PPOHparams(learning_rate=1e-3, discount=0.95, entropy_coef=0.0, anneal_updates=sizes.num_updates)
+
+
+def run(
+    key: jax.Array,
+    task: Task,
+    sizes: control.ControlSizes = SIZES,
+    say: Callable[[control.Round], Any] = lambda _: None,
+    num_updates: int = 10_000,
+) -> SwingUp:
+    """Learn from answers, then look at the true return.
+
+    Args:
+      key: typed key.
+      task: from `task()`.
+      sizes: how much of everything until the reward is learned; the default asks for 700 answers.
+      say: told of every round as it ends.
+      num_updates: of the learner, on the final reward; each after a step of two environments.
+    """
+    result = control.learn_from_preferences(key, task.explorer, task.env, hparams(sizes), sizes, say)
+    train_key, play_key = jax.random.split(jax.random.fold_in(key, sizes.num_rounds + 1))
+    state = _learn(train_key, task, result.reward, num_updates)
+    learned = _true_return(play_key, task.learner, task.env, state)
+    watched = _true_return(play_key, task.explorer, task.env, result.state)
+    return SwingUp(learned, watched, state, result)
+
+
+def _learn(key: jax.Array, task: Task, reward: LearnedReward, num_updates: int) -> Any:
+    """Soft actor-critic on a learned reward, from the beginning."""
+    return loops.train(
+        key, task.learner, task.blind, SAC, num_updates=num_updates, num_envs=2, rollout_length=1, env_params=reward
+    )[0]
+
+
+def _true_return(key: jax.Array, agent: Agent, env: Env, state: Any) -> jax.Array:
+    return jnp.mean(loops.evaluate(key, agent, env, state, num_episodes=64, max_steps=200).episode_return)

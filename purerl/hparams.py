@@ -1,0 +1,182 @@
+"""Hyperparameters as data: casting, ranges, checks, and reading and replacing them inside an agent's state."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from collections.abc import Iterable
+from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.prng import is_key
+from purerl.types import ExperienceMark, PyTree
+
+
+def get_hparams(state: Any) -> Any:
+    """The hyperparameters inside an agent's state, below any combinators' states.
+
+    Raises:
+      TypeError: the state has neither a field `hparams` nor a field `agent` that leads to one.
+    """
+    if hasattr(state, "hparams"):
+        return state.hparams
+    if hasattr(state, "agent"):
+        return get_hparams(state.agent)
+    raise TypeError(f"state of type {type(state).__name__} has no field 'hparams' and no field 'agent'")
+
+
+def set_hparams(state: Any, hparams: Any) -> Any:
+    """The same state with other hyperparameters, below any combinators' states. Inverse of `get_hparams`."""
+    if hasattr(state, "hparams"):
+        return state._replace(hparams=hparams)
+    if hasattr(state, "agent"):
+        return state._replace(agent=set_hparams(state.agent, hparams))
+    raise TypeError(f"state of type {type(state).__name__} has no field 'hparams' and no field 'agent'")
+
+
+def get_learner(state: Any) -> dict[str, PyTree]:
+    """What an agent has learned, below any combinators: each field of its state but those annotated `Experience`.
+
+    It holds parameters, optimizer state, hyperparameters, counters and running statistics, never replay.
+
+    Args:
+      state: an agent's state, a NamedTuple. The field `agent` of a combinator's state is walked into.
+
+    Returns:
+      A dict from the names of fields to their values, a dict again for `agent`.
+
+    Raises:
+      TypeError: the state is no NamedTuple.
+    """
+    names = _learned(state)
+    return {name: get_learner(state.agent) if name == "agent" else getattr(state, name) for name in names}
+
+
+def set_learner(state: Any, learner: dict[str, PyTree]) -> Any:
+    """The same state with another learner, as `get_learner` returned it: the experience stays, and so do typed keys."""
+
+    def field(name: str) -> Any:
+        if name == "agent":
+            return set_learner(state.agent, learner["agent"])
+        return jax.tree.map(lambda old, new: old if is_key(old) else new, getattr(state, name), learner[name])
+
+    return state._replace(**{name: field(name) for name in _learned(state)})
+
+
+def _learned(state: Any) -> list[str]:
+    if not hasattr(state, "_fields"):
+        raise TypeError(f"an agent's state must be a NamedTuple to be copied, not {type(state).__name__}")
+    hints = get_type_hints(type(state), include_extras=True)
+    marks = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return [name for name in state._fields if not any(isinstance(m, ExperienceMark) for m in marks.get(name, ()))]
+
+
+def cast(tree: PyTree) -> PyTree:
+    """Strongly typed arrays for every leaf: float to the default float, int to int32, bool kept.
+
+    A leaf of a NamedTuple or dataclass takes the kind of its field's default, so `learning_rate=1` is a float.
+    Typed keys and tracers of the right dtype pass through; values never change the dtype, so they never trace again.
+    """
+    if isinstance(tree, tuple) and hasattr(tree, "_fields"):
+        defaults = getattr(tree, "_field_defaults", {})
+        return type(tree)(*(_cast_field(value, defaults.get(name)) for name, value in zip(tree._fields, tree)))
+    if dataclasses.is_dataclass(tree) and not isinstance(tree, type):
+        values = {
+            f.name: _cast_field(getattr(tree, f.name), f.default) for f in dataclasses.fields(tree) if _is_data(f)
+        }
+        return dataclasses.replace(tree, **values)
+    return jax.tree.map(lambda leaf: _cast_leaf(leaf, leaf), tree)
+
+
+def _is_data(field: dataclasses.Field) -> bool:
+    return bool(field.metadata.get("pytree_node", True)) and field.init
+
+
+def _cast_field(value: Any, default: Any) -> Any:
+    if isinstance(default, bool | int | float) and len(jax.tree.leaves(value)) == 1:
+        return jax.tree.map(lambda leaf: _cast_leaf(leaf, default), value)
+    return cast(value)
+
+
+def _cast_leaf(leaf: Any, like: Any) -> Any:
+    """The leaf with the kind of `like`, except that a fraction stays one where an integer was expected."""
+    if is_key(leaf):
+        return leaf
+    kinds = [np.dtype(jnp.result_type(x)) for x in (leaf, like)]
+    if any(jnp.issubdtype(kind, jnp.floating) for kind in kinds):
+        return jax.lax.convert_element_type(leaf, jax.dtypes.canonicalize_dtype(float))
+    if any(jnp.issubdtype(kind, jnp.integer) for kind in kinds):
+        return jax.lax.convert_element_type(leaf, jnp.int32)
+    return jnp.asarray(leaf)
+
+
+class Interval(NamedTuple):
+    """The range of a hyperparameter, both ends allowed: `discount: Annotated[Any, Interval(0, 1)]`."""
+
+    low: float
+    high: float
+
+
+NonNegative: TypeAlias = Annotated[Any, Interval(0.0, float("inf"))]
+
+
+UnitInterval: TypeAlias = Annotated[Any, Interval(0.0, 1.0)]
+
+
+AtLeastOne: TypeAlias = Annotated[Any, Interval(1.0, float("inf"))]
+
+
+def hparam_ranges(hparams_class: type) -> dict[str, Interval]:
+    """The range of each field of a hyperparameter class that is annotated with an `Interval`."""
+    hints = get_type_hints(hparams_class, include_extras=True)
+    found = {
+        name: [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Interval)] for name, hint in hints.items()
+    }
+    return {name: intervals[0] for name, intervals in found.items() if intervals}
+
+
+def check_hparams(hparams: Any) -> None:
+    """Reject hyperparameters that are NaN or out of range, before anything is compiled.
+
+    Traced values cannot be looked at and pass; `hparam_ranges` tells the ranges.
+
+    Raises:
+      ValueError: names the field, its value and its range.
+    """
+    ranges = hparam_ranges(type(hparams))
+    for name in getattr(hparams, "_fields", ()):
+        for leaf in jax.tree.leaves(getattr(hparams, name)):
+            if not isinstance(leaf, jax.core.Tracer) and not is_key(leaf):
+                _check_value(f"{type(hparams).__name__}.{name}", np.asarray(leaf), ranges.get(name))
+
+
+def _check_value(name: str, value: np.ndarray, limits: Interval | None) -> None:
+    if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any():
+        raise ValueError(f"{name} is NaN")
+    if limits is None:
+        return
+    bad = value[(value < limits.low) | (value > limits.high)]
+    if bad.size:
+        raise ValueError(f"{name} = {bad.flat[0]} is outside [{limits.low}, {limits.high}]")
+
+
+def check_positive(**sizes: int) -> None:
+    """Reject sizes that are not positive integers.
+
+    Raises:
+      ValueError: names the size.
+    """
+    for name, size in sizes.items():
+        if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{name} must be a positive integer, got {size!r}")
+
+
+def suggestion(name: str, known: Iterable[str]) -> str:
+    """How an error about an unknown name ends: with the nearest known ones, whatever their case, or else with all."""
+    known = list(known)
+    by_lower = {other.lower(): other for other in known}
+    near = [by_lower[other] for other in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]
+    return f"; did you mean {' or '.join(map(repr, near))}?" if near else f"; known are {', '.join(known)}"

@@ -1,0 +1,84 @@
+"""`evaluate`: whole episodes from fresh resets, without learning."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl.hparams import cast, check_positive
+from purerl.prng import check_key
+from purerl.types import Agent, Env
+
+
+class Evaluation(NamedTuple):
+    """Undiscounted returns and lengths (in steps) of evaluation episodes, each [num_episodes]."""
+
+    episode_return: jax.Array
+    episode_length: jax.Array
+
+
+def evaluate(
+    key: jax.Array,
+    agent: Agent,
+    env: Env,
+    state: Any,
+    *,
+    num_episodes: int,
+    max_steps: int,
+    greedy: bool = True,
+    env_params: Any = None,
+) -> Evaluation:
+    """Play whole episodes from fresh resets, without learning.
+
+    An episode that has not finished within `max_steps` is cut there and counted so. Episode i uses `split(key)[i]`,
+    so the same key compares agents on the same episodes.
+
+    Args:
+      key: typed key.
+      agent, env: the agent and the environment.
+      state: the agent's state, left unchanged.
+      num_episodes: number of episodes, played side by side.
+      max_steps: longest episode, in steps.
+      greedy: take the greedy action (`act` without a key); otherwise sample.
+      env_params: parameters of the environment; None takes its own.
+
+    Returns:
+      `Evaluation(episode_return, episode_length)`, each [num_episodes].
+    """
+    check_key(key)
+    check_positive(num_episodes=num_episodes, max_steps=max_steps)
+    return _evaluate(key, agent, env, state, num_episodes, max_steps, greedy, cast(env_params))
+
+
+@functools.partial(jax.jit, static_argnums=(1, 2, 4, 5, 6))
+def _evaluate(key, agent, env, state, num_episodes, max_steps, greedy, env_params):  # type: ignore[no-untyped-def]
+    def begin(key):  # type: ignore[no-untyped-def]
+        reset_key, memory_key, step_key = jax.random.split(key, 3)
+        obs, env_state = env.reset(reset_key, env_params)
+        memory = agent.memory(None if greedy else memory_key, state) if agent.memory else ()
+        return step_key, obs, env_state, memory, jnp.bool_(True), jnp.float32(0), jnp.int32(0)
+
+    def step(carry, t):  # type: ignore[no-untyped-def]
+        key, obs, env_state, memory, alive, total, length = carry
+        act_key, env_key = jax.random.split(jax.random.fold_in(key, t))
+        action, _, *rest = agent.act(None if greedy else act_key, state, obs, *([memory] if agent.memory else []))
+        new = env.step(env_key, env_state, action, env_params)
+        total += jnp.where(alive, new.reward, 0)
+        length += alive
+        alive &= ~(new.terminated | new.truncated)
+        return key, new.obs, new.env_state, rest[0] if agent.memory else (), alive, total, length
+
+    def body(carry):  # type: ignore[no-untyped-def]
+        t, episodes = carry
+        return t + 1, jax.vmap(step, (0, None))(episodes, t)
+
+    def unfinished(carry):  # type: ignore[no-untyped-def]
+        t, episodes = carry
+        return (t < max_steps) & episodes[4].any()
+
+    episodes = jax.vmap(begin)(jax.random.split(key, num_episodes))
+    _, (_, _, _, _, _, total, length) = jax.lax.while_loop(unfinished, body, (jnp.int32(0), episodes))
+    return Evaluation(total, length)

@@ -1,0 +1,174 @@
+"""What population-based training returns: who learned from whom, with which hyperparameters, and how well."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import checkpoint
+from purerl.distributed import is_main, to_host
+from purerl.pbt.rounds import Lineage
+from purerl.sweep.results import storage
+from purerl.sweep.results.result import python_number
+from purerl.sweep.trials import spaces
+from purerl.sweep.trials.spaces import Space
+from purerl.types import Agent, Env, PyTree
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class PBTResult:
+    """Finished population-based training of P members over R rounds; arrays but the states are NumPy's, on the host.
+
+    Attributes:
+      space: the hyperparameters that changed.
+      lineage: everything that was decided and measured, leaves [R, P].
+      steps: [R] environment steps of one member at the end of each round.
+      states: the trained agents' states, leaves [P, ...]; None where they were not read.
+      seconds: how long it took, compiling included.
+      settings: the sizes of the run, its devices and versions, for the record.
+    """
+
+    space: dict[str, Space]
+    lineage: Lineage
+    steps: np.ndarray
+    states: PyTree
+    seconds: float
+    settings: dict[str, Any]
+
+    @property
+    def num_rounds(self) -> int:
+        """R."""
+        return self.lineage.parents.shape[0]
+
+    @property
+    def population_size(self) -> int:
+        """P."""
+        return self.lineage.parents.shape[1]
+
+    @property
+    def order(self) -> np.ndarray:
+        """[P], the members from best to worst by the scores of the last round; NaN last."""
+        return np.argsort(-self.lineage.scores[-1], kind="stable")
+
+    @property
+    def best(self) -> PyTree:
+        """The state of the member ranked first. Its score, the best of many, is optimistic: evaluate it again."""
+        return self.select(1)
+
+    def select(self, rank: int) -> PyTree:
+        """The trained state of the member of a rank, 1 being the best, for `agent.act(None, state, obs)`.
+
+        Where several processes hold the population, all of them must call it.
+
+        Raises:
+          IndexError: there is no such rank.
+        """
+        if not 1 <= rank <= self.population_size:
+            raise IndexError(f"rank = {rank} is not between 1 and {self.population_size}")
+        state = jax.tree.map(lambda leaf: leaf[self.order[rank - 1]], self.states)
+        return jax.tree.map(jnp.asarray, to_host(state))
+
+    def ancestry(self, member: int | None = None) -> np.ndarray:
+        """[R], which member's place a member's learner was trained in, in each round; None: the best one's.
+
+        a[R-1] = member,   a[r-1] = parents[r, a[r]]
+        """
+        places = [int(self.order[0]) if member is None else member]
+        for parents in self.lineage.parents[:0:-1]:
+            places.append(int(parents[places[-1]]))
+        return np.array(places[::-1])
+
+    def schedule(self, member: int | None = None) -> Any:
+        """The hyperparameters, leaves [R], that a member's learner was trained with, for `train_schedule`."""
+        return jax.tree.map(lambda leaf: leaf[np.arange(self.num_rounds), self.ancestry(member)], self.lineage.hparams)
+
+    def member_rows(self) -> list[dict[str, Any]]:
+        """A row for each member of the last population, from best to worst.
+
+        Its `rank`, `member` and `score`; `began_as`, the place that its learner had in the first round; `moves`, how
+        often it was copied to another place since; and the hyperparameters that it ended with.
+        """
+        rows = []
+        for rank, member in enumerate(self.order.tolist(), start=1):
+            places = self.ancestry(member)
+            last, moves = self._row(self.num_rounds - 1, member), int((places[1:] != places[:-1]).sum())
+            row = {"rank": rank, "member": member, "score": last["score"], "began_as": int(places[0]), "moves": moves}
+            rows.append(row | {name: last[name] for name in self.space})
+        return rows
+
+    def rows(self) -> list[dict[str, Any]]:
+        """A tidy table, one dict for each round and member, ready for pandas or polars."""
+        return [self._row(r, m) for r in range(self.num_rounds) for m in range(self.population_size)]
+
+    def to_csv(self, path: str | os.PathLike[str]) -> Path:
+        """Write `rows()`: a header, and a line for each round and member; NaN is an empty field."""
+        return storage.write_csv(self.rows(), path)
+
+    def to_json(self, path: str | os.PathLike[str]) -> Path:
+        """Write settings, spaces, the best member's schedule and ancestry, and `rows()`; strict JSON, NaN is null."""
+        schedule = {name: list(map(python_number, leaf)) for name, leaf in self.schedule()._asdict().items()}
+        best = {"member": int(self.order[0]), "ancestry": self.ancestry(), "schedule": schedule}
+        return storage.write_json(self._about() | {"best": best, "rows": self.rows()}, path)
+
+    def save(self, directory: str | os.PathLike[str]) -> Path:
+        """Write everything, so that `load_pbt` reads it again bit for bit; with several processes all must call it.
+
+        The directory, which may hold other files, gets `lineage.csv` (`rows()`), `pbt.json`, and the checkpoints
+        `arrays` and `states`. What was there under these names is replaced.
+
+        Returns:
+          The directory.
+        """
+        directory, states = Path(directory), to_host(self.states)
+        if is_main():
+            directory.mkdir(parents=True, exist_ok=True)
+            arrays = {"parents": self.lineage.parents, "scores": self.lineage.scores}
+            storage.write_arrays(directory, arrays, self.lineage.hparams, self._about())
+            checkpoint.save(directory / "states", {"group0": states}, overwrite=True)
+            self.to_csv(directory / "lineage.csv")
+            self.to_json(directory / "pbt.json")
+        return directory
+
+    def _about(self) -> dict[str, Any]:
+        space = spaces.to_json(self.space)
+        return {"settings": self.settings, "space": space, "steps": self.steps, "seconds": self.seconds}
+
+    def _row(self, r: int, m: int) -> dict[str, Any]:
+        lineage = self.lineage
+        numbers = {"parent": lineage.parents, "score": lineage.scores}
+        numbers |= {name: getattr(lineage.hparams, name) for name in self.space}
+        values = {name: python_number(leaf[r, m]) for name, leaf in numbers.items()}
+        return {"round": r, "member": m, "steps": int(self.steps[r])} | values
+
+
+def load_pbt(
+    directory: str | os.PathLike[str], agent: Agent | None = None, env: Env | None = None, hparams: Any = None
+) -> PBTResult:
+    """Read what `PBTResult.save` wrote, after checking every file.
+
+    Args:
+      directory: the directory given to `save`.
+      agent, env, hparams: what was trained. Without them there are no states, and the hyperparameters are in a
+        NamedTuple of the same name and fields but of another class.
+
+    Raises:
+      CheckpointError: a file is damaged or missing, or the states are those of another agent.
+      TypeError: `hparams` has other fields.
+    """
+    directory = Path(directory)
+    arrays, table, about = storage.read_arrays(directory, hparams)
+    lineage = Lineage(arrays["parents"], table, arrays["scores"])
+    settings = storage.with_tuples(about["settings"])
+    states = None
+    if agent is not None and env is not None and hparams is not None:
+        owners = np.zeros(settings["population_size"], int)
+        each = storage.read_states(directory, agent, env, hparams, settings["num_envs"], owners, ({},)) or ()
+        states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
+    space = spaces.from_json(about["space"])
+    return PBTResult(space, lineage, np.array(about["steps"]), states, about["seconds"], settings)

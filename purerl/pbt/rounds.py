@@ -1,0 +1,232 @@
+"""The rounds of population-based training as one jitted program, and the resumable layer `start` / `advance`.
+
+    round r:  members that did badly in round r - 1 take over the learner of one that did well, and move its
+              hyperparameters  ->  every member trains  ->  greedy evaluation on common random numbers gives the scores
+
+A learner is what `types.get_learner` says: parameters, optimizer state, hyperparameters and statistics. Replay,
+environments and keys stay where they are, so two copies of one learner see different data from then on.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl import loops
+from purerl.distributed import over_devices
+from purerl.hparams import cast, check_positive, get_hparams, get_learner
+from purerl.pbt import exploit_explore
+from purerl.prng import check_key
+from purerl.sweep.trials.draws import sample
+from purerl.sweep.trials.spaces import Space
+from purerl.types import Agent, Env
+
+
+class Lineage(NamedTuple):
+    """The decisions and the scores of R rounds of P members, leaves [R, P]. Given to `pbt`, it is repeated.
+
+    Attributes:
+      parents: int32, the member whose learner each had at the beginning of the round; its own number where it kept it.
+      hparams: the agent's NamedTuple, the hyperparameters that each trained with in the round.
+      scores: float32, mean greedy return after the round; NaN where the member broke.
+    """
+
+    parents: Any
+    hparams: Any
+    scores: Any
+
+
+class Population(NamedTuple):
+    """Everything a population is, so that saving it and going on is the same run.
+
+    Attributes:
+      key: of the decisions and of the evaluations; round r uses `fold_in(key, r)`.
+      members: `LoopState` with leaves [P]; each keeps its own key.
+      scores: float32 [P], of the last round; NaN where the member must be replaced.
+      num_rounds: int32, rounds made so far.
+    """
+
+    key: jax.Array
+    members: loops.LoopState
+    scores: jax.Array
+    num_rounds: jax.Array
+
+
+class Rounds(NamedTuple):
+    """What a round is, all of it static. Build one with `rounds`, which checks it.
+
+    Attributes:
+      agent, env: what is trained, and where.
+      spaces: the hyperparameters that may change.
+      updates, rollout_length, rollout: the training of a round, as in `loops.train`.
+      eval_episodes, eval_max_steps: the evaluation that ends it, as in `loops.evaluate`.
+      num_replaced: how many of the worst take over one of as many best.
+      resample_probability, factors: see `evolution.explore`.
+    """
+
+    agent: Agent
+    env: Env
+    spaces: tuple[tuple[str, Space], ...]
+    updates: int
+    rollout_length: int
+    rollout: Callable[..., Any]
+    eval_episodes: int
+    eval_max_steps: int
+    num_replaced: int
+    resample_probability: float
+    factors: tuple[float, ...]
+
+
+def rounds(
+    agent: Agent,
+    env: Env,
+    spaces: dict[str, Space],
+    *,
+    population_size: int,
+    updates_per_round: int,
+    rollout_length: int,
+    rollout: Callable[..., Any] = loops.rollout,
+    eval_episodes: int = 8,
+    eval_max_steps: int = 1000,
+    exploit_fraction: float = 0.2,
+    resample_probability: float = 0.25,
+    perturb_factors: tuple[float, ...] = (0.8, 1.2),
+) -> Rounds:
+    """What each round of a population does, checked. Arguments and errors as in `pbt`; `spaces` without constants."""
+    sizes = {"updates_per_round": updates_per_round, "rollout_length": rollout_length, "eval_episodes": eval_episodes}
+    check_positive(population_size=population_size, eval_max_steps=eval_max_steps, **sizes)
+    if population_size < 2:
+        raise ValueError(f"population_size = {population_size} must be at least 2: members learn from each other")
+    if not 0 <= exploit_fraction <= 0.5:
+        raise ValueError(f"exploit_fraction = {exploit_fraction} must be between 0 and 0.5")
+    if not 0 <= resample_probability <= 1:
+        raise ValueError(f"resample_probability = {resample_probability} must be between 0 and 1")
+    if not perturb_factors or not all(0 < factor < float("inf") for factor in perturb_factors):
+        raise ValueError(f"perturb_factors = {perturb_factors} must be positive numbers")
+    num_replaced = min(max(1, round(exploit_fraction * population_size)), population_size // 2)
+    return Rounds(
+        agent,
+        env,
+        tuple(spaces.items()),
+        updates_per_round,
+        rollout_length,
+        rollout,
+        eval_episodes,
+        eval_max_steps,
+        num_replaced if exploit_fraction > 0 else 0,
+        float(resample_probability),
+        tuple(float(factor) for factor in perturb_factors),
+    )
+
+
+def start(
+    key: jax.Array, program: Rounds, hparams: Any, *, population_size: int, num_envs: int, env_params: Any = None
+) -> Population:
+    """The population before its first round: hyperparameters drawn from the spaces, a key and a fresh learner each."""
+    check_key(key)
+    check_positive(population_size=population_size, num_envs=num_envs)
+    draw_key, members_key, key = jax.random.split(key, 3)
+    table = sample(draw_key, hparams, dict(program.spaces), population_size)
+    keys = jax.random.split(members_key, population_size)
+    return _start(key, keys, cast(table), cast(env_params), program, num_envs)
+
+
+@functools.partial(jax.jit, static_argnums=(4, 5))
+def _start(key, keys, hparams, env_params, program, num_envs):  # type: ignore[no-untyped-def]
+    """Scores are made where the members are, so that the first `advance` finds what every later one does."""
+
+    def one(key: jax.Array, hparams: Any, env_params: Any) -> tuple[loops.LoopState, jax.Array]:
+        member = loops.start(key, program.agent, program.env, hparams, num_envs=num_envs, env_params=env_params)
+        return member, jnp.float32(0)
+
+    members, scores = over_devices(jax.vmap(one, (0, 0, None)), (keys, hparams), (env_params,))
+    return Population(key, members, scores, jnp.int32(0))
+
+
+def advance(
+    state: Population, program: Rounds, *, num_rounds: int, lineage: Lineage | None = None, donate: bool = False
+) -> tuple[Population, Lineage]:
+    """Go on for `num_rounds` rounds; in any number of chunks it is the same run, bit for bit.
+
+    Args:
+      state: what `start`, or an earlier `advance`, returned.
+      program: what a round does.
+      num_rounds: rounds R of this chunk; each distinct number compiles once.
+      lineage: [R, P] decisions to repeat; None decides by the scores.
+      donate: give the memory of `state` to the result; it must not be used afterwards.
+
+    Returns:
+      The next population, and the lineage of these rounds, leaves [R, P].
+    """
+    check_positive(num_rounds=num_rounds)
+    told = _no_decisions(state, num_rounds) if lineage is None else (lineage.parents, lineage.hparams)
+    run = _advance_donated if donate else _advance
+    return run(state, told, jnp.bool_(lineage is not None), program, num_rounds)
+
+
+def _advance_impl(state, told, follow, program, num_rounds):  # type: ignore[no-untyped-def]
+    def one(state: Population, told: tuple[jax.Array, Any]) -> tuple[Population, Lineage]:
+        round_key = jax.random.fold_in(state.key, state.num_rounds)
+        decide_key, score_key = jax.random.split(round_key)
+        decided = _decide(decide_key, state, program)
+        parents, hparams = jax.tree.map(lambda told, decided: jnp.where(follow, told, decided), told, decided)
+        learners = exploit_explore.inherit(state.members.agent_state, parents, hparams)
+        members = state.members._replace(agent_state=learners)
+        members, scores = over_devices(jax.vmap(train, (0, None)), (members,), (score_key,))
+        state = Population(state.key, members, scores, state.num_rounds + 1)
+        return state, Lineage(parents, hparams, scores)
+
+    def train(member: loops.LoopState, key: jax.Array) -> tuple[loops.LoopState, jax.Array]:
+        sizes = {"num_updates": program.updates, "rollout_length": program.rollout_length}
+        member, _ = loops.advance(member, program.agent, program.env, rollout=program.rollout, **sizes)
+        return member, _score(key, member, program)
+
+    return jax.lax.scan(one, state, told, num_rounds)
+
+
+_advance = jax.jit(_advance_impl, static_argnums=(3, 4))
+_advance_donated = jax.jit(_advance_impl, static_argnums=(3, 4), donate_argnums=0)
+
+
+def _decide(key: jax.Array, state: Population, program: Rounds) -> tuple[jax.Array, Any]:
+    """Parents [P] and hyperparameters [P] of a round; the first one changes nothing."""
+    exploit_key, explore_key = jax.random.split(key)
+    members = jnp.arange(state.scores.shape[0])
+    parents = exploit_explore.exploit(exploit_key, state.scores, program.num_replaced)
+    parents = jnp.where(state.num_rounds > 0, parents, members)
+    inherited = jax.tree.map(lambda x: x[parents], get_hparams(state.members.agent_state))
+    explore = functools.partial(
+        exploit_explore.explore,
+        spaces=dict(program.spaces),
+        factors=program.factors,
+        resample_probability=program.resample_probability,
+    )
+    explored = jax.vmap(explore)(jax.random.split(explore_key, members.size), inherited)
+    hparams = jax.tree.map(lambda new, old: jnp.where(parents != members, new, old), explored, inherited)
+    return parents, hparams
+
+
+def _score(key: jax.Array, member: loops.LoopState, program: Rounds) -> jax.Array:
+    """Mean return of one member's greedy episodes; NaN where it is not finite or anything in the learner is NaN."""
+    returns = loops.evaluate(
+        key,
+        program.agent,
+        program.env,
+        member.agent_state,
+        num_episodes=program.eval_episodes,
+        max_steps=program.eval_max_steps,
+        env_params=member.env_params,
+    ).episode_return
+    leaves = jax.tree.leaves(get_learner(member.agent_state))
+    broken = [jnp.isnan(leaf).any() for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
+    score = returns.mean()
+    return jnp.where(jnp.isfinite(score) & ~jnp.array(broken).any(), score, jnp.nan)
+
+
+def _no_decisions(state: Population, num_rounds: int) -> tuple[jax.Array, Any]:
+    hparams = get_hparams(state.members.agent_state)
+    return jax.tree.map(lambda x: jnp.zeros((num_rounds, *x.shape), x.dtype), (jnp.arange(state.scores.size), hparams))

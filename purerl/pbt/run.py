@@ -1,0 +1,192 @@
+"""Population-based training: hyperparameters that change while the agents learn, found in one compiled program."""
+
+from __future__ import annotations
+
+import operator
+import os
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from purerl import loops
+from purerl.distributed import is_main, num_parts, to_host
+from purerl.hparams import check_positive
+from purerl.pbt import snapshots
+from purerl.pbt.result import PBTResult, load_pbt
+from purerl.pbt.rounds import Lineage, Population, Rounds, advance, rounds, start
+from purerl.pbt.snapshots import Standing
+from purerl.sweep.results import storage
+from purerl.sweep.run import journal
+from purerl.sweep.run.journal import Journal
+from purerl.sweep.trials import spaces
+from purerl.sweep.trials.spaces import SearchSpace, check_space
+from purerl.types import Agent, Env
+
+# What of a program's `Rounds` is plain data, and is written down.
+_RECORDED = (
+    "updates", "rollout_length", "eval_episodes", "eval_max_steps", "num_replaced", "resample_probability", "factors"
+)  # fmt: skip
+
+
+class PBTProgress(NamedTuple):
+    """Where population-based training stands, as its `progress` callback sees it after every chunk of rounds.
+
+    Attributes:
+      round, num_rounds: rounds done, and of how many.
+      seconds: since the beginning, compiling included, with earlier processes that it goes on from.
+      best_score, median_score: over the healthy members in the last round; NaN where none is.
+      population: everything, to be saved; its memory is given to the next chunk when the callback returns.
+    """
+
+    round: int
+    num_rounds: int
+    seconds: float
+    best_score: float
+    median_score: float
+    population: Population
+
+
+def pbt(
+    key: jax.Array,
+    agent: Agent,
+    env: Env,
+    hparams: Any,
+    space: SearchSpace,
+    *,
+    population_size: int,
+    num_rounds: int,
+    updates_per_round: int,
+    num_envs: int,
+    rollout_length: int,
+    env_params: Any = None,
+    rollout: Callable[..., Any] = loops.rollout,
+    exploit_fraction: float = 0.2,
+    resample_probability: float = 0.25,
+    perturb_factors: tuple[float, ...] = (0.8, 1.2),
+    eval_episodes: int = 8,
+    eval_max_steps: int = 1000,
+    lineage: Lineage | None = None,
+    rounds_per_chunk: int | None = None,
+    directory: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    progress: Callable[[PBTProgress], None] | None = None,
+) -> PBTResult:
+    """Train a population whose hyperparameters change while it learns.
+
+    The score of a round is the mean return of greedy episodes after its training, the same episodes for all members and
+    others in every round. Training returns would be free, but they are those of policies that have since changed,
+    include exploration, which is itself searched, and are missing where no episode ended in a short round.
+
+    It compiles once for an agent, environment, space and set of sizes. The same arguments give the same bits, in any
+    chunks.
+
+    Args:
+      key: typed key.
+      agent, env, env_params, num_envs, rollout_length, rollout: as in `loops.train`.
+      hparams: the agent's hyperparameters: the values of what the space leaves out, which never change.
+      space: from names of hyperparameters to spaces or constants; the first values are drawn from it.
+      population_size: members P, at least 2.
+      num_rounds: rounds R.
+      updates_per_round: updates of each member between two decisions.
+      exploit_fraction: share of the population that is replaced in a round, rounded, at least one member; at most 1/2.
+        0: every member keeps its learner and its hyperparameters.
+      resample_probability, perturb_factors: how copied hyperparameters move, see `evolution.explore`.
+      eval_episodes, eval_max_steps: greedy episodes that a score is the mean of, and the longest of them.
+      lineage: of an earlier run of R rounds and P members; its decisions are repeated. With the same key and sizes that
+        run is reproduced bit for bit, since the same program is told what it else decides.
+      rounds_per_chunk: rounds in one call of the program; None: all, or 1 where there is `progress` or a directory.
+      directory: where everything is written after each chunk, so that a run that was killed can go on; at the end it
+        holds what `PBTResult.save` writes. None keeps all in memory.
+      resume: go on with the run in `directory`; the arguments must be the same. Finished rounds are not done again.
+      progress: called after every chunk.
+
+    Returns:
+      A `PBTResult`.
+
+    Raises:
+      TypeError: `key` is no typed key, or a space is none.
+      ValueError: a size, fraction or probability is out of range, a space does not fit the hyperparameters, the lineage
+        has other sizes, or `directory` was begun with other arguments.
+      FileExistsError, FileNotFoundError: `directory` holds a run and `resume` is not set, or the other way round.
+      BlockingIOError: another process works in `directory`.
+
+    Source: Jaderberg et al. 2017, arXiv:1711.09846, algorithm 1; synchronous, since all members are one program.
+    """
+    check_positive(num_rounds=num_rounds, rounds_per_chunk=rounds_per_chunk or 1)
+    hparams, searched = check_space(hparams, space)
+    program = rounds(
+        agent,
+        env,
+        searched,
+        population_size=population_size,
+        updates_per_round=updates_per_round,
+        rollout_length=rollout_length,
+        rollout=rollout,
+        eval_episodes=eval_episodes,
+        eval_max_steps=eval_max_steps,
+        exploit_fraction=exploit_fraction,
+        resample_probability=resample_probability,
+        perturb_factors=perturb_factors,
+    )
+    told = None if lineage is None else _check_lineage(lineage, num_rounds, population_size)
+    sizes = {"population_size": population_size, "num_rounds": num_rounds, "num_envs": num_envs}
+    settings = sizes | {name: getattr(program, name) for name in _RECORDED}
+    with journal.opened(directory, resume=resume) as log:
+        start_from = snapshots.digest(key, hparams, env_params, lineage)
+        journal.check_same(log, settings | {"space": spaces.to_json(searched), "start": start_from})
+        if log.find("end") and directory is not None:
+            return load_pbt(directory, agent, env, hparams)
+        begun = start(key, program, hparams, population_size=population_size, num_envs=num_envs, env_params=env_params)
+        chunk = rounds_per_chunk or (num_rounds if progress is None and directory is None else 1)
+        end = _run(snapshots.recall(log, begun), program, num_rounds, chunk, told, log, progress)
+        steps = np.arange(1, num_rounds + 1) * updates_per_round * rollout_length * num_envs
+        settings |= {"num_devices": num_parts(population_size)} | storage.made_with()
+        result = PBTResult(searched, end.lineage, steps, end.population.members.agent_state, end.seconds, settings)
+        if directory is not None:
+            result.save(directory)
+            if is_main():
+                log.add("end")
+                snapshots.forget(log)
+    return result
+
+
+def _run(
+    now: Standing,
+    program: Rounds,
+    num_rounds: int,
+    chunk: int,
+    told: Lineage | None,
+    log: Journal,
+    progress: Callable[[PBTProgress], None] | None,
+) -> Standing:
+    """The rounds that are left, in chunks, each of which is written down before the next one begins."""
+    begin = time.perf_counter() - now.seconds
+    for first in range(len(now.lineage.parents), num_rounds, chunk):
+        count = min(chunk, num_rounds - first)
+        part = jax.tree.map(operator.itemgetter(slice(first, first + count)), told)
+        state, made = advance(now.population, program, num_rounds=count, lineage=part, donate=True)
+        lineage = jax.tree.map(lambda *x: np.concatenate(x), now.lineage, to_host(made))
+        now = Standing(state, lineage, time.perf_counter() - begin)
+        snapshots.record(log, now)
+        if progress is not None:
+            progress(_progress(now, num_rounds))
+    return now
+
+
+def _check_lineage(lineage: Lineage, num_rounds: int, population_size: int) -> Lineage:
+    if lineage.parents.shape != (num_rounds, population_size):
+        raise ValueError(
+            f"the lineage has rounds x members = {lineage.parents.shape}, but num_rounds = {num_rounds} and "
+            f"population_size = {population_size}"
+        )
+    return lineage
+
+
+def _progress(now: Standing, num_rounds: int) -> PBTProgress:
+    scores = now.lineage.scores[-1]
+    scores = scores[~np.isnan(scores)] if not np.isnan(scores).all() else scores
+    best, median = float(scores.max()), float(np.median(scores))
+    return PBTProgress(len(now.lineage.parents), num_rounds, now.seconds, best, median, now.population)

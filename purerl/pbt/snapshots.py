@@ -1,0 +1,100 @@
+"""Population-based training on the disk: where it stands, written as its rounds end.
+
+    directory/journal        what is trained, and that it has ended; for one process at a time, see `journal`
+    directory/population/    checkpoints after the last two chunks of rounds: the members, and the lineage so far
+
+A checkpoint appears whole or not at all, and the one before it stays until it has: whenever the process dies, one is
+there, and going on from it is the same run, bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import checkpoint
+from purerl.distributed import is_main, population_sharding
+from purerl.hparams import get_hparams
+from purerl.pbt.rounds import Lineage, Population
+from purerl.prng import is_key
+from purerl.sweep.run import population
+from purerl.sweep.run.journal import Journal
+from purerl.types import PyTree
+
+_FOLDER = "population"
+
+
+class Standing(NamedTuple):
+    """How far a run is.
+
+    Attributes:
+      population: after the last round.
+      lineage: of all rounds so far, [r, P], on the host.
+      seconds: how long they took, in all processes.
+    """
+
+    population: Population
+    lineage: Lineage
+    seconds: float
+
+
+def record(log: Journal, standing: Standing) -> None:
+    """Write a checkpoint and wait until it is on the disk; with several processes all must call it."""
+    if log.directory is None:
+        return
+    members = population.pack(standing.population.members)
+    if is_main():
+        tree = {"members": members, "lineage": standing.lineage}
+        about = {"seconds": standing.seconds}
+        checkpoint.save_step(log.directory / _FOLDER, len(standing.lineage.parents), tree, about, keep=2)
+
+
+def recall(log: Journal, begun: Population) -> Standing:
+    """Where the run in the journal's directory stands; at its beginning where there is none.
+
+    Args:
+      log: of the run.
+      begun: the population before the first round, which says what the checkpoint must hold, and where it lies.
+
+    Raises:
+      CheckpointError: the checkpoint is damaged, or holds another population.
+    """
+    latest = None if log.directory is None else checkpoint.latest(log.directory / _FOLDER)
+    if latest is None:
+        none: Any = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _lineage_like(begun, 0))
+        return Standing(begun, none, 0.0)
+    num_rounds = int(latest.name)
+    like = {"members": population.packed_like(begun.members), "lineage": _lineage_like(begun, num_rounds)}
+    stored = checkpoint.restore(latest, like)
+    sharding = population_sharding(begun.scores.size)
+    lineage = jax.tree.map(np.asarray, stored["lineage"])
+    members = population.unpack(jax.tree.map(np.asarray, stored["members"]), begun.members, sharding)
+    scores = population.unpack(lineage.scores[-1], begun.scores, sharding)
+    state = begun._replace(members=members, scores=scores, num_rounds=jnp.int32(num_rounds))
+    return Standing(state, lineage, float(checkpoint.read_metadata(latest)["seconds"]))
+
+
+def forget(log: Journal) -> None:
+    """Delete the checkpoints, when the result is on the disk."""
+    if log.directory is not None:
+        shutil.rmtree(log.directory / _FOLDER, ignore_errors=True)
+
+
+def digest(*trees: PyTree) -> str:
+    """SHA-256 of the structure and the leaves of trees, which are numbers, arrays and typed keys."""
+    leaves, structure = jax.tree.flatten(trees)
+    made = hashlib.sha256(repr(structure).encode())
+    for leaf in leaves:
+        made.update(np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf).tobytes())
+    return made.hexdigest()
+
+
+def _lineage_like(begun: Population, num_rounds: int) -> Lineage:
+    """Shapes and types of the lineage of so many rounds."""
+    one = Lineage(jnp.arange(begun.scores.size), get_hparams(begun.members.agent_state), begun.scores)
+    return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_rounds, *leaf.shape), leaf.dtype), one)

@@ -1,0 +1,154 @@
+"""Learning from clicks: a click model with position bias and noise, turned into preferences, corrected for bias or not.
+
+A list shows K documents. Its reader examines position k with probability η_k, and clicks an examined document i with
+probability γ_i = ε + (1 - 2ε) σ(relevance_i). A click on i and none on j is taken as "i is preferred to j"; but j may
+just not have been seen. With c the clicks, the weight
+
+    (c_i / η_i) (1 - c_j / η_j)      has the expectation      γ_i (1 - γ_j)
+
+wherever the two were shown, so the Bradley-Terry loss under it has its minimum where the scores' difference is the
+difference of the logits of γ: position has dropped out. The naive weight c_i (1 - c_j) learns the order of showing too.
+
+Source: the position-based model, Craswell et al. 2008; the weight, Saito 2020, "Unbiased pairwise learning from biased
+implicit feedback".
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl import loops, losses
+from purerl.rlhf.supervised import LearnerHparams, adam, descend
+from purerl.types import Agent, Metrics, TrainState
+
+
+class Impressions(NamedTuple):
+    """Lists that were shown: features [B, K, D] of the documents in their order, and clicks [B, K] bool."""
+
+    features: jax.Array
+    clicks: jax.Array
+
+
+class ClickPairs(NamedTuple):
+    """All pairs within lists: features [N, D] of the first and the second, and the weight [N] of "first preferred"."""
+
+    first: jax.Array
+    second: jax.Array
+    weight: jax.Array
+
+
+def examination(num_positions: int, bias: float | jax.Array = 1.0) -> jax.Array:
+    """[K] η_k = k^-bias: the probability that position k is looked at."""
+    return jnp.arange(1.0, num_positions + 1) ** -bias
+
+
+def show(
+    key: jax.Array,
+    features: jax.Array,
+    relevance: jax.Array,
+    score: jax.Array,
+    eta: jax.Array,
+    noise: float = 0.1,
+) -> Impressions:
+    """Lists in the order of a score, and the clicks of simulated readers.
+
+    Args:
+      key: typed key.
+      features: [B, K, D] of K documents a list, in any order.
+      relevance: [B, K] true relevance, a logit.
+      score: [B, K]; the highest is shown first.
+      eta: [K] probability that a position is examined.
+      noise: ε.
+    """
+    examine_key, click_key = jax.random.split(key)
+    order = jnp.argsort(-score, axis=1)
+    shown = jnp.take_along_axis(features, order[..., None], axis=1)
+    attraction = noise + (1 - 2 * noise) * jax.nn.sigmoid(jnp.take_along_axis(relevance, order, axis=1))
+    seen = jax.random.bernoulli(examine_key, eta, order.shape)
+    return Impressions(shown, seen & jax.random.bernoulli(click_key, attraction))
+
+
+def to_pairs(impressions: Impressions, eta: jax.Array | None = None) -> ClickPairs:
+    """Every ordered pair of each list's documents, weighted by the clicks.
+
+    Args:
+      impressions: lists and clicks.
+      eta: [K] probability of examination, for the unbiased weight; None takes the naive one, as if all were examined.
+
+    Returns:
+      N = B · K · (K - 1) pairs. An unbiased weight is negative where both were clicked: the loss takes back what it
+      gave elsewhere.
+    """
+    clicks = impressions.clicks.astype(jnp.float32)
+    num_positions = clicks.shape[1]
+    estimate = clicks if eta is None else clicks / eta
+    first, second = jnp.array([(i, j) for i in range(num_positions) for j in range(num_positions) if i != j]).T
+    weight = estimate[:, first] * (1 - estimate[:, second])
+    rows = impressions.features
+    preferred, other = (rows[:, index].reshape(-1, rows.shape[-1]) for index in (first, second))
+    return ClickPairs(preferred, other, weight.reshape(-1))
+
+
+def linear_scorer() -> Agent:
+    """An agent for `fit` on `ClickPairs`: score = w · features, by weighted Bradley-Terry; `params` is w [D]."""
+
+    def init(key: jax.Array, hparams: Any, example: ClickPairs, num_envs: int = 1) -> TrainState:
+        params = jnp.zeros(example.first.shape[-1])
+        return TrainState(params, adam(hparams).init(params), hparams, jnp.int32(0))
+
+    def loss(params: jax.Array, data: ClickPairs) -> jax.Array:
+        each = losses.bradley_terry(data.first @ params, data.second @ params)
+        return jnp.sum(data.weight * each) / jnp.maximum(jnp.sum(data.weight), 1e-8)
+
+    def update(key: jax.Array, state: TrainState, data: ClickPairs) -> tuple[TrainState, Metrics]:
+        value, grads = jax.value_and_grad(loss)(state.params, data)
+        return descend(state, grads, adam)._replace(num_updates=state.num_updates + 1), {"loss/total": value}
+
+    def act(key: jax.Array | None, state: TrainState, obs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+        score = obs @ state.params
+        return jnp.argmax(score).astype(jnp.int32), {"score": score}
+
+    return Agent(init, act, update)
+
+
+class BiasCurve(NamedTuple):
+    """Weights learned from the same clicks, naively and corrected, [N, D]; for N strengths of bias [N], true [D]."""
+
+    bias: jax.Array
+    true: jax.Array
+    naive: jax.Array
+    corrected: jax.Array
+
+
+def bias_curve(key: jax.Array, bias: jax.Array, num_lists: int = 5_000, num_positions: int = 5) -> BiasCurve:
+    """What clicks teach as readers look ever less far down lists that are ordered by a worthless feature.
+
+    Three normal features a document; the first adds to its relevance, the second takes from it, the third is worth
+    nothing and decides the order.
+
+    Args:
+      key: typed key; every strength sees the same documents.
+      bias: [N] strengths, see `examination`; 0: everything is looked at.
+      num_lists, num_positions: B and K.
+    """
+    documents = jax.random.normal(key, (num_lists, num_positions, 3))
+    true = jnp.array([1.0, -1.0, 0.0])
+    agent, hparams = linear_scorer(), LearnerHparams(0.1, anneal_updates=100)
+
+    def weights(pairs: ClickPairs) -> jax.Array:
+        return loops.fit(key, agent, pairs, hparams, num_updates=100)[0].params
+
+    def at(bias: jax.Array) -> tuple[jax.Array, jax.Array]:
+        eta = examination(num_positions, bias)
+        impressions = show(key, documents, documents @ true, documents[..., 2], eta)
+        return weights(to_pairs(impressions)), weights(to_pairs(impressions, eta))
+
+    return BiasCurve(bias, true, *jax.vmap(at)(bias))
+
+
+def alignment(weights: jax.Array, true: jax.Array) -> jax.Array:
+    """Cosine between weights [..., D] and the true ones [D]."""
+    return weights @ true / (jnp.linalg.norm(weights, axis=-1) * jnp.linalg.norm(true))

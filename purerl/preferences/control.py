@@ -1,0 +1,201 @@
+"""Learning from preferences in control: no reward is ever shown to the agent, only which of two segments is better.
+
+    watch the present policy -> ask about pairs of segments -> fit an ensemble of reward models -> RL on their mean
+
+Source: Christiano et al. 2017, section 2.2. The labeller here is simulated: it prefers the segment with the higher true
+return, and answers at random now and then.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl import loops
+from purerl.combinators.minibatches import with_minibatches
+from purerl.hparams import cast, check_positive
+from purerl.preferences.reward_ensemble import (
+    Comparisons,
+    LearnedReward,
+    ensemble_agent,
+    features,
+    fit_reward,
+    learned_reward,
+    with_learned_reward,
+)
+from purerl.rlhf.supervised import LearnerHparams
+from purerl.spaces import Space
+from purerl.types import Agent, Env
+
+
+class Segments(NamedTuple):
+    """Pieces of trajectories: features [..., L, D] of (observation, action), and the true reward [..., L]."""
+
+    features: jax.Array
+    reward: jax.Array
+
+
+def segments(key: jax.Array, steps: Segments, rows: int, length: int) -> Segments:
+    """`rows` segments of `length` steps cut at random from all the steps of a trajectory [T, N].
+
+    One may reach over an episode's end: it is then two pieces, whose rewards add up all the same.
+    """
+    num_steps, num_envs = steps.reward.shape
+    time_key, env_key = jax.random.split(key)
+    start = jax.random.randint(time_key, (rows, 1), 0, num_steps - length + 1) + jnp.arange(length)
+    column = jax.random.randint(env_key, (rows, 1), 0, num_envs)
+    return jax.tree.map(lambda x: x[start, column], steps)
+
+
+def ask(key: jax.Array, first: Segments, second: Segments, error_rate: float) -> Comparisons:
+    """A simulated labeller: the segment of higher true return, or with probability `error_rate` a random answer."""
+    wrong_key, coin_key = jax.random.split(key)
+    better = jnp.sum(first.reward, axis=-1) > jnp.sum(second.reward, axis=-1)
+    random = jax.random.bernoulli(wrong_key, error_rate, better.shape)
+    answer = jnp.where(random, jax.random.bernoulli(coin_key, 0.5, better.shape), better)
+    return Comparisons(first.features, second.features, answer.astype(jnp.float32), jnp.arange(len(answer)))
+
+
+class ControlSizes(NamedTuple):
+    """How much of everything; the last round's learning, on the final reward, takes `last_updates`.
+
+    A `reward_learning_rate` of 0 leaves the reward models as they were drawn.
+    """
+
+    num_rounds: int = 7
+    first_labels: int = 100
+    labels_per_round: int = 100
+    segment_length: int = 10
+    error_rate: float = 0.1
+    num_members: int = 3
+    reward_updates: int = 200
+    reward_learning_rate: float = 3e-3
+    batch_size: int = 64
+    rl_updates: int = 60
+    last_updates: int = 60
+    num_envs: int = 16
+    rollout_length: int = 128
+
+    @property
+    def num_labels(self) -> int:
+        """Answers in all."""
+        return self.first_labels + (self.num_rounds - 1) * self.labels_per_round
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of the policy in all."""
+        return (self.num_rounds - 1) * self.rl_updates + self.last_updates
+
+
+class Round(NamedTuple):
+    """How a round ended: answers so far, and of the new policy's steps the true reward and what the learned one is.
+
+    Attributes:
+      num_labels: answers given so far.
+      true_reward: mean a step, of the policy that acts at random as it does in learning.
+      correlation: of learned and true reward.
+    """
+
+    num_labels: jax.Array
+    true_reward: jax.Array
+    correlation: jax.Array
+
+
+class ControlResult(NamedTuple):
+    """The policy's state, the reward that was learned, every round [num_rounds], and the last policy's steps [T, N]."""
+
+    state: Any
+    reward: LearnedReward
+    rounds: Round
+    steps: Segments
+
+
+def learn_from_preferences(
+    key: jax.Array,
+    agent: Agent,
+    env: Env,
+    hparams: Any,
+    sizes: ControlSizes | None = None,
+    say: Callable[[Round], None] = lambda _: None,
+) -> ControlResult:
+    """Rounds of watching, asking, fitting and reinforcement learning; every round's answers are kept.
+
+    Args:
+      key: typed key.
+      agent: any agent for `train` on `env`; its reward is the learned one, standardised.
+      env: the environment, whose own reward only the labeller sees.
+      hparams: the agent's; it learns for `sizes.num_updates` updates in all.
+      sizes: how much of everything; None takes the defaults.
+      say: told of every round as it ends.
+    """
+    sizes = sizes or ControlSizes()
+    check_positive(
+        num_rounds=sizes.num_rounds, first_labels=sizes.first_labels, labels_per_round=sizes.labels_per_round
+    )
+    blind = with_learned_reward(env)
+    fitter = with_minibatches(ensemble_agent(sizes.num_members, sizes.error_rate), sizes.batch_size)
+    fit_hparams = LearnerHparams(sizes.reward_learning_rate, anneal_updates=sizes.reward_updates)
+    watch = jax.jit(lambda key, state: _watch(key, agent, env, state, sizes))
+    example, _ = env.reset(key)
+    state = agent.init(key, cast(hparams), example, sizes.num_envs)
+    steps = watch(jax.random.fold_in(key, sizes.num_rounds), state)
+    asked: Comparisons | None = None
+    rounds = []
+    for number in range(sizes.num_rounds):
+        watch_key, ask_key, fit_key, train_key = jax.random.split(jax.random.fold_in(key, number), 4)
+        asked = _ask(ask_key, steps, asked, sizes)
+        answers = _repeated(asked, sizes.num_labels)
+        reward = fit_reward(fit_key, fitter, answers, fit_hparams, sizes.reward_updates, _rows(steps))
+        state, _ = loops.train(
+            train_key, agent, blind, hparams, num_envs=sizes.num_envs, rollout_length=sizes.rollout_length,
+            num_updates=sizes.last_updates if number == sizes.num_rounds - 1 else sizes.rl_updates,
+            env_params=reward, state=state,
+        )  # fmt: skip
+        steps = watch(watch_key, state)
+        rounds.append(_judge(len(asked.row), reward, steps))
+        say(rounds[-1])
+    return ControlResult(state, reward, jax.tree.map(lambda *x: jnp.stack(x), *rounds), steps)
+
+
+def _watch(key: jax.Array, agent: Agent, env: Env, state: Any, sizes: ControlSizes) -> Segments:
+    """All the steps [T, N] of the present policy, with the true reward: what the labeller looks at."""
+    actors = loops.init_actors(key, agent, env, state, num_envs=sizes.num_envs)
+    trajectory = loops.rollout(key, agent, env, state, actors, length=2 * sizes.rollout_length)[1]
+    return steps_of(trajectory, env.action_space)
+
+
+def steps_of(trajectory: Any, action_space: Space) -> Segments:
+    """A trajectory [T, N] as features and true rewards."""
+    each = jax.vmap(jax.vmap(lambda obs, action: features(obs, action, action_space)))
+    return Segments(each(trajectory.obs, trajectory.action), trajectory.reward)
+
+
+def _rows(steps: Segments) -> jax.Array:
+    """Features [T N, D] of every step."""
+    return steps.features.reshape(-1, steps.features.shape[-1])
+
+
+def _judge(num_labels: int, reward: LearnedReward, steps: Segments) -> Round:
+    """What the learned reward is worth on some steps."""
+    correlation = jnp.corrcoef(learned_reward(reward, _rows(steps)), steps.reward.reshape(-1))[0, 1]
+    return Round(jnp.int32(num_labels), jnp.mean(steps.reward), correlation)
+
+
+def _ask(key: jax.Array, steps: Segments, asked: Comparisons | None, sizes: ControlSizes) -> Comparisons:
+    """All answers so far: those given before, and a round's more about segments of the steps."""
+    first_key, second_key, answer_key = jax.random.split(key, 3)
+    rows = sizes.first_labels if asked is None else sizes.labels_per_round
+    first, second = (segments(k, steps, rows, sizes.segment_length) for k in (first_key, second_key))
+    new = ask(answer_key, first, second, sizes.error_rate)
+    if asked is None:
+        return new
+    new = new._replace(row=len(asked.row) + new.row)
+    return jax.tree.map(lambda old, x: jnp.concatenate([old, x]), asked, new)
+
+
+def _repeated(asked: Comparisons, total: int) -> Comparisons:
+    """The answers over and over up to `total` rows: data of one shape in every round, so that fitting compiles once."""
+    return jax.tree.map(lambda x: x[jnp.arange(total) % len(x)], asked)

@@ -1,0 +1,265 @@
+"""Returns corrected for data from another policy, time-major `[T, ...]` like `returns`, where they are reachable.
+
+`log_rho = log π(a|s) − log μ(a|s)`, the log importance ratio of the action taken, with π the policy judged and μ the
+one that acted. The rules of `returns` hold here too: a terminated successor may be NaN, what follows a cut never
+reaches what precedes it, the end of the batch is a cut, and no gradient is stopped.
+"""
+
+from __future__ import annotations
+
+import chex
+import jax
+import jax.numpy as jnp
+
+from purerl.returns.recursion import backward_scan, common, cut
+
+
+def vtrace(
+    reward: jax.Array,
+    discount: jax.Array,
+    value: jax.Array,
+    next_value: jax.Array,
+    trace_decay: jax.Array,
+    log_rho: jax.Array,
+    rho_bar: float | jax.Array = 1.0,
+    c_bar: float | jax.Array = 1.0,
+) -> tuple[jax.Array, jax.Array]:
+    """V-trace value targets, and advantages that cannot leak over a cut.
+
+    ρ = min(ρ̄, exp log_rho), c = min(c̄, exp log_rho);
+    vs[t] = v[t] + ρ[t] · (r[t] + d[t] · v'[t] − v[t]) + d[t] · k[t] · c[t] · (vs[t+1] − v'[t]), with vs[T] = v'[T−1];
+    A[t] = ρ[t] · (r[t] + d[t] · (k[t] · vs[t+1] + (1 − k[t]) · v'[t]) − v[t]).
+
+    Args:
+      reward: [T, ...] floating.
+      discount: [T, ...], γ · (1 − terminated).
+      value: [T, ...], v of the state acted in.
+      next_value: [T, ...], v' of the true successor; free where terminated.
+      trace_decay: [T, ...], k = λ · (1 − (terminated | truncated)).
+      log_rho: [T, ...] log importance ratios.
+      rho_bar: scalar ρ̄ > 0, which fixes the policy whose value is learned; ∞: that of π.
+      c_bar: scalar c̄ ≥ 0, which fixes how fast it is learned.
+
+    Returns:
+      value_target: [T, ...], vs. On-policy with ρ̄ ≥ 1 and c̄ ≥ 1 it is `returns.lambda_returns`.
+      advantage: [T, ...], A.
+
+    Raises:
+      AssertionError: shapes differ, or reward is not floating.
+
+    Gradient: nothing is stopped; `losses.vtrace_actor_critic` stops what must be.
+
+    Source: Espeholt et al. (2018), "IMPALA", eq. 1 and remark 2 (λ), advantage of section 4.2 with λ and cuts added.
+    """
+    reward, discount, value, next_value, trace_decay, log_rho = common(
+        reward, discount, value, next_value, trace_decay, log_rho
+    )
+    rho = jnp.exp(jnp.minimum(log_rho, jnp.log(rho_bar)))
+    c = jnp.exp(jnp.minimum(log_rho, jnp.log(c_bar)))
+    next_value = cut(next_value, discount)
+    correction = value + rho * (reward + discount * next_value - value)
+
+    def step(target: jax.Array, base: jax.Array, trace: jax.Array, next_value: jax.Array) -> jax.Array:
+        return base + trace * cut(target - next_value, trace)
+
+    value_target = backward_scan(step, next_value[-1], correction, discount * trace_decay * c, next_value)
+    following = cut(jnp.concatenate([value_target[1:], next_value[-1:]]), discount * trace_decay)
+    bootstrap = trace_decay * following + (1 - trace_decay) * next_value
+    return value_target, rho * (reward + discount * bootstrap - value)
+
+
+def retrace(
+    reward: jax.Array, discount: jax.Array, next_expected_q: jax.Array, next_q_taken: jax.Array, c: jax.Array
+) -> jax.Array:
+    """Return of an action value corrected by one trace coefficient a step.
+
+    G[t] = r[t] + d[t] · (E[t] + c[t] · (G[t+1] − q[t])), with E = Σ_a π(a|s') · q(s', a), q = q(s', a') and c[T−1] = 0.
+
+    The coefficient names the algorithm, k being trace_decay and ρ', π(a'|s') those of the next action: k · min(1, ρ')
+    is Retrace(λ), k · ρ' per-decision importance sampling with a control variate, k · π(a'|s') `tree_backup`, k alone
+    Harutyunyan's Q(λ), which holds only for policies close to each other.
+
+    Args:
+      reward: [T, ...] floating.
+      discount: [T, ...], γ · (1 − terminated).
+      next_expected_q: [T, ...], E at the true successor; free where terminated.
+      next_q_taken: [T, ...], q of the action taken next; free where c is 0.
+      c: [T, ...], trace coefficient of the next action, 0 where the episode was cut (terminated or truncated).
+
+    Returns:
+      [T, ...] returns, targets of q(s[t], a[t]).
+
+    Raises:
+      AssertionError: shapes differ, or reward is not floating.
+
+    Gradient: nothing is stopped.
+
+    Source: Munos et al. (2016), "Safe and efficient off-policy reinforcement learning", eq. 3 and 4, as a recursion.
+    """
+    reward, discount, next_expected_q, next_q_taken, c = common(reward, discount, next_expected_q, next_q_taken, c)
+
+    def step(g: jax.Array, r: jax.Array, d: jax.Array, e: jax.Array, q: jax.Array, c: jax.Array) -> jax.Array:
+        return r + d * (cut(e, d) + c * cut(g - q, d * c))
+
+    last = jnp.zeros_like(reward[0])
+    return backward_scan(step, last, reward, discount, next_expected_q, next_q_taken, c.at[-1].set(0))
+
+
+def tree_backup(
+    reward: jax.Array,
+    discount: jax.Array,
+    next_expected_q: jax.Array,
+    next_q_taken: jax.Array,
+    next_prob_taken: jax.Array,
+    trace_decay: jax.Array,
+) -> jax.Array:
+    """Tree backup: off-policy returns without importance ratios, since what was not taken is bootstrapped.
+
+    G[t] = r[t] + d[t] · (E[t] + k[t] · π[t] · (G[t+1] − q[t])), with π = π(a'|s') of the action taken next; `retrace`
+    with c = k · π.
+
+    Args:
+      reward: [T, ...] floating.
+      discount: [T, ...], γ · (1 − terminated).
+      next_expected_q: [T, ...], E = Σ_a π(a|s') · q(s', a); free where terminated.
+      next_q_taken: [T, ...], q(s', a') of the action taken next; free at cuts.
+      next_prob_taken: [T, ...], π(a'|s'); free at cuts.
+      trace_decay: [T, ...], k = λ · (1 − (terminated | truncated)).
+
+    Returns:
+      [T, ...] returns, targets of q(s[t], a[t]).
+
+    Raises:
+      AssertionError: shapes differ, or reward is not floating.
+
+    Gradient: nothing is stopped.
+
+    Source: Precup, Sutton & Singh (2000), tree backup; Sutton & Barto (2018), eq. 7.16, with λ.
+    """
+    chex.assert_equal_shape([reward, next_prob_taken, trace_decay])
+    c = trace_decay * cut(next_prob_taken, trace_decay)
+    return retrace(reward, discount, next_expected_q, next_q_taken, c)
+
+
+def q_lambda(
+    reward: jax.Array, discount: jax.Array, next_q: jax.Array, next_action: jax.Array, trace_decay: jax.Array
+) -> jax.Array:
+    """Watkins's Q(λ): the trace goes on only while the action taken next is a greedy one.
+
+    G[t] = r[t] + d[t] · (max_a q[t, a] + c[t] · (G[t+1] − max_a q[t, a])), with c = k where q[t, a'[t]] = max_a q[t,
+    a], else 0. (Peng's Q(λ) never cuts: `returns.lambda_returns` with next_value = max_a q.)
+
+    Args:
+      reward: [T, ...] floating.
+      discount: [T, ...], γ · (1 − terminated).
+      next_q: [T, ..., A], q of the true successor; free where terminated.
+      next_action: [T, ...] integer, the action taken next; any valid index at cuts.
+      trace_decay: [T, ...], k = λ · (1 − (terminated | truncated)).
+
+    Returns:
+      [T, ...] returns, targets of q(s[t], a[t]).
+
+    Raises:
+      AssertionError: shapes differ, reward is not floating, or next_action is not integer.
+
+    Gradient: nothing is stopped.
+
+    Source: Watkins (1989); Sutton & Barto (2018), section 12.10.
+    """
+    chex.assert_equal_shape([reward, next_action, trace_decay])
+    chex.assert_equal_shape_prefix([reward, next_q], reward.ndim)
+    chex.assert_type(next_action, int)
+    best = next_q.max(axis=-1)
+    taken = jnp.take_along_axis(next_q, next_action[..., None], axis=-1)[..., 0]
+    return retrace(reward, discount, best, best, jnp.where(taken == best, trace_decay, 0))
+
+
+def ordinary_importance_sampling(reward: jax.Array, discount: jax.Array, log_rho: jax.Array) -> jax.Array:
+    """Returns of whole episodes weighted by the ratio of the rest of the episode; their mean is unbiased.
+
+    G[t] = r[t] + d[t] · G[t+1], W[t] = Π ρ from t to the end of its episode, X[t] = W[t] · G[t].
+
+    Args:
+      reward: [T, ...] floating.
+      discount: [T, ...], γ · (1 − done): 0 wherever an episode ends. An episode ends at the end of the batch.
+      log_rho: [T, ...] log importance ratios; −∞ for an action that π never takes.
+
+    Returns:
+      [T, ...] X. The mean over episodes of X at the first step estimates the value of the start.
+
+    Raises:
+      AssertionError: shapes differ, or reward is not floating.
+
+    Gradient: nothing is stopped.
+
+    Source: Sutton & Barto (2018), eq. 5.5.
+    """
+    returns, log_weight = _returns_and_log_weights(reward, discount, log_rho)
+    return jnp.exp(log_weight) * returns
+
+
+def weighted_importance_sampling(
+    reward: jax.Array, discount: jax.Array, log_rho: jax.Array, axis: int = 1
+) -> jax.Array:
+    """Ordinary importance sampling with weights that average to 1 over the episodes: biased, of bounded variance.
+
+    X[t, i] = N · W[t, i] / Σ_j W[t, j] · G[t, i], with W and G as in `ordinary_importance_sampling`.
+
+    Args:
+      reward: [T, N, ...] floating, one episode a column, all of which start at t = 0.
+      discount: [T, N, ...], γ · (1 − done): 0 wherever an episode ends.
+      log_rho: [T, N, ...] log importance ratios; −∞ for an action that π never takes.
+      axis: the axis of the N episodes.
+
+    Returns:
+      [T, N, ...] X, whose mean over `axis` is the weighted estimate; 0 where every weight is 0.
+
+    Raises:
+      AssertionError: shapes differ, or reward is not floating.
+
+    Gradient: nothing is stopped.
+
+    Source: Sutton & Barto (2018), eq. 5.6.
+    """
+    returns, log_weight = _returns_and_log_weights(reward, discount, log_rho)
+    highest = jnp.max(log_weight, axis=axis, keepdims=True)
+    weight = jnp.exp(log_weight - jnp.where(jnp.isfinite(highest), highest, 0))
+    total = jnp.sum(weight, axis=axis, keepdims=True)
+    return jnp.shape(weight)[axis] * weight / jnp.where(total == 0, 1, total) * returns
+
+
+def per_decision_importance_sampling(reward: jax.Array, discount: jax.Array, log_rho: jax.Array) -> jax.Array:
+    """Returns in which each reward is weighted only by the ratios up to it; unbiased, with less variance than ordinary.
+
+    X[t] = ρ[t] · (r[t] + d[t] · X[t+1]), with X[T] = 0.
+
+    Args:
+      reward: [T, ...] floating.
+      discount: [T, ...], γ · (1 − done): 0 wherever an episode ends.
+      log_rho: [T, ...] log importance ratios; −∞ for an action that π never takes.
+
+    Returns:
+      [T, ...] X. The mean over episodes of X at the first step estimates the value of the start.
+
+    Raises:
+      AssertionError: shapes differ, or reward is not floating.
+
+    Gradient: nothing is stopped.
+
+    Source: Precup, Sutton & Singh (2000); Sutton & Barto (2018), section 5.9.
+    """
+    reward, discount, log_rho = common(reward, discount, log_rho)
+    rho = jnp.exp(log_rho)
+
+    def step(x: jax.Array, r: jax.Array, trace: jax.Array) -> jax.Array:
+        return r + trace * cut(x, trace)
+
+    return backward_scan(step, jnp.zeros_like(reward[0]), rho * reward, rho * discount)
+
+
+def _returns_and_log_weights(reward: jax.Array, discount: jax.Array, log_rho: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Reward-to-go, and the log of the product of the ratios from each step to the end of its episode."""
+    reward, discount, log_rho = common(reward, discount, log_rho)
+    zero = jnp.zeros_like(reward[0])
+    returns = backward_scan(lambda g, r, d: r + d * cut(g, d), zero, reward, discount)
+    return returns, backward_scan(lambda w, l, d: l + cut(w, d), zero, log_rho, discount)

@@ -1,0 +1,1 @@
+"""Results of a search: statistics, comparisons, importance, tables and storage."""

@@ -1,0 +1,135 @@
+"""How much of the spread of the returns each searched name accounts for."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Mapping
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+
+from purerl.sweep.trials.spaces import Choice, Space
+
+Method: TypeAlias = Literal["auto", "fanova", "permutation"]
+_TREES = 64
+_MISSING = "importance needs scikit-learn: pip install 'purerl[importance]'"
+
+
+def importance(
+    columns: Mapping[str, np.ndarray],
+    space: Mapping[str, Space],
+    returns: np.ndarray,
+    method: Method = "auto",
+    seed: int = 0,
+) -> dict[str, float]:
+    """Share of the variance of the returns that each column accounts for, by a forest of regression trees.
+
+    Values are mapped to where they lie in their space first, so a logarithmic range is measured in the logarithm, and
+    choices are categories without an order, each as likely. Returns that are NaN count as the lowest of all: that a
+    value makes training diverge is what matters about it.
+
+    "fanova" is the variance of a tree's mean prediction given one column alone, over the variance of all its
+    predictions, averaged over the trees (Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter
+    Importance", eq. 7): what is missing to 1 is the part of interactions. "permutation" is by how much the prediction's
+    squared error grows when one column is shuffled, normalised to a sum of 1 (Breiman 2001, by scikit-learn):
+    interactions count for each of their columns. Both are estimates: below some 50 trials take them as a hint.
+
+    Args:
+      columns: [K] values by name.
+      space: where they come from, by name; a column without a space is taken as it is.
+      returns: [K].
+      method: "auto" is "fanova".
+      seed: of the forest.
+
+    Returns:
+      From names to shares in [0, 1], the largest first; all 0 where the returns do not differ.
+
+    Raises:
+      ModuleNotFoundError: scikit-learn is missing; the message names the extra.
+      ValueError: fewer than 4 trials, no column, no return that is a number, or an unknown method.
+    """
+    if not columns or len(returns) < 4:
+        raise ValueError(f"importance needs something that was searched and at least 4 trials, not {len(returns)}")
+    if np.isnan(returns).all():
+        raise ValueError("importance needs a trial whose return is a number")
+    if method not in ("auto", "fanova", "permutation"):
+        raise ValueError(f"method = {method!r} must be 'auto', 'fanova' or 'permutation'")
+    if importlib.util.find_spec("sklearn") is None:
+        raise ModuleNotFoundError(_MISSING)
+    evaluate = _permutation if method == "permutation" else _fanova
+    values = {name: _encode(column, space.get(name)) for name, column in columns.items()}
+    target = np.where(np.isnan(returns), np.nanmin(returns), returns)
+    varied = {name: value for name, value in values.items() if np.ptp(value) > 0}
+    shares = dict.fromkeys(columns, 0.0)
+    if varied and np.ptp(target) > 0:
+        shares |= evaluate(varied, target, seed)
+    return dict(sorted(shares.items(), key=lambda item: -item[1]))
+
+
+def _encode(column: np.ndarray, space: Space | None) -> np.ndarray:
+    """[K] places in [0, 1]: between the ends of the column, or the middle of one of c equal parts for c categories.
+
+    Trees split between any parts, so the order of the categories does not matter, and each has the same measure.
+    """
+    if isinstance(space, Choice) or column.dtype == bool or column.dtype == object:
+        names, code = np.unique([repr(value) for value in column.tolist()], return_inverse=True)
+        return (code + 0.5) / len(names)
+    values = np.log(column.astype(np.float64)) if getattr(space, "log", False) else column.astype(np.float64)
+    return (values - values.min()) / max(np.ptp(values), 1e-300)
+
+
+def _fanova(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int) -> dict[str, float]:
+    from sklearn.ensemble import RandomForestRegressor
+
+    table = np.stack(list(values.values()), axis=1)
+    forest = RandomForestRegressor(_TREES, max_depth=64, random_state=seed).fit(table, target)
+    shares = [_shares_of_tree(tree.tree_) for tree in forest.estimators_ if tree.tree_.node_count > 1]
+    return dict(zip(values, np.mean(shares, axis=0).tolist()))
+
+
+def _shares_of_tree(tree: Any) -> list[float]:
+    """Share of the variance of one tree's predictions over [0, 1]^D that each column accounts for alone.
+
+    A tree is constant on boxes that fill the cube. The mean of its predictions given x in column d is a step function,
+
+        a_d(x) = Σ over the boxes whose side d holds x of prediction · volume of the other sides,
+
+    so its variance is a sum over the steps.
+    """
+    low, high = _boxes(tree)
+    leaf = tree.feature < 0
+    sides, value = (high - low)[leaf], tree.value[leaf, 0, 0]
+    volume = sides.prod(axis=1)
+    value = value - (volume * value).sum()
+    variance = (volume * value**2).sum()
+    shares = []
+    for d in range(sides.shape[1]):
+        part = value * np.delete(sides, d, axis=1).prod(axis=1)
+        ends, place = np.unique(np.concatenate([low[leaf, d], high[leaf, d]]), return_inverse=True)
+        steps = np.cumsum(np.bincount(place, np.concatenate([part, -part])))[:-1]
+        shares.append(float((steps**2 * np.diff(ends)).sum() / variance))
+    return shares
+
+
+def _boxes(tree: Any) -> tuple[np.ndarray, np.ndarray]:
+    """The lowest and the highest corner of the box of each node, [N, D], from the root down."""
+    low, high = np.zeros((tree.node_count, tree.n_features)), np.ones((tree.node_count, tree.n_features))
+    nodes = np.zeros(1, int)
+    while (nodes := nodes[tree.feature[nodes] >= 0]).size:
+        left, right, split = tree.children_left[nodes], tree.children_right[nodes], tree.feature[nodes]
+        for children in (left, right):
+            low[children], high[children] = low[nodes], high[nodes]
+        high[left, split] = low[right, split] = tree.threshold[nodes]
+        nodes = np.concatenate([left, right])
+    return low, high
+
+
+def _permutation(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int) -> dict[str, float]:
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    table = np.stack(list(values.values()), axis=1)
+    forest = RandomForestRegressor(_TREES, random_state=seed).fit(table, target)
+    growth = permutation_importance(forest, table, target, n_repeats=10, random_state=seed).importances_mean
+    growth = np.maximum(growth, 0)
+    return {name: float(each) for name, each in zip(values, growth / max(growth.sum(), 1e-300))}

@@ -1,0 +1,127 @@
+"""How trained agents do in environments other than their own: each of them in each row of a table of parameters."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import loops
+from purerl.hparams import check_positive
+from purerl.prng import check_key
+from purerl.sweep.results.result import Result
+from purerl.sweep.trials import trials
+from purerl.sweep.trials.spaces import SearchSpace
+from purerl.types import Agent, Env, PyTree
+
+
+class EnvGrid(NamedTuple):
+    """Q points in the space of an environment's parameters.
+
+    Attributes:
+      env_params: the parameters, leaves [Q].
+      columns: what differs between them, values [Q] by name.
+    """
+
+    env_params: PyTree
+    columns: dict[str, np.ndarray]
+
+
+def env_grid(env_params: PyTree, space: SearchSpace) -> EnvGrid:
+    """Every combination of the grid points of some of an environment's parameters; the last varies fastest.
+
+    Args:
+      env_params: the parameters, such as `purerl.envs.env_params("CartPole-v1")` returns.
+      space: from names of its fields to spaces with `points`, choices or constants.
+
+    Raises:
+      ValueError: there is no such field, or a space has no `points`.
+    """
+    prefixed = {trials.ENV_PREFIX + name: each for name, each in space.items()}
+    made = trials.make(jax.random.key(0), _NoHparams(), prefixed, None, env_params=env_params)
+    columns = {name.removeprefix(trials.ENV_PREFIX): values for name, values in made.columns.items()}
+    return EnvGrid(made.env_params, columns)
+
+
+def robustness(
+    key: jax.Array,
+    agent: Agent,
+    env: Env,
+    states: Result | PyTree,
+    env_params: PyTree,
+    *,
+    num_episodes: int = 16,
+    max_steps: int = 1000,
+    top: int | None = None,
+) -> np.ndarray:
+    """Returns of greedy episodes of every agent with every row of environment parameters, in one compiled program.
+
+    All of them play with one key, so agents and parameters meet the same random numbers.
+
+    Args:
+      key: typed key.
+      agent: the agent.
+      env: its environment.
+      states: of the agents, a tree with leaves [A, ...] or a sequence of A trees; or a `Result`, of which the kept
+        agents play, the best trial first and each trial's seeds in their order: see `kept_agents`.
+      env_params: leaves [Q, ...], such as `env_grid(...).env_params`.
+      num_episodes: episodes of each pair, E.
+      max_steps: longest of them, in steps.
+      top: of how many of the best trials of a `Result`; None: all that were kept.
+
+    Returns:
+      [A, Q, E] float32.
+
+    Raises:
+      TypeError, ValueError: the key is none, a size is not positive, no states were kept, they differ in shape (those
+        of static choices: pass them one group at a time), or the leaves of `env_params` differ in their first axis.
+    """
+    check_key(key)
+    check_positive(num_episodes=num_episodes, max_steps=max_steps, top=1 if top is None else top)
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(env_params)}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError("every leaf of env_params must have the same leading axis: the rows of the table")
+    play = _play(agent, env, num_episodes, max_steps)
+    return np.asarray(play(key, _stack(states, top), jax.tree.map(jnp.asarray, env_params)))
+
+
+def kept_agents(result: Result, top: int | None = None) -> list[tuple[int, int]]:
+    """(rank, seed) of the agents whose states a result holds, in the order in which `robustness` plays them."""
+    kept = set(result.kept.tolist())
+    ranks = range(1, result.num_trials + 1)
+    pairs = [(rank, seed) for rank in ranks for seed in range(result.num_seeds)]
+    order = result.order
+    found = [(r, s) for r, s in pairs if order[r - 1] * result.num_seeds + s in kept]
+    best = sorted({rank for rank, _ in found})[:top]
+    return [(rank, seed) for rank, seed in found if rank in best]
+
+
+class _NoHparams(NamedTuple):
+    """Nothing: the grid is over the environment alone."""
+
+
+def _stack(states: Result | PyTree, top: int | None) -> PyTree:
+    if isinstance(states, Result):
+        states = [states.select(rank, seed).state for rank, seed in kept_agents(states, top)]
+        if not states or states[0] is None:
+            raise ValueError("the result holds no states: search with keep=..., or load it with agent, env and hparams")
+    if not isinstance(states, Sequence) or hasattr(states, "_fields"):
+        return states
+    shapes = {(jax.tree.structure(s), tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(s))) for s in states}
+    if len(shapes) > 1:
+        raise ValueError("the agents' states differ in shape: play those of one group of static choices at a time")
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
+
+
+@functools.lru_cache(maxsize=16)
+def _play(agent: Agent, env: Env, num_episodes: int, max_steps: int) -> Any:
+    def one(key: jax.Array, state: PyTree, env_params: PyTree) -> jax.Array:
+        return loops.evaluate(
+            key, agent, env, state, num_episodes=num_episodes, max_steps=max_steps, env_params=env_params
+        ).episode_return
+
+    return jax.jit(jax.vmap(jax.vmap(one, (None, None, 0)), (None, 0, None)))

@@ -1,0 +1,1 @@
+"""Running a search: the plan, rungs, the engine, executors and the journal."""

@@ -1,0 +1,115 @@
+"""What a search trains how far: the rungs of its brackets, cut into chunks for each group of static choices."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from purerl.sweep.run import blocks
+from purerl.sweep.run.population import Program
+from purerl.sweep.run.rungs import Bracket
+
+
+class Plan(NamedTuple):
+    """The plan of a search.
+
+    Attributes:
+      brackets: of rungs, as the schedule gave them, cut to the number of trials.
+      lengths: length of a chunk in each group, in its updates.
+      scales: updates of each group for one update at the nominal sizes.
+      length: length of a chunk at the nominal sizes.
+      update_steps: environment steps of one update of an agent at the nominal sizes.
+    """
+
+    brackets: tuple[Bracket, ...]
+    lengths: tuple[int, ...]
+    scales: tuple[float, ...]
+    length: int
+    update_steps: int
+
+    @property
+    def num_updates(self) -> int:
+        """Updates of a trial that runs to the end."""
+        return max(bracket[-1].num_updates for bracket in self.brackets)
+
+    @property
+    def steps(self) -> np.ndarray:
+        """[C] environment steps of an agent at the end of each chunk: the points of the learning curves."""
+        return np.cumsum(blocks.cut(self.num_updates, self.length)) * self.update_steps
+
+    def chunks(self, bracket: int, rung: int) -> list[list[int]]:
+        """The chunks of a rung, by group."""
+        return [
+            blocks.cut(end - begin, length)
+            for length, scale in zip(self.lengths, self.scales)
+            for begin, end in [_scaled(self._span(bracket, rung), scale)]
+        ]
+
+    def points(self, bracket: int, rung: int) -> np.ndarray:
+        """Which points of the learning curves lie in a rung."""
+        begin, end = self._span(bracket, rung)
+        updates = self.steps // self.update_steps
+        return np.flatnonzero((updates > begin) & (updates <= end))
+
+    def total_steps(self, num_seeds: int) -> int:
+        """Environment steps of all agents, but for the rounding of groups and for trials that fail."""
+        spans = [
+            (rung.num_trials, self._span(b, r)) for b, each in enumerate(self.brackets) for r, rung in enumerate(each)
+        ]
+        return num_seeds * self.update_steps * sum(count * (end - begin) for count, (begin, end) in spans)
+
+    def _span(self, bracket: int, rung: int) -> tuple[int, int]:
+        ends = [0, *(each.num_updates for each in self.brackets[bracket])]
+        return ends[rung], ends[rung + 1]
+
+
+def make(
+    brackets: Sequence[Bracket], programs: Sequence[Program], update_steps: int, num_trials: int, num_chunks: int
+) -> Plan:
+    """Plan a search.
+
+    Args:
+      brackets: what the schedule says.
+      programs: by group.
+      update_steps: environment steps of one update of an agent at the nominal sizes.
+      num_trials: how many trials there are; brackets take them in turn, and what is left over is cut off.
+      num_chunks: about how many chunks the longest run is to have.
+
+    Raises:
+      ValueError: rungs that do not grow in updates, or that do in trials.
+    """
+    brackets = _cut(brackets, num_trials)
+    ends = [rung.num_updates for bracket in brackets for rung in bracket]
+    scales = tuple(update_steps / program.update_steps for program in programs)
+    lengths = tuple(blocks.chunk_length([_scaled((0, end), scale)[1] for end in ends], num_chunks) for scale in scales)
+    return Plan(brackets, lengths, scales, blocks.chunk_length(ends, num_chunks), update_steps)
+
+
+def _scaled(span: tuple[int, int], scale: float) -> tuple[int, int]:
+    """The same environment steps in another group's updates; never nothing."""
+    begin, end = round(span[0] * scale), round(span[1] * scale)
+    return begin, max(end, begin + 1)
+
+
+def _cut(brackets: Sequence[Bracket], num_trials: int) -> tuple[Bracket, ...]:
+    """Brackets with as many trials as there are."""
+    left, kept = num_trials, []
+    for bracket in brackets:
+        _check(bracket)
+        count = min(left, bracket[0].num_trials)
+        if count:
+            kept.append(tuple(rung._replace(num_trials=min(count, rung.num_trials)) for rung in bracket))
+        left -= count
+    return tuple(kept)
+
+
+def _check(bracket: Bracket) -> None:
+    if not bracket:
+        raise ValueError("a bracket without rungs trains nothing")
+    for i, (before, rung) in enumerate(zip((bracket[0]._replace(num_updates=0), *bracket), bracket)):
+        if rung.num_updates <= before.num_updates:
+            raise ValueError(f"rung {i} ends after {rung.num_updates} updates, which is not after the one before")
+        if not 1 <= rung.num_trials <= before.num_trials:
+            raise ValueError(f"rung {i} trains {rung.num_trials} trials, the one before {before.num_trials}")

@@ -1,0 +1,1 @@
+"""Which trials a search has: spaces, draws, and the table of trials."""

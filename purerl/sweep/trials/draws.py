@@ -1,0 +1,118 @@
+"""Tables of trials out of search spaces: at random, by a Sobol sequence, or every point of a grid.
+
+A table is the agent's own NamedTuple of hyperparameters with leaves [num_trials]: `jax.vmap` takes it.
+"""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from purerl.hparams import cast
+from purerl.sweep.trials.spaces import SearchSpace, Space, check_space
+
+Method = Literal["random", "sobol"]
+
+
+def sample(key: jax.Array, hparams: Any, space: SearchSpace, num_trials: int) -> Any:
+    """Draw trials from a space, independently and uniformly over it.
+
+    A hyperparameter's draws depend on the key and its own name alone, and trial i's on neither the number of trials nor
+    the other hyperparameters: a search of 128 trials begins with the 64 of the smaller one.
+
+    Args:
+      key: typed key.
+      hparams: the agent's hyperparameters, a NamedTuple of scalars: the values of what the space leaves out.
+      space: from the names of hyperparameters to spaces or constants.
+      num_trials: number of trials P.
+
+    Returns:
+      The same NamedTuple with leaves [P], NumPy arrays of the dtypes that training uses.
+
+    Raises:
+      TypeError, ValueError: as `check_space`, or `num_trials` is not positive.
+    """
+    hparams, spaces = check_space(hparams, space)
+    return table(hparams, columns(key, spaces, num_trials, "random"), num_trials)
+
+
+def sobol(key: jax.Array, hparams: Any, space: SearchSpace, num_trials: int) -> Any:
+    """Draw trials by a scrambled Sobol sequence, which covers the space more evenly than independent draws.
+
+    Best with a power of two of trials. A search of 128 trials begins with the 64 of the smaller one; another
+    hyperparameter in the space gives other draws. Owen's scrambling, by `scipy.stats.qmc.Sobol`.
+
+    Arguments, result and errors as in `sample`.
+    """
+    hparams, spaces = check_space(hparams, space)
+    return table(hparams, columns(key, spaces, num_trials, "sobol"), num_trials)
+
+
+def grid(hparams: Any, space: SearchSpace) -> Any:
+    """Every combination of the grid points of a space; the last hyperparameter varies fastest.
+
+    Arguments, result and errors as in `sample`; a continuous space without `points` is a ValueError too.
+    """
+    hparams, spaces = check_space(hparams, space)
+    points = grid_columns(spaces)
+    return table(hparams, points, math.prod(len(each.grid()) for each in spaces.values()))
+
+
+def columns(key: jax.Array, spaces: Mapping[str, Space], num_trials: int, method: Method) -> dict[str, np.ndarray]:
+    """Draws from each space, [num_trials] by name.
+
+    Raises:
+      ValueError: `num_trials` is not positive, or there is no such method.
+    """
+    if num_trials < 1:
+        raise ValueError(f"num_trials = {num_trials} must be at least 1")
+    if method == "random":
+        return {name: each.from_unit(_unit_numbers(key, name, num_trials)) for name, each in spaces.items()}
+    if method != "sobol":
+        raise ValueError(f"method = {method!r} must be 'random' or 'sobol'; a grid has no num_trials")
+    points = _sobol_numbers(key, len(spaces), num_trials)
+    return {name: each.from_unit(unit) for (name, each), unit in zip(spaces.items(), points)}
+
+
+def grid_columns(spaces: Mapping[str, Space]) -> dict[str, np.ndarray]:
+    """Every combination of the spaces' grid points, by name; the last varies fastest.
+
+    Raises:
+      ValueError: a continuous space has no `points`; the message names it.
+    """
+    points = []
+    for name, each in spaces.items():
+        try:
+            points.append(each.grid())
+        except ValueError as error:
+            raise ValueError(f"space[{name!r}]: {error}") from None
+    return dict(zip(spaces, (axis.reshape(-1) for axis in np.meshgrid(*points, indexing="ij"))))
+
+
+def table(hparams: Any, columns: Mapping[str, np.ndarray], num_trials: int) -> Any:
+    """The hyperparameters repeated for each trial, leaves [num_trials], with the columns put in."""
+    base = jax.tree.map(np.asarray, cast(hparams))
+    full = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_trials, axis=0), base)
+    return full._replace(**{name: values.astype(getattr(base, name).dtype) for name, values in columns.items()})
+
+
+def _unit_numbers(key: jax.Array, name: str, count: int) -> np.ndarray:
+    key = jax.random.fold_in(key, zlib.crc32(name.encode()))
+    draw = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(key, i)))
+    return np.asarray(draw(np.arange(count)), np.float64)
+
+
+def _sobol_numbers(key: jax.Array, dimensions: int, count: int) -> np.ndarray:
+    """[dimensions, count] numbers in [0, 1), the beginning of a power of two of them."""
+    from scipy.stats import qmc
+
+    if not dimensions:
+        return np.empty((0, count))
+    seed = np.random.default_rng(np.asarray(jax.random.key_data(key)).tolist())
+    sequence = qmc.Sobol(dimensions, scramble=True, rng=seed)
+    return sequence.random_base2(math.ceil(math.log2(count)))[:count].T

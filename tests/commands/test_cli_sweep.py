@@ -1,0 +1,161 @@
+"""`purerl sweep` beyond one plain search: a population, several processes, and what is refused."""
+
+import os
+import pathlib
+import random
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from commanding import TINY, fails, purerl, rows
+
+from purerl.commands import runs
+from purerl.sweep.run import journal
+
+SPACE = ("--space", "learning_rate=log_uniform:1e-4,1e-2", "clip_epsilon=choice:0.1,0.2")
+POPULATION = ("--schedule", "pbt", "--num-trials", 4, *TINY, *SPACE)
+SHORT = (*POPULATION, "--rounds", 3, "--num-steps", 48)
+LONG = (*POPULATION, "--rounds", 8, "--num-steps", 1024)
+SEARCH = ("--schedule", "halving", "--eta", 2, "--num-trials", 8, "--num-steps", 256, "--confirm", 2, *TINY, *SPACE)
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    purerl("sweep", "--runs-dir", root, *SHORT)
+    return root / "pbt-ppo-CartPole-v1"
+
+
+def test_a_population_leaves_its_lineage_a_picture_and_a_policy(population):
+    names = {path.name for path in population.iterdir()}
+    assert names == {
+        "config.json", "journal", "lineage.csv", "pbt.json", "family.png", "arrays", "states", "policy",
+    }  # fmt: skip
+    lineage = rows(population / "lineage.csv")
+    assert [(row["round"], row["member"]) for row in lineage] == [(str(r), str(m)) for r in range(3) for m in range(4)]
+    assert [row["steps"] for row in lineage[::4]] == ["16", "32", "48"]
+    assert [row["parent"] for row in lineage[:4]] == ["0", "1", "2", "3"]
+    last = lineage[-4:]
+    best = max(last, key=lambda row: float(row["score"]))
+    policy = runs.load_policy(population)
+    assert policy.details["member"] == int(best["member"])
+    assert policy.task.preset.hparams["learning_rate"] == float(best["learning_rate"])
+    assert np.float32(policy.state.hparams.learning_rate) == np.float32(best["learning_rate"])
+
+
+def test_a_population_can_be_played_and_reported(population, capsys):
+    purerl("evaluate", population, "--num-episodes", 2)
+    assert "2 greedy episodes" in capsys.readouterr().out
+    purerl("report", population)
+    assert str(population / "report.html") in capsys.readouterr().out
+    page = (population / "report.html").read_text()
+    assert "a population of 4" in page
+    assert "data:image/png" in page
+    assert f"load_pbt('{population}')" in page.replace("&#x27;", "'")
+
+
+def test_a_population_that_another_process_trains_is_let_alone(population, capsys):
+    where = ("--resume", "--name", population.name, "--runs-dir", population.parent)
+    with journal.opened(population, resume=True):
+        assert "another process" in fails(capsys, "sweep", *where)
+    assert "leave out everything" in fails(capsys, "sweep", *where, "--rounds", 5)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--schedule", "pbt", "--num-seeds", 2), "--num-seeds is of no use to --schedule pbt"),
+        (("--schedule", "pbt", "--rungs", 2), "--rungs is of no use to --schedule pbt: it is for halving, hyperband"),
+        (("--schedule", "pbt", "--confirm", 2), "--confirm is"),
+        (("--schedule", "pbt", "--ray", "local"), "--ray is"),
+        (("--schedule", "pbt", "--method", "sobol"), "--method is"),
+        (("--schedule", "pbt", "--rounds", 5, "--num-trials", 1), "population_size = 1"),
+        (("--schedule", "pbt", "--rounds", 5, "--exploit-fraction", 0.7), "exploit_fraction = 0.7"),
+        (("--schedule", "pbt", "--rounds", 50), "--rounds 50: 160 steps are 10 updates"),
+        (("--schedule", "pbt", "--rounds", 5, "--space", "num_envs=choice:2,4"), "--space num_envs"),
+        (("--schedule", "pbt", "--rounds", 5, "--space", "env.length=uniform:0.3,0.8"), "--space env.length"),
+        (("--schedule", "pbt", "--rounds", 5, "--space", "discount=0.9"), "constants alone"),
+        (("--rounds", 5), "--rounds is of no use to --schedule full: it is for pbt"),
+        (("--eta", 3), "--eta is of no use to --schedule full"),
+        (("--schedule", "halving", "--perturb-factors", 0.5, 2), "--perturb-factors is of no use"),
+        (("--distributed", "here"), "--distributed here: it is auto"),
+        (("--distributed", "localhost:80,2,2"), "numbered from 0 to 1"),
+        (("--distributed", "auto", "--ray", "local"), "take one"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused_by_name(tmp_path, capsys, argv, message):
+    assert message in fails(capsys, "sweep", "--runs-dir", tmp_path, "--num-steps", 160, *argv, *TINY)
+    assert not list(tmp_path.iterdir())
+
+
+# --- Processes of their own -------------------------------------------------------------------------------------------
+
+
+def command(root, name, *argv, devices=2):
+    """A `purerl sweep` in a process of its own; all share the compiled programs."""
+    argv = ("sweep", "--runs-dir", root, "--name", name, "--compile-cache", root / "xla", *argv)
+    return subprocess.Popen(
+        [pathlib.Path(sys.executable).with_name("purerl"), *map(str, argv)],
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)},
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def finish(*processes):
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0] * len(processes), outputs
+    return outputs
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_a_population_killed_at_any_moment_ends_in_the_same_lineage(tmp_path):
+    finish(command(tmp_path, "whole", *LONG))
+    whole = (tmp_path / "whole" / "lineage.csv").read_bytes()
+    rng = random.Random(0)
+    for trial in range(3):
+        name, kills, begun = f"killed{trial}", 0, 0
+        process = command(tmp_path, name, *LONG)
+        for _ in range(3):
+            wait_for(lambda: newest(tmp_path / name) > begun or process.poll() is not None)
+            begun = newest(tmp_path / name)
+            time.sleep(rng.uniform(0, 0.4))
+            kills += process.poll() is None
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            process = command(tmp_path, name, "--resume")
+        finish(process)
+        assert kills
+        assert (tmp_path / name / "lineage.csv").read_bytes() == whole
+
+
+def newest(directory):
+    """Rounds that are on the disk."""
+    return max((int(path.name) for path in (directory / "population").glob("0*")), default=0)
+
+
+def wait_for(happened):
+    for _ in range(3000):
+        if happened():
+            return
+        time.sleep(0.02)
+    raise AssertionError("it never came")
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("argv", "table"), [(SEARCH, "trials.csv"), (LONG, "lineage.csv")], ids=["search", "pbt"])
+def test_two_processes_end_in_the_table_of_one(tmp_path, argv, table):
+    finish(command(tmp_path, "one", *argv, devices=4))
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port = found.getsockname()[1]
+    both = [command(tmp_path, "two", *argv, "--distributed", f"localhost:{port},2,{i}") for i in range(2)]
+    main, other = finish(*both)
+    assert "play it with: purerl evaluate" in main
+    assert [line for line in other.splitlines() if "[Gloo]" not in line] == []  # which XLA writes itself
+    assert (tmp_path / "two" / table).read_bytes() == (tmp_path / "one" / table).read_bytes()

@@ -1,0 +1,142 @@
+"""A population that was killed goes on, and ends in the same lineage and the same states, bit for bit."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from bandits import EPISODE, Hparams, make_agent, make_env
+
+from purerl import checkpoint, combinators, pbt, sweep
+from purerl.sweep.run import journal
+
+ENV = make_env()
+AGENT = combinators.with_replay(make_agent(), capacity=16, batch_size=4)  # so that there is more than a learner to keep
+SPACE = {"learning_rate": sweep.log_uniform(0.01, 1.0), "target": sweep.uniform(-1.0, 1.0)}
+KEY = jax.random.key(7)
+OPTIONS = {
+    "population_size": 6, "num_rounds": 5, "updates_per_round": 2, "num_envs": 2, "rollout_length": EPISODE,
+    "eval_episodes": 3, "eval_max_steps": EPISODE, "rounds_per_chunk": 1,
+}  # fmt: skip
+
+
+class Cut(Exception):
+    pass
+
+
+def run(directory, resume=False, **changes):
+    return pbt.pbt(KEY, AGENT, ENV, Hparams(), SPACE, **OPTIONS | changes, directory=directory, resume=resume)
+
+
+def equal(a, b):
+    jax.tree.map(np.testing.assert_array_equal, jax.device_get(a), jax.device_get(b))
+
+
+def cut_at(number):
+    def progress(now):
+        if now.round == number:
+            raise Cut
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("population") / "whole"
+    return run(directory), directory
+
+
+def assert_same(directory, result, whole):
+    assert (directory / "lineage.csv").read_bytes() == (whole[1] / "lineage.csv").read_bytes()
+    equal(result.lineage, whole[0].lineage)
+    equal(result.states, whole[0].states)
+
+
+def test_a_directory_changes_nothing_and_holds_the_result(whole):
+    result, directory = whole
+    alone = run(None)
+    equal(alone.lineage, result.lineage)
+    equal(alone.states, result.states)
+    assert not (directory / "population").exists()
+    loaded = pbt.load_pbt(directory, AGENT, ENV, Hparams())
+    assert_same(directory, loaded, whole)
+    assert loaded.settings == result.settings
+    assert loaded.space == SPACE
+    assert loaded.seconds == result.seconds
+    equal(loaded.steps, result.steps)
+    without = pbt.load_pbt(directory)
+    assert without.states is None
+    assert without.rows() == result.rows()
+    content = json.loads((directory / "pbt.json").read_text())
+    assert content["rows"] == result.rows()
+    assert content["best"]["ancestry"] == result.ancestry().tolist()
+    assert np.float32(content["best"]["schedule"]["learning_rate"]).tolist() == result.schedule().learning_rate.tolist()
+    assert content["settings"]["jax"] == jax.__version__
+
+
+@pytest.mark.parametrize("number", [1, 3, 5])
+def test_after_whichever_round_it_is_cut_off_it_ends_alike(whole, tmp_path, number):
+    with pytest.raises(Cut):
+        run(tmp_path, progress=cut_at(number))
+    with pytest.raises(FileExistsError, match="resume=True"):
+        run(tmp_path)
+    rounds = []
+    result = run(tmp_path, resume=True, progress=lambda now: rounds.append(now.round))
+    assert rounds == [*range(number + 1, 6)]
+    assert_same(tmp_path, result, whole)
+
+
+@pytest.mark.parametrize("step", ["_write", "_publish", "_flush_one"])
+def test_cut_off_while_a_checkpoint_is_written_it_goes_on_from_the_one_before(whole, tmp_path, monkeypatch, step):
+    original, calls = getattr(checkpoint, step), []
+
+    def dying(*arguments):
+        calls.append(arguments)
+        second = (tmp_path / "population" / f"{2:012d}").exists() if step == "_flush_one" else len(calls) == 2
+        if second:
+            raise Cut
+        return original(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoint, step, dying)
+        patch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)  # the dead clear nothing away
+        with pytest.raises(Cut):
+            run(tmp_path)
+    assert checkpoint.steps(tmp_path / "population")
+    assert_same(tmp_path, run(tmp_path, resume=True), whole)
+    assert not [path for path in tmp_path.rglob("*incomplete*") if path.is_dir()]
+
+
+def test_when_it_has_ended_the_result_comes_from_the_disk(whole):
+    _, directory = whole
+    silent = []
+    again = run(directory, resume=True, progress=silent.append)
+    assert not silent
+    assert_same(directory, again, whole)
+
+
+def test_a_damaged_checkpoint_is_refused(whole, tmp_path):
+    with pytest.raises(Cut):
+        run(tmp_path, progress=cut_at(2))
+    manifest = tmp_path / "population" / f"{2:012d}" / "SHA256SUMS"
+    content = bytearray(manifest.read_bytes())
+    content[3] ^= 1
+    manifest.write_bytes(content)
+    with pytest.raises(checkpoint.CheckpointError, match="damaged"):
+        run(tmp_path, resume=True)
+
+
+def test_other_arguments_and_a_second_process_are_refused(tmp_path):
+    with pytest.raises(Cut):
+        run(tmp_path, progress=cut_at(1))
+    for change, message in [
+        ({"num_rounds": 6}, "num_rounds = 5, not 6"),
+        ({"perturb_factors": (0.5,)}, "factors = "),
+        ({"lineage": run(None, num_rounds=5).lineage}, "start = "),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path, resume=True, **change)
+    with journal.opened(tmp_path, resume=True), pytest.raises(BlockingIOError, match="another process"):
+        run(tmp_path, resume=True)
+    with pytest.raises(FileNotFoundError, match="no search"):
+        run(tmp_path / "none", resume=True)

@@ -1,0 +1,94 @@
+"""The tables of settings: every entry builds, and what does not fit is refused by name."""
+
+import json
+
+import jax
+import pytest
+
+from purerl import envs, presets
+from purerl.spaces import Box, Discrete
+from purerl.types import Env
+
+
+def fake_env(observation_space, action_space) -> Env:
+    return Env(None, None, observation_space, action_space)
+
+
+FLAT, IMAGE = Box(-1.0, 1.0, (3,)), Box(0.0, 1.0, (10, 10, 4))
+
+
+@pytest.mark.parametrize("name", presets.ALGORITHMS)
+def test_every_entry_of_a_table_is_plain_data_with_known_hyperparameters_and_whole_minibatches(name):
+    for key, preset in presets.ALGORITHMS[name].presets.items():
+        assert preset.algorithm == name
+        assert presets.Preset(**json.loads(json.dumps(preset._asdict()))).num_updates == preset.num_updates, key
+        presets.hparams(preset)
+        batch = preset.num_envs * preset.rollout_length
+        assert batch % preset.agent.get("num_minibatches", 1) == 0, key
+        assert preset.num_steps >= batch, key
+
+
+@pytest.mark.parametrize("name", presets.ALGORITHMS)
+def test_every_default_search_space_can_be_read_and_fits(name):
+    from purerl.commands.search_space import parse_spaces
+    from purerl.sweep.trials.spaces import check_space
+
+    entry = presets.ALGORITHMS[name]
+    check_space(entry.hparams()(), parse_spaces(entry.space))
+
+
+def test_an_environment_without_an_entry_takes_that_of_its_kind():
+    table = presets.ALGORITHMS["ppo"].presets
+    assert presets.find("ppo", "CartPole-v1", fake_env(FLAT, Discrete(2))) is table["CartPole-v1"]
+    assert presets.find("ppo", "Other-v0", fake_env(FLAT, Discrete(2))) is table["any"]
+    assert presets.find("ppo", "Other-v0", fake_env(FLAT, Box(-1.0, 1.0, (2,)))) is table["continuous"]
+    assert presets.find("ppo", "Other-MinAtar", fake_env(IMAGE, Discrete(4))) is table["image"]
+
+
+def test_an_unknown_algorithm_suggests_the_near_name():
+    with pytest.raises(ValueError, match="'pppo'; did you mean 'ppo'"):
+        presets.find("pppo", "CartPole-v1", fake_env(FLAT, Discrete(2)))
+    with pytest.raises(ValueError, match="did you mean 'ppo'"):
+        presets.algorithm("PPO")
+    with pytest.raises(ValueError, match=r"known are .*ppo"):
+        presets.algorithm("zzzzzz")
+
+
+def test_an_algorithm_that_cannot_act_there_says_who_can(monkeypatch):
+    discrete = presets.ALGORITHMS["ppo"]._replace(actions=("Discrete",))
+    monkeypatch.setitem(presets.ALGORITHMS, "discrete_only", discrete)
+    with pytest.raises(ValueError, match=r"discrete_only acts in Discrete .* cannot act in Pendulum-v1, .*Box.*ppo"):
+        presets.find("discrete_only", "Pendulum-v1", fake_env(FLAT, Box(-2.0, 2.0, (1,))))
+
+
+def test_hyperparameters_are_checked_and_annealing_ends_with_the_run():
+    preset = presets.ALGORITHMS["ppo"].presets["CartPole-v1"]._replace(num_steps=51_200, anneal=True)
+    assert presets.hparams(preset).anneal_updates == 100.0 == preset.num_updates
+    assert presets.hparams(preset._replace(hparams={"anneal_updates": 7.0})).anneal_updates == 7.0
+    replayed = preset._replace(algorithm="dqn", replay={"num_updates": 10})  # an agent behind a replay counts its own
+    assert presets.hparams(replayed).anneal_updates == 1000.0
+    with pytest.raises(ValueError, match="'learning_rat'; did you mean 'learning_rate'"):
+        presets.hparams(preset._replace(hparams={"learning_rat": 1e-3}))
+    with pytest.raises(ValueError, match="discount"):
+        presets.hparams(preset._replace(hparams={"discount": 1.5}))
+    with pytest.raises(ValueError, match=r"learning_rate is NaN"):
+        presets.hparams(preset._replace(hparams={"learning_rate": float("nan")}))
+
+
+def test_a_planner_sees_the_state_of_its_environment():
+    env = envs.make("CartPole-v1")
+    assert presets.environment("ppo", env) is env
+    planned = presets.environment("alphazero", env)
+    assert set(planned.reset(jax.random.key(0))[0]) == {"obs", "env_state", "env_params"}
+    assert presets.build(presets.find("alphazero", "CartPole-v1", env), planned).memory is None
+
+
+def test_combinators_are_applied_in_order_and_unknown_ones_refused():
+    env = envs.make("CartPole-v1")
+    preset = presets.ALGORITHMS["ppo"].presets["CartPole-v1"]
+    plain = presets.build(preset, env)
+    assert presets.build(preset._replace(combinators=("with_reward_scaling",)), env).update is not plain.update
+    with pytest.raises(ValueError, match="'with_reward_scalin'; did you mean 'with_reward_scaling'"):
+        presets.build(preset._replace(combinators=("with_reward_scalin",)), env)
+    with pytest.raises(TypeError, match="num_epoch"):
+        presets.build(preset._replace(agent={"num_epoch": 3}), env)

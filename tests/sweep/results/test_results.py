@@ -1,0 +1,191 @@
+import csv
+import json
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from bandits import Hparams, make_agent, make_env
+from rich.console import Console
+from searches import make_search
+
+from purerl import sweep
+from purerl.checkpoint import CheckpointError
+from purerl.sweep.results.result import rank
+
+ENV, AGENT = make_env(), make_agent()
+SPACE = {"learning_rate": sweep.log_uniform(0.1, 1.0), "target": sweep.choice([0.1, 0.3])}
+HPARAMS = Hparams(spread=2)
+
+
+@pytest.fixture(scope="module")
+def result():
+    return sweep.search(
+        jax.random.key(1), AGENT, ENV, HPARAMS, SPACE, num_trials=5, num_seeds=2, num_updates=4, num_envs=2,
+        rollout_length=2, num_chunks=4, eval_episodes=3, eval_max_steps=4, keep=2,
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def directory(result, tmp_path_factory):
+    return result.save(tmp_path_factory.mktemp("sweep") / "run")
+
+
+def test_rank_is_by_return_then_by_speed_then_by_order():
+    returns = np.array([[[1.0], [3.0]], [[np.nan], [9.0]], [[2.0], [2.0]], [[5.0], [0.0]], [[2.0], [2.0]]])
+    curves = np.zeros((5, 2, 3))
+    curves[2] = 1.0
+    curves[4, 0, 0] = np.nan
+    assert rank(returns, curves).tolist() == [3, 2, 0, 4, 1]
+
+
+def test_the_interquartile_mean_ranks_and_not_the_mean():
+    steady, lucky = np.full(8, 5.0), np.array([4.0] * 6 + [100.0, 100.0])
+    returns = np.stack([lucky, steady])[:, :, None]
+    assert rank(returns, np.zeros((2, 8, 1))).tolist() == [1, 0]
+
+
+def test_rows_are_ranked_and_complete(result):
+    rows = result.rows()
+    assert list(rows[0]) == [
+        "rank", "trial", "learning_rate", "target", "return", "return_low", "return_high", "steps",
+        "return_seed_0", "return_seed_1",
+    ]  # fmt: skip
+    assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
+    assert [row["return"] for row in rows] == sorted((row["return"] for row in rows), reverse=True)
+    for row in rows:
+        seeds = result.returns[row["trial"]].mean(axis=1)
+        assert [row["return_seed_0"], row["return_seed_1"]] == pytest.approx(seeds)
+        assert row["return"] == pytest.approx(seeds.mean())
+        assert (row["return_low"], row["return_high"]) == pytest.approx((seeds.min(), seeds.max()))
+        assert row["target"] in (0.1, 0.3)
+
+
+def test_select_and_best(result):
+    best = result.best
+    assert best.rank == 1
+    assert best.iqm == result.iqm.max()
+    assert best.hparams.spread == 2
+    assert isinstance(best.hparams, Hparams)
+    assert best.state.hparams.target == np.float32(best.hparams.target)
+    assert result.select(5).iqm == result.iqm.min()
+    for rank_, seed, message in [(0, None, "rank = 0"), (6, None, "rank = 6"), (1, 2, "seed = 2")]:
+        with pytest.raises(IndexError, match=message):
+            result.select(rank_, seed)
+
+
+def test_csv_holds_the_rows(result, directory):
+    with open(directory / "trials.csv", newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [{name: float(value) for name, value in row.items()} for row in read] == result.rows()
+
+
+def test_json_is_strict_and_holds_the_curves(result, directory):
+    text = (directory / "sweep.json").read_text()
+    assert "NaN" not in text
+    content = json.loads(text)
+    assert content["space"]["learning_rate"]["log"] is True
+    assert content["settings"]["num_updates"] == 4
+    for trial in content["trials"]:
+        curves = np.array(trial["curves"], np.float32)
+        np.testing.assert_array_equal(curves, result.curves[trial["trial"]])
+        assert trial["hparams"]["spread"] == 2
+    assert np.isnan(result.curves).any()  # so that null was put to the test
+
+
+def test_load_is_bit_exact(result, directory):
+    for loaded in (sweep.load(directory), sweep.load(directory, AGENT, ENV, Hparams())):
+        for name in ("steps", "curves", "returns", "interval", "kept"):
+            np.testing.assert_array_equal(getattr(loaded, name), getattr(result, name))
+            assert getattr(loaded, name).dtype == getattr(result, name).dtype
+        assert loaded.rows() == result.rows()
+        assert loaded.space == result.space
+        assert loaded.settings == result.settings
+    assert type(loaded.hparams) is Hparams
+    jax.tree.map(np.testing.assert_array_equal, loaded.hparams, result.hparams)
+    jax.tree.map(np.testing.assert_array_equal, loaded.states, result.states)
+    assert AGENT.act(None, loaded.best.state, 0.0)[0] == AGENT.act(None, result.best.state, 0.0)[0]
+
+
+def test_without_the_agent_there_are_tables_but_no_states(directory):
+    loaded = sweep.load(directory)
+    assert loaded.best.state is None
+    assert loaded.best.hparams._fields == Hparams._fields
+
+
+def test_load_refuses_half_of_what_it_needs_and_other_hyperparameters(directory):
+    with pytest.raises(TypeError, match="all of agent, env and hparams"):
+        sweep.load(directory, AGENT)
+    with pytest.raises(TypeError, match="learning_rate, target, spread"):
+        sweep.load(directory, AGENT, ENV, sweep.Trial(*[0] * 10))
+
+
+def test_a_flipped_bit_is_refused_and_saving_again_mends_it(result, tmp_path):
+    result.save(tmp_path)
+    files = sorted(path for path in (tmp_path / "arrays").rglob("*") if path.is_file() and path.stat().st_size)
+    for path in (files[0], files[-1]):
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        with pytest.raises(CheckpointError):
+            sweep.load(tmp_path)
+        result.save(tmp_path)
+        sweep.load(tmp_path)
+
+
+def test_a_directory_with_other_files_can_be_saved_to(result, tmp_path):
+    (tmp_path / "notes.txt").write_text("mine")
+    result.save(tmp_path)
+    assert (tmp_path / "notes.txt").read_text() == "mine"
+    assert {path.name for path in Path(tmp_path).iterdir()} == {
+        "arrays", "curves.csv", "notes.txt", "states", "sweep.json", "trials.csv",
+    }  # fmt: skip
+
+
+def test_table_shows_the_best_trials_and_their_parameters(result):
+    console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(sweep.table(result, top=3))
+    lines = console.export_text().splitlines()
+    text = "\n".join(lines)
+    assert "5 trials x 2 seeds" in text
+    assert "learning_rate" in text
+    best = result.rows()[0]
+    assert any(f"{best['return']:.4g}" in line and f"{best['learning_rate']:.3g}" in line for line in lines)
+    assert not any(line.startswith("│ 4") for line in lines)
+
+
+def test_one_seed_has_no_interval():
+    one = sweep.search(
+        jax.random.key(1), AGENT, ENV, HPARAMS, SPACE, num_trials=2, num_seeds=1, num_updates=2, num_envs=2,
+        rollout_length=2, num_chunks=1, eval_episodes=3, eval_max_steps=4,
+    )  # fmt: skip
+    assert np.isnan(one.interval).all()
+    assert "nan" not in "".join(sweep.table(one).columns[2].cells)
+
+
+@pytest.mark.parametrize("library", ["pandas", "polars"])
+def test_the_tables_are_read_by_data_frame_libraries(result, directory, library):
+    frames = pytest.importorskip(library)
+    table, curves = frames.DataFrame(result.rows()), frames.DataFrame(result.curve_rows())
+    assert list(table.columns) == list(result.rows()[0])
+    assert table["trial"].to_numpy().tolist() == result.order.tolist()
+    assert list(curves.columns) == ["trial", "seed", "steps", "return"]
+    assert len(curves) == (~np.isnan(result.curves)).sum()
+    np.testing.assert_array_equal(
+        curves["return"].to_numpy(), result.curves[~np.isnan(result.curves)].astype(np.float64)
+    )
+    read = frames.read_csv(directory / "trials.csv")
+    np.testing.assert_allclose(read["return"].to_numpy(), table["return"].to_numpy(), rtol=1e-14)
+
+
+def test_the_table_shows_stopped_and_confirmed_trials_and_static_choices():
+    console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    made = make_search(16, 2, num_rungs=2, confirm=2)
+    console.print(sweep.table(made, top=16))
+    text = console.export_text()
+    assert "at most 16,000 steps each" in text
+    best = made.rows()[0]
+    (line,) = [line for line in text.splitlines() if line.strip("│ ").startswith("1 ")]
+    assert f"{best['fresh_return']:.4g}" in line
+    assert "16,000" in line
+    assert str(best["network.hidden"]) in line
+    assert "nan" not in text

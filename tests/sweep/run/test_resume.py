@@ -1,0 +1,149 @@
+import json
+import multiprocessing
+import os
+
+import jax
+import numpy as np
+import pytest
+from bandits import Hparams, make_agent, make_env
+
+from purerl import checkpoint, sweep
+from purerl.sweep.run import journal
+
+ENV, AGENT = make_env(), make_agent()
+SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
+SIZES = {"num_updates": 8, "num_envs": 3, "rollout_length": 4, "eval_episodes": 5, "eval_max_steps": 4}
+KEY = jax.random.key(5)
+OPTIONS = {
+    "num_trials": 8, "num_seeds": 2, "num_chunks": 4, "block_size": 6, "keep": 2, "confirm": 1, "confirm_seeds": 2,
+    "schedule": sweep.successive_halving(eta=2, num_rungs=2),
+}  # fmt: skip
+
+
+class Cut(Exception):
+    pass
+
+
+def run(directory, resume=False, **changes):
+    return sweep.search(
+        KEY, AGENT, ENV, Hparams(), SPACE, **SIZES | OPTIONS | changes, directory=directory, resume=resume
+    )
+
+
+def cut_after(number):
+    count = iter(range(number))
+
+    def progress(_):
+        if next(count, None) is None:
+            raise Cut
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sweep") / "whole"
+    events = []
+    result = run(directory, progress=events.append)
+    return result, directory, len(events)
+
+
+def test_a_directory_changes_nothing_and_holds_the_result(whole):
+    result, directory, _ = whole
+    alone = run(None)
+    np.testing.assert_array_equal(result.returns, alone.returns)
+    loaded = sweep.load(directory, AGENT, ENV, Hparams())
+    assert str(loaded.rows()) == str(result.rows())
+    assert not (directory / "blocks").exists()
+    for name in ("curves", "returns", "rung_returns", "num_updates", "fresh_returns", "fresh_trials", "kept"):
+        np.testing.assert_array_equal(getattr(loaded, name), getattr(result, name))
+
+
+def test_wherever_it_is_cut_off_it_ends_in_the_same_table(whole, tmp_path):
+    _, directory, num_events = whole
+    table = (directory / "trials.csv").read_bytes()
+    for i, number in enumerate(np.linspace(1, num_events - 1, 7).astype(int)):
+        path = tmp_path / str(i)
+        with pytest.raises(Cut):
+            run(path, progress=cut_after(number))
+        with pytest.raises(FileExistsError, match="resume=True"):
+            run(path)
+        again = run(path, resume=True)
+        assert (path / "trials.csv").read_bytes() == table
+        assert (path / "curves.csv").read_bytes() == (directory / "curves.csv").read_bytes()
+        jax.tree.map(np.testing.assert_array_equal, again.states, whole[0].states)
+
+
+def test_what_is_done_is_not_done_again(whole, tmp_path):
+    with pytest.raises(Cut):
+        run(tmp_path / "a", progress=cut_after(14))
+    blocks = [
+        json.loads(line.split(" ", 1)[1])["name"] for line in (tmp_path / "a" / "journal").read_text().splitlines()
+    ]
+    done = sum("block" in name for name in blocks)
+    assert done >= 2
+    events = []
+    run(tmp_path / "a", resume=True, progress=events.append)
+    total = next(event.total_steps for event in events)
+    assert events[-1].steps == total
+    trained = {(event.num_blocks, event.block) for event in events if event.phase == "train"}
+    assert len(trained) < 6
+    silent = []
+    run(tmp_path / "a", resume=True, progress=silent.append)
+    assert not silent
+
+
+def test_a_torn_line_is_cut_off_and_a_damaged_one_refused(whole, tmp_path):
+    with pytest.raises(Cut):
+        run(tmp_path / "a", progress=cut_after(14))
+    path = tmp_path / "a" / "journal"
+    content = path.read_bytes()
+    path.write_bytes(content[:-40])
+    run(tmp_path / "a", resume=True)
+    assert (tmp_path / "a" / "trials.csv").read_bytes() == (whole[1] / "trials.csv").read_bytes()
+    path.write_bytes(content[:200] + bytes([content[200] ^ 1]) + content[201:])
+    with pytest.raises(checkpoint.CheckpointError, match="line 1"):
+        run(tmp_path / "a", resume=True)
+
+
+def test_other_arguments_are_refused_by_name(tmp_path):
+    with pytest.raises(Cut):
+        run(tmp_path / "a", progress=cut_after(5))
+    for change, message in [
+        ({"num_seeds": 3}, "num_seeds = 2, not 3"),
+        ({"num_trials": 9}, "brackets|trials"),
+        ({"num_envs": 2}, "num_envs = 3, not 2"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path / "a", resume=True, **change)
+    with pytest.raises(FileNotFoundError, match="no search"):
+        run(tmp_path / "b", resume=True)
+
+
+def test_two_processes_do_not_share_a_directory(tmp_path):
+    context = multiprocessing.get_context("spawn")
+    with journal.opened(tmp_path, resume=False) as log:
+        log.add("plan", plan={})
+        with pytest.raises(BlockingIOError, match="another process"), journal.opened(tmp_path, resume=True):
+            pass
+        child = context.Process(target=_open, args=(str(tmp_path),))
+        child.start()
+        child.join(60)
+        assert child.exitcode == 75
+    with journal.opened(tmp_path, resume=True) as log:
+        assert log.find("plan") is not None
+
+
+def _open(directory):
+    try:
+        with journal.opened(directory, resume=True):
+            os._exit(0)
+    except BlockingIOError:
+        os._exit(75)
+
+
+def test_arrays_survive_the_journal():
+    for array in (np.array([[np.nan, -0.0, 1e-40]], np.float32), np.arange(3), np.zeros((0, 2))):
+        back = journal.decode(json.loads(json.dumps(journal.encode(array))))
+        np.testing.assert_array_equal(back.view(np.uint8), array.view(np.uint8))
+        assert back.dtype == array.dtype

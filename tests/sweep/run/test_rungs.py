@@ -1,0 +1,156 @@
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from bandits import Hparams, make_agent, make_env
+
+from purerl import sweep
+from purerl.sweep.run import blocks, rungs
+from purerl.sweep.run.rungs import Rung
+
+ENV, AGENT = make_env(), make_agent()
+SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
+SIZES = {"num_updates": 8, "num_envs": 3, "rollout_length": 4, "eval_episodes": 5, "eval_max_steps": 4}
+KEY = jax.random.key(5)
+
+
+def test_successive_halving_of_the_paper():
+    assert rungs.successive_halving(eta=4, num_rungs=3)(1024, 784) == ((Rung(1024, 49), Rung(256, 196), Rung(64, 784)),)
+    assert rungs.successive_halving(eta=2, num_rungs=2)(5, 9) == ((Rung(5, 4), Rung(3, 8)),)
+
+
+def test_hyperband_spends_alike_on_its_brackets():
+    brackets = rungs.hyperband(eta=3, num_brackets=3)(143, 81)
+    assert [[rung.num_updates for rung in bracket] for bracket in brackets] == [[9, 27, 81], [27, 81], [81]]
+    assert sum(bracket[0].num_trials for bracket in brackets) in range(143, 146)
+    cost = [sum(n * u for n, u in bracket) for bracket in brackets]
+    assert max(cost) < 1.15 * min(cost)
+    for bracket in brackets:
+        assert [rung.num_trials for rung in bracket] == sorted((rung.num_trials for rung in bracket), reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: rungs.successive_halving(eta=1), "eta = 1"),
+        (lambda: rungs.hyperband(num_brackets=0), "at least 1"),
+        (lambda: rungs.successive_halving(4, 3)(8, 15), "num_updates = 15"),
+    ],
+)
+def test_schedules_refuse_what_they_cannot_do(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_survivors_are_the_best_and_never_nan():
+    returns = np.array([3.0, 1.0, np.nan, 2.0, 5.0])[:, None, None].repeat(2, 1)
+    curves = np.zeros((5, 2, 1))
+    assert rungs.survivors(KEY, returns, curves, 3).tolist() == [0, 3, 4]
+    assert rungs.survivors(KEY, returns, curves, 5).tolist() == [0, 1, 3, 4]
+
+
+def test_clearly_worse_trials_stop_before_their_place_is_taken():
+    noise = np.random.default_rng(0).normal(size=(6, 8, 1))
+    returns = np.array([10.0, 9.9, 9.8, 9.7, 5.0, 0.0])[:, None, None] + noise
+    curves = np.zeros((6, 8, 1))
+    assert rungs.survivors(KEY, returns, curves, 5).tolist() == [0, 1, 2, 3, 4]
+    assert rungs.survivors(KEY, returns, curves, 5, stop_clearly_worse=True).tolist() == [0, 1, 2, 3]
+
+
+@pytest.fixture(scope="module")
+def plain():
+    return sweep.search(KEY, AGENT, ENV, Hparams(), SPACE, num_trials=9, num_seeds=2, num_chunks=4, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def halved():
+    return sweep.search(
+        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=9, num_seeds=2, num_chunks=4, keep=2, confirm=2, confirm_seeds=3,
+        schedule=sweep.successive_halving(eta=2, num_rungs=3), **SIZES,
+    )  # fmt: skip
+
+
+def test_halving_trains_the_best_of_each_rung_and_no_others(halved):
+    assert [rung.num_trials for rung in halved.settings["brackets"][0]] == [9, 5, 3]
+    assert sorted(halved.num_updates.tolist()) == [2] * 4 + [4] * 2 + [8] * 3
+    first = halved.rung_returns[0].mean(axis=(1, 2))
+    assert set(np.argsort(-first)[:5]) == set(np.flatnonzero(halved.num_updates >= 4))
+    second = halved.rung_returns[1].mean(axis=(1, 2))
+    assert set(np.argsort(-np.nan_to_num(second, nan=-np.inf))[:3]) == set(np.flatnonzero(halved.num_updates == 8))
+
+
+def test_a_trial_that_goes_on_is_the_one_that_was_never_stopped(halved, plain):
+    whole = np.flatnonzero(halved.num_updates == 8)
+    np.testing.assert_allclose(halved.returns[whole], plain.returns[whole], rtol=1e-5)
+    np.testing.assert_allclose(halved.curves[whole], plain.curves[whole], rtol=1e-4)
+    stopped = np.flatnonzero(halved.num_updates == 2)
+    assert np.isnan(halved.curves[stopped, :, 1:]).all()
+    np.testing.assert_allclose(halved.curves[stopped, :, 0], plain.curves[stopped, :, 0], rtol=1e-4)
+
+
+def test_ranks_put_who_was_trained_further_first(halved):
+    far = halved.num_updates[halved.order]
+    assert (np.diff(far) <= 0).all()
+    assert [row["steps"] for row in halved.rows()] == (far * 12).tolist()
+    assert halved.best.steps == 96
+    assert sorted(halved.kept.tolist()) == sorted((2 * halved.order[:2, None] + np.arange(2)).reshape(-1).tolist())
+    assert float(halved.best.state.hparams.target) == pytest.approx(halved.best.hparams.target)
+
+
+def test_the_best_are_trained_again_on_fresh_seeds(halved):
+    assert halved.fresh_returns.shape == (2, 3, 5)
+    assert set(halved.fresh_trials) == set(halved.order[:2])
+    rows = halved.rows()
+    assert all(np.isfinite(row["fresh_return"]) for row in rows[:2])
+    assert all(np.isnan(row["fresh_return"]) for row in rows[2:])
+    assert rows[0]["fresh_return"] != rows[0]["return"]
+    assert rows[0]["fresh_return"] == pytest.approx(rows[0]["return"], abs=0.5)
+
+
+def test_hyperband_gives_every_bracket_its_own_trials():
+    result = sweep.search(
+        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=9, num_seeds=1, num_chunks=4,
+        schedule=sweep.hyperband(eta=2, num_brackets=2), **SIZES,
+    )  # fmt: skip
+    first, second = result.settings["brackets"]
+    assert sum(bracket[0].num_trials for bracket in (first, second)) == 9
+    assert (result.num_updates == 8).sum() == first[-1].num_trials + second[0].num_trials
+    assert (result.num_updates > 0).all()
+
+
+def test_width_weighs_filling_up_against_compiling():
+    # 100 agents, blocks of 64: two blocks of 50; a program of 64 is there and would fill up 28 agents
+    assert blocks.choose_width(100, 64, 1) == 50
+    assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=0.01) == 64
+    assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=1.0) == 50
+    assert blocks.choose_width(100, 64, 2, compiled=[128], compile_seconds=3.0, agent_seconds=0.0) == 50
+    assert [blocks.choose_width(count, 64, 4, num_processes=2) for count in (1, 3, 5, 8)] == [2, 4, 8, 8]
+    assert blocks.choose_width(9, 1, 4, num_processes=2) == 2  # not less than an agent each
+
+
+def test_the_table_of_a_search_that_was_stopped_early_shows_steps(halved, plain):
+    from rich.console import Console
+
+    def shown(result):
+        console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+        console.print(sweep.table(result, top=9))
+        return console.export_text()
+
+    assert "fresh seeds" in shown(halved)
+    assert "steps" in shown(dataclasses.replace(halved, fresh_trials=halved.fresh_trials[:0]))
+    assert "fresh seeds" not in shown(plain)
+
+
+def test_ties_are_kept_by_the_same_rule_as_they_are_ranked():
+    """Rewards saturate, so returns and curves of the last rung are all alike, and curves of the first one decide."""
+    env = ENV._replace(step=lambda *args: (out := ENV.step(*args))._replace(reward=jnp.minimum(out.reward, 0.5)))
+    table = Hparams(np.linspace(0.55, 0.9, 8, dtype=np.float32), np.full(8, 0.3), np.full(8, 60))
+    result = sweep.search(
+        KEY, AGENT, env, table, num_seeds=2, num_chunks=8, keep=2, block_size=4,
+        schedule=sweep.successive_halving(eta=2, num_rungs=2), **SIZES,
+    )  # fmt: skip
+    assert np.ptp(result.seed_returns[result.num_updates == 8]) == 0
+    expected = 2 * result.order[:2, None] + np.arange(2)
+    assert sorted(result.kept.tolist()) == sorted(expected.reshape(-1).tolist())

@@ -1,0 +1,167 @@
+from typing import Annotated, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy import stats
+
+from purerl import sweep
+from purerl.hparams import Interval
+from purerl.sweep.trials import spaces, trials
+
+KEY = jax.random.key(0)
+
+
+class Hparams(NamedTuple):
+    learning_rate: Annotated[Any, Interval(0.0, 1.0)] = 1e-3
+    discount: Any = 0.99
+    num_steps: Any = 4
+    average: Any = False
+
+
+def draws(space, num_trials=4000, name="discount"):
+    return getattr(sweep.sample(KEY, Hparams(), {name: space}, num_trials), name)
+
+
+@pytest.mark.parametrize(
+    ("space", "distribution"),
+    [(sweep.uniform(-2.0, 3.0), stats.uniform(-2, 5)), (sweep.log_uniform(1e-4, 1e-1), stats.loguniform(1e-4, 1e-1))],
+)
+def test_continuous_draws_follow_their_distribution(space, distribution):
+    values = draws(space)
+    assert stats.kstest(values, distribution.cdf).pvalue > 0.01
+    assert stats.kstest(values, stats.uniform(-2.1, 5.3).cdf).pvalue < 0.01  # the test has the power to tell
+
+
+def test_integers_and_choices_are_equally_likely_and_reach_both_ends():
+    values, counts = np.unique(draws(sweep.integers(3, 7), name="num_steps"), return_counts=True)
+    assert values.tolist() == [3, 4, 5, 6, 7]
+    assert stats.chisquare(counts).pvalue > 0.01
+    values, counts = np.unique(draws(sweep.choice([0.1, 0.5, 0.7])), return_counts=True)
+    np.testing.assert_allclose(values, [0.1, 0.5, 0.7], rtol=1e-6)
+    assert stats.chisquare(counts).pvalue > 0.01
+
+
+def test_the_ends_of_the_unit_interval_stay_within_the_space():
+    unit = np.array([0.0, 1 - 2**-24, 1.0])
+    values = sweep.log_uniform(1e-4, 0.3).from_unit(unit)
+    np.testing.assert_allclose(values, [1e-4, 0.3, 0.3], rtol=1e-6)
+    assert values.min() >= 1e-4
+    assert values.max() <= 0.3
+    assert sweep.integers(-2, 2).from_unit(unit).tolist() == [-2, 2, 2]
+    assert sweep.choice([5, 6]).from_unit(unit).tolist() == [5, 6, 6]
+
+
+def test_hyperparameters_are_drawn_independently():
+    table = sweep.sample(KEY, Hparams(), {"learning_rate": sweep.uniform(0, 1), "discount": sweep.uniform(0, 1)}, 4000)
+    assert abs(np.corrcoef(table.learning_rate, table.discount)[0, 1]) < 0.05
+
+
+def test_a_draw_depends_on_its_key_name_and_trial_alone():
+    rate = {"learning_rate": sweep.log_uniform(1e-4, 1e-2)}
+    both = {"discount": sweep.uniform(0.9, 1.0)} | rate
+    small, large = sweep.sample(KEY, Hparams(), rate, 5), sweep.sample(KEY, Hparams(), both, 9)
+    np.testing.assert_array_equal(small.learning_rate, large.learning_rate[:5])
+    assert (sweep.sample(jax.random.key(1), Hparams(), rate, 5).learning_rate != small.learning_rate).all()
+
+
+def test_a_table_has_the_dtypes_of_training_and_the_constants():
+    space = {"num_steps": sweep.integers(1, 9), "average": sweep.choice([True, False]), "discount": 1}
+    table = sweep.sample(KEY, Hparams(), space, 6)
+    assert [leaf.dtype.name for leaf in table] == ["float32", "float32", "int32", "bool"]
+    assert all(leaf.shape == (6,) for leaf in table)
+    assert table.discount.tolist() == [1.0] * 6
+    np.testing.assert_array_equal(table.learning_rate, np.float32(1e-3))
+    np.testing.assert_array_equal(jax.vmap(lambda h: h.num_steps + h.discount)(table), table.num_steps + 1.0)
+
+
+def test_a_grid_is_every_combination():
+    space = {
+        "learning_rate": sweep.log_uniform(1e-4, 1e-2, points=3),
+        "num_steps": sweep.integers(1, 2),
+        "average": sweep.choice([True, False]),
+        "discount": sweep.uniform(0.9, 1.0, points=2),
+    }
+    rows = list(zip(*(leaf.tolist() for leaf in sweep.grid(Hparams(), space))))
+    assert len(rows) == len(set(rows)) == 3 * 2 * 2 * 2
+    np.testing.assert_allclose(sorted({row[0] for row in rows}), [1e-4, 1e-3, 1e-2], rtol=1e-6)
+    assert rows[0][2:] == (1, True)
+    assert [row[1] for row in rows[:2]] == pytest.approx([0.9, 1.0])
+
+
+def test_grids_of_integers_are_thinned_without_repeats():
+    assert sweep.integers(1, 9, points=3).grid().tolist() == [1, 5, 9]
+    assert sweep.integers(1, 3, points=10).grid().tolist() == [1, 2, 3]
+
+
+def test_a_space_without_spaces_is_one_trial():
+    assert sweep.grid(Hparams(), {"discount": 0.5}).discount.tolist() == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("space", "error", "message"),
+    [
+        ({"leraning_rate": sweep.uniform(0, 1)}, ValueError, "leraning_rate.*did you mean 'learning_rate'"),
+        ({"zzz": 1.0}, ValueError, "'zzz'.*learning_rate, discount"),
+        ({"learning_rate": sweep.uniform(0.5, 2)}, ValueError, "learning_rate = 2"),
+        ({"learning_rate": sweep.choice([0.5, -1.0])}, ValueError, "learning_rate = -1"),
+        ({"learning_rate": -0.5}, ValueError, "learning_rate = -0.5"),
+        ({"discount": float("nan")}, ValueError, "discount is NaN"),
+        ({"discount": sweep.choice([0.5, float("nan")])}, ValueError, "discount is NaN"),
+        ({"discount": sweep.choice([0.5, "0.6"])}, ValueError, "'discount'.*'0.6' is not a number"),
+        ({"discount": sweep.choice([None])}, ValueError, "'discount'.*None is not a number"),
+        ({"discount": "0.5"}, TypeError, "'discount'.*neither a number nor"),
+        ({"discount": [0.5, 0.6]}, TypeError, r"'discount'.*choice\(\[...\]\)"),
+        ({"num_steps": sweep.uniform(1, 9)}, ValueError, "'num_steps'.*float.*integer"),
+        ({"num_steps": sweep.choice([1, 2.5])}, ValueError, "'num_steps'.*2.5"),
+        ({"average": sweep.integers(0, 1)}, ValueError, "'average'.*integer.*bool"),
+        ({"discount": sweep.choice([True, False])}, ValueError, "'discount'.*bool.*float"),
+    ],
+)
+def test_errors_name_the_hyperparameter(space, error, message):
+    with pytest.raises(error, match=message):
+        sweep.sample(KEY, Hparams(), space, 3)
+
+
+def test_errors_of_the_base_hyperparameters_and_of_the_grid():
+    with pytest.raises(ValueError, match="learning_rate = 7"):
+        sweep.sample(KEY, Hparams(learning_rate=7), {"discount": sweep.uniform(0, 1)}, 3)
+    with pytest.raises(ValueError, match=r"'discount'.*points"):
+        sweep.grid(Hparams(), {"discount": sweep.uniform(0, 1)})
+    with pytest.raises(TypeError, match="NamedTuple"):
+        sweep.sample(KEY, {"discount": 1}, {"discount": sweep.uniform(0, 1)}, 3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: sweep.uniform(1.0, 1.0), "low = 1.0 must be below high"),
+        (lambda: sweep.log_uniform(0.0, 1.0), "low = 0.0 must be above 0"),
+        (lambda: sweep.uniform(float("nan"), 1.0), "low = nan"),
+        (lambda: sweep.uniform(0.0, float("inf")), "high = inf"),
+        (lambda: sweep.integers(0.5, 2), "integers"),
+        (lambda: sweep.choice([]), "values is empty"),
+        (lambda: sweep.uniform(0, 1, points=1), "points = 1"),
+    ],
+)
+def test_a_space_that_makes_no_sense_cannot_be_built(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_the_kind_of_a_hyperparameter_is_that_of_its_default_not_of_the_value_given():
+    table = sweep.sample(KEY, Hparams(discount=1), {"discount": sweep.uniform(0.5, 1.0)}, 3)
+    assert table.discount.dtype == np.float32
+    assert sweep.sample(KEY, Hparams(discount=jnp.float32(1)), {}, 2).discount.tolist() == [1.0, 1.0]
+
+
+def test_spaces_survive_json():
+    space = {"a": sweep.log_uniform(1e-4, 1e-2, points=3), "b": sweep.integers(1, 4), "c": sweep.choice([1, 2])}
+    assert spaces.from_json(spaces.to_json(space)) == space
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_column_that_is_infinite_all_over_is_not_searched():
+    table = Hparams(np.array([0.1, 0.2]), np.full(2, np.inf), np.array([np.inf, 4]), np.zeros(2))
+    assert sorted(trials.make(KEY, table, None, None).columns) == ["learning_rate", "num_steps"]
