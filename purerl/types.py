@@ -1,15 +1,27 @@
 """Core types: agents, environments, and the data that passes between them. Definitions only.
 
-The spaces of `purerl.spaces` are re-exported.
+The spaces of `purerl.spaces` are re-exported, and so are the public names of `purerl.hparams`, on first use.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
+import importlib
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import jax
 
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple
+
+if TYPE_CHECKING:
+    from purerl.hparams import AtLeastOne as AtLeastOne
+    from purerl.hparams import Interval as Interval
+    from purerl.hparams import NonNegative as NonNegative
+    from purerl.hparams import UnitInterval as UnitInterval
+    from purerl.hparams import cast as cast
+    from purerl.hparams import get_hparams as get_hparams
+    from purerl.hparams import get_learner as get_learner
+    from purerl.hparams import set_hparams as set_hparams
+    from purerl.hparams import set_learner as set_learner
 
 __all__ = [
     "ActFn", "Agent", "Box", "Dict", "Discrete", "Env", "EnvStep", "Experience", "Hparams", "InitFn", "Key", "MemoryFn",
@@ -208,3 +220,16 @@ class ExperienceMark:
 
 Experience: TypeAlias = Annotated[Any, ExperienceMark()]
 """A field of an agent's state that belongs to its environments: replay, traces, steps that wait. Not of the learner."""
+
+
+_OF_HPARAMS = {
+    "AtLeastOne", "Interval", "NonNegative", "UnitInterval", "cast", "get_hparams", "get_learner", "set_hparams",
+    "set_learner",
+}  # fmt: skip
+
+if not TYPE_CHECKING:  # `purerl.hparams` imports this module, so its names are looked up on first use
+
+    def __getattr__(name):
+        if name in _OF_HPARAMS:
+            return getattr(importlib.import_module("purerl.hparams"), name)
+        raise AttributeError(f"module 'purerl.types' has no attribute {name!r}")

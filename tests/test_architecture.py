@@ -16,7 +16,7 @@ PACKAGE = pathlib.Path(purerl.__file__).parent
 BASE = {"hparams", "prng", "spaces", "types"}
 PIECES = {"distributions", "exploration", "losses", "mdp", "networks", "replay", "returns", "schedules"}
 ALLOWED = {
-    "types": {"spaces"},
+    "types": {"hparams", "spaces"},
     "hparams": {"prng", "types"},
     "losses": {"returns"},
     "exploration": BASE | {"schedules"},

@@ -113,6 +113,13 @@ def test_the_learner_is_everything_but_experience_and_keys():
         get_learner(3)
 
 
+def test_types_offers_the_public_names_of_hparams():
+    assert types.get_hparams is get_hparams
+    assert types.NonNegative is NonNegative
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        types.nothing  # noqa: B018
+
+
 def test_hparam_ranges():
     assert hparam_ranges(Hparams) == {"rate": (0, np.inf), "share": (0, 1)}
 
