@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from purerl.hparams import set_learner as set_learner
 
 __all__ = [
-    "ActFn", "Agent", "Box", "Dict", "Discrete", "Env", "EnvStep", "Experience", "Hparams", "InitFn", "Key", "MemoryFn",
-    "Metrics", "MultiDiscrete", "Network", "Params", "PyTree", "Requirements", "ResetFn", "Scalar", "Space", "State",
-    "StepFn", "TrainState", "Transition", "Tuple", "UpdateFn",
+    "ActFn", "Agent", "Box", "CutFn", "Dict", "Discrete", "Env", "EnvStep", "Experience", "Hparams", "InitFn", "Key",
+    "MemoryFn", "Metrics", "MultiDiscrete", "Network", "Params", "PyTree", "Requirements", "ResetFn", "Scalar", "Space",
+    "State", "StepFn", "TrainState", "Transition", "Tuple", "UpdateFn",
 ]  # fmt: skip
 
 PyTree: TypeAlias = Any
@@ -76,19 +76,29 @@ class MemoryFn(Protocol):
     def __call__(self, key: Key | None, state: State, /) -> PyTree: ...
 
 
+class CutFn(Protocol):
+    """Mark in a state that its environments' episodes were cut: the next data belong to other episodes.
+
+    Replay marks its newest steps as truncated, traces and running returns start at 0. The learner stays as it is.
+    """
+
+    def __call__(self, state: State, /) -> State: ...
+
+
 class Requirements(NamedTuple):
-    """What an agent's `update` requires of its data. Combinators check it when they are composed.
+    """What an agent's `update` requires of its data. Combinators and loops check it.
 
     Attributes:
-      data: "rows" are steps in any order; "trajectory" are steps in order of time, [T, N], from anywhere;
-        "stream" is a trajectory that continues the one of the update before, as eligibility traces and running returns
-        need; "episodes" are whole episodes with a mask.
+      data: "rows": steps in any order, the weakest requirement. "trajectory": steps in order of time, [T, N], from
+        anywhere. "stream": a trajectory that continues that of the update before, as eligibility traces, running
+        returns and replay need. "episodes": whole episodes with a mask. "whole": the data of `fit` as one thing, such
+        as an MDP, which `init` sees whole too.
       raw_observations: it reads more than features from an observation, such as a planner the environment's state, so
         observations must not be normalised.
       keeps_data: it stores the data that it is given and learns from them later, such as replay.
     """
 
-    data: Literal["rows", "trajectory", "stream", "episodes"] = "trajectory"
+    data: Literal["rows", "trajectory", "stream", "episodes", "whole"] = "rows"
     raw_observations: bool = False
     keeps_data: bool = False
 
@@ -105,6 +115,7 @@ class Agent(NamedTuple):
       memory: None, or `(key | None, state) -> memory`; see `MemoryFn`. If it is not None, `act` is
         `(key, state, obs, memory) -> (action, aux, memory)`.
       requires: what `update` requires of its data.
+      cut: None, or `state -> state` for an agent whose state remembers its environments' episodes; see `CutFn`.
     """
 
     init: InitFn
@@ -112,6 +123,7 @@ class Agent(NamedTuple):
     update: UpdateFn
     memory: MemoryFn | None = None
     requires: Requirements = Requirements()
+    cut: CutFn | None = None
 
 
 class Network(Protocol):
