@@ -1,6 +1,7 @@
 """Supervised fine-tuning on text: a small GPT learns to answer, with prompts masked out of the loss."""
 
 import jax
+import jax.numpy as jnp
 
 import purerl
 from purerl import rlhf
@@ -19,7 +20,7 @@ agent = with_minibatches(rlhf.sft(network), batch_size=8)
 state, metrics = purerl.fit(jax.random.key(0), agent, data, rlhf.LearnerHparams(3e-3), num_updates=200)
 print(f"loss: {metrics['loss/total'][0]:.2f} -> {metrics['loss/total'][-1]:.2f} nats a token")
 
-prompts = rlhf.encode_prompts(rows["prompt"], layout)
+prompts = jnp.asarray(rlhf.encode_prompts(rows["prompt"], layout))
 answers = rlhf.generate(
     None, network, state.agent.params, prompts, max_length=6, eos_id=tokenizer.eos_id, pad_id=tokenizer.pad_id
 )

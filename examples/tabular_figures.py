@@ -97,9 +97,7 @@ def bandits(num_testbeds: int = 1000) -> Figure:
     figure, (left, right) = _axes("step", "step")
     for (label, (rule, hparams)), color in zip(rules.items(), COLORS):
         agent = bandit(env, rule=rule)
-        sizes = {"num_updates": 1000, "num_envs": 1, "rollout_length": 1}
-        run = jax.vmap(lambda key: purerl.train(key, agent, env, hparams, **sizes)[1])  # noqa: B023
-        metrics = jax.jit(run)(jax.random.split(KEY, num_testbeds))
+        metrics = _train_many(agent, env, hparams, 1000, num_testbeds)
         left.plot(np.cumsum(metrics["env/regret"].mean(0)), color=color, label=label)
         right.plot(100 * metrics["env/optimal"].mean(0), color=color, linewidth=0.8)
     left.set(ylabel="cumulative regret")
@@ -114,14 +112,24 @@ def cliff(num_seeds: int = 100, num_episodes: int = 500) -> Figure:
     env, hparams = envs.from_mdp(world, max_steps=10_000), TDControlHparams(0.5, discount=1.0, epsilon=0.1)
     figure, (axes,) = _axes("episode")
     for agent, label, color in ((sarsa(env), "SARSA", COLORS[0]), (q_learning(env), "Q-learning", COLORS[1])):
-        sizes = {"num_updates": 70 * num_episodes, "num_envs": 1, "rollout_length": 1}
-        run = jax.vmap(lambda key: purerl.train(key, agent, env, hparams, **sizes)[1]["episode_return"])  # noqa: B023
-        returns = [x[np.isfinite(x)][:num_episodes] for x in np.asarray(jax.jit(run)(jax.random.split(KEY, num_seeds)))]
+        metrics = _train_many(agent, env, hparams, 70 * num_episodes, num_seeds)
+        returns = [x[np.isfinite(x)][:num_episodes] for x in np.asarray(metrics["episode_return"])]
         mean = np.mean(returns, axis=0).reshape(-1, 10).mean(1)
         axes.plot(np.arange(5, num_episodes, 10), mean, color=color, label=label)
     axes.set(ylim=(-100, 0), ylabel="return of the episode")
     axes.legend(frameon=False, fontsize=9)
     return figure
+
+
+def _train_many(
+    agent: purerl.Agent, env: purerl.Env, hparams: Any, num_steps: int, num_seeds: int
+) -> purerl.types.Metrics:
+    """Metrics [num_seeds, num_steps] of learners that update after every step."""
+
+    def run(key: jax.Array) -> purerl.types.Metrics:
+        return purerl.train(key, agent, env, hparams, num_updates=num_steps, num_envs=1, rollout_length=1)[1]
+
+    return jax.jit(jax.vmap(run))(jax.random.split(KEY, num_seeds))
 
 
 def _axes(*labels: str) -> tuple[Figure, list]:

@@ -30,6 +30,6 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.actor_critic(purerl.networks.actor_critic(env, **preset.network), **preset.agent)
 
 
-ENTRY = Algorithm(
+ENTRY: Algorithm = Algorithm(
     "advantage actor-critic: A2C, one-step, V-trace", _build, lambda: purerl.ActorCriticHparams, _PRESETS, _SPACE
 )

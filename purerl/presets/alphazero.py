@@ -23,7 +23,7 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.alphazero(purerl.networks.actor_critic(env, **preset.network), env, **preset.agent)
 
 
-ENTRY = Algorithm(
+ENTRY: Algorithm = Algorithm(
     "search through the environment itself, guided by a network",
     _build,
     lambda: purerl.AlphaZeroHparams,

@@ -14,6 +14,6 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.behavior_cloning(purerl.networks.actor_critic(env, **preset.network), **preset.agent)
 
 
-ENTRY = Algorithm(
+ENTRY: Algorithm = Algorithm(
     "behaviour cloning, from recorded steps", _build, lambda: purerl.CloningHparams, _PRESETS, _SPACE, offline=True
 )

@@ -18,7 +18,7 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.cql(purerl.networks.q_network(env, **preset.network), **preset.agent)
 
 
-ENTRY = Algorithm(
+ENTRY: Algorithm = Algorithm(
     "conservative Q-learning, from recorded steps",
     _build,
     lambda: purerl.CQLHparams,

@@ -33,4 +33,4 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.dqn(purerl.networks.q_network(env, **preset.network), **preset.agent)
 
 
-ENTRY = Algorithm("deep Q-network", _build, lambda: purerl.DQNHparams, _PRESETS, _SPACE, ("Discrete",))
+ENTRY: Algorithm = Algorithm("deep Q-network", _build, lambda: purerl.DQNHparams, _PRESETS, _SPACE, ("Discrete",))

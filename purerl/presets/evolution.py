@@ -23,4 +23,6 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.evolution(purerl.networks.actor_critic(env, **preset.network), **preset.agent)
 
 
-ENTRY = Algorithm("evolution strategies (OpenAI-ES)", _build, lambda: purerl.EvolutionHparams, _PRESETS, _SPACE)
+ENTRY: Algorithm = Algorithm(
+    "evolution strategies (OpenAI-ES)", _build, lambda: purerl.EvolutionHparams, _PRESETS, _SPACE
+)

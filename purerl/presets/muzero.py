@@ -25,6 +25,6 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.muzero(purerl.networks.latent_model(env, **preset.network), **preset.agent)
 
 
-ENTRY = Algorithm(
+ENTRY: Algorithm = Algorithm(
     "search through a learned model", _build, lambda: purerl.MuZeroHparams, _PRESETS, _SPACE, ("Discrete",)
 )

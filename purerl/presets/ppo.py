@@ -44,4 +44,4 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.ppo(purerl.networks.actor_critic(env, **preset.network), **preset.agent)
 
 
-ENTRY = Algorithm("proximal policy optimisation", _build, lambda: purerl.PPOHparams, _PRESETS, _SPACE)
+ENTRY: Algorithm = Algorithm("proximal policy optimisation", _build, lambda: purerl.PPOHparams, _PRESETS, _SPACE)

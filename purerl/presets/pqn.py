@@ -33,6 +33,6 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.pqn(network, **preset.agent)
 
 
-ENTRY = Algorithm(
+ENTRY: Algorithm = Algorithm(
     "Q-learning on rollouts, no replay", _build, lambda: purerl.PQNHparams, _PRESETS, _SPACE, ("Discrete",)
 )

@@ -31,6 +31,6 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.ppo(purerl.networks.recurrent_actor_critic(env, **preset.network), **preset.agent)
 
 
-ENTRY = Algorithm(
+ENTRY: Algorithm = Algorithm(
     "proximal policy optimisation with a GRU or LSTM", _build, lambda: purerl.PPOHparams, _PRESETS, ppo.ENTRY.space
 )

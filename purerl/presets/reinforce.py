@@ -31,4 +31,4 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.reinforce(purerl.networks.actor_critic(env, **preset.network), **preset.agent)
 
 
-ENTRY = Algorithm("Monte Carlo policy gradient", _build, lambda: purerl.ReinforceHparams, _PRESETS, _SPACE)
+ENTRY: Algorithm = Algorithm("Monte Carlo policy gradient", _build, lambda: purerl.ReinforceHparams, _PRESETS, _SPACE)

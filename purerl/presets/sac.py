@@ -29,4 +29,4 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return builder("sac", actor)(env, preset)
 
 
-ENTRY = Algorithm("soft actor-critic", _build, lambda: purerl.SACHparams, _PRESETS, _SPACE, ("Box",))
+ENTRY: Algorithm = Algorithm("soft actor-critic", _build, lambda: purerl.SACHparams, _PRESETS, _SPACE, ("Box",))

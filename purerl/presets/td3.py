@@ -18,7 +18,7 @@ _PRESETS = {
     "continuous": Preset("td3", 1_000_000, 1, 2, replay=replay(1_000_000, 512, 5_000)),
 }  # fmt: skip
 _SPACE = SPACE | {"exploration_noise": "uniform(0.05, 0.5)", "target_noise": "uniform(0.0, 0.4)"}
-ENTRY = Algorithm(
+ENTRY: Algorithm = Algorithm(
     "TD3, and DDPG as a setting of it",
     builder("td3", "deterministic_actor"),
     lambda: purerl.TD3Hparams,

@@ -1,0 +1,162 @@
+"""The public names of purerl, for type checkers and editors. At run time `__init__.py` imports them on first use."""
+
+from purerl import (
+    agents,
+    checkpoint,
+    combinators,
+    datasets,
+    distributed,
+    distributions,
+    envs,
+    experiments,
+    exploration,
+    hparams,
+    loops,
+    losses,
+    mdp,
+    networks,
+    pbt,
+    plots,
+    preferences,
+    presets,
+    prng,
+    replay,
+    reports,
+    returns,
+    rlhf,
+    schedules,
+    spaces,
+    sweep,
+    types,
+)
+from purerl.agents.actor_critic import ActorCriticHparams, actor_critic
+from purerl.agents.alphazero import AlphaZeroHparams, alphazero
+from purerl.agents.dqn import DQNHparams, dqn
+from purerl.agents.evolution import EvolutionHparams, evolution
+from purerl.agents.muzero import MuZeroHparams, muzero
+from purerl.agents.offline import CloningHparams, CQLHparams, behavior_cloning, cql
+from purerl.agents.ppo import PPOHparams, ppo
+from purerl.agents.pqn import PQNHparams, pqn
+from purerl.agents.reinforce import ReinforceHparams, reinforce
+from purerl.agents.sac import SACHparams, sac
+from purerl.agents.tabular.bandit import BanditHparams, bandit
+from purerl.agents.tabular.dynamic_programming import (
+    DynamicProgrammingHparams,
+    ModifiedPolicyIterationHparams,
+    SoftValueIterationHparams,
+    modified_policy_iteration,
+    policy_evaluation,
+    policy_iteration,
+    soft_value_iteration,
+    value_iteration,
+)
+from purerl.agents.tabular.linear import LinearHparams, least_squares, linear_prediction
+from purerl.agents.tabular.monte_carlo import (
+    MonteCarloControlHparams,
+    MonteCarloHparams,
+    monte_carlo,
+    monte_carlo_control,
+)
+from purerl.agents.tabular.td_control import TDControlHparams, q_lambda, q_learning, sarsa
+from purerl.agents.tabular.td_prediction import TDHparams, td, td_lambda
+from purerl.agents.td3 import TD3Hparams, td3
+from purerl.hparams import get_hparams, set_hparams
+from purerl.loops import Evaluation, LoopState, advance, evaluate, fit, rollout, start, train
+from purerl.loops.host import evaluate_on_host, train_on_host
+from purerl.types import Agent, Env, EnvStep, TrainState, Transition
+
+__version__: str
+__all__ = [
+    "ActorCriticHparams",
+    "Agent",
+    "AlphaZeroHparams",
+    "BanditHparams",
+    "CQLHparams",
+    "CloningHparams",
+    "DQNHparams",
+    "DynamicProgrammingHparams",
+    "Env",
+    "EnvStep",
+    "Evaluation",
+    "EvolutionHparams",
+    "LinearHparams",
+    "LoopState",
+    "ModifiedPolicyIterationHparams",
+    "MonteCarloControlHparams",
+    "MonteCarloHparams",
+    "MuZeroHparams",
+    "PPOHparams",
+    "PQNHparams",
+    "ReinforceHparams",
+    "SACHparams",
+    "SoftValueIterationHparams",
+    "TD3Hparams",
+    "TDControlHparams",
+    "TDHparams",
+    "TrainState",
+    "Transition",
+    "actor_critic",
+    "advance",
+    "agents",
+    "alphazero",
+    "bandit",
+    "behavior_cloning",
+    "checkpoint",
+    "combinators",
+    "cql",
+    "datasets",
+    "distributed",
+    "distributions",
+    "dqn",
+    "envs",
+    "evaluate",
+    "evaluate_on_host",
+    "evolution",
+    "experiments",
+    "exploration",
+    "fit",
+    "get_hparams",
+    "hparams",
+    "least_squares",
+    "linear_prediction",
+    "loops",
+    "losses",
+    "mdp",
+    "modified_policy_iteration",
+    "monte_carlo",
+    "monte_carlo_control",
+    "muzero",
+    "networks",
+    "pbt",
+    "plots",
+    "policy_evaluation",
+    "policy_iteration",
+    "ppo",
+    "pqn",
+    "preferences",
+    "presets",
+    "prng",
+    "q_lambda",
+    "q_learning",
+    "reinforce",
+    "replay",
+    "reports",
+    "returns",
+    "rlhf",
+    "rollout",
+    "sac",
+    "sarsa",
+    "schedules",
+    "set_hparams",
+    "soft_value_iteration",
+    "spaces",
+    "start",
+    "sweep",
+    "td",
+    "td3",
+    "td_lambda",
+    "train",
+    "train_on_host",
+    "types",
+    "value_iteration",
+]

