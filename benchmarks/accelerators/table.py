@@ -1,0 +1,55 @@
+"""Reports of compiled programs as lines, as a Markdown table, and against a record."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_COLUMNS = (
+    "program", "launches (waits) per rollout step", "per gradient step", "per environment step", "collectives",
+    "temporary MB", "operations per environment step", "modelled steps/s",
+)  # fmt: skip
+
+
+def line(report: dict[str, Any]) -> str:
+    """One report in one line."""
+    return "  ".join(_cells(report))
+
+
+def markdown(reports: dict[str, dict[str, Any]]) -> str:
+    """All reports of one target."""
+    rows = [_COLUMNS, ["---"] * len(_COLUMNS), *map(_cells, reports.values())]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def regressions(record: dict[str, Any], reports: dict[str, dict[str, Any]]) -> int:
+    """Print the programs that launch more, or wait more, than the record says, and return 1 if there are any."""
+    worse = 0
+    for target, found in reports.items():
+        for case, report in found.items():
+            before, now = record["reports"][target][case].get("total"), report.get("total")
+            if now is None or before is None or any(now[name] > before[name] for name in ("launches", "waits")):
+                print(f"{target} {case}: {before} before, {now or report['error']} now")
+                worse = 1
+    return worse
+
+
+def _cells(report: dict[str, Any]) -> list[str]:
+    if "error" in report:
+        return [report["label"], report["error"], *[""] * (len(_COLUMNS) - 2)]
+    collectives = ", ".join(f"{count} {name}" for name, count in report["total"]["collectives"]) or "none"
+    return [
+        report["label"],
+        _launches(report["rollout_step"]),
+        _launches(report["gradient_step"]),
+        f"{report['launches_per_env_step']:.3g}",
+        collectives,
+        f"{report['temporary_bytes'] / 1e6:.1f}",
+        f"{report['operations_per_env_step']:,.0f}",
+        f"{report['modelled_env_steps_per_second']:,.3g}",
+    ]
+
+
+def _launches(counts: dict[str, Any] | None) -> str:
+    if counts is None:
+        return "-"
+    return str(counts["launches"]) + f" ({counts['waits']})" * bool(counts["waits"])
