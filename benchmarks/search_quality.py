@@ -27,7 +27,7 @@ from matplotlib.ticker import EngFormatter
 import purerl
 from purerl import distributed, pbt, presets, sweep
 from purerl.commands.search_space import parse_spaces
-from purerl.sweep.results.result import rank
+from purerl.sweep.results.ranking import rank
 from purerl.sweep.run import rungs
 
 RESULTS = pathlib.Path(__file__).parent / "results"

@@ -23,8 +23,8 @@ import numpy as np
 
 import purerl
 from purerl import presets, sweep
-from purerl.sweep.run import memory, population
-from purerl.sweep.run.population import Members, Program
+from purerl.sweep.run import memory, programs
+from purerl.sweep.run.programs import MemberData, Program
 from purerl.sweep.trials import draws
 
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -56,18 +56,18 @@ def alone(function: Any, argument: Any) -> Any:
 def predicted(width: int) -> float:
     """Bytes by the compiler's account."""
     program = make_program()
-    return population.block_bytes(program, make_members(width), width, 1)
+    return programs.block_bytes(program, make_members(width), width, 1)
 
 
 def measured(width: int) -> float:
     """Bytes by which the resident memory grows at its peak while a block is trained."""
     program, members = make_program(), make_members(width)
-    population.block_bytes(program, members, width, 1)
-    jax.block_until_ready(population.start(program, make_members(1)))
+    programs.block_bytes(program, members, width, 1)
+    jax.block_until_ready(programs.start(program, make_members(1)))
     before = reset_peak()
-    states = population.start(program, members)
+    states = programs.start(program, members)
     for _ in range(2):
-        states, curve = population.advance(program, states, 1)
+        states, curve = programs.advance(program, states, 1)
         np.asarray(curve)
     return peak() - before
 
@@ -94,10 +94,10 @@ def make_program() -> Program:
     return Program(presets.build(preset, env), env, NUM_ENVS, ROLLOUT_LENGTH, presets.rollout(preset), 4, 50)
 
 
-def make_members(width: int) -> Members:
+def make_members(width: int) -> MemberData:
     space = {"learning_rate": sweep.log_uniform(1e-4, 1e-2)}
     table = draws.sample(jax.random.key(0), purerl.PPOHparams(), space, width)
-    return Members(np.asarray(jax.random.key_data(jax.random.split(jax.random.key(1), width))), table, None)
+    return MemberData(np.asarray(jax.random.key_data(jax.random.split(jax.random.key(1), width))), table, None)
 
 
 def reset_peak() -> float:

@@ -174,6 +174,18 @@ def check_positive(**sizes: int) -> None:
             raise ValueError(f"{name} must be a positive integer, got {size!r}")
 
 
+def python_number(value: Any) -> Any:
+    """A NumPy or JAX scalar as a Python number, a float32 in its fewest digits; anything else as it is.
+
+    Examples:
+      >>> python_number(np.float32(0.1)), python_number(jnp.int32(3)), python_number((64, 64))
+      (0.1, 3, (64, 64))
+    """
+    if not hasattr(value, "dtype") or np.ndim(value) or is_key(value):
+        return value
+    return float(str(value)) if np.issubdtype(value.dtype, np.floating) else value.item()
+
+
 def suggestion(name: str, known: Iterable[str]) -> str:
     """How an error about an unknown name ends: with the nearest known ones, whatever their case, or else with all."""
     known = list(known)

@@ -147,7 +147,7 @@ def _finish(job: Job, result: PBTResult, best: Any) -> None:
     import jax
 
     from purerl import plots
-    from purerl.sweep.results.result import python_number
+    from purerl.hparams import python_number
 
     plots.family(result).savefig(job.directory / "family.png", dpi=150)
     rows = result.member_rows()

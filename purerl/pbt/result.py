@@ -13,9 +13,9 @@ import numpy as np
 
 from purerl import checkpoint
 from purerl.distributed import is_main, to_host
+from purerl.hparams import python_number
 from purerl.pbt.rounds import Lineage
 from purerl.sweep.results import storage
-from purerl.sweep.results.result import python_number
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.spaces import Space
 from purerl.types import Agent, Env, PyTree

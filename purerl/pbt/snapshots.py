@@ -22,7 +22,7 @@ from purerl.distributed import is_main, population_sharding
 from purerl.hparams import get_hparams
 from purerl.pbt.rounds import Lineage, Population
 from purerl.prng import is_key
-from purerl.sweep.run import population
+from purerl.sweep.run import packing
 from purerl.sweep.run.journal import Journal
 from purerl.types import PyTree
 
@@ -47,7 +47,7 @@ def record(log: Journal, standing: Standing) -> None:
     """Write a checkpoint and wait until it is on the disk; with several processes all must call it."""
     if log.directory is None:
         return
-    members = population.pack(standing.population.members)
+    members = packing.pack(standing.population.members)
     if is_main():
         tree = {"members": members, "lineage": standing.lineage}
         about = {"seconds": standing.seconds}
@@ -69,12 +69,12 @@ def recall(log: Journal, begun: Population) -> Standing:
         none: Any = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _lineage_like(begun, 0))
         return Standing(begun, none, 0.0)
     num_rounds = int(latest.name)
-    like = {"members": population.packed_like(begun.members), "lineage": _lineage_like(begun, num_rounds)}
+    like = {"members": packing.packed_like(begun.members), "lineage": _lineage_like(begun, num_rounds)}
     stored = checkpoint.restore(latest, like)
     sharding = population_sharding(begun.scores.size)
     lineage = jax.tree.map(np.asarray, stored["lineage"])
-    members = population.unpack(jax.tree.map(np.asarray, stored["members"]), begun.members, sharding)
-    scores = population.unpack(lineage.scores[-1], begun.scores, sharding)
+    members = packing.unpack(jax.tree.map(np.asarray, stored["members"]), begun.members, sharding)
+    scores = packing.unpack(lineage.scores[-1], begun.scores, sharding)
     state = begun._replace(members=members, scores=scores, num_rounds=jnp.int32(num_rounds))
     return Standing(state, lineage, float(checkpoint.read_metadata(latest)["seconds"]))
 

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from purerl.plots.scales import Scale, dress, scale_of
 from purerl.plots.style import COLORS, DARK, FAINT, MAP, count, new_figure, words
-from purerl.sweep.results.comparison import comparable
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -31,7 +30,7 @@ def parallel_coordinates(result: Result, best: int = 1) -> Figure:
     """
     if not result.searched:
         raise ValueError("nothing was searched: all trials have the same hyperparameters")
-    compared = comparable(result)
+    compared = result.comparable()
     height = compared.iqm
     low, high = (np.nanmin(height), np.nanmax(height)) if (~np.isnan(height)).any() else (0.0, 1.0)
     scales = [scale_of(result, name) for name in result.searched]

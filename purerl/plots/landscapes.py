@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from purerl.plots.scales import Scale, dress, scale_of
 from purerl.plots.style import COLORS, DARK, FAINT, MAP, count, frame, new_figure, words
-from purerl.sweep.results.comparison import Comparison, comparable
+from purerl.sweep.results.comparison import Comparison
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -39,7 +39,7 @@ def parameters(result: Result, top: int = 5) -> Figure:
         axes.set_ylabel("return" if axes in panels[:, 0] else "")
     for axes in panels.flat[len(names) :]:
         axes.remove()
-    figure.suptitle(_title(result, comparable(result)), fontsize=11, fontweight="bold", color=DARK, x=0.01, ha="left")
+    figure.suptitle(_title(result, result.comparable()), fontsize=11, fontweight="bold", color=DARK, x=0.01, ha="left")
     return figure
 
 
@@ -64,7 +64,7 @@ def landscape(result: Result, x: str, y: str | None = None, top: int = 5) -> Fig
         return figure
     for name in (x, y):
         _check(result, name)
-    compared = comparable(result)
+    compared = result.comparable()
     across, up = scale_of(result, x), scale_of(result, y)
     colors: dict[str, Any] = {"cmap": MAP, "vmin": np.nanmin(compared.iqm), "vmax": np.nanmax(compared.iqm)}
     _draw_surface(axes, compared, across, up, colors)
@@ -90,7 +90,7 @@ def draw_parameter(axes: Axes, result: Result, name: str, top: int) -> None:
       ValueError: it was not searched.
     """
     _check(result, name)
-    compared = comparable(result)
+    compared = result.comparable()
     scale, iqm, seeds = scale_of(result, name), compared.iqm, compared.returns.mean(axis=2)
     at, size = scale.spread()[compared.trials], float(np.clip(60 / len(iqm) ** 0.5, 2.5, 6))
     alpha = float(np.clip(60 / len(iqm), 0.25, 1))

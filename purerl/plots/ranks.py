@@ -13,7 +13,6 @@ from scipy.stats import rankdata
 
 from purerl.plots.style import COLORS, DARK, FAINT, count, frame, new_figure
 from purerl.sweep import interquartile_mean, rank_interval
-from purerl.sweep.results.comparison import evaluated_after, seed_agreement
 from purerl.sweep.results.statistics import rank_correlation
 
 if TYPE_CHECKING:
@@ -75,7 +74,7 @@ def _draw_seeds(axes: Axes, result: Result, top: int) -> None:
     dots[0].set_label("rank by one seed")
     axes.plot(places, places, color=DARK, linestyle=":", linewidth=1)
     axes.invert_yaxis()
-    agreement = seed_agreement(result)
+    agreement = result.seed_agreement()
     agreed = "all are alike" if np.isnan(agreement) else f"ρ = {agreement:.2f}"
     title = f"Between seeds: {agreed}" if result.num_seeds > 1 else "One seed: no telling"
     frame(axes, title, f"rank among the {len(far):,} trained furthest", "rank in the search")
@@ -110,7 +109,7 @@ def _draw_rungs(axes: Axes, result: Result, rungs: list[tuple[int, np.ndarray]])
 def _rung_scores(result: Result) -> list[tuple[int, np.ndarray]]:
     """(updates, interquartile means [P]) after each rung of the bracket with the most rungs."""
     bracket = max(result.settings["brackets"], key=len)
-    after = evaluated_after(result)
+    after = result.evaluated_after()
     scores = interquartile_mean(result.rung_returns.mean(axis=3, dtype=np.float64))
     return [(updates, np.where(after[r] == updates, scores[r], np.nan)) for r, (_, updates) in enumerate(bracket)]
 

@@ -9,7 +9,6 @@ import numpy as np
 
 from purerl.plots.scales import scale_of
 from purerl.sweep import interquartile_mean
-from purerl.sweep.results.comparison import seed_agreement
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -33,7 +32,7 @@ def _of_seeds(result: Result) -> Iterator[str]:
             f"{count} seeds a trial are a hint: intervals never reach beyond the seeds seen, so they hold the median "
             f"of all possible seeds with a probability of at most {1 - 2.0 ** (1 - count):.0%}."
         )
-    agreement = seed_agreement(result)
+    agreement = result.seed_agreement()
     if agreement < 0.5:
         yield (
             f"The seeds agree little on the order of the trials trained furthest (Spearman's ρ = {agreement:.2f}): "

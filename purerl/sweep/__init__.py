@@ -1,7 +1,8 @@
 """Hyperparameter search: trials x seeds in one compiled program, ranked with honest statistics."""
 
 from purerl.sweep.optuna_search import optuna_search
-from purerl.sweep.results.result import Result, Trial, load
+from purerl.sweep.results.loading import load
+from purerl.sweep.results.result import Result
 from purerl.sweep.results.robustness import EnvGrid, env_grid, kept_agents, robustness
 from purerl.sweep.results.statistics import (
     bootstrap_interval,
@@ -10,6 +11,7 @@ from purerl.sweep.results.statistics import (
     stratified_bootstrap_interval,
 )
 from purerl.sweep.results.tables import table
+from purerl.sweep.results.trial import Trial
 from purerl.sweep.run.monitor import Progress
 from purerl.sweep.run.rungs import Rung, full, hyperband, successive_halving
 from purerl.sweep.search import search

@@ -12,7 +12,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from purerl.sweep.results.result import Result, python_number
+from purerl.hparams import python_number
+from purerl.sweep.results.result import Result
 from purerl.sweep.search import search
 from purerl.sweep.trials import trials as trials_module
 from purerl.sweep.trials.spaces import Choice, Range, SearchSpace, Space

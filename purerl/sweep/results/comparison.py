@@ -1,25 +1,26 @@
-"""Which trials of a search can be compared fairly: those that were evaluated after equally much training."""
+"""Trials that can be compared fairly: those that were evaluated after the same amount of training.
+
+These functions take the arrays of a `Result`, which has a method for each of them.
+"""
 
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from purerl.sweep.results.statistics import interquartile_mean, rank_correlation
-
-if TYPE_CHECKING:
-    from purerl.sweep.results.result import Result
 
 
 class Comparison(NamedTuple):
     """Trials evaluated after the same number of updates.
 
     Attributes:
-      trials: [K] which.
-      returns: [K, S, E] of each of their agents, and episodes.
-      steps: environment steps of each agent until then.
+      trials: [K] the trials.
+      returns: [K, S, E] returns of each seed and episode.
+      steps: environment steps of each member until then.
     """
 
     trials: np.ndarray
@@ -32,37 +33,63 @@ class Comparison(NamedTuple):
         return interquartile_mean(self.returns.mean(axis=2, dtype=np.float64))
 
 
-def comparable(result: Result) -> Comparison:
-    """The most trials that were all evaluated after the same training; of equally many, after the most.
+def evaluated_after(
+    brackets: Sequence[Sequence[tuple[int, int]]], num_updates: np.ndarray, num_rungs: int
+) -> np.ndarray:
+    """Updates after which each trial was evaluated in each rung.
 
-    A search without early stopping is compared as a whole at its end; successive halving after its first rung, where
-    nobody is stopped yet; Hyperband within what its brackets have in common.
+    Args:
+      brackets: the rungs of each bracket, (number of trials, updates at its end); brackets take the trials in turn.
+      num_updates: [P] updates after which each trial ended.
+      num_rungs: R, rungs of the longest bracket.
+
+    Returns:
+      [R, P]; 0 if the trial did not reach the rung.
+
+    Examples:
+      >>> evaluated_after([[(3, 4), (1, 16)]], np.array([4, 16, 4]), 2).tolist()
+      [[4, 4, 4], [0, 16, 0]]
     """
-    after = evaluated_after(result)
+    after = np.zeros((num_rungs, len(num_updates)), int)
+    first = 0
+    for bracket in brackets:
+        count = bracket[0][0]
+        for r, (_, end) in enumerate(bracket):
+            after[r, first : first + count] = end
+        first += count
+    return np.where(after <= num_updates, after, 0)
+
+
+def comparable(after: np.ndarray, rung_returns: np.ndarray, update_steps: int) -> Comparison:
+    """The largest set of trials that were all evaluated after the same training; of equally many, after the most.
+
+    A search without early stopping is compared as a whole at its end; successive halving after its first rung, when no
+    trial has been stopped yet; Hyperband within the rungs that its brackets share.
+
+    Args:
+      after: [R, P] as `evaluated_after` returns.
+      rung_returns: [R, P, S, E].
+      update_steps: environment steps of one update.
+    """
     lengths = np.unique(after[after > 0])
     counts = [(after == length).any(axis=0).sum() for length in lengths]
     _, length = max(zip(counts, lengths))
     rung, trials = np.nonzero(after == length)
     place = np.argsort(trials)
     rung, trials = rung[place], trials[place]
-    return Comparison(trials, result.rung_returns[rung, trials], int(length * result.update_steps))
+    return Comparison(trials, rung_returns[rung, trials], int(length * update_steps))
 
 
-def evaluated_after(result: Result) -> np.ndarray:
-    """[R, P] updates after which a trial was evaluated in each rung; 0 where it did not get so far."""
-    after = np.zeros(result.rung_returns.shape[:2], int)
-    first = 0
-    for bracket in result.settings["brackets"]:
-        count = bracket[0][0]
-        for r, (_, num_updates) in enumerate(bracket):
-            after[r, first : first + count] = num_updates
-        first += count
-    return np.where(after <= result.num_updates, after, 0)
+def seed_agreement(seed_returns: np.ndarray) -> float:
+    """Mean of Spearman's ρ over all pairs of seeds; NaN with one seed.
 
+    Args:
+      seed_returns: [P, S].
 
-def seed_agreement(result: Result) -> float:
-    """Mean of Spearman's ρ over all pairs of seeds, of the trials trained furthest; NaN with one seed."""
-    returns = result.seed_returns[result.num_updates == result.num_updates.max()]
-    found = [rank_correlation(a, b) for a, b in itertools.combinations(returns.T, 2)]
+    Examples:
+      >>> round(seed_agreement(np.array([[1.0, 2.0], [2.0, 5.0], [3.0, 7.0]])), 6)
+      1.0
+    """
+    found = [rank_correlation(a, b) for a, b in itertools.combinations(seed_returns.T, 2)]
     known = [rho for rho in found if not np.isnan(rho)]
     return float(np.mean(known)) if known else float("nan")

@@ -91,13 +91,10 @@ def robustness(
 
 def kept_agents(result: Result, top: int | None = None) -> list[tuple[int, int]]:
     """(rank, seed) of the agents whose states a result holds, in the order in which `robustness` plays them."""
-    kept = set(result.kept.tolist())
-    ranks = range(1, result.num_trials + 1)
-    pairs = [(rank, seed) for rank in ranks for seed in range(result.num_seeds)]
-    order = result.order
-    found = [(r, s) for r, s in pairs if order[r - 1] * result.num_seeds + s in kept]
-    best = sorted({rank for rank, _ in found})[:top]
-    return [(rank, seed) for rank, seed in found if rank in best]
+    trial, seed = result.member_index.decode(result.kept)
+    rank = 1 + np.argsort(result.order)[trial]
+    best = np.unique(rank)[:top]
+    return sorted((r, s) for r, s in zip(rank.tolist(), seed.tolist()) if r in best)
 
 
 class _NoHparams(NamedTuple):

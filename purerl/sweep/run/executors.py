@@ -1,51 +1,52 @@
-"""One block of a search as a piece of work: plain data in, plain data out, so that any process can do it."""
+"""A block of a search as plain data in and plain data out, so that any process can execute it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.sweep.run import population
-from purerl.sweep.run.population import Members, Program
+from purerl.loops import LoopState
+from purerl.sweep.run import packing, programs
+from purerl.sweep.run.programs import MemberData, Program
 from purerl.types import PyTree
 
 
-class Work(NamedTuple):
-    """What one block does; all arrays are NumPy's.
+class Block(NamedTuple):
+    """Members that one program trains and evaluates together; all arrays are NumPy's.
 
     Attributes:
-      name: of the block, unique in the search.
+      name: unique in the search.
       group: index of its program.
-      agents: [W] numbers of the agents, the last one repeated where the block was filled up.
-      members: what tells them apart, leaves [W].
-      states: where they go on from, as `population.pack` returns them; None: from the beginning.
+      members: [W] numbers of the members; the last one is repeated to fill the block.
       chunks: updates of each chunk.
+      data: what distinguishes the members, leaves [W].
+      states: their states after the previous rung, as `packing.pack` returns them; None: train from the beginning.
       eval_key: data of the key of the evaluation.
     """
 
     name: str
     group: int
-    agents: np.ndarray
-    members: Members
-    states: PyTree
+    members: np.ndarray
     chunks: tuple[int, ...]
+    data: MemberData
+    states: PyTree
     eval_key: np.ndarray
 
 
 class Outcome(NamedTuple):
-    """What a block gives back.
+    """Measurements and states of the W members of a finished block.
 
     Attributes:
       curves: [W, C] mean training return of each chunk.
       returns: [W, E] returns of the greedy episodes after it.
       states: the states after it, packed.
-      seconds: how long it took, without compiling.
-      compile_seconds: how long its programs took to compile, now or earlier in this process.
+      seconds: time that it took, without compiling.
+      compile_seconds: time that its programs took to compile, now or earlier in this process.
     """
 
     curves: np.ndarray
@@ -55,47 +56,61 @@ class Outcome(NamedTuple):
     compile_seconds: float
 
 
-Report: TypeAlias = Callable[[Work, int, np.ndarray | None], None]
-Executor: TypeAlias = Callable[[tuple[Program, ...], Iterable[Work], Report], Iterator[tuple[Work, Outcome]]]
+class Report(Protocol):
+    """Told about the progress of a block, so that a search can be watched whichever executor runs it."""
+
+    def __call__(self, block: Block, chunk: int, curve: np.ndarray | None, /) -> None:
+        """Chunk `chunk` has ended with these training returns, [W]; None: the evaluation begins."""
 
 
-def local(programs: tuple[Program, ...], works: Iterable[Work], report: Report) -> Iterator[tuple[Work, Outcome]]:
-    """Do one piece of work after the other in this process, on its devices.
+class Executor(Protocol):
+    """Executes the blocks of a rung, in any order and anywhere.
+
+    A search hands over all blocks at once and takes outcomes as they come, so an executor may keep as many in flight as
+    its machines allow. A block depends on nothing but its own data: an executor may repeat one that was lost.
+    """
+
+    def __call__(
+        self, programs: tuple[Program, ...], blocks: Iterable[Block], report: Report, /
+    ) -> Iterator[tuple[Block, Outcome]]:
+        """Yield each block with its outcome; `programs` are those of the groups."""
+
+
+def local(programs: tuple[Program, ...], blocks: Iterable[Block], report: Report, /) -> Iterator[tuple[Block, Outcome]]:
+    """Execute one block after the other in this process, on its devices.
 
     Args:
       programs: by group.
-      works: what there is to do.
-      report: called as `report(work, i, curve)` after chunk i with the training returns in it, [W], and as
-        `report(work, num_chunks, None)` before the evaluation.
+      blocks: the blocks of a rung.
+      report: see `Report`.
 
     Yields:
-      Each piece of work with its outcome.
+      Each block with its outcome.
     """
-    for work in works:
-        yield work, run(programs[work.group], work, report)
+    for block in blocks:
+        yield block, run(programs[block.group], block, report)
 
 
-def run(program: Program, work: Work, report: Report | None = None) -> Outcome:
+def run(program: Program, block: Block, report: Report | None = None) -> Outcome:
     """Train a block for its chunks and evaluate it."""
-    compiling = sum(
-        population.compile_seconds(program, work.members, len(work.agents), updates) for updates in set(work.chunks)
-    )
+    width = len(block.members)
+    compiling = sum(programs.compile_seconds(program, block.data, width, updates) for updates in set(block.chunks))
     begun = time.perf_counter()
-    states = _states(program, work)
-    curves = np.empty((len(work.agents), len(work.chunks)), np.float32)
-    for i, num_updates in enumerate(work.chunks):
-        states, curve = population.advance(program, states, num_updates)
-        curves[:, i] = population.pack(curve)
+    states = _states(program, block)
+    curves = np.empty((width, len(block.chunks)), np.float32)
+    for i, num_updates in enumerate(block.chunks):
+        states, curve = programs.advance(program, states, num_updates)
+        curves[:, i] = packing.pack(curve)
         if report:
-            report(work, i, curves[:, i])
+            report(block, i, curves[:, i])
     if report:
-        report(work, len(work.chunks), None)
-    eval_key = jax.random.wrap_key_data(jnp.asarray(work.eval_key), impl=program.key_impl)
-    returns = population.pack(population.evaluate(program, states, eval_key))
-    return Outcome(curves, returns, population.pack(states), time.perf_counter() - begun, compiling)
+        report(block, len(block.chunks), None)
+    eval_key = jax.random.wrap_key_data(jnp.asarray(block.eval_key), impl=program.key_impl)
+    returns = packing.pack(programs.evaluate(program, states, eval_key))
+    return Outcome(curves, returns, packing.pack(states), time.perf_counter() - begun, compiling)
 
 
-def _states(program: Program, work: Work) -> Any:
-    if work.states is None:
-        return population.start(program, work.members)
-    return population.to_devices(program, work.members, work.states)
+def _states(program: Program, block: Block) -> LoopState:
+    if block.states is None:
+        return programs.start(program, block.data)
+    return programs.to_devices(program, block.data, block.states)

@@ -1,4 +1,4 @@
-"""What a search trains how far: the rungs of its brackets, cut into chunks for each group of static choices."""
+"""The plan of a search: the rungs of its brackets, cut into chunks for each group of static choices."""
 
 from __future__ import annotations
 
@@ -8,8 +8,26 @@ from typing import NamedTuple
 import numpy as np
 
 from purerl.sweep.run import blocks
-from purerl.sweep.run.population import Program
+from purerl.sweep.run.programs import Program
 from purerl.sweep.run.rungs import Bracket
+
+
+class Stage(NamedTuple):
+    """A rung of a bracket as it is run.
+
+    Attributes:
+      name: unique in the search.
+      rung: its position in the bracket, from 0.
+      num_updates: updates of a trial at its end.
+      chunks: updates of each chunk, by group.
+      points: indices of the points of the learning curves that lie in it.
+    """
+
+    name: str
+    rung: int
+    num_updates: int
+    chunks: tuple[tuple[int, ...], ...]
+    points: np.ndarray
 
 
 class Plan(NamedTuple):
@@ -39,19 +57,14 @@ class Plan(NamedTuple):
         """[C] environment steps of an agent at the end of each chunk: the points of the learning curves."""
         return np.cumsum(blocks.cut(self.num_updates, self.length)) * self.update_steps
 
-    def chunks(self, bracket: int, rung: int) -> list[list[int]]:
-        """The chunks of a rung, by group."""
-        return [
-            blocks.cut(end - begin, length)
-            for length, scale in zip(self.lengths, self.scales)
-            for begin, end in [_scaled(self._span(bracket, rung), scale)]
-        ]
-
-    def points(self, bracket: int, rung: int) -> np.ndarray:
-        """Which points of the learning curves lie in a rung."""
+    def stage(self, bracket: int, rung: int) -> Stage:
+        """A rung of a bracket, cut into chunks."""
         begin, end = self._span(bracket, rung)
-        updates = self.steps // self.update_steps
-        return np.flatnonzero((updates > begin) & (updates <= end))
+        return self._stage(f"bracket{bracket}-rung{rung}", rung, begin, end)
+
+    def whole(self, name: str) -> Stage:
+        """A whole run, from the beginning to the end."""
+        return self._stage(name, 0, 0, self.num_updates)
 
     def total_steps(self, num_seeds: int) -> int:
         """Environment steps of all agents, but for the rounding of groups and for trials that fail."""
@@ -59,6 +72,12 @@ class Plan(NamedTuple):
             (rung.num_trials, self._span(b, r)) for b, each in enumerate(self.brackets) for r, rung in enumerate(each)
         ]
         return num_seeds * self.update_steps * sum(count * (end - begin) for count, (begin, end) in spans)
+
+    def _stage(self, name: str, rung: int, begin: int, end: int) -> Stage:
+        spans = [_scaled((begin, end), scale) for scale in self.scales]
+        chunks = tuple(tuple(blocks.cut(last - first, length)) for (first, last), length in zip(spans, self.lengths))
+        updates = self.steps // self.update_steps
+        return Stage(name, rung, end, chunks, np.flatnonzero((updates > begin) & (updates <= end)))
 
     def _span(self, bracket: int, rung: int) -> tuple[int, int]:
         ends = [0, *(each.num_updates for each in self.brackets[bracket])]

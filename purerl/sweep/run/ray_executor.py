@@ -1,8 +1,8 @@
-"""Blocks done by Ray: on the cores of this machine or on a cluster, one task a block.
+"""Execute blocks by Ray: on the cores of this machine or on a cluster, one task per block.
 
-Ray ships agents and environments as they are (cloudpickle), starts a process a task, and starts a lost task again; a
-block is a function of its work alone, so it gives the same bits wherever and however often it runs. Only bare `ray` is
-needed: `pip install purerl[ray]`.
+Ray ships agents and environments as they are (cloudpickle), starts one process per task, and repeats a lost task. A
+block depends on nothing but its own data, so it gives the same bits wherever and however often it runs. Only bare `ray`
+is needed: `pip install purerl[ray]`.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from purerl.sweep.run import executors as works_module
-from purerl.sweep.run.executors import Executor, Outcome, Report, Work
-from purerl.sweep.run.population import Program
+from purerl.sweep.run import executors
+from purerl.sweep.run.executors import Block, Executor, Outcome, Report
+from purerl.sweep.run.programs import Program
 
 _TOKEN = "RAY_AUTH_TOKEN"
 _programs: dict[str, tuple[Program, ...]] = {}  # of a worker process, so that its blocks share what it compiled
@@ -22,16 +22,16 @@ _programs: dict[str, tuple[Program, ...]] = {}  # of a worker process, so that i
 def on_ray(
     address: str | None = None, *, num_cpus: float = 1, num_gpus: float = 0, max_in_flight: int = 64, retries: int = -1
 ) -> Executor:
-    """Let Ray do the blocks of a search.
+    """An executor that runs the blocks of a search on Ray.
 
     Workers see one device each unless `num_gpus` gives them more, so the width of a block is its local width: results
-    are equal bit for bit to a search on one device with blocks of the same width.
+    are equal bit for bit to those of a search on one device with blocks of the same width.
 
     Args:
       address: of a cluster ("auto", "host:6379"); None starts Ray on this machine, unless it was initialised already.
-      num_cpus, num_gpus: what a block takes.
-      max_in_flight: most blocks that wait or run at a time, each of which holds its states in Ray's object store.
-      retries: how often a lost block is started again; -1: for ever.
+      num_cpus, num_gpus: resources of a block.
+      max_in_flight: largest number of blocks that wait or run at a time; each holds its states in Ray's object store.
+      retries: how often a lost block is started again; -1: without limit.
 
     Returns:
       An executor for `search`.
@@ -48,25 +48,27 @@ def on_ray(
             "reaches an open cluster can run code on it"
         )
 
-    def execute(programs: tuple[Program, ...], works: Iterable[Work], report: Report) -> Iterator[tuple[Work, Outcome]]:
+    def execute(
+        programs: tuple[Program, ...], blocks: Iterable[Block], report: Report, /
+    ) -> Iterator[tuple[Block, Outcome]]:
         ray = _import_ray()
         if not ray.is_initialized():
             ray.init(address, log_to_driver=False, include_dashboard=False, runtime_env={"env_vars": _ENVIRONMENT})
         shipped = ray.put(programs)
         task = ray.remote(num_cpus=num_cpus, num_gpus=num_gpus, max_retries=retries)(_run)
-        waiting = iter(works)
-        running: dict[Any, Work] = {}
+        waiting = iter(blocks)
+        running: dict[Any, Block] = {}
         while True:
-            while len(running) < max_in_flight and (work := next(waiting, None)) is not None:
-                running[task.remote(shipped.hex(), [shipped], work)] = work
+            while len(running) < max_in_flight and (block := next(waiting, None)) is not None:
+                running[task.remote(shipped.hex(), [shipped], block)] = block
             if not running:
                 return
             (done, *_), _ = ray.wait(list(running), num_returns=1)
-            work, outcome = running.pop(done), ray.get(done)
-            for chunk in range(len(work.chunks)):
-                report(work, chunk, outcome.curves[:, chunk])
-            report(work, len(work.chunks), None)
-            yield work, outcome
+            block, outcome = running.pop(done), ray.get(done)
+            for chunk in range(len(block.chunks)):
+                report(block, chunk, outcome.curves[:, chunk])
+            report(block, len(block.chunks), None)
+            yield block, outcome
 
     return execute
 
@@ -74,12 +76,12 @@ def on_ray(
 _ENVIRONMENT = {"JAX_NUM_CPU_DEVICES": "1", "OMP_NUM_THREADS": "1"}
 
 
-def _run(name: str, shipped: list[Any], work: Work) -> Outcome:
-    """In a worker: do a block. The programs are fetched once, so that later blocks find them compiled."""
+def _run(name: str, shipped: list[Any], block: Block) -> Outcome:
+    """Execute a block in a worker. The programs are fetched once, so that later blocks find them compiled."""
     ray = _import_ray()
     if name not in _programs:
         _programs[name] = ray.get(shipped[0])
-    return works_module.run(_programs[name][work.group], work)
+    return executors.run(_programs[name][block.group], block)
 
 
 def _is_here(address: str) -> bool:

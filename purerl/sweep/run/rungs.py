@@ -13,7 +13,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import numpy as np
 
-from purerl.sweep.results.result import rank
+from purerl.sweep.results.ranking import rank
 from purerl.sweep.results.statistics import bootstrap_interval, interquartile_mean
 
 

@@ -6,7 +6,6 @@ import pytest
 from bandits import Hparams, make_agent, make_env
 
 from purerl import sweep
-from purerl.sweep.results import comparison
 from purerl.sweep.results.importance import importance
 
 SPACE = {
@@ -116,11 +115,11 @@ def halved():
 
 
 def test_trials_are_compared_where_all_of_them_were_evaluated(halved):
-    compared = comparison.comparable(halved)
+    compared = halved.comparable()
     assert compared.trials.tolist() == list(range(24))
     assert compared.steps == 4 * 8
     np.testing.assert_array_equal(compared.returns, halved.rung_returns[0])
-    after = comparison.evaluated_after(halved)
+    after = halved.evaluated_after()
     assert [(row > 0).sum() for row in after] == [24, 12, 6]
     np.testing.assert_array_equal(after > 0, ~np.isnan(halved.rung_returns).any(axis=(2, 3)))
 

@@ -11,7 +11,7 @@ from searches import make_search
 
 from purerl import sweep
 from purerl.checkpoint import CheckpointError
-from purerl.sweep.results.result import rank
+from purerl.sweep.results.ranking import rank
 
 ENV, AGENT = make_env(), make_agent()
 SPACE = {"learning_rate": sweep.log_uniform(0.1, 1.0), "target": sweep.choice([0.1, 0.3])}

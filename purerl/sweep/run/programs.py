@@ -1,8 +1,8 @@
-"""A block of agents as one program: the three steps of a run, vmapped, each compiled once for a width and its sizes.
+"""The programs of a block: `start`, `advance` and `evaluate` vmapped over members, compiled once per width and length.
 
-The block is spread over the devices where its width divides by their number. Agents differ in their key, their
-hyperparameters and their environment's parameters; everything else is static. What comes back to the host is one number
-an agent and chunk, and the states where they go on in another block: then as a plain tree of NumPy arrays.
+A block is spread over the devices if their number divides its width. Members differ in their key, their hyperparameters
+and their environment's parameters; everything else is static. One number per member and chunk returns to the host, and
+the states of members that continue in the next rung, as `packing.pack` makes them.
 """
 
 from __future__ import annotations
@@ -14,18 +14,17 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.sharding import NamedSharding, PartitionSpec
 
 from purerl import loops
-from purerl.distributed import over_devices, population_sharding, to_host
+from purerl.distributed import over_devices, population_sharding
 from purerl.loops import LoopState
-from purerl.prng import is_key, key_implementation
 from purerl.sweep.run import memory
-from purerl.types import Agent, Env, Metrics, PyTree
+from purerl.sweep.run.packing import leaf_sharding, unpack
+from purerl.types import Agent, Env, Hparams, Metrics, PyTree
 
 
 class Program(NamedTuple):
-    """What is the same for all agents of a block. Hashable: everything is static."""
+    """Everything that the members of a block share. Hashable: all of it is static."""
 
     agent: Agent
     env: Env
@@ -38,15 +37,15 @@ class Program(NamedTuple):
 
     @property
     def update_steps(self) -> int:
-        """Environment steps of one update of one agent."""
+        """Environment steps of one update of one member."""
         return self.num_envs * self.rollout_length
 
 
-class Members(NamedTuple):
-    """What tells W agents apart, leaves [W, ...]: data of their keys, hyperparameters, environment parameters."""
+class MemberData(NamedTuple):
+    """Everything that distinguishes W members, leaves [W, ...]; `keys` are the data of typed keys."""
 
     keys: Any
-    hparams: Any
+    hparams: Hparams
     env_params: PyTree
 
 
@@ -58,70 +57,50 @@ class Compiled(NamedTuple):
     bytes: float
 
 
-def start(program: Program, members: Members) -> LoopState:
+def start(program: Program, members: MemberData) -> LoopState:
     """`loops.start` of every member."""
     return _start(members, program=program)
 
 
 def advance(program: Program, states: LoopState, num_updates: int) -> tuple[LoopState, jax.Array]:
-    """`loops.advance` of W agents; the memory of `states` is given to the result.
+    """`loops.advance` of W members; the memory of `states` is given to the result.
 
     Returns:
-      The next states, and the mean return of the episodes that finished in these updates, [W]; NaN where none did.
+      The next states, and the mean return of the episodes that finished in these updates, [W]; NaN if none did.
     """
     return compiled_advance(program, num_updates, _spec(states)).call(states)
 
 
 def evaluate(program: Program, states: LoopState, key: jax.Array) -> jax.Array:
-    """Returns of greedy episodes, [W, eval_episodes]; all agents play with one key, so they meet the same episodes."""
+    """Returns of greedy episodes, [W, eval_episodes]; one key for all members, so they play the same episodes."""
     return compiled_evaluate(program, _spec(states)).call(states, key)
 
 
-def block_bytes(program: Program, members: Members, width: int, num_updates: int) -> float:
-    """Bytes that a block of `width` agents like these takes on each device, by compiling its programs."""
+def block_bytes(program: Program, members: MemberData, width: int, num_updates: int) -> float:
+    """Bytes that a block of `width` members like these takes on each device, by compiling its programs."""
     spec = _spec(states_like(program, members, width))
     return max(compiled_advance(program, num_updates, spec).bytes, compiled_evaluate(program, spec).bytes)
 
 
-def compile_seconds(program: Program, members: Members, width: int, num_updates: int) -> float:
-    """Seconds that the programs of a block took to compile, or take now."""
+def compile_seconds(program: Program, members: MemberData, width: int, num_updates: int) -> float:
+    """Seconds that the programs of a block took to compile; they are compiled now if they were not yet."""
     spec = _spec(states_like(program, members, width))
     return compiled_advance(program, num_updates, spec).seconds + compiled_evaluate(program, spec).seconds
 
 
-def pack(states: PyTree) -> PyTree:
-    """The states on the host: NumPy arrays, typed keys as their data. `unpack` is the inverse."""
-    return to_host(jax.tree.map(_key_data, states))
-
-
-def unpack(packed: PyTree, like: PyTree, sharding: Any = None) -> PyTree:
-    """The tree that `pack` was given, of arrays; `like` has its types, such as `states_like` returns."""
-
-    def typed(leaf: Any, spec: Any) -> Any:
-        leaf = jax.device_put(leaf, _leaf_sharding(leaf, sharding))
-        return jax.random.wrap_key_data(leaf, impl=key_implementation(spec)) if is_key(spec) else leaf
-
-    return jax.tree.map(typed, packed, like)
-
-
-def to_devices(program: Program, members: Members, packed: PyTree) -> LoopState:
-    """The states of a block that `pack` was given, spread over the devices."""
+def to_devices(program: Program, members: MemberData, packed: PyTree) -> LoopState:
+    """The states of a block, packed before, spread over the devices."""
     width = len(members.keys)
     return unpack(packed, states_like(program, members, width), population_sharding(width))
 
 
-def state_like(program: Program, members: Members) -> Any:
-    """Shapes and types of the state of one of these agents."""
+def state_like(program: Program, members: MemberData) -> Any:
+    """Shapes and dtypes of the state of one of these members."""
     return jax.eval_shape(functools.partial(_start_one, program), *jax.tree.map(lambda leaf: leaf[0], tuple(members)))
 
 
-def packed_like(like: PyTree) -> PyTree:
-    """Shapes and types of `pack(states)`, from those of the states."""
-    return jax.eval_shape(lambda tree: jax.tree.map(_key_data, tree), like)
-
-
-def states_like(program: Program, members: Members, width: int) -> Any:
-    """Shapes and types of the states of `width` agents like these."""
+def states_like(program: Program, members: MemberData, width: int) -> Any:
+    """Shapes and dtypes of the states of `width` members like these."""
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), members)
     return _states_like(program, _spec(like))
 
@@ -132,17 +111,17 @@ def _states_like(program: Program, spec: _Spec) -> Any:
 
 
 @functools.partial(jax.jit, static_argnames="program")
-def _start(members: Members, *, program: Program) -> LoopState:
+def _start(members: MemberData, *, program: Program) -> LoopState:
     return over_devices(jax.vmap(functools.partial(_start_one, program)), tuple(members))
 
 
-def _start_one(program: Program, key: jax.Array, hparams: Any, env_params: Any) -> LoopState:
+def _start_one(program: Program, key: jax.Array, hparams: Hparams, env_params: PyTree) -> LoopState:
     key = jax.random.wrap_key_data(key, impl=program.key_impl)
     return loops.start(key, program.agent, program.env, hparams, num_envs=program.num_envs, env_params=env_params)
 
 
 class _Spec(NamedTuple):
-    """Structure, shapes and types of a tree, hashable."""
+    """Structure, shapes and dtypes of a tree, hashable."""
 
     treedef: Any
     leaves: tuple[jax.ShapeDtypeStruct, ...]
@@ -156,16 +135,9 @@ def _spec(tree: PyTree) -> _Spec:
     sharding = population_sharding(leaves[0].shape[0])
 
     def spec(leaf: Any) -> jax.ShapeDtypeStruct:
-        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=_leaf_sharding(leaf, sharding))
+        return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf_sharding(leaf, sharding))
 
     return _Spec(treedef, tuple(map(spec, leaves)))
-
-
-def _leaf_sharding(leaf: Any, sharding: Any) -> Any:
-    """Where a leaf lies: a compiled program leaves one without elements whole on every device."""
-    if sharding is None or leaf.size:
-        return sharding
-    return NamedSharding(sharding.mesh, PartitionSpec())
 
 
 @functools.lru_cache(maxsize=64)
@@ -217,7 +189,3 @@ def _episode_return(metrics: Metrics) -> jax.Array:
     episodes = metrics["num_episodes"]
     total = jnp.sum(jnp.where(episodes > 0, metrics["episode_return"] * episodes, 0))
     return total / episodes.sum()
-
-
-def _key_data(leaf: Any) -> Any:
-    return jax.random.key_data(leaf) if is_key(leaf) else leaf

@@ -1,0 +1,64 @@
+"""Read a saved search back."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from purerl.sweep.results import storage
+from purerl.sweep.results.result import LISTED, Result
+from purerl.sweep.trials import spaces
+from purerl.sweep.trials.members import MemberIndex
+from purerl.sweep.trials.trials import Trials
+from purerl.types import Agent, Env, Hparams
+
+
+def load(
+    directory: str | os.PathLike[str],
+    agent: Agent | Callable[..., Agent] | None = None,
+    env: Env | None = None,
+    hparams: Hparams = None,
+) -> Result:
+    """Read what `Result.save` wrote, after checking every file.
+
+    Args:
+      directory: the directory given to `save`.
+      agent, env, hparams: the arguments of the search. Without them there are no states, and the trials are in a
+        NamedTuple of the same name and fields but of another class.
+
+    Raises:
+      CheckpointError: a file is damaged or missing, or the states belong to another agent.
+      TypeError: some of `agent`, `env` and `hparams` are given and others not, or `hparams` has other fields.
+    """
+    directory = Path(directory)
+    if 0 < sum(given is not None for given in (agent, env, hparams)) < 3:
+        raise TypeError("pass all of agent, env and hparams, which make the states playable, or none of them")
+    arrays, table, about = storage.read_arrays(directory, hparams)
+    listed: dict[str, Any] = {name: np.array(about[name], dtype) for name, dtype in LISTED.items()}
+    trials = _read_trials(table, about)
+    settings = storage.with_tuples(about["settings"])
+    states = None
+    if agent is not None and env is not None and hparams is not None:
+        owners = trials.group[MemberIndex(arrays["returns"].shape[1]).decode(listed["kept"])[0]]
+        states = storage.read_states(directory, agent, env, hparams, settings["num_envs"], owners, trials.groups)
+    steps = np.array(about["steps"])
+    return Result(trials=trials, steps=steps, states=states, settings=settings, **arrays, **listed)
+
+
+def _read_trials(hparams: Hparams, about: dict[str, Any]) -> Trials:
+    columns = {}
+    for name, values in about["columns"].items():
+        column = np.empty(len(values), object)
+        column[:] = [storage.with_tuples(value) for value in values]
+        plain = getattr(hparams, name) if name in hparams._fields else column
+        columns[name] = np.array(column.tolist()) if plain is column and _numeric(values) else plain
+    groups = tuple(storage.with_tuples(group) for group in about["groups"])
+    return Trials(hparams, None, np.array(about["group"], int), groups, columns, spaces.from_json(about["space"]))
+
+
+def _numeric(values: list[Any]) -> bool:
+    return all(isinstance(value, int | float) for value in values)

@@ -1,0 +1,61 @@
+"""The width of a rung's blocks: chosen once from memory and measured speed, and noted in the journal."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import jax
+import numpy as np
+
+from purerl.distributed import num_parts
+from purerl.sweep.run import blocks, memory, programs
+from purerl.sweep.run.engine import Engine, data_of
+from purerl.sweep.run.plan import Stage
+from purerl.sweep.trials import trials
+
+
+def settle(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> int:
+    """The width of a group's blocks in a stage, from the journal or chosen now."""
+    name = f"{stage.name}-group{group}"
+    known = engine.log.find("width", name)
+    if known is None:
+        known = _choose(engine, stage, group, members)
+        engine.log.add("width", name, **known)
+        label = " ".join([stage.name.replace("bracket0-", ""), trials.label(engine.trials.groups[group])]).strip()
+        engine.monitor.report("compile", note=_describe(label, len(members), known))
+    return int(known["width"])
+
+
+def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> dict[str, Any]:
+    chunks, parts = stage.chunks[group], jax.device_count()
+    measured = engine.log.find("speed", f"group{group}") if jax.process_count() == 1 else None
+    limit_width = engine.log.find("limit", f"group{group}")
+    wanted = blocks.choose_width(
+        len(members),
+        min(engine.block_size, limit_width["width"]) if limit_width else engine.block_size,
+        parts,
+        compiled=measured["widths"] if measured else (),
+        compile_seconds=measured["compile_seconds"] if measured else 0.0,
+        agent_seconds=measured["agent_seconds"] * sum(chunks) if measured else math.inf,
+        num_processes=jax.process_count(),
+    )
+    program, data = engine.programs[group], data_of(engine, members[:1])
+
+    def measure(width: int) -> float:
+        return max(programs.block_bytes(program, data, width, updates) for updates in set(chunks))
+
+    width, taken = memory.widest(wanted, num_parts(wanted), engine.limit, measure)
+    if width < wanted:
+        engine.log.add("limit", f"group{group}", width=width)
+        width = blocks.split_agents(len(members), width, parts, jax.process_count()).shape[1]
+    return {"width": width, "devices": num_parts(width), "bytes": taken, "limit": engine.limit}
+
+
+def _describe(label: str, count: int, known: dict[str, Any]) -> str:
+    width, devices = known["width"], known["devices"]
+    over = f" on {devices} devices" if devices > 1 else ""
+    taken, limit = memory.format_bytes(known["bytes"]), memory.format_bytes(known["limit"])
+    number = -(-count // width)
+    plural = "s" if number > 1 else ""
+    return f"{label}: {count:,} agents in {number} block{plural} of {width}{over}, {taken} of {limit} each"
