@@ -24,9 +24,9 @@ if TYPE_CHECKING:
     from purerl.hparams import set_learner as set_learner
 
 __all__ = [
-    "ActFn", "Agent", "Box", "CutFn", "Dict", "Discrete", "Env", "EnvStep", "Experience", "Hparams", "InitFn", "Key",
-    "MemoryFn", "Metrics", "MultiDiscrete", "Network", "Params", "PyTree", "Requirements", "ResetFn", "Scalar", "Space",
-    "State", "StepFn", "TrainState", "Transition", "Tuple", "UpdateFn",
+    "ActFn", "Agent", "Box", "CutFn", "Dict", "Discrete", "Env", "EnvStep", "Experience", "HasSpaces", "Hparams",
+    "InitFn", "Key", "MemoryFn", "Metrics", "MultiDiscrete", "Network", "Params", "PyTree", "Requirements",
+    "ResetFn", "Scalar", "Space", "State", "StepFn", "TrainState", "Transition", "Tuple", "UpdateFn",
 ]  # fmt: skip
 
 PyTree: TypeAlias = Any
@@ -205,6 +205,15 @@ class Env(NamedTuple):
     step: StepFn
     observation_space: Space
     action_space: Space
+
+
+class HasSpaces(Protocol):
+    """Anything with the two spaces of an environment: an `Env`, or one on the host."""
+
+    @property
+    def observation_space(self) -> Space: ...
+    @property
+    def action_space(self) -> Space: ...
 
 
 class EnvStep(NamedTuple):

@@ -15,13 +15,13 @@ from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode
 from purerl.spaces import Box, Space
-from purerl.types import Env
+from purerl.types import HasSpaces
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
 
 def gaussian_actor(
-    env: Env,
+    env: HasSpaces,
     hidden: tuple[int, ...] = (256, 256),
     activation: str = "relu",
     *,
@@ -53,7 +53,7 @@ def gaussian_actor(
 
 
 def deterministic_actor(
-    env: Env,
+    env: HasSpaces,
     hidden: tuple[int, ...] = (256, 256),
     activation: str = "relu",
     *,
@@ -70,7 +70,7 @@ def deterministic_actor(
 
 
 def critic(
-    env: Env,
+    env: HasSpaces,
     hidden: tuple[int, ...] = (256, 256),
     activation: str = "relu",
     *,
@@ -157,7 +157,7 @@ def small_dense(shape: tuple[int, ...], name: str) -> nn.Dense:
     return nn.Dense(int(np.prod(shape, dtype=int)), kernel_init=orthogonal(0.01), name=name)
 
 
-def real_box(env: Env) -> Box:
+def real_box(env: HasSpaces) -> Box:
     """The action space, where it is a `Box` with finite bounds; a TypeError otherwise."""
     space = env.action_space
     if not isinstance(space, Box) or not np.isfinite(space.bounds()).all():

@@ -15,7 +15,7 @@ from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode, has_mask
 from purerl.networks.policy import PolicyHead
 from purerl.spaces import Discrete
-from purerl.types import Env
+from purerl.types import HasSpaces
 
 
 class LatentModel(NamedTuple):
@@ -37,7 +37,7 @@ class LatentModel(NamedTuple):
 
 
 def latent_model(
-    env: Env,
+    env: HasSpaces,
     hidden: tuple[int, ...] = (64,),
     latent_size: int = 32,
     activation: str = "relu",

@@ -15,11 +15,11 @@ from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode, has_mask
 from purerl.spaces import Box, Discrete, MultiDiscrete, Space
-from purerl.types import Env
+from purerl.types import HasSpaces
 
 
 def actor_critic(
-    env: Env,
+    env: HasSpaces,
     hidden: tuple[int, ...] = (64, 64),
     activation: str = "tanh",
     *,

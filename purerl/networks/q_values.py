@@ -13,11 +13,11 @@ from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import ACTIVATIONS, PatchConv, Torso, check_hidden
 from purerl.networks.observations import check_observation, encode
 from purerl.spaces import Discrete, Space
-from purerl.types import Env
+from purerl.types import HasSpaces
 
 
 def q_network(
-    env: Env,
+    env: HasSpaces,
     hidden: tuple[int, ...] = (120, 84),
     activation: str = "relu",
     *,

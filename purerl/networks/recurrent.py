@@ -14,7 +14,7 @@ from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode, has_mask
 from purerl.networks.policy import PolicyHead, check_action_space
-from purerl.types import Env
+from purerl.types import HasSpaces
 
 
 class RecurrentNetwork(NamedTuple):
@@ -84,7 +84,7 @@ CELLS = {
 
 
 def recurrent_actor_critic(
-    env: Env,
+    env: HasSpaces,
     hidden: tuple[int, ...] = (64,),
     memory_size: int = 64,
     cell: str = "gru",

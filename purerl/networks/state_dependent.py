@@ -15,11 +15,11 @@ from purerl.networks.continuous import real_box, real_torso, small_dense
 from purerl.networks.layers import Torso
 from purerl.networks.observations import check_observation, encode
 from purerl.spaces import Box, Space
-from purerl.types import Env
+from purerl.types import HasSpaces
 
 
 def gsde_actor(
-    env: Env,
+    env: HasSpaces,
     hidden: tuple[int, ...] = (256, 256),
     activation: str = "relu",
     *,

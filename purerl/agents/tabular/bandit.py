@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from purerl import exploration
 from purerl.hparams import Interval, NonNegative, UnitInterval
 from purerl.spaces import Discrete
-from purerl.types import Agent, Env, Metrics, Transition
+from purerl.types import Agent, HasSpaces, Metrics, Transition
 
 _Positive = Annotated[Any, Interval(1e-30, float("inf"))]
 
@@ -96,7 +96,7 @@ RULES: dict[str, Callable[[jax.Array, BanditState], jax.Array]] = {
 }
 
 
-def bandit(env: Env, *, rule: str = "epsilon_greedy") -> Agent:
+def bandit(env: HasSpaces, *, rule: str = "epsilon_greedy") -> Agent:
     """An agent for bandits that chooses by one of the `RULES`, each that of `purerl.exploration`.
 
         n[a] ← n[a] + 1,    v[a] ← v[a] + max(step_size, 1 / n[a]) (r − v[a])

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from purerl import exploration, returns
 from purerl.agents.tabular import tables
 from purerl.hparams import NonNegative, UnitInterval
-from purerl.types import Agent, Env, Metrics, Transition
+from purerl.types import Agent, HasSpaces, Metrics, Transition
 
 
 class MonteCarloHparams(NamedTuple):
@@ -66,7 +66,7 @@ class MonteCarloState(NamedTuple):
     num_updates: jax.Array
 
 
-def monte_carlo(env: Env, *, first_visit: bool = True, weighted: bool = True) -> Agent:
+def monte_carlo(env: HasSpaces, *, first_visit: bool = True, weighted: bool = True) -> Agent:
     """Monte Carlo prediction: v(s) is the mean of the returns that followed visits of s.
 
     With `behavior` another policy acts, and W[t] = Π_{k ≥ t} π(a[k] | s[k]) / b(a[k] | s[k]) up to the episode's end:
@@ -106,7 +106,7 @@ def monte_carlo(env: Env, *, first_visit: bool = True, weighted: bool = True) ->
     return Agent(init, act, update)
 
 
-def monte_carlo_control(env: Env, *, first_visit: bool = True) -> Agent:
+def monte_carlo_control(env: HasSpaces, *, first_visit: bool = True) -> Agent:
     """On-policy Monte Carlo control: q(s, a) is the mean of the returns that followed (s, a), acting ε-greedily.
 
     By default ε = 1 / k in update k, which is greedy in the limit with infinite exploration.

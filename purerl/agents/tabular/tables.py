@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.spaces import Discrete
-from purerl.types import Env, Transition
+from purerl.types import HasSpaces, Transition
 
 TRACES = ("accumulating", "replacing", "dutch")
 
@@ -59,7 +59,7 @@ class Judgement(NamedTuple):
     rho: jax.Array
 
 
-def sizes(env: Env) -> tuple[int, int]:
+def sizes(env: HasSpaces) -> tuple[int, int]:
     """Numbers of states and actions of an environment.
 
     Raises:

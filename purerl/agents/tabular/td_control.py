@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from purerl import exploration, losses, returns
 from purerl.agents.tabular import tables
 from purerl.hparams import NonNegative, UnitInterval, check_positive
-from purerl.types import Agent, Env, Experience, Metrics, Transition
+from purerl.types import Agent, Experience, HasSpaces, Metrics, Transition
 
 
 class TDControlHparams(NamedTuple):
@@ -61,7 +61,7 @@ class TDControlState(NamedTuple):
     num_updates: jax.Array
 
 
-def q_learning(env: Env, *, double: bool = False) -> Agent:
+def q_learning(env: HasSpaces, *, double: bool = False) -> Agent:
     """Q-learning: q(s, a) ← q(s, a) + α (r + γ max_b q(s', b) − q(s, a)), acting ε-greedily.
 
     Args:
@@ -88,7 +88,7 @@ def q_learning(env: Env, *, double: bool = False) -> Agent:
     return _agent(env, error, delay=0, num_tables=2 if double else 1)
 
 
-def sarsa(env: Env, *, n: int = 1, expected: bool = False) -> Agent:
+def sarsa(env: HasSpaces, *, n: int = 1, expected: bool = False) -> Agent:
     """SARSA: q(s, a) ← q(s, a) + α (r + γ q(s', a') − q(s, a)), with a' the action taken next, and its n-step form.
 
         G[t] = r[t] + γ r[t+1] + ... + γⁿ⁻¹ r[t+n−1] + γⁿ q(s[t+n], a[t+n]),     q(s[t], a[t]) steps towards G[t]
@@ -126,7 +126,7 @@ def sarsa(env: Env, *, n: int = 1, expected: bool = False) -> Agent:
     return _agent(env, error, delay=n - 1 if expected else n, num_tables=1)
 
 
-def q_lambda(env: Env, *, traces: str = "replacing") -> Agent:
+def q_lambda(env: HasSpaces, *, traces: str = "replacing") -> Agent:
     """Watkins's Q(λ): Q-learning whose errors also change earlier entries, until an exploratory action.
 
         e ← γ λ e where the action is greedy, 0 where not;   e(s, a) ← e(s, a) + 1, or 1;   q ← q + α δ e
@@ -175,7 +175,7 @@ def q_lambda(env: Env, *, traces: str = "replacing") -> Agent:
     return Agent(init, base.act, update)
 
 
-def _agent(env: Env, error: Callable[..., Any], *, delay: int, num_tables: int) -> Agent:
+def _agent(env: HasSpaces, error: Callable[..., Any], *, delay: int, num_tables: int) -> Agent:
     """Agent from `error(key, q [C, S, A], steps [D+T, N], follows, hparams) -> (table of each step, error)`."""
     num_states, num_actions = tables.sizes(env)
     shape = (num_tables, num_states, num_actions)

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from purerl import returns
 from purerl.agents.tabular import tables
 from purerl.hparams import NonNegative, UnitInterval, check_positive
-from purerl.types import Agent, Env, Experience, Metrics, Transition
+from purerl.types import Agent, Experience, HasSpaces, Metrics, Transition
 
 
 class TDHparams(NamedTuple):
@@ -55,7 +55,7 @@ class TDState(NamedTuple):
     num_updates: jax.Array
 
 
-def td(env: Env, *, n: int = 1) -> Agent:
+def td(env: HasSpaces, *, n: int = 1) -> Agent:
     """n-step temporal-difference prediction of v_π, corrected by importance sampling where another policy acts.
 
         D¹[t] = ρ[t] δ[t],   Dⁿ[t] = ρ[t] (δ[t] + γ Dⁿ⁻¹[t+1]),   v(s[t]) ← v(s[t]) + α Dⁿ[t]
@@ -98,7 +98,7 @@ def td(env: Env, *, n: int = 1) -> Agent:
     return _agent(env, update)
 
 
-def td_lambda(env: Env, *, traces: str = "accumulating") -> Agent:
+def td_lambda(env: HasSpaces, *, traces: str = "accumulating") -> Agent:
     """TD(λ) with eligibility traces, step after step and environment after environment, by `tabular.trace_step`.
 
     Dutch traces make it true online TD(λ), which equals the online λ-return algorithm. A truncated step bootstraps
@@ -140,7 +140,7 @@ def td_lambda(env: Env, *, traces: str = "accumulating") -> Agent:
     return _agent(env, update, traces=traces)
 
 
-def _agent(env: Env, update: Callable[..., Any], traces: str = "") -> Agent:
+def _agent(env: HasSpaces, update: Callable[..., Any], traces: str = "") -> Agent:
     """The agent that acts by its `behavior`, or else `policy`, and learns by `update`."""
     num_states, num_actions = tables.sizes(env)
 
