@@ -19,9 +19,9 @@ TITLES = {
 }
 INTRODUCTION = """# Functions
 
-Every function below stands alone: arrays in, arrays out, under `jit`, `vmap` and `grad`. What each computes, which
-gradients it stops and where it comes from is taken from its docstring, which also says what the arguments mean, as in
-`help(purerl.returns.gae)`. This page is written by `docs/make_functions.py`.
+Each function below takes and returns arrays, and works under `jit`, `vmap` and `grad`. The entries are taken from the
+docstrings, which also explain the arguments and give an example: `help(purerl.returns.gae)`. This page is written by
+`docs/make_functions.py`.
 """
 
 
@@ -49,7 +49,7 @@ def public_functions(module: object) -> dict[str, Callable[..., object]]:
 def entry(module: str, function: Callable[..., object]) -> str:
     """Signature, what is computed, what is stopped and the source of one function."""
     described = paragraphs(inspect.getdoc(function) or "")
-    body = [p for p in described if not re.match(r"(Args|Returns|Raises|Gradient|Source):", p)]
+    body = [p for p in described if not re.match(r"(Args|Returns|Raises|Gradient|Source|Examples):", p)]
     facts = [f"*{p.replace(':', ':*', 1)}" for p in described if re.match(r"(Gradient|Source):", p)]
     return f"### `{module}.{signature(function)}`\n\n" + "\n\n".join(body + facts) + "\n"
 

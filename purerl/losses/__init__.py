@@ -1,9 +1,11 @@
 """Elementwise losses and targets, `[...] -> [...]`; they import nothing but jax, chex and optax."""
 
+from purerl.losses.binary import bco, bco_delta, kto, kto_kl
 from purerl.losses.distributional import categorical_projection, quantile_huber
 from purerl.losses.divergences import categorical_entropy, categorical_kl, gaussian_entropy, gaussian_kl, kl_estimate
-from purerl.losses.groups import aggregate_tokens, group_advantages, grpo
-from purerl.losses.kl_control import adaptive_kl, kl_penalized_reward, kl_regularized_optimum, leave_one_out_advantages
+from purerl.losses.groups import group_advantages, leave_one_out_advantages
+from purerl.losses.kl_control import adaptive_kl, kl_penalized_reward, kl_regularized_optimum
+from purerl.losses.pair import aot, aot_unpaired, apo_down, apo_zero, nca, sppo
 from purerl.losses.policy_gradient import (
     adaptive_kl_coef,
     clipped_surrogate,
@@ -13,19 +15,8 @@ from purerl.losses.policy_gradient import (
     reinforce,
     vtrace_actor_critic,
 )
-from purerl.losses.preference import (
-    cpo,
-    dpo,
-    hinge_dpo,
-    ipo,
-    kto,
-    kto_kl,
-    orpo,
-    plackett_luce_dpo,
-    robust_dpo,
-    simpo,
-    sppo,
-)
+from purerl.losses.preference import discopop, dpo, exo, hinge_dpo, ipo, plackett_luce_dpo, robust_dpo
+from purerl.losses.reference_free import cpo, orpo, simpo
 from purerl.losses.reward_modeling import (
     bradley_terry,
     bradley_terry_strengths,
@@ -35,6 +26,7 @@ from purerl.losses.reward_modeling import (
     segment_preference,
 )
 from purerl.losses.sequence import last_token, sequence_lengths, sequence_log_probs, token_log_probs
+from purerl.losses.token_losses import aggregate_tokens, cispo, grpo, gspo
 from purerl.losses.value import (
     action_value,
     double_q_target,
@@ -52,22 +44,32 @@ __all__ = [
     "adaptive_kl",
     "adaptive_kl_coef",
     "aggregate_tokens",
+    "aot",
+    "aot_unpaired",
+    "apo_down",
+    "apo_zero",
+    "bco",
+    "bco_delta",
     "bradley_terry",
     "bradley_terry_strengths",
     "categorical_entropy",
     "categorical_kl",
     "categorical_projection",
+    "cispo",
     "clipped_surrogate",
     "clipped_value",
     "cpo",
+    "discopop",
     "double_q_target",
     "dpo",
     "entropy_regularized_target",
+    "exo",
     "expected_sarsa_target",
     "gaussian_entropy",
     "gaussian_kl",
     "group_advantages",
     "grpo",
+    "gspo",
     "hinge_dpo",
     "ipo",
     "kl_estimate",
@@ -78,6 +80,7 @@ __all__ = [
     "kto_kl",
     "last_token",
     "leave_one_out_advantages",
+    "nca",
     "normalize",
     "orpo",
     "pairwise_ranking",

@@ -31,6 +31,12 @@ def categorical_projection(target_support: jax.Array, target_probs: jax.Array, s
     Gradient: nothing is stopped: linear in target_probs.
 
     Source: Bellemare, Dabney & Munos (2017), "A distributional perspective", eq. 7.
+
+    Examples:
+      >>> from purerl import losses
+      >>> support = jnp.array([0.0, 1.0, 2.0])
+      >>> print(losses.categorical_projection(jnp.array([0.5, 5.0]), jnp.array([0.5, 0.5]), support))
+      [0.25 0.25 0.5 ]
     """
     chex.assert_equal_shape([target_support, target_probs])
     chex.assert_type([target_support, target_probs, support], float)
@@ -65,6 +71,12 @@ def quantile_huber(
     Gradient: `target_quantiles` and `taus` are stopped.
 
     Source: Dabney et al. (2018), "Distributional RL with quantile regression", eq. 9 and 10 and algorithm 1.
+
+    Examples:
+      >>> from purerl import losses
+      >>> quantiles, taus = jnp.array([0.0, 1.0]), jnp.array([0.25, 0.75])
+      >>> float(losses.quantile_huber(quantiles, taus, target_quantiles=jnp.array([1.0, 3.0]), kappa=0.0))
+      1.25
     """
     chex.assert_shape(target_quantiles, (*quantiles.shape[:-1], None))
     chex.assert_equal_shape_suffix([quantiles, taus], 1)

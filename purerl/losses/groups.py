@@ -1,4 +1,4 @@
-"""Policy gradients for groups of samples of one prompt: GRPO, Dr. GRPO and DAPO."""
+"""Advantages of several samples of one prompt, each measured against the others of its group."""
 
 from __future__ import annotations
 
@@ -7,114 +7,80 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from purerl.losses.divergences import kl_estimate
-from purerl.losses.policy_gradient import clipped_surrogate
+from purerl.losses.centering import center, spread
 
 
-def group_advantages(rewards: jax.Array, scale: bool = True) -> jax.Array:
-    """Advantage of each sample over the others of its group.
+def group_advantages(rewards: jax.Array, scale: bool = True, mask: jax.Array | None = None) -> jax.Array:
+    """Advantage of each sample over the others of its group, as in GRPO.
 
     A_i = (r_i − mean(r)) / (std(r) + 10⁻⁴) with the sample standard deviation (ddof 1); r_i − mean(r) without scale.
 
     Args:
-      rewards: [..., G] floating, one reward a sample.
-      scale: divide by the spread (GRPO, DAPO) or not (Dr. GRPO, whose authors show that the spread favours prompts that
-        are nearly always or nearly never solved).
+      rewards: [..., G] floating, one reward per sample.
+      scale: divide by the standard deviation (GRPO, DAPO) or not (Dr. GRPO, whose authors show that the division favors
+        prompts that are nearly always or nearly never solved).
+      mask: [..., G], 0 where a sample does not count, such as one whose reward could not be computed; its reward may
+        be NaN. None: all count.
 
     Returns:
-      [..., G] advantages. Equal rewards, and a group of one, give zeros.
+      [..., G] advantages, 0 where masked. Equal rewards, and a group of one, give exact zeros.
 
     Raises:
-      AssertionError: rewards is not floating or has no axis.
+      AssertionError: shapes differ, rewards is not floating, or it has no axis.
 
     Gradient: everything is stopped.
 
     Source: Shao et al. (2024), "DeepSeekMath", section 4.1.2; the 10⁻⁴ and ddof 1 are TRL's (GRPOTrainer). Without
     scale Liu et al. (2025), "Understanding R1-Zero-like training", eq. 3.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.group_advantages(jnp.array([[1.0, 2.0, 3.0]]), scale=False))
+      [[-1.  0.  1.]]
+      >>> print(losses.group_advantages(jnp.array([[1.0, jnp.nan, 3.0]]), scale=False, mask=jnp.array([[1, 0, 1]])))
+      [[-1.  0.  1.]]
     """
     chex.assert_type(rewards, float)
     chex.assert_axis_dimension_gt(rewards, -1, 0)
-    rewards = lax.stop_gradient(rewards)
-    centred = rewards - rewards.mean(axis=-1, keepdims=True)
+    chex.assert_equal_shape([rewards] if mask is None else [rewards, mask])
+    centered, count = center(lax.stop_gradient(rewards), mask, axis=-1)
     if not scale:
-        return centred
-    variance = jnp.square(centred).sum(axis=-1, keepdims=True) / max(rewards.shape[-1] - 1, 1)
-    return centred / (jnp.sqrt(variance) + 1e-4)
+        return centered
+    return centered / (spread(centered, jnp.maximum(count - 1, 1), axis=-1) + 1e-4)
 
 
-def grpo(
-    log_prob: jax.Array,
-    old_log_prob: jax.Array,
-    ref_log_prob: jax.Array,
-    advantage: jax.Array,
-    clip_epsilon: float | jax.Array,
-    kl_coef: float | jax.Array,
-    clip_epsilon_high: float | jax.Array | None = None,
-) -> jax.Array:
-    """GRPO's loss of each token: the clipped surrogate and a penalty to the reference policy.
+def leave_one_out_advantages(rewards: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Each reward minus the mean of the other samples of its prompt, as in RLOO.
 
-    L = −min(ρ · A, clip(ρ, 1 − ε, 1 + ε_high) · A) + β · k3, with ρ = exp(log π − log π_old) a token.
-    Reduce it by `aggregate_tokens`. Dr. GRPO and DAPO have β = 0; DAPO has ε_high > ε.
+    A_i = r_i − (1 / (G − 1)) Σ_{j≠i} r_j = (r_i − mean(r)) · G / (G − 1).
+
+    The baseline does not depend on the sample, so the policy gradient stays unbiased (that of
+    `losses.group_advantages` with `scale=False` is smaller by (G − 1) / G).
 
     Args:
-      log_prob: [..., L] floating, log-probability of each token under the policy being trained.
-      old_log_prob: [..., L], under the policy that sampled.
-      ref_log_prob: [..., L], under the reference policy.
-      advantage: [...], one a sequence, from `group_advantages`.
-      clip_epsilon: scalar ε.
-      kl_coef: scalar β.
-      clip_epsilon_high: scalar ε_high; None takes ε.
+      rewards: [..., G] floating, rewards of G ≥ 2 samples of one prompt; for RLOO with a KL penalty, penalized and
+        summed over tokens.
+      mask: [..., G], 0 where a sample does not count; its reward may be NaN. None: all count.
 
     Returns:
-      [..., L] losses.
+      [..., G] advantages, 0 where masked, and where fewer than two samples count.
 
     Raises:
-      AssertionError: shapes differ, or log_prob is not floating.
+      AssertionError: shapes differ, rewards is not floating, or G < 2.
 
-    Gradient: all but `log_prob` and `kl_coef` is stopped.
+    Gradient: nothing is stopped.
 
-    Source: Shao et al. (2024), "DeepSeekMath", eq. 3 and 4; Yu et al. (2025), "DAPO", eq. 8.
+    Source: Kool, van Hoof & Welling (2019), "Buy 4 REINFORCE samples, get a baseline for free"; Ahmadian et al. (2024),
+    "Back to basics", section 2.2.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.leave_one_out_advantages(jnp.array([1.0, 2.0, 6.0])))
+      [-3.  -1.5  4.5]
     """
-    chex.assert_equal_shape([log_prob, old_log_prob, ref_log_prob])
-    chex.assert_shape(advantage, log_prob.shape[:-1])
-    advantage = jnp.broadcast_to(advantage[..., None], log_prob.shape)
-    surrogate = clipped_surrogate(log_prob, old_log_prob, advantage, clip_epsilon, clip_epsilon_high)
-    return surrogate + kl_coef * kl_estimate(log_prob, lax.stop_gradient(ref_log_prob), "k3")
-
-
-def aggregate_tokens(loss: jax.Array, mask: jax.Array, kind: str = "grpo", max_length: int | None = None) -> jax.Array:
-    """Mean of token losses over sequences of unequal length, in the three ways that are in use.
-
-    With B sequences of n_i tokens: "grpo" (1/B) Σ_i (1/n_i) Σ_t L (each sequence counts alike, each token of a long one
-    less); "dapo" Σ_i Σ_t L / Σ_i n_i (each token counts alike); "dr_grpo" Σ_i Σ_t L / (B · max_length) (a constant
-    divisor, so the gradient does not depend on the lengths). A sequence without tokens adds 0 to each sum.
-
-    Args:
-      loss: [..., L] floating; free where the mask is 0.
-      mask: [..., L] of 0 and 1, the tokens that count.
-      kind: "grpo", "dapo" or "dr_grpo".
-      max_length: the constant of "dr_grpo"; None takes L.
-
-    Returns:
-      Scalar.
-
-    Raises:
-      AssertionError: shapes differ, or loss is not floating.
-      ValueError: kind is none of the three.
-
-    Gradient: nothing is stopped; masked losses have none, even where they are NaN.
-
-    Source: Shao et al. (2024), "DeepSeekMath", eq. 3; Yu et al. (2025), "DAPO", eq. 8; Liu et al. (2025), section 3.2.
-    """
-    chex.assert_equal_shape([loss, mask])
-    chex.assert_type(loss, float)
-    mask = jnp.asarray(mask, bool)
-    totals = jnp.where(mask, loss, 0).sum(axis=-1)
-    counts = mask.sum(axis=-1)
-    if kind == "grpo":
-        return jnp.mean(totals / jnp.maximum(counts, 1))
-    if kind == "dapo":
-        return totals.sum() / jnp.maximum(counts.sum(), 1)
-    if kind == "dr_grpo":
-        return jnp.mean(totals) / (loss.shape[-1] if max_length is None else max_length)
-    raise ValueError(f"kind = {kind!r}: it must be 'grpo', 'dapo' or 'dr_grpo'")
+    rewards = jnp.asarray(rewards)
+    chex.assert_type(rewards, float)
+    chex.assert_axis_dimension_gt(rewards, -1, 1)
+    chex.assert_equal_shape([rewards] if mask is None else [rewards, mask])
+    centered, count = center(rewards, mask, axis=-1)
+    return centered * count / jnp.maximum(count - 1, 1)

@@ -1,4 +1,4 @@
-"""Staying near a reference policy: the penalised reward, its exact optimum, the controller of its strength."""
+"""Staying near a reference policy: the penalized reward, its exact optimum, the controller of its strength."""
 
 from __future__ import annotations
 
@@ -10,23 +10,33 @@ import jax.numpy as jnp
 def kl_penalized_reward(
     reward: jax.Array, log_prob: jax.Array, ref_log_prob: jax.Array, beta: jax.Array | float
 ) -> jax.Array:
-    """Reward less the price of leaving the reference: r - β (log π(a) - log π_ref(a)), without gradient.
+    """Reward minus the price of leaving the reference: r - β (log π(a) - log π_ref(a)).
 
-    Summed over a sequence sampled from π this is an unbiased estimate of J(π) = E_π[Σ r] - β KL(π ‖ π_ref), and so its
-    policy gradient is J's: here the plain difference (k1) is right. Put into a loss instead, the same
-    difference has expected gradient zero (E_π[∇ log π] = 0), so it regularises nothing; k3 there pulls towards
-    KL(π_ref ‖ π), and k2 to KL(π ‖ π_ref) (see `losses.kl_estimate`).
+    Summed over a sequence sampled from π this is an unbiased estimate of J(π) = E_π[Σ r] - β KL(π ‖ π_ref), so its
+    policy gradient is that of J: inside the reward the plain difference (k1) is right. Inside a loss the same
+    difference has expected gradient zero (E_π[∇ log π] = 0), so it regularizes nothing. There k3 has the gradient of
+    KL(π_ref ‖ π), and k2 that of KL(π ‖ π_ref); see `losses.kl_estimate`.
 
     Args:
       reward: [...] reward of each token or sequence.
       log_prob, ref_log_prob: [...] log-probability of the sampled token or sequence under the policy that drew it
         and under the reference, nats.
-      beta: price of a nat.
+      beta: scalar β, the price per nat.
 
     Returns:
-      [...].
+      [...] penalized rewards.
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: everything is stopped.
 
     Source: Ziegler et al. 2019, equation 2; Ouyang et al. 2022, equation 2.
+
+    Examples:
+      >>> from purerl import losses
+      >>> round(float(losses.kl_penalized_reward(reward=1.0, log_prob=-1.0, ref_log_prob=-3.0, beta=0.1)), 3)
+      0.8
     """
     arrays = [jnp.asarray(x) for x in (reward, log_prob, ref_log_prob)]
     chex.assert_equal_shape(arrays)
@@ -41,12 +51,23 @@ def kl_regularized_optimum(ref_log_prob: jax.Array, reward: jax.Array, beta: jax
     Args:
       ref_log_prob: [..., A] log π_ref over all A choices (tokens, or whole sequences enumerated).
       reward: [..., A].
-      beta: > 0.
+      beta: scalar β > 0.
 
     Returns:
-      [..., A], normalised over the last axis.
+      [..., A], normalized over the last axis.
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: nothing is stopped.
 
     Source: Ziebart 2010; Rafailov et al. 2023, equation 4.
+
+    Examples:
+      >>> from purerl import losses
+      >>> ref_log_prob, reward = jnp.log(jnp.array([0.5, 0.5])), jnp.array([1.0, 0.0])
+      >>> [round(x, 3) for x in jnp.exp(losses.kl_regularized_optimum(ref_log_prob, reward, beta=0.5)).tolist()]
+      [0.881, 0.119]
     """
     ref_log_prob, reward = jnp.asarray(ref_log_prob), jnp.asarray(reward)
     chex.assert_equal_shape([ref_log_prob, reward])
@@ -64,37 +85,23 @@ def adaptive_kl(
     """Next β of a proportional controller: β (1 + clip(kl / target - 1, -0.2, 0.2) n / horizon).
 
     Args:
-      beta: present coefficient.
-      kl: measured KL(π ‖ π_ref) of a sequence, nats.
-      target_kl: the KL to hold, nats, > 0.
+      beta: [...], the present coefficient.
+      kl: [...], measured KL(π ‖ π_ref) per sequence, nats.
+      target_kl: scalar > 0, the KL to hold, nats.
       num_samples: n, sequences seen since the last call.
       horizon: sequences over which β may change by 20%.
 
     Returns:
-      scalar (or the broadcast shape), without gradient.
+      [...] the next β.
+
+    Gradient: everything is stopped.
 
     Source: Ziegler et al. 2019, section 2.2; TRL's former `AdaptiveKLController`.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.adaptive_kl(1.0, kl=9.0, target_kl=6.0, num_samples=100, horizon=1000.0))
+      1.02
     """
     error = jnp.clip(jnp.asarray(kl) / target_kl - 1, -0.2, 0.2)
     return jax.lax.stop_gradient(beta * (1 + error * num_samples / horizon))
-
-
-def leave_one_out_advantages(rewards: jax.Array) -> jax.Array:
-    """RLOO: each reward less the mean of the other samples of its own prompt, r_i - (1 / (G - 1)) Σ_{j≠i} r_j.
-
-    The baseline does not depend on the sample, so the policy gradient stays unbiased (that of
-    `losses.group_advantages` with `scale=False` is smaller by (G - 1) / G).
-
-    Args:
-      rewards: [..., G] rewards of G ≥ 2 samples of one prompt; for RLOO with a KL penalty, penalised and summed.
-
-    Returns:
-      [..., G].
-
-    Source: Kool et al. 2019; Ahmadian et al. 2024, section 2.2.
-    """
-    rewards = jnp.asarray(rewards)
-    chex.assert_type(rewards, float)
-    chex.assert_axis_dimension_gt(rewards, -1, 1)
-    size = rewards.shape[-1]
-    return (rewards - jnp.mean(rewards, axis=-1, keepdims=True)) * (size / (size - 1))

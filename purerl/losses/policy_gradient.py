@@ -1,4 +1,4 @@
-"""Policy-gradient losses, elementwise and to be minimised, and what keeps their steps small."""
+"""Policy-gradient losses, elementwise and to be minimized, and means of keeping their steps small."""
 
 from __future__ import annotations
 
@@ -8,14 +8,15 @@ import jax.numpy as jnp
 from jax import lax
 
 from purerl import returns
+from purerl.losses.centering import center, spread
+from purerl.losses.ratios import ratio as bounded_ratio
 
 
 def reinforce(log_prob: jax.Array, advantage: jax.Array) -> jax.Array:
     """Score-function loss, whose gradient is that of REINFORCE with any weight.
 
     L = −log π(a|s) · w. The weight w is the whole return of the episode (`returns.whole_returns`), the reward-to-go,
-    either
-    of them minus a baseline, or an advantage: all have the same expected gradient on whole episodes.
+    either of them minus a baseline, or an advantage: all have the same expected gradient on whole episodes.
 
     Args:
       log_prob: [...] floating, log-probability of the action taken.
@@ -30,6 +31,11 @@ def reinforce(log_prob: jax.Array, advantage: jax.Array) -> jax.Array:
     Gradient: `advantage` is stopped.
 
     Source: Williams (1992), eq. 4; Sutton & Barto (2018), eq. 13.8 and 13.11, without their factor γᵗ.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.reinforce(jnp.array([-1.0, -2.0]), jnp.array([3.0, -4.0])))
+      [ 3. -8.]
     """
     chex.assert_equal_shape([log_prob, advantage])
     chex.assert_type(log_prob, float)
@@ -42,10 +48,12 @@ def clipped_surrogate(
     advantage: jax.Array,
     clip_epsilon: float | jax.Array,
     clip_epsilon_high: float | jax.Array | None = None,
+    max_ratio: float | jax.Array | None = None,
 ) -> jax.Array:
     """PPO's pessimistic surrogate: no gain from moving the ratio beyond the clip range.
 
-    ρ = exp(log π − log π_old), L = −min(ρ · A, clip(ρ, 1 − ε, 1 + ε_high) · A).
+    ρ = exp(log π − log π_old), L = −min(ρ · A, clip(ρ, 1 − ε, 1 + ε_high) · A). Beyond a log ratio of 20 ρ grows
+    linearly, along its tangent, so the loss and its gradient are finite for any policies.
 
     Args:
       log_prob: [...] floating, log-probability of the action under the policy being trained.
@@ -53,6 +61,8 @@ def clipped_surrogate(
       advantage: [...], A.
       clip_epsilon: scalar ε ≥ 0.
       clip_epsilon_high: scalar ε_high; None takes ε (DAPO's "clip-higher" gives its own).
+      max_ratio: scalar δ > 1 + ε_high; ρ is replaced by min(ρ, δ) in the unclipped term, which bounds the loss where
+        A < 0. None: no bound.
 
     Returns:
       [...] losses.
@@ -62,14 +72,22 @@ def clipped_surrogate(
 
     Gradient: `old_log_prob` and `advantage` are stopped.
 
-    Source: Schulman et al. (2017), "Proximal policy optimization", eq. 7; ε_high: Yu et al. (2025), "DAPO", eq. 10.
+    Source: Schulman et al. (2017), "Proximal policy optimization", eq. 7; ε_high: Yu et al. (2025), "DAPO", eq. 10;
+    δ: Ye et al. (2020), "Mastering complex control in MOBA games", eq. 4.
+
+    Examples:
+      >>> from purerl import losses
+      >>> log_prob, old, advantage = jnp.log(jnp.array([1.0, 1.5, 1.5])), jnp.zeros(3), jnp.array([2.0, 2.0, -2.0])
+      >>> [round(x, 3) for x in losses.clipped_surrogate(log_prob, old, advantage, clip_epsilon=0.2).tolist()]
+      [-2.0, -2.4, 3.0]
     """
     chex.assert_equal_shape([log_prob, old_log_prob, advantage])
     chex.assert_type(log_prob, float)
     high = clip_epsilon if clip_epsilon_high is None else clip_epsilon_high
     advantage = lax.stop_gradient(advantage)
-    ratio = jnp.exp(log_prob - lax.stop_gradient(old_log_prob))
-    return -jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_epsilon, 1 + high) * advantage)
+    ratio = bounded_ratio(log_prob - lax.stop_gradient(old_log_prob))
+    capped = ratio if max_ratio is None else jnp.minimum(ratio, max_ratio)
+    return -jnp.minimum(capped * advantage, jnp.clip(ratio, 1 - clip_epsilon, 1 + high) * advantage)
 
 
 def clipped_value(
@@ -94,6 +112,12 @@ def clipped_value(
     Gradient: `old_value` and `value_target` are stopped.
 
     Source: OpenAI baselines, ppo2 (2017); no equation in the PPO paper.
+
+    Examples:
+      >>> from purerl import losses
+      >>> value, old, target = jnp.array([1.0, 1.0]), jnp.array([0.0, 1.0]), jnp.array([2.0, 2.0])
+      >>> [round(x, 3) for x in losses.clipped_value(value, old, target, clip_epsilon=0.2).tolist()]
+      [1.62, 0.5]
     """
     chex.assert_equal_shape([value, old_value, value_target])
     chex.assert_type(value, float)
@@ -107,7 +131,7 @@ def kl_penalized_surrogate(
 ) -> jax.Array:
     """Surrogate of the policy gradient with a penalty on the divergence, instead of a clip.
 
-    ρ = exp(log π − log π_old), L = −ρ · A + β · KL.
+    ρ = exp(log π − log π_old), L = −ρ · A + β · KL. Beyond a log ratio of 20 ρ grows linearly, along its tangent.
 
     Args:
       log_prob: [...] floating, log-probability of the action under the policy being trained.
@@ -126,15 +150,21 @@ def kl_penalized_surrogate(
     Gradient: `old_log_prob`, `advantage` and `kl_coef` are stopped; `kl` is not.
 
     Source: Schulman et al. (2017), "Proximal policy optimization", eq. 8.
+
+    Examples:
+      >>> from purerl import losses
+      >>> log_prob, old, advantage, kl = jnp.log(1.5), jnp.array(0.0), jnp.array(2.0), jnp.array(0.5)
+      >>> round(float(losses.kl_penalized_surrogate(log_prob, old, advantage, kl, kl_coef=0.2)), 3)
+      -2.9
     """
     chex.assert_equal_shape([log_prob, old_log_prob, advantage, kl])
     chex.assert_type(log_prob, float)
     old_log_prob, advantage, kl_coef = lax.stop_gradient((old_log_prob, advantage, kl_coef))
-    return -jnp.exp(log_prob - old_log_prob) * advantage + kl_coef * kl
+    return -bounded_ratio(log_prob - old_log_prob) * advantage + kl_coef * kl
 
 
 def adaptive_kl_coef(kl_coef: float | jax.Array, kl: float | jax.Array, kl_target: float | jax.Array) -> jax.Array:
-    """Next coefficient of a KL penalty: halved or doubled where the divergence left the band around its target.
+    """Next coefficient of a KL penalty: halved or doubled when the divergence left the band around its target.
 
     β/2 where KL < KL_target / 1.5, 2β where KL > 1.5 · KL_target, else β.
 
@@ -152,6 +182,11 @@ def adaptive_kl_coef(kl_coef: float | jax.Array, kl: float | jax.Array, kl_targe
     Gradient: everything is stopped.
 
     Source: Schulman et al. (2017), "Proximal policy optimization", section 4. `adaptive_kl` is Ziegler's smooth one.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.adaptive_kl_coef(jnp.ones(3), jnp.array([0.5, 1.0, 2.0]), 1.0))
+      [0.5 1.  2. ]
     """
     kl_coef, kl, kl_target = (lax.stop_gradient(jnp.asarray(x)) for x in (kl_coef, kl, kl_target))
     factor = jnp.where(kl > 1.5 * kl_target, 2.0, jnp.where(kl < kl_target / 1.5, 0.5, 1.0))
@@ -169,7 +204,7 @@ def vtrace_actor_critic(
     rho_bar: float | jax.Array = 1.0,
     c_bar: float | jax.Array = 1.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """IMPALA's two losses, with everything stopped that must be.
+    """IMPALA's two losses, the policy's and the critic's, each of which trains its own network only.
 
     (vs, A) = `returns.vtrace`(log_rho = log π − log μ); L_policy = −log π(a|s) · A, L_value = ½ · (v − vs)².
 
@@ -193,6 +228,13 @@ def vtrace_actor_critic(
     Gradient: policy_loss reaches `log_prob` only and value_loss `value` only: ρ, vs and A are stopped.
 
     Source: Espeholt et al. (2018), "IMPALA", section 4.2.
+
+    Examples:
+      >>> from purerl import losses
+      >>> log_prob, ones = jnp.array([-1.0]), jnp.ones(1)
+      >>> value, next_value = jnp.array([2.0]), jnp.array([4.0])
+      >>> print(losses.vtrace_actor_critic(log_prob, log_prob, ones, 0.5 * ones, value, next_value, 0 * ones))
+      (Array([1.], dtype=float32), Array([0.5], dtype=float32))
     """
     chex.assert_equal_shape([log_prob, behaviour_log_prob, value])
     chex.assert_type(log_prob, float)
@@ -206,14 +248,15 @@ def vtrace_actor_critic(
 def normalize(advantage: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     """Advantages shifted and scaled to mean 0 and standard deviation 1 over all axes.
 
-    (x − mean) / (std + 10⁻⁸), with the population standard deviation (ddof 0).
+    (x − mean) / (std + 10⁻⁸), with the population standard deviation (ddof 0). Equal advantages become exact zeros.
 
     Args:
       advantage: [...] floating, x.
-      mask: [...] of 0 and 1, or None: which entries count. The others become 0; an empty mask gives zeros.
+      mask: [...], nonzero where an entry counts. The others, which may be NaN, become 0; an empty mask gives zeros.
+        None: all count.
 
     Returns:
-      [...] normalised advantages.
+      [...] normalized advantages.
 
     Raises:
       AssertionError: shapes differ, or advantage is not floating.
@@ -221,18 +264,15 @@ def normalize(advantage: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     Gradient: nothing is stopped, though at zero variance the derivative of the spread is taken as 0.
 
     Source: CleanRL, ppo.py ("advantages normalization").
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.normalize(jnp.array([1.0, 3.0])))
+      [-1.  1.]
+      >>> print(losses.normalize(jnp.array([1.0, 3.0, jnp.nan]), mask=jnp.array([1, 1, 0])))
+      [-1.  1.  0.]
     """
     chex.assert_type(advantage, float)
     chex.assert_equal_shape([advantage] if mask is None else [advantage, mask])
-    if mask is None:
-        centred = advantage - advantage.mean()
-        return centred / (_sqrt(jnp.square(centred).mean()) + 1e-8)
-    mask = jnp.asarray(mask, bool)
-    count = jnp.maximum(mask.sum(), 1)
-    centred = jnp.where(mask, advantage - jnp.where(mask, advantage, 0).sum() / count, 0)
-    return centred / (_sqrt(jnp.square(centred).sum() / count) + 1e-8)
-
-
-def _sqrt(x: jax.Array) -> jax.Array:
-    """√x with derivative 0 at 0."""
-    return jnp.where(x > 0, jnp.sqrt(jnp.where(x > 0, x, 1)), 0)
+    centered, count = center(advantage, mask)
+    return centered / (spread(centered, count) + 1e-8)

@@ -1,6 +1,7 @@
 """Losses that fit a scalar reward to comparisons, and the strengths of players from a win matrix.
 
-One loss a comparison, never averaged here. Rewards are unitless logits: a difference of 1 is odds of e.
+Each comparison has a loss of its own; nothing is averaged here. Rewards are unitless logits: a difference of 1 means
+odds of e.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ _ABSENT = -1e30  # in place of a masked reward: finite, so that no gradient meet
 
 
 def logistic_loss(logit: jax.Array, label_smoothing: jax.Array | float = 0.0) -> jax.Array:
-    """Cross-entropy of "preferred" when it is so with probability 1 - ε: -(1 - ε) log σ(z) - ε log σ(-z).
+    """Cross-entropy of a label that is right with probability 1 - ε: -(1 - ε) log σ(z) - ε log σ(-z).
 
     d/dz = σ(z) - (1 - ε). Finite for every finite z.
 
     Args:
       logit: [...] z, log-odds that the first is preferred.
-      label_smoothing: ε in [0, 1/2], the share of labels thought flipped.
+      label_smoothing: ε in [0, 1/2], the share of labels believed to be flipped.
 
     Returns:
       [...], nats.
@@ -39,7 +40,7 @@ def bradley_terry(
 ) -> jax.Array:
     """Negative log-likelihood of a pair: -(1 - ε) log σ(d) - ε log σ(-d), d = r(y⁺) - r(y⁻) - margin.
 
-    dL/dr(y⁺) = σ(d) - (1 - ε) = -dL/dr(y⁻). Rewards are found up to a constant; `reward_centering` fixes it.
+    dL/dr(y⁺) = σ(d) - (1 - ε) = -dL/dr(y⁻). Rewards are determined up to a constant, which `reward_centering` fixes.
 
     Args:
       chosen_rewards, rejected_rewards: [...] rewards of the two completions of a pair.
@@ -49,7 +50,17 @@ def bradley_terry(
     Returns:
       [...], nats.
 
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: nothing is stopped.
+
     Source: Bradley and Terry 1952; Ouyang et al. 2022 (InstructGPT), equation 1, for K = 2.
+
+    Examples:
+      >>> from purerl import losses
+      >>> [round(x, 3) for x in losses.bradley_terry(jnp.array([1.0, 0.0]), jnp.array([0.0, 1.0])).tolist()]
+      [0.313, 1.313]
     """
     chosen, rejected = jnp.asarray(chosen_rewards), jnp.asarray(rejected_rewards)
     chex.assert_equal_shape([chosen, rejected])
@@ -60,15 +71,25 @@ def bradley_terry(
 def reward_centering(chosen_rewards: jax.Array, rejected_rewards: jax.Array) -> jax.Array:
     """Penalty on a pair's mean reward away from zero: (r(y⁺) + r(y⁻))², to be scaled and added to `bradley_terry`.
 
-    Its gradient is 2 (r(y⁺) + r(y⁻)) for either reward.
+    Its gradient is 2 (r(y⁺) + r(y⁻)) with respect to either reward.
 
     Args:
-      chosen_rewards, rejected_rewards: [...].
+      chosen_rewards, rejected_rewards: [...] rewards of the two completions of a pair.
 
     Returns:
-      [...].
+      [...] penalties.
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: nothing is stopped.
 
     Source: Eisenstein et al. 2023, equation 2; TRL's `center_rewards_coefficient`, there 0.01 when used.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.reward_centering(jnp.array([1.0]), jnp.array([2.0])))
+      [9.]
     """
     chosen, rejected = jnp.asarray(chosen_rewards), jnp.asarray(rejected_rewards)
     chex.assert_equal_shape([chosen, rejected])
@@ -83,12 +104,22 @@ def plackett_luce(rewards: jax.Array, mask: jax.Array | None = None) -> jax.Arra
 
     Args:
       rewards: [..., K], ranked best to worst on the last axis.
-      mask: [..., K], 0 for an absent item, wherever it stands; None: all are there.
+      mask: [..., K], 0 for an absent item, at any place; None: all are present.
 
     Returns:
       [...], nats; 0 with fewer than two items.
 
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: nothing is stopped.
+
     Source: Plackett 1975; Rafailov et al. 2023 (DPO), equation 18.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.plackett_luce(jnp.array([[0.0, 0.0, 0.0]])).round(3))  # three equal items: log 3!
+      [1.792]
     """
     rewards, present = _ranked(rewards, mask)
     log_normalizer = jax.lax.cumlogsumexp(rewards, axis=rewards.ndim - 1, reverse=True)
@@ -102,12 +133,22 @@ def pairwise_ranking(rewards: jax.Array, mask: jax.Array | None = None) -> jax.A
 
     Args:
       rewards: [..., K], ranked best to worst on the last axis.
-      mask: [..., K], 0 for an absent item; the mean is over pairs of present items. None: all are there.
+      mask: [..., K], 0 for an absent item; the mean is over pairs of present items. None: all are present.
 
     Returns:
       [...], nats a pair; 0 with fewer than two items.
 
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: nothing is stopped.
+
     Source: Ouyang et al. 2022 (InstructGPT), equation 1.
+
+    Examples:
+      >>> from purerl import losses
+      >>> [round(x, 3) for x in losses.pairwise_ranking(jnp.array([[0.0, 0.0, 0.0]])).tolist()]
+      [0.693]
     """
     rewards, present = _ranked(rewards, mask)
     better, worse = np.triu_indices(rewards.shape[-1], k=1)
@@ -133,23 +174,34 @@ def segment_preference(
     mask_2: jax.Array | None = None,
     error_rate: jax.Array | float = 0.0,
 ) -> jax.Array:
-    """Cross-entropy of a preference between two pieces of trajectories under a labeller who sometimes errs.
+    """Cross-entropy of a preference between two pieces of trajectories, by a labeler who sometimes errs.
 
     d = Σ_t r¹_t - Σ_t r²_t (undiscounted, over the masks), q = (1 - e) σ(d) + e / 2;
     loss = -μ log q - (1 - μ) log(1 - q); every counted reward of segment 1 has the gradient
     (1 - e) σ(d) σ(-d) (q - μ) / (q (1 - q)), of segment 2 its negative: it fades where an answer looks like an error.
-    Two empty segments give d = 0: the loss is log 2 and nothing learns from it.
+    Two empty segments give d = 0, a loss of log 2 and no gradient.
 
     Args:
       rewards_1, rewards_2: [..., T] predicted rewards of the steps of segment 1 and 2; the T may differ.
       preference: [...] μ, the probability that segment 1 is preferred; 1/2 is a tie.
-      mask_1, mask_2: [..., T], 0 on steps that do not count (behind an episode's end); None: all count.
-      error_rate: e in [0, 1), the chance that the labeller answers at random; not meant to be differentiated.
+      mask_1, mask_2: [..., T], 0 on steps that do not count (after an episode's end); None: all count.
+      error_rate: e in [0, 1), the probability that the labeler answers at random; not meant to be differentiated.
 
     Returns:
-      [...], nats; gradients flow to the counted rewards.
+      [...], nats.
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: nothing is stopped.
 
     Source: Christiano et al. 2017, section 2.2.3, equation 1, and the 10% error model of its third point.
+
+    Examples:
+      >>> from purerl import losses
+      >>> rewards_1, rewards_2 = jnp.array([[1.0, 1.0]]), jnp.array([[0.0, 1.0]])
+      >>> [round(x, 3) for x in losses.segment_preference(rewards_1, rewards_2, preference=jnp.array([1.0])).tolist()]
+      [0.313]
     """
     total_1, total_2 = _segment_sum(rewards_1, mask_1), _segment_sum(rewards_2, mask_2)
     preference = jnp.asarray(preference)
@@ -173,25 +225,31 @@ def _segment_sum(rewards: jax.Array, mask: jax.Array | None) -> jax.Array:
 def bradley_terry_strengths(
     wins: jax.Array, prior: jax.Array | float = 0.0, tolerance: float = 1e-6, max_iterations: int = 10_000
 ) -> jax.Array:
-    """Log-strengths θ of n players that make a table of wins most likely, P(i beats j) = σ(θ_i - θ_j).
+    """Maximum-likelihood log-strengths θ of n players from a table of wins, P(i beats j) = σ(θ_i - θ_j).
 
-    Minorise-maximise: exp θ_i ← (Σ_j w_ij + p) / (Σ_j (w_ij + w_ji) / (exp θ_i + exp θ_j) + 2p / (exp θ_i + 1)), every
-    player at once, until observed and expected wins agree to `tolerance` (relative) or `max_iterations` are done.
+    Minorize-maximize: exp θ_i ← (Σ_j w_ij + p) / (Σ_j (w_ij + w_ji) / (exp θ_i + exp θ_j) + 2p / (exp θ_i + 1)), all
+    players at once, until observed and expected wins agree to `tolerance` (relative) or `max_iterations` are done.
 
     Args:
       wins: [n, n], w_ij how often i beat j; the diagonal is ignored. Fractions stand for ties.
       prior: p, imaginary wins and losses of each player against one of strength θ = 0. With 0 this is maximum
         likelihood, which exists only if no group of players has won (or lost) every game against the rest.
-      tolerance: where to stop.
-      max_iterations: when to stop at the latest.
+      tolerance: relative difference of observed and expected wins at which to stop.
+      max_iterations: limit on the number of iterations.
 
     Returns:
-      [n] log-strengths, of mean 0 where `prior` is 0.
+      [n] log-strengths, of mean 0 if `prior` is 0.
 
     Raises:
       ValueError: `prior` is 0, `wins` is concrete, and the maximum does not exist.
 
     Source: Hunter 2004, equation 3; Ford 1957 for when it exists.
+
+    Examples:
+      >>> from purerl import losses
+      >>> strengths = losses.bradley_terry_strengths(jnp.array([[0, 3], [1, 0]]))
+      >>> round(float(strengths[0] - strengths[1]), 3)  # log 3
+      1.099
     """
     chex.assert_rank(wins, 2)
     chex.assert_equal(*np.shape(wins))

@@ -1,7 +1,7 @@
-"""Log-probabilities of token sequences: what every preference loss takes in.
+"""Log-probabilities of token sequences, the input of every preference loss.
 
-All take `[..., L]` tokens (L token positions, batch axes in front) and work alike with left and right padding, because
-they look at the mask only. Where the mask is 0, logits may be NaN or infinite and tokens any integer (-100 too).
+All take `[..., L]` tokens (L token positions, batch axes in front) and work with left and right padding, because they
+look at the mask only. Where the mask is 0, logits may be NaN or infinite and tokens any integer (-100 too).
 """
 
 from __future__ import annotations
@@ -24,7 +24,18 @@ def token_log_probs(logits: jax.Array, tokens: jax.Array, mask: jax.Array) -> ja
       mask: [..., L], nonzero where token t counts (the completion, with its end token; not prompt, not padding).
 
     Returns:
-      [..., L]: nats, 0 where the mask is 0. The gradient reaches `logits` where the mask is nonzero only.
+      [..., L]: nats, 0 where the mask is 0.
+
+    Raises:
+      AssertionError: the shapes differ, logits is not floating, or tokens is not integer.
+
+    Gradient: it reaches `logits` only where the mask is nonzero.
+
+    Examples:
+      >>> from purerl import losses
+      >>> logits, tokens, mask = jnp.zeros((1, 3, 2)), jnp.array([[0, 1, 1]]), jnp.array([[0, 1, 0]])
+      >>> print(losses.token_log_probs(logits, tokens, mask).round(3))
+      [[ 0.    -0.693  0.   ]]
     """
     tokens, mask = jnp.asarray(tokens), jnp.asarray(mask)
     chex.assert_equal_shape([tokens, mask])
@@ -53,13 +64,22 @@ def sequence_log_probs(
       logits: [..., L, V]; `logits[..., t, :]` predicts token t + 1. Taken to float32 if narrower.
       tokens: [..., L] integers.
       mask: [..., L], nonzero where token t is completion. Position 0 never counts: nothing predicts it.
-      reduction: "sum", or "mean" a counted token.
+      reduction: "sum", or "mean" over the counted tokens.
 
     Returns:
       [...], nats.
 
     Raises:
+      AssertionError: the shapes differ, logits is not floating, or tokens is not integer.
       ValueError: `reduction` is neither "sum" nor "mean".
+
+    Gradient: it reaches `logits` only where the mask is nonzero.
+
+    Examples:
+      >>> from purerl import losses
+      >>> logits, tokens, mask = jnp.zeros((1, 3, 2)), jnp.array([[0, 1, 1]]), jnp.array([[0, 1, 1]])
+      >>> [round(x, 3) for x in losses.sequence_log_probs(logits, tokens, mask).tolist()]
+      [-1.386]
     """
     if reduction not in ("sum", "mean"):
         raise ValueError(f"reduction must be 'sum' or 'mean', got {reduction!r}")
@@ -78,6 +98,11 @@ def sequence_lengths(mask: jax.Array) -> jax.Array:
 
     Returns:
       [...] int32.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.sequence_lengths(jnp.array([[0, 1, 1, 0], [0, 0, 0, 0]])))
+      [2 0]
     """
     mask = jnp.asarray(mask)
     chex.assert_scalar_positive(mask.ndim)
@@ -85,17 +110,27 @@ def sequence_lengths(mask: jax.Array) -> jax.Array:
 
 
 def last_token(values: jax.Array, mask: jax.Array) -> jax.Array:
-    """The value at the last position that is no padding: where a reward model is read.
+    """The value at the last position that is not padding, where a reward model is read.
 
-    out = values[max {t : mask[t] ≠ 0}], and 0 where the whole row is padding. Never simply the last column: under
-    right padding that is a padding token.
+    out = values[max {t : mask[t] ≠ 0}], and 0 where the whole row is padding. This is not simply the last column, which
+    holds a padding token under right padding.
 
     Args:
-      values: [..., L], one value a position.
+      values: [..., L], one value per position.
       mask: [..., L], nonzero where there is a token (prompt or completion), 0 on padding at either side.
 
     Returns:
-      [...]; the gradient reaches the one position that is read.
+      [...] values.
+
+    Raises:
+      AssertionError: the shapes differ.
+
+    Gradient: it reaches the one position that is read.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.last_token(jnp.array([[1.0, 2.0, jnp.nan]]), jnp.array([[1, 1, 0]])))
+      [2.]
     """
     values, mask = jnp.asarray(values), jnp.asarray(mask)
     chex.assert_equal_shape([values, mask])

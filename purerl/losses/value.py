@@ -32,6 +32,11 @@ def action_value(q: jax.Array, action: jax.Array) -> jax.Array:
     Gradient: nothing is stopped.
 
     Source: Sutton & Barto (2018), section 6.5.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.action_value(jnp.array([[1.0, 2.0], [3.0, -jnp.inf]]), jnp.array([1, 0])))
+      [2. 3.]
     """
     chex.assert_shape(action, q.shape[:-1])
     chex.assert_type([q, action], [float, int])
@@ -54,6 +59,11 @@ def td_error(value: jax.Array, target: jax.Array) -> jax.Array:
     Gradient: `target` is stopped (semi-gradient).
 
     Source: Sutton & Barto (2018), eq. 6.5.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.td_error(value=jnp.array([1.0, 2.0]), target=jnp.array([4.0, 1.0])))
+      [ 3. -1.]
     """
     chex.assert_equal_shape([value, target])
     chex.assert_type(value, float)
@@ -77,6 +87,12 @@ def td_target(reward: jax.Array, discount: jax.Array, next_value: jax.Array) -> 
     Gradient: everything is stopped.
 
     Source: Sutton & Barto (2018), eq. 6.2.
+
+    Examples:
+      >>> from purerl import losses
+      >>> reward, discount = jnp.array([1.0, 1.0]), jnp.array([0.5, 0.0])
+      >>> print(losses.td_target(reward, discount, next_value=jnp.array([4.0, jnp.nan])))
+      [3. 1.]
     """
     chex.assert_equal_shape([reward, discount, next_value])
     chex.assert_type(reward, float)
@@ -100,6 +116,11 @@ def q_learning_target(reward: jax.Array, discount: jax.Array, next_q: jax.Array)
     Gradient: everything is stopped.
 
     Source: Watkins & Dayan (1992), eq. 1; Sutton & Barto (2018), eq. 6.8.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.q_learning_target(jnp.array([1.0]), jnp.array([0.5]), next_q=jnp.array([[4.0, 2.0]])))
+      [3.]
     """
     chex.assert_shape(next_q, (*reward.shape, None))
     return td_target(reward, discount, next_q.max(axis=-1))
@@ -108,7 +129,7 @@ def q_learning_target(reward: jax.Array, discount: jax.Array, next_q: jax.Array)
 def double_q_target(
     reward: jax.Array, discount: jax.Array, next_q_online: jax.Array, next_q_target: jax.Array
 ) -> jax.Array:
-    """Target of double Q-learning: the online network chooses, the target network judges.
+    """Target of double Q-learning: the online network chooses the action, the target network evaluates it.
 
     y = r + d · q_target(s', argmax_a q_online(s', a)), the first of equal maxima.
 
@@ -127,6 +148,12 @@ def double_q_target(
     Gradient: everything is stopped.
 
     Source: van Hasselt, Guez & Silver (2016), "Deep RL with double Q-learning", eq. 4.
+
+    Examples:
+      >>> from purerl import losses
+      >>> online, target = jnp.array([[1.0, 2.0]]), jnp.array([[9.0, 4.0]])
+      >>> print(losses.double_q_target(jnp.array([1.0]), jnp.array([0.5]), online, target))
+      [3.]
     """
     chex.assert_equal_shape([next_q_online, next_q_target])
     chex.assert_shape(next_q_online, (*reward.shape, None))
@@ -151,6 +178,11 @@ def sarsa_target(reward: jax.Array, discount: jax.Array, next_q: jax.Array, next
     Gradient: everything is stopped.
 
     Source: Rummery & Niranjan (1994); Sutton & Barto (2018), eq. 6.7.
+
+    Examples:
+      >>> from purerl import losses
+      >>> print(losses.sarsa_target(jnp.array([1.0]), jnp.array([0.5]), jnp.array([[4.0, 2.0]]), jnp.array([1])))
+      [2.]
     """
     chex.assert_equal_shape([reward, next_action])
     return td_target(reward, discount, action_value(next_q, next_action))
@@ -165,7 +197,7 @@ def expected_sarsa_target(
       reward: [...] floating.
       discount: [...], γ · (1 − terminated).
       next_q: [..., A] of the true successor; free where terminated, and where the probability is 0.
-      next_probs: [..., A] probabilities of the policy judged, at the true successor.
+      next_probs: [..., A] probabilities of the evaluated policy at the true successor.
 
     Returns:
       [...] targets.
@@ -176,6 +208,12 @@ def expected_sarsa_target(
     Gradient: everything is stopped.
 
     Source: van Seijen et al. (2009); Sutton & Barto (2018), eq. 6.9.
+
+    Examples:
+      >>> from purerl import losses
+      >>> next_q, next_probs = jnp.array([[4.0, -jnp.inf]]), jnp.array([[1.0, 0.0]])
+      >>> print(losses.expected_sarsa_target(jnp.array([1.0]), jnp.array([0.5]), next_q, next_probs))
+      [3.]
     """
     chex.assert_equal_shape([next_q, next_probs])
     chex.assert_shape(next_q, (*reward.shape, None))
@@ -204,10 +242,17 @@ def soft_q_target(
     Gradient: everything is stopped.
 
     Source: Haarnoja et al. (2017), "RL with deep energy-based policies", eq. 3 and theorem 2, over discrete actions.
+
+    Examples:
+      >>> from purerl import losses
+      >>> target = losses.soft_q_target(jnp.zeros(1), jnp.ones(1), next_q=jnp.zeros((1, 2)), temperature=1.0)
+      >>> [round(x, 3) for x in target.tolist()]
+      [0.693]
     """
     chex.assert_shape(next_q, (*reward.shape, None))
     best = next_q.max(axis=-1)
-    scaled = (next_q - best[..., None]) / jnp.maximum(temperature, jnp.finfo(next_q.dtype).tiny)
+    highest = jnp.where(jnp.isfinite(best), best, 0)  # all actions may be invalid: −∞ − (−∞) is NaN
+    scaled = (next_q - highest[..., None]) / jnp.maximum(temperature, jnp.finfo(next_q.dtype).tiny)
     return td_target(reward, discount, best + temperature * jnp.log(jnp.exp(scaled).sum(axis=-1)))
 
 
@@ -236,6 +281,12 @@ def entropy_regularized_target(
     Gradient: everything is stopped.
 
     Source: Haarnoja et al. (2018), "Soft actor-critic algorithms and applications", eq. 3 and 5.
+
+    Examples:
+      >>> from purerl import losses
+      >>> next_q, next_log_prob = jnp.array([4.0]), jnp.array([-2.0])
+      >>> print(losses.entropy_regularized_target(jnp.array([1.0]), jnp.array([0.5]), next_q, next_log_prob, 0.5))
+      [3.5]
     """
     chex.assert_equal_shape([reward, next_q, next_log_prob])
     return td_target(reward, discount, next_q - temperature * next_log_prob)

@@ -1,8 +1,8 @@
 """Returns corrected for data from another policy, time-major `[T, ...]` like `returns`, where they are reachable.
 
-`log_rho = log π(a|s) − log μ(a|s)`, the log importance ratio of the action taken, with π the policy judged and μ the
-one that acted. The rules of `returns` hold here too: a terminated successor may be NaN, what follows a cut never
-reaches what precedes it, the end of the batch is a cut, and no gradient is stopped.
+`log_rho = log π(a|s) − log μ(a|s)` is the log importance ratio of the action taken, where π is the evaluated policy and
+μ the one that acted. The rules of `returns` hold here too: a terminated successor may be NaN, what follows a cut never
+reaches what precedes it, the end of the batch is a cut, scalars stand for arrays, and no gradient is stopped.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from purerl.returns.recursion import backward_scan, common, cut
 
 def vtrace(
     reward: jax.Array,
-    discount: jax.Array,
-    value: jax.Array,
-    next_value: jax.Array,
-    trace_decay: jax.Array,
-    log_rho: jax.Array,
+    discount: jax.Array | float,
+    value: jax.Array | float,
+    next_value: jax.Array | float,
+    trace_decay: jax.Array | float,
+    log_rho: jax.Array | float,
     rho_bar: float | jax.Array = 1.0,
     c_bar: float | jax.Array = 1.0,
 ) -> tuple[jax.Array, jax.Array]:
-    """V-trace value targets, and advantages that cannot leak over a cut.
+    """V-trace value targets, and advantages that do not leak over a cut.
 
     ρ = min(ρ̄, exp log_rho), c = min(c̄, exp log_rho);
     vs[t] = v[t] + ρ[t] · (r[t] + d[t] · v'[t] − v[t]) + d[t] · k[t] · c[t] · (vs[t+1] − v'[t]), with vs[T] = v'[T−1];
@@ -37,8 +37,8 @@ def vtrace(
       next_value: [T, ...], v' of the true successor; free where terminated.
       trace_decay: [T, ...], k = λ · (1 − (terminated | truncated)).
       log_rho: [T, ...] log importance ratios.
-      rho_bar: scalar ρ̄ > 0, which fixes the policy whose value is learned; ∞: that of π.
-      c_bar: scalar c̄ ≥ 0, which fixes how fast it is learned.
+      rho_bar: scalar ρ̄ > 0, which determines the policy whose value is learned; ∞: that of π.
+      c_bar: scalar c̄ ≥ 0, which determines how fast it is learned.
 
     Returns:
       value_target: [T, ...], vs. On-policy with ρ̄ ≥ 1 and c̄ ≥ 1 it is `returns.lambda_returns`.
@@ -47,9 +47,16 @@ def vtrace(
     Raises:
       AssertionError: shapes differ, or reward is not floating.
 
-    Gradient: nothing is stopped; `losses.vtrace_actor_critic` stops what must be.
+    Gradient: nothing is stopped; `losses.vtrace_actor_critic` stops what must be stopped.
 
     Source: Espeholt et al. (2018), "IMPALA", eq. 1 and remark 2 (λ), advantage of section 4.2 with λ and cuts added.
+
+    Examples:
+      >>> from purerl import returns
+      >>> reward, value, next_value = jnp.array([1.0, 1.0]), jnp.array([2.0, 4.0]), jnp.array([4.0, 6.0])
+      >>> value_target, advantage = returns.vtrace(reward, 0.5, value, next_value, 1.0, log_rho=0.0)
+      >>> print(value_target, advantage)
+      [3. 4.] [1. 0.]
     """
     reward, discount, value, next_value, trace_decay, log_rho = common(
         reward, discount, value, next_value, trace_decay, log_rho
@@ -69,9 +76,13 @@ def vtrace(
 
 
 def retrace(
-    reward: jax.Array, discount: jax.Array, next_expected_q: jax.Array, next_q_taken: jax.Array, c: jax.Array
+    reward: jax.Array,
+    discount: jax.Array | float,
+    next_expected_q: jax.Array | float,
+    next_q_taken: jax.Array | float,
+    c: jax.Array | float,
 ) -> jax.Array:
-    """Return of an action value corrected by one trace coefficient a step.
+    """Return of an action value, corrected by one trace coefficient per step.
 
     G[t] = r[t] + d[t] · (E[t] + c[t] · (G[t+1] − q[t])), with E = Σ_a π(a|s') · q(s', a), q = q(s', a') and c[T−1] = 0.
 
@@ -95,6 +106,12 @@ def retrace(
     Gradient: nothing is stopped.
 
     Source: Munos et al. (2016), "Safe and efficient off-policy reinforcement learning", eq. 3 and 4, as a recursion.
+
+    Examples:
+      >>> from purerl import returns
+      >>> next_expected_q, next_q_taken = jnp.array([4.0, 6.0]), jnp.array([3.0, 5.0])
+      >>> print(returns.retrace(jnp.array([1.0, 2.0]), 0.5, next_expected_q, next_q_taken, c=0.5))
+      [3.5 5. ]
     """
     reward, discount, next_expected_q, next_q_taken, c = common(reward, discount, next_expected_q, next_q_taken, c)
 
@@ -107,13 +124,13 @@ def retrace(
 
 def tree_backup(
     reward: jax.Array,
-    discount: jax.Array,
-    next_expected_q: jax.Array,
-    next_q_taken: jax.Array,
-    next_prob_taken: jax.Array,
-    trace_decay: jax.Array,
+    discount: jax.Array | float,
+    next_expected_q: jax.Array | float,
+    next_q_taken: jax.Array | float,
+    next_prob_taken: jax.Array | float,
+    trace_decay: jax.Array | float,
 ) -> jax.Array:
-    """Tree backup: off-policy returns without importance ratios, since what was not taken is bootstrapped.
+    """Tree backup: off-policy returns without importance ratios, bootstrapped from the actions not taken.
 
     G[t] = r[t] + d[t] · (E[t] + k[t] · π[t] · (G[t+1] − q[t])), with π = π(a'|s') of the action taken next; `retrace`
     with c = k · π.
@@ -135,16 +152,26 @@ def tree_backup(
     Gradient: nothing is stopped.
 
     Source: Precup, Sutton & Singh (2000), tree backup; Sutton & Barto (2018), eq. 7.16, with λ.
+
+    Examples:
+      >>> from purerl import returns
+      >>> next_expected_q, next_q_taken = jnp.array([4.0, 6.0]), jnp.array([3.0, 5.0])
+      >>> print(returns.tree_backup(jnp.array([1.0, 2.0]), 0.5, next_expected_q, next_q_taken, 0.5, trace_decay=1.0))
+      [3.5 5. ]
     """
-    chex.assert_equal_shape([reward, next_prob_taken, trace_decay])
+    reward, next_prob_taken, trace_decay = common(reward, next_prob_taken, trace_decay)
     c = trace_decay * cut(next_prob_taken, trace_decay)
     return retrace(reward, discount, next_expected_q, next_q_taken, c)
 
 
 def q_lambda(
-    reward: jax.Array, discount: jax.Array, next_q: jax.Array, next_action: jax.Array, trace_decay: jax.Array
+    reward: jax.Array,
+    discount: jax.Array | float,
+    next_q: jax.Array,
+    next_action: jax.Array,
+    trace_decay: jax.Array | float,
 ) -> jax.Array:
-    """Watkins's Q(λ): the trace goes on only while the action taken next is a greedy one.
+    """Watkins's Q(λ): the trace continues only while the next action is a greedy one.
 
     G[t] = r[t] + d[t] · (max_a q[t, a] + c[t] · (G[t+1] − max_a q[t, a])), with c = k where q[t, a'[t]] = max_a q[t,
     a], else 0. (Peng's Q(λ) never cuts: `returns.lambda_returns` with next_value = max_a q.)
@@ -165,16 +192,26 @@ def q_lambda(
     Gradient: nothing is stopped.
 
     Source: Watkins (1989); Sutton & Barto (2018), section 12.10.
+
+    Examples:
+      >>> from purerl import returns
+      >>> reward, next_q = jnp.array([1.0, 2.0]), jnp.array([[4.0, 0.0], [6.0, 0.0]])
+      >>> print(returns.q_lambda(reward, 0.5, next_q, next_action=jnp.array([0, 0]), trace_decay=1.0))
+      [3.5 5. ]
+      >>> print(returns.q_lambda(reward, 0.5, next_q, next_action=jnp.array([1, 0]), trace_decay=1.0))  # exploratory
+      [3. 5.]
     """
-    chex.assert_equal_shape([reward, next_action, trace_decay])
+    chex.assert_equal_shape([reward, next_action])
     chex.assert_equal_shape_prefix([reward, next_q], reward.ndim)
     chex.assert_type(next_action, int)
     best = next_q.max(axis=-1)
-    taken = jnp.take_along_axis(next_q, next_action[..., None], axis=-1)[..., 0]
+    taken = jnp.take_along_axis(next_q, next_action[..., None], axis=-1)[..., 0]  # [T, ..., A] -> [T, ...]
     return retrace(reward, discount, best, best, jnp.where(taken == best, trace_decay, 0))
 
 
-def ordinary_importance_sampling(reward: jax.Array, discount: jax.Array, log_rho: jax.Array) -> jax.Array:
+def ordinary_importance_sampling(
+    reward: jax.Array, discount: jax.Array | float, log_rho: jax.Array | float
+) -> jax.Array:
     """Returns of whole episodes weighted by the ratio of the rest of the episode; their mean is unbiased.
 
     G[t] = r[t] + d[t] · G[t+1], W[t] = Π ρ from t to the end of its episode, X[t] = W[t] · G[t].
@@ -193,20 +230,25 @@ def ordinary_importance_sampling(reward: jax.Array, discount: jax.Array, log_rho
     Gradient: nothing is stopped.
 
     Source: Sutton & Barto (2018), eq. 5.5.
+
+    Examples:
+      >>> from purerl import returns
+      >>> print(returns.ordinary_importance_sampling(jnp.array([1.0, 2.0]), 0.5, log_rho=jnp.log(2.0)))
+      [8. 4.]
     """
     returns, log_weight = _returns_and_log_weights(reward, discount, log_rho)
     return jnp.exp(log_weight) * returns
 
 
 def weighted_importance_sampling(
-    reward: jax.Array, discount: jax.Array, log_rho: jax.Array, axis: int = 1
+    reward: jax.Array, discount: jax.Array | float, log_rho: jax.Array | float, axis: int = 1
 ) -> jax.Array:
     """Ordinary importance sampling with weights that average to 1 over the episodes: biased, of bounded variance.
 
     X[t, i] = N · W[t, i] / Σ_j W[t, j] · G[t, i], with W and G as in `ordinary_importance_sampling`.
 
     Args:
-      reward: [T, N, ...] floating, one episode a column, all of which start at t = 0.
+      reward: [T, N, ...] floating, one episode per column, all of which start at t = 0.
       discount: [T, N, ...], γ · (1 − done): 0 wherever an episode ends.
       log_rho: [T, N, ...] log importance ratios; −∞ for an action that π never takes.
       axis: the axis of the N episodes.
@@ -220,6 +262,13 @@ def weighted_importance_sampling(
     Gradient: nothing is stopped.
 
     Source: Sutton & Barto (2018), eq. 5.6.
+
+    Examples:
+      >>> from purerl import returns
+      >>> reward, log_rho = jnp.array([[1.0, 3.0]]), jnp.log(jnp.array([[1.0, 3.0]]))
+      >>> estimate = returns.weighted_importance_sampling(reward, jnp.zeros((1, 2)), log_rho).mean()
+      >>> round(float(estimate), 3)  # (1 · 1 + 3 · 3) / (1 + 3)
+      2.5
     """
     returns, log_weight = _returns_and_log_weights(reward, discount, log_rho)
     highest = jnp.max(log_weight, axis=axis, keepdims=True)
@@ -228,7 +277,9 @@ def weighted_importance_sampling(
     return jnp.shape(weight)[axis] * weight / jnp.where(total == 0, 1, total) * returns
 
 
-def per_decision_importance_sampling(reward: jax.Array, discount: jax.Array, log_rho: jax.Array) -> jax.Array:
+def per_decision_importance_sampling(
+    reward: jax.Array, discount: jax.Array | float, log_rho: jax.Array | float
+) -> jax.Array:
     """Returns in which each reward is weighted only by the ratios up to it; unbiased, with less variance than ordinary.
 
     X[t] = ρ[t] · (r[t] + d[t] · X[t+1]), with X[T] = 0.
@@ -247,6 +298,11 @@ def per_decision_importance_sampling(reward: jax.Array, discount: jax.Array, log
     Gradient: nothing is stopped.
 
     Source: Precup, Sutton & Singh (2000); Sutton & Barto (2018), section 5.9.
+
+    Examples:
+      >>> from purerl import returns
+      >>> print(returns.per_decision_importance_sampling(jnp.array([1.0, 2.0]), 0.5, log_rho=jnp.log(2.0)))
+      [6. 4.]
     """
     reward, discount, log_rho = common(reward, discount, log_rho)
     rho = jnp.exp(log_rho)
@@ -257,7 +313,9 @@ def per_decision_importance_sampling(reward: jax.Array, discount: jax.Array, log
     return backward_scan(step, jnp.zeros_like(reward[0]), rho * reward, rho * discount)
 
 
-def _returns_and_log_weights(reward: jax.Array, discount: jax.Array, log_rho: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _returns_and_log_weights(
+    reward: jax.Array, discount: jax.Array | float, log_rho: jax.Array | float
+) -> tuple[jax.Array, jax.Array]:
     """Reward-to-go, and the log of the product of the ratios from each step to the end of its episode."""
     reward, discount, log_rho = common(reward, discount, log_rho)
     zero = jnp.zeros_like(reward[0])

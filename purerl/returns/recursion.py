@@ -1,4 +1,4 @@
-"""The two ways time is walked backwards by every estimator in `returns`.
+"""The two backward passes over time that every estimator in `returns` and `off_policy` uses.
 
 `backward_scan` solves y[t] = offset[t] + slope[t] · y[t+1]. On a CPU it is a plain `lax.scan` with the recursion in
 its body: measured on two cores at T=128, N=4096 (benchmarks/returns.py), it takes a quarter of the time of an
@@ -18,17 +18,20 @@ import jax.numpy as jnp
 from jax import lax
 
 
-def common(*arrays: jax.Array) -> list[jax.Array]:
-    """The arrays in their common dtype, after checking that they are time-major and of one shape.
+def common(first: jax.Array, *others: jax.Array | float) -> list[jax.Array]:
+    """The arrays in their common dtype and in the shape of the first, after checking that they are time-major.
+
+    A scalar stands for an array of it, and does not count for the dtype.
 
     Raises:
       AssertionError: the shapes differ, there is no time axis, or the first array is not floating.
     """
-    chex.assert_equal_shape(arrays)
-    chex.assert_type(arrays[0], float)
-    chex.assert_axis_dimension_gt(arrays[0], 0, 0)
-    dtype = jnp.result_type(*arrays)
-    return [jnp.asarray(array, dtype) for array in arrays]
+    arrays = [other for other in others if jnp.ndim(other) > 0]
+    chex.assert_equal_shape([first, *arrays])
+    chex.assert_type(first, float)
+    chex.assert_axis_dimension_gt(first, 0, 0)
+    dtype = jnp.result_type(first, *arrays)
+    return [jnp.broadcast_to(jnp.asarray(array, dtype), first.shape) for array in (first, *others)]
 
 
 def cut(x: jax.Array, weight: jax.Array) -> jax.Array:

@@ -69,6 +69,7 @@ def check_soft_q_target(m):
     expected = np.array(REWARD) + np.nan_to_num(np.array(DISCOUNT) * 0.7 * special.logsumexp(q / 0.7, axis=-1))
     close(jit(m.soft_q_target)(arr(REWARD), arr(DISCOUNT), arr(q), 0.7), expected)
     close(jit(m.soft_q_target)(arr(REWARD), arr(DISCOUNT), arr(q), 0.0), [3.5, 5.6, 3.0])
+    assert m.soft_q_target(arr(1), arr(1), arr([-np.inf, -np.inf]), 0.7) == -np.inf
     stopped(lambda q: m.soft_q_target(arr(REWARD), arr(DISCOUNT), q, 0.7), [arr(np.nan_to_num(q))], 0)
 
 
@@ -154,6 +155,27 @@ def check_clipped_surrogate(m):
         stopped(lambda *a: m.clipped_surrogate(*a, 0.2), args, index)
 
 
+def check_clipped_surrogate_with_a_largest_ratio(m):
+    ratios, advantages = np.array([4.0, 4.0, 1.0]), np.array([2.0, -2.0, -2.0])
+    args = [arr(np.log(ratios)), arr(np.zeros(3)), arr(advantages), 0.2, None, 3.0]
+    close(jit(m.clipped_surrogate)(*args), [-2.4, 6.0, 2.0], 2)
+    close(grad(lambda *a: jnp.sum(m.clipped_surrogate(*a)))(*args), [0.0, 0.0, 2.0], 2)
+
+
+def check_surrogates_far_apart(m):
+    """Ratios beyond the largest float: a finite loss, and a finite gradient that lowers the ratio."""
+    log_prob, old = arr([-1.0, -1.0, -2000.0]), arr([-95.0, -1e4, -1.0])
+    for loss in (
+        lambda x: m.clipped_surrogate(x, old, arr([-1.0, -3.0, -1.0]), 0.2),
+        lambda x: m.clipped_surrogate(x, old, arr([0.0, 0.0, 0.0]), 0.2),
+        lambda x: m.kl_penalized_surrogate(x, old, arr([-1.0, -3.0, -1.0]), 0 * x, 0.1),
+    ):
+        assert np.isfinite(loss(log_prob)).all()
+        slope = np.asarray(grad(lambda x, loss=loss: jnp.sum(loss(x)))(log_prob))
+        assert np.isfinite(np.square(slope)).all()
+        assert (slope >= 0).all()
+
+
 def check_clipped_value(m):
     args = [arr([1, 1, 1, 0]), arr([0, 0, 0.9, 2]), arr([2, 0, 2, 0])]
     close(jit(m.clipped_value)(*args, 0.2), [0.5 * 1.8**2, 0.5, 0.5, 0.5 * 1.8**2])
@@ -183,6 +205,10 @@ def check_normalize(m):
     expected = np.where(mask, (x - x[mask].mean()) / (x[mask].std() + 1e-8), 0)
     close(jit(m.normalize)(arr(np.where(mask, x, np.nan)), arr(mask)), expected)
     close(jit(m.normalize)(arr(x), arr(np.zeros_like(x))), np.zeros_like(x))
+    for value in (0.1, 1.3, 123.4, -1e6 / 3):
+        same = arr(np.where(np.arange(127) % 5 > 0, value, 99.0))
+        np.testing.assert_array_equal(m.normalize(same, arr(np.arange(127) % 5)), 0)
+        np.testing.assert_array_equal(m.normalize(arr(np.full(127, value))), 0)
     assert np.isfinite(grad(lambda x: jnp.sum(m.normalize(x) ** 2))(arr([2, 2, 2]))).all()
 
 
@@ -210,6 +236,18 @@ def check_kl_estimate(m):
         close(jit(m.kl_estimate, kind=kind)(log_prob, ref), expected)
     distance = 2.0**-30 if jax.config.jax_enable_x64 else 2.0**-10
     np.testing.assert_allclose(jit(m.kl_estimate)(arr([-1]), arr([distance - 1])), distance**2 / 2, rtol=1e-3)
+
+
+def check_kl_estimate_far_apart(m):
+    """k3 of an action that the policy hardly takes: finite, rising, with a gradient that makes it likelier."""
+    log_prob, ref = arr([-95.0, -1e4, -30.0, -20.0]), arr([-1.0] * 4)
+    estimate = np.asarray(m.kl_estimate(log_prob, ref))
+    assert np.isfinite(estimate).all()
+    assert (np.diff(estimate[[3, 2, 0, 1]]) > 0).all()
+    close(estimate[3] / (np.exp(19) - 1 - 19), 1.0)
+    slope = np.asarray(grad(lambda x: jnp.sum(m.kl_estimate(x, ref)))(log_prob))
+    assert np.isfinite(np.square(slope)).all()
+    assert (slope < -1e6).all()
 
 
 def check_kl_estimate_gradients(m):
@@ -271,12 +309,83 @@ def check_group_advantages(m):
     stopped(m.group_advantages, [arr(rewards[:1])], 0)
 
 
+def check_equal_rewards(m):
+    """Exact zeros: the rounding of a mean of equal numbers is not divided by itself."""
+    for reward, size in ((0.7, 15), (12.3, 15), (9876.54, 31), (-1e6 / 3, 31)):
+        group = arr(np.full((2, size), reward))
+        np.testing.assert_array_equal(m.group_advantages(group), 0)
+        np.testing.assert_array_equal(m.group_advantages(group, mask=arr(np.arange(2 * size).reshape(2, size) % 3)), 0)
+        np.testing.assert_array_equal(m.leave_one_out_advantages(group), 0)
+
+
+def check_masked_rewards(m):
+    """A masked reward may be NaN: the others have the advantages of the group without it."""
+    rewards = np.array([[1.0, np.nan, 2.0, 6.0], [4.0, 5.0, np.nan, np.nan], [np.nan] * 4])
+    mask = np.isfinite(rewards)
+    for function in (m.group_advantages, m.leave_one_out_advantages):
+        found = np.asarray(function(arr(rewards), mask=arr(mask)))
+        close(found[0][[0, 2, 3]], np.asarray(function(arr([1.0, 2.0, 6.0]))))
+        close(found[1][:2], np.asarray(function(arr([4.0, 5.0]))))
+        np.testing.assert_array_equal(found[~mask], 0)
+    alone = m.leave_one_out_advantages(arr([3.0, np.nan]), mask=arr([1, 0]))
+    np.testing.assert_array_equal(alone, 0)
+
+
 def check_grpo(m):
     args = [arr(x) for x in (np.log([[1.0, 1.5]]), [[0.0, 0.0]], np.log([[1.0, 3.0]]), [2.0])]
     close(jit(m.grpo)(*args, 0.2, 0.5), [[-2.0, -2.4 + 0.5 * (2 - np.log(2) - 1)]], 2)
     close(jit(m.grpo)(*args, 0.2, 0.0, 0.3), [[-2.0, -2.6]], 2)
     for index in (1, 2, 3):
         stopped(lambda *a: m.grpo(*a, 0.2, 0.5), args, index)
+
+
+def check_grpo_by_token(m):
+    """Advantages of tokens, and a bound on the ratio where the advantage is negative."""
+    log_prob, old, advantage = arr(np.log([[1.0, 1.5, 4.0]])), arr([[0.0] * 3]), arr([[3.0, -1.0, -2.0]])
+    close(jit(m.grpo)(log_prob, old, old, advantage, 0.2, 0.0), [[-3.0, 1.5, 8.0]], 2)
+    capped = m.grpo(log_prob, old, old, advantage, 0.2, 0.0, max_ratio=3.0)
+    close(capped, [[-3.0, 1.5, 6.0]], 2)
+
+
+def check_grpo_masked(m):
+    """Whatever stands at a masked token reaches neither the losses nor the gradient."""
+    args = [arr(x) for x in ([[-1.0, np.nan]], [[-1.2, np.nan]], [[-0.7, np.nan]], [[2.0, np.nan]])]
+    mask = arr([[1, 0]])
+    alone = m.grpo(*[x[:, :1] for x in args], 0.2, 0.5)
+    close(m.grpo(*args, 0.2, 0.5, mask=mask), [[float(alone[0, 0]), 0.0]])
+    slope = grad(lambda *a: jnp.sum(m.grpo(*a, 0.2, 0.5, mask=mask)))(*args)
+    assert np.isfinite(slope).all()
+    assert slope[0, 1] == 0
+
+
+def check_gspo(m):
+    """One ratio per sequence, the geometric mean of its tokens' ratios; NaN at a masked token reaches nothing."""
+    log_ratio, advantage = np.array([[0.3, 0.1, np.nan], [-0.2, np.nan, np.nan], [np.nan] * 3]), [2.0, -1.0, 5.0]
+    mask, old = np.isfinite(log_ratio), np.full((3, 3), -2.0)
+    ratio = np.exp([0.2, -0.2, 0.0])
+    expected = -np.minimum(ratio * advantage, np.clip(ratio, 0.9, 1.15) * advantage)
+    args = [arr(old + log_ratio), arr(old), arr(advantage), arr(mask), 0.1, 0.15]
+    close(jit(m.gspo)(*args), expected)
+    slope = np.asarray(grad(lambda *a: jnp.sum(m.gspo(*a)))(*args))
+    close(slope, [[0, 0, 0], [0, 0, 0], [0, 0, 0]])  # the first and the second one are clipped, the third is empty
+    slope = np.asarray(grad(lambda *a: jnp.sum(m.gspo(*a, 0.5, 0.5)))(*args[:4]))
+    close(slope, [[-2 * ratio[0] / 2] * 2 + [0], [ratio[1], 0, 0], [0, 0, 0]])
+    for index in (1, 2):
+        stopped(lambda *a: m.gspo(*a, arr([[1, 1]]), 0.2), [arr([[-1, -2]]), arr([[-1.1, -2]]), arr([2])], index)
+
+
+def check_cispo(m):
+    log_prob, old = np.array([[-1.0, -1.0, -3.0, np.nan]]), np.array([[-1.5, -4.0, -1.0, np.nan]])
+    weight = np.minimum(np.exp(log_prob - old), 3.0)
+    mask, advantage = arr([[1, 1, 1, 0]]), arr([2.0])
+    expected = np.nan_to_num(-weight * 2 * log_prob)
+    close(jit(m.cispo)(arr(log_prob), arr(old), advantage, 2.0, None, mask), expected)
+    slope = grad(lambda *a: jnp.sum(m.cispo(*a, 2.0, None, mask)))(arr(log_prob), arr(old), advantage)
+    close(slope, np.nan_to_num(-weight * 2))
+    low = m.cispo(arr(log_prob[:, :3]), arr(old[:, :3]), arr([[2.0, -1.0, 1.0]]), 2.0, 0.4)
+    close(low, [[-weight[0, 0] * 2 * -1, 3.0 * -1, -0.6 * -3]])
+    for index in (1, 2):
+        stopped(lambda *a: m.cispo(*a, 2.0), [arr([[-1, -2]]), arr([[-1.1, -2]]), arr([2])], index)
 
 
 def check_aggregate_tokens(m):

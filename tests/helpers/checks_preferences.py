@@ -53,6 +53,48 @@ def np_sppo(c, r, rc, rr, beta, win_c=1.0, win_r=0.0):
     return (c - rc - (win_c - 0.5) / beta) ** 2 + (r - rr - (win_r - 0.5) / beta) ** 2
 
 
+def np_exo(c, r, rc, rr, beta, eps):
+    p = sigmoid(beta * (c - rc - r + rr))
+    return p * np.log(p / (1 - eps)) + (1 - p) * np.log((1 - p) / eps)
+
+
+def np_discopop(c, r, rc, rr, beta, tau):
+    z = beta * (c - rc - r + rr)
+    w = sigmoid(z / tau)
+    return (1 - w) * -np.log(sigmoid(z)) + w * np.exp(-z)
+
+
+def np_nca(c, r, rc, rr, beta):
+    good, bad = beta * (c - rc), beta * (r - rr)
+    return -np.log(sigmoid(good)) - 0.5 * np.log(sigmoid(-good)) - 0.5 * np.log(sigmoid(-bad))
+
+
+def np_apo_zero(c, r, rc, rr, beta):
+    return 1 - sigmoid(beta * (c - rc)) + sigmoid(beta * (r - rr))
+
+
+def np_apo_down(c, r, rc, rr, beta):
+    return sigmoid(beta * (c - rc)) + 1 - sigmoid(beta * (c - rc - r + rr))
+
+
+def np_aot(c, r, rc, rr, beta, eps):
+    return smoothed(beta * (np.sort(c - r) - np.sort(rc - rr)), eps)
+
+
+def np_aot_unpaired(c, r, rc, rr, beta, eps):
+    return smoothed(beta * (np.sort(c - rc) - np.sort(r - rr)), eps)
+
+
+def np_bco(p, ref, good, delta, beta, w_good, w_bad):
+    logit = beta * (p - ref) - delta
+    return -np.where(good, w_good * np.log(sigmoid(logit)), w_bad * np.log(1 - sigmoid(logit)))
+
+
+def np_bco_delta(p, ref, good, beta):
+    reward = beta * (p - ref)
+    return np.array((reward[good].mean() + reward[~good].mean()) / 2)
+
+
 def np_plackett_luce(rewards, mask=None):
     out = np.zeros(rewards.shape[:-1])
     for index in np.ndindex(out.shape):
@@ -125,6 +167,15 @@ CASES = [
     Case("ipo", PAIR, lambda c, r, a, b, beta: (c - a - r + b - 0.5 / beta) ** 2, (0.3,), (2, 3)),
     Case("ipo", PAIR, np_ipo_average, (0.3, *LENGTHS), (2, 3)),
     Case("kto", PAIR[:2], np_kto, (GOOD, 0.4, 0.3, 1.5, 0.7), (1,)),
+    Case("exo", PAIR, np_exo, (0.3, 0.05), (2, 3)),
+    Case("discopop", PAIR, np_discopop, (0.3, 0.5), (2, 3)),
+    Case("nca", PAIR, np_nca, (0.3,), (2, 3)),
+    Case("apo_zero", PAIR, np_apo_zero, (0.3,), (2, 3)),
+    Case("apo_down", PAIR, np_apo_down, (0.3,), (2, 3)),
+    Case("aot", PAIR, np_aot, (0.3, 0.1), (2, 3)),
+    Case("aot_unpaired", PAIR, np_aot_unpaired, (0.3, 0.1), (2, 3)),
+    Case("bco", PAIR[:2], np_bco, (GOOD, 0.4, 0.3, 1.5, 0.7), (1,)),
+    Case("bco_delta", PAIR[:2], np_bco_delta, (GOOD, 0.3), (0, 1)),
     Case("orpo", (*MEAN, -MEAN[0]), np_orpo, (0.3,)),
     Case("simpo", MEAN, np_simpo, (2.5, 0.8, 0.1)),
     Case("cpo", PAIR[:2], lambda c, r, beta, eps: smoothed(beta * (c - r), eps), (0.3, 0.1)),

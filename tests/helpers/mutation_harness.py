@@ -13,6 +13,9 @@ USERS = {  # the modules through which the checks reach a mutated one
     "returns.estimators": ["returns"],
     "schedules": ["exploration.selection", "exploration"],
     "exploration.selection": ["exploration"],
+    "losses.log_ratios": ["losses.preference"],
+    "losses.centering": ["losses.groups"],
+    "losses.ratios": ["losses.divergences"],
 }
 
 

@@ -30,6 +30,9 @@ STATED = {  # the gradient that a docstring states with respect to the first arg
     "orpo": (-B * sigmoid(-ODDS) / (1 - np.exp(LOGPS[0])), (LOGPS[0], LOGPS[1], 0.0, B)),
     "simpo": (B * (sigmoid(B * ONLY - 0.5) - (1 - EPS)), (LOGPS[0], LOGPS[1], B, 0.5, EPS)),
     "cpo": (B * (sigmoid(B * ONLY) - (1 - EPS)), (LOGPS[0], LOGPS[1], B, EPS)),
+    "exo": (B * sigmoid(B * H) * sigmoid(-B * H) * (B * H - np.log((1 - EPS) / EPS)), (*LOGPS, B, EPS)),
+    "nca": (B * (1.5 * sigmoid(B * (LOGPS[0] - LOGPS[2])) - 1), (*LOGPS, B)),
+    "bco": (-2 * B * sigmoid(Z - B * (LOGPS[0] - LOGPS[2])), (LOGPS[0], LOGPS[2], True, Z, B, 2.0)),
     "sppo": (2 * (LOGPS[0] - LOGPS[2] - 0.5 / B), (*LOGPS, B)),
     "bradley_terry": (sigmoid(ONLY - 0.2) - (1 - EPS), (LOGPS[0], LOGPS[1], 0.2, EPS)),
     "reward_centering": (2 * (LOGPS[0] + LOGPS[1]), (LOGPS[0], LOGPS[1])),
@@ -61,14 +64,17 @@ def test_the_gradients_of_rankings_and_segments_are_the_stated_ones():
 EXTREME = {
     "dpo": (0.5,), "robust_dpo": (0.5, 0.1), "hinge_dpo": (0.5,), "ipo": (0.5,), "sppo": (0.5,),
     "bradley_terry": (0.0, 0.1), "simpo": (2.0, 1.0), "cpo": (0.5,), "orpo": (jnp.ones(4), 0.5),
-    "kto": (jnp.array([1, 0, 1, 0]), 3.0, 0.5),
+    "kto": (jnp.array([1, 0, 1, 0]), 3.0, 0.5), "bco": (jnp.array([1, 0, 1, 0]), 3.0, 0.5), "exo": (0.5,),
+    "nca": (0.5,), "apo_zero": (0.5,), "apo_down": (0.5,), "aot": (0.5, 0.1), "aot_unpaired": (0.5, 0.1),
+    "discopop": (0.5,),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", EXTREME)
 def test_losses_and_gradients_are_finite_at_differences_of_2000(name):
     chosen, rejected = jnp.array([0.0, -2000.0, 0.0, -2000.0]), jnp.array([-2000.0, 0.0, 0.0, -2000.0])
-    reference = (jnp.zeros(4), jnp.zeros(4)) if name in ("dpo", "robust_dpo", "hinge_dpo", "ipo", "sppo") else ()
+    free = ("bradley_terry", "simpo", "cpo", "orpo", "kto", "bco")
+    reference = () if name in free else (jnp.zeros(4), jnp.zeros(4))
 
     def total(c, r):
         return jnp.sum(getattr(losses, name)(c, r, *reference, *EXTREME[name]))
@@ -145,6 +151,20 @@ def test_kto_reference_point_is_clamped_masked_and_without_gradient():
     assert losses.kto_kl(policy, reference, jnp.zeros(3)) == 0.0
     through = jax.grad(lambda z: losses.kto(policy[:2], reference[:2], jnp.array([1, 0]), z, 0.1).sum())(0.5)
     assert through == 0.0
+
+
+def test_the_reward_shift_of_one_class_is_its_mean():
+    logps, reference = jnp.array([1.0, 3.0]), jnp.zeros(2)
+    assert losses.bco_delta(logps, reference, jnp.array([True, True]), 0.5) == 1.0
+    assert losses.bco_delta(logps[:0], reference[:0], jnp.zeros(0, bool), 0.5) == 0.0
+
+
+def test_optimal_transport_does_not_see_the_order_of_the_batch():
+    chosen, rejected, *reference = [jnp.float32(x) for x in PAIR]
+    paired = losses.aot(chosen[::-1], rejected[::-1], *reference, 0.3)
+    np.testing.assert_allclose(paired, losses.aot(chosen, rejected, *reference, 0.3), rtol=1e-6)
+    unpaired = losses.aot_unpaired(chosen, rejected[::-1], reference[0], reference[1][::-1], 0.3)
+    np.testing.assert_allclose(unpaired, losses.aot_unpaired(chosen, rejected, *reference, 0.3), rtol=1e-6)
 
 
 def test_ipo_wants_both_lengths():

@@ -95,11 +95,11 @@ DISTRIBUTIONAL = [
 POLICY_GRADIENT = [
     ("REINFORCE descends", "-log_prob * lax.stop_gradient(advantage)", "log_prob * lax.stop_gradient(advantage)", "reinforce"),
     ("REINFORCE trains the baseline", "-log_prob * lax.stop_gradient(advantage)", "-log_prob * advantage", "reinforce"),
-    ("surrogate takes the maximum", "-jnp.minimum(ratio * advantage", "-jnp.maximum(ratio * advantage", "clipped_surrogate"),
-    ("surrogate without its sign", "return -jnp.minimum(ratio", "return jnp.minimum(ratio", "clipped_surrogate"),
-    ("ratio upside down", "jnp.exp(log_prob - lax.stop_gradient(old_log_prob))", "jnp.exp(lax.stop_gradient(old_log_prob) - log_prob)", "clipped_surrogate"),
-    ("ratio of log-probabilities", "jnp.exp(log_prob - lax.stop_gradient(old_log_prob))", "log_prob / lax.stop_gradient(old_log_prob)", "clipped_surrogate"),
-    ("surrogate without the pessimistic minimum", "jnp.minimum(ratio * advantage, jnp.clip(ratio, 1 - clip_epsilon, 1 + high) * advantage)", "(jnp.clip(ratio, 1 - clip_epsilon, 1 + high) * advantage)", "clipped_surrogate"),
+    ("surrogate takes the maximum", "-jnp.minimum(capped * advantage", "-jnp.maximum(capped * advantage", "clipped_surrogate"),
+    ("surrogate without its sign", "return -jnp.minimum(capped", "return jnp.minimum(capped", "clipped_surrogate"),
+    ("ratio upside down", "bounded_ratio(log_prob - lax.stop_gradient(old_log_prob))", "bounded_ratio(lax.stop_gradient(old_log_prob) - log_prob)", "clipped_surrogate"),
+    ("ratio of log-probabilities", "bounded_ratio(log_prob - lax.stop_gradient(old_log_prob))", "log_prob / lax.stop_gradient(old_log_prob)", "clipped_surrogate"),
+    ("surrogate without the pessimistic minimum", "jnp.minimum(capped * advantage, jnp.clip(ratio, 1 - clip_epsilon, 1 + high) * advantage)", "(jnp.clip(ratio, 1 - clip_epsilon, 1 + high) * advantage)", "clipped_surrogate"),
     ("old log-probability without stop-gradient", "lax.stop_gradient(old_log_prob))", "old_log_prob)", "clipped_surrogate"),
     ("clip-higher ignored", "1 - clip_epsilon, 1 + high", "1 - clip_epsilon, 1 + clip_epsilon", "clipped_surrogate"),
     ("clipped value takes the minimum", "0.5 * jnp.maximum(jnp.square(value", "0.5 * jnp.minimum(jnp.square(value", "clipped_value"),
@@ -109,16 +109,17 @@ POLICY_GRADIENT = [
     ("adaptive coefficient moves the wrong way", "jnp.where(kl > 1.5 * kl_target, 2.0", "jnp.where(kl > 1.5 * kl_target, 0.5", "adaptive_kl_coef"),
     ("actor-critic of V-trace without stop-gradient", "value_target, advantage = lax.stop_gradient(", "value_target, advantage = (", "vtrace_actor_critic"),
     ("V-trace ratio upside down", "log_rho = log_prob - behaviour_log_prob", "log_rho = behaviour_log_prob - log_prob", "vtrace_actor_critic"),
-    ("normalisation with ddof 1", "_sqrt(jnp.square(centred).mean())", "(jnp.square(centred).sum() / (centred.size - 1)) ** 0.5", "normalize"),
-    ("normalisation divides by the variance", "_sqrt(jnp.square(centred).mean())", "jnp.square(centred).mean()", "normalize"),
-    ("normalisation counts masked entries", "count = jnp.maximum(mask.sum(), 1)", "count = mask.size", "normalize"),
+    ("normalisation with ddof 1", "spread(centered, count)", "spread(centered, count - 1)", "normalize"),
+    ("normalisation divides by the variance", "spread(centered, count)", "jnp.square(spread(centered, count))", "normalize"),
+    ("normalisation counts masked entries", "center(advantage, mask)", "center(jnp.where(mask, advantage, 0) if mask is not None else advantage)", "normalize"),
+    ("two-sided clip ignored", "jnp.minimum(ratio, max_ratio)", "ratio", "clipped_surrogate_with_a_largest_ratio"),
 ]  # fmt: skip
 
 DIVERGENCES = [
     ("k1 of the other direction", "return -log_ratio", "return log_ratio", "kl_estimate"),
     ("k2 without its half", "0.5 * jnp.square(log_ratio)", "jnp.square(log_ratio)", "kl_estimate"),
     ("k3 of the inverse ratio", "log_ratio = ref_log_prob - log_prob", "log_ratio = log_prob - ref_log_prob", "kl_estimate_gradients"),
-    ("k3 through exp − 1, which cancels", "jnp.expm1(log_ratio) - log_ratio\n    raise", "jnp.exp(log_ratio) - 1 - log_ratio\n    raise", "kl_estimate"),
+    ("k3 through exp − 1, which cancels", "return k3(log_ratio)", "return jnp.exp(log_ratio) - 1 - log_ratio", "kl_estimate"),
     ("entropy with the sign flipped", "return -jnp.sum(jnp.exp(log_probs) * log_probs", "return jnp.sum(jnp.exp(log_probs) * log_probs", "categorical_entropy"),
     ("entropy averaged instead of summed", "-jnp.sum(jnp.exp(log_probs) * log_probs", "-jnp.mean(jnp.exp(log_probs) * log_probs", "categorical_entropy"),
     ("entropy of unnormalised logits", "log_probs = _log_softmax(logits)", "log_probs = logits", "categorical_entropy"),
@@ -129,12 +130,32 @@ DIVERGENCES = [
     ("Gaussian KL with deviation for variance", "2 * (log_std - other_log_std)", "(log_std - other_log_std)", "gaussian_kl"),
 ]  # fmt: skip
 
+RATIOS = [
+    ("k3 overflows far from the reference", "jnp.expm1(inside) + beyond", "jnp.expm1(log_ratio)", "kl_estimate_far_apart"),
+    ("k3 has no gradient far from the reference", "jnp.expm1(inside) + beyond", "jnp.expm1(inside)", "kl_estimate_far_apart"),
+]  # fmt: skip
+
+CENTERING = [
+    ("rounding of the mean left in", "shifted = x - lax.stop_gradient(x.max(axis=axis, keepdims=True))", "shifted = x", "equal_rewards"),
+    ("masked entries in the mean", "shifted.sum(axis=axis, keepdims=True) / count", "shifted.mean(axis=axis, keepdims=True)", "masked_rewards"),
+    ("masked entries in the maximum", "jnp.where(counted, x, -jnp.inf).max(", "x.max(", "masked_rewards"),
+]  # fmt: skip
+
 GROUPS = [
-    ("group advantage with ddof 0", "max(rewards.shape[-1] - 1, 1)", "rewards.shape[-1]", "group_advantages"),
-    ("group advantage over the whole batch", "rewards.mean(axis=-1, keepdims=True)", "rewards.mean(keepdims=True)", "group_advantages"),
+    ("group advantage with ddof 0", "jnp.maximum(count - 1, 1), axis=-1)", "count, axis=-1)", "group_advantages"),
+    ("group advantage over the whole batch", "center(lax.stop_gradient(rewards), mask, axis=-1)", "center(lax.stop_gradient(rewards), mask)", "group_advantages"),
     ("scale=False ignored", "if not scale:", "if scale is None:", "group_advantages"),
-    ("KL penalty missing", "kl_coef * kl_estimate(", "0 * kl_estimate(", "grpo"),
+]  # fmt: skip
+
+TOKEN_LOSSES = [
+    ("KL penalty missing", "kl_coef * penalty", "0 * penalty", "grpo"),
     ("reference policy trained", "lax.stop_gradient(ref_log_prob)", "ref_log_prob", "grpo"),
+    ("masked token poisons the rest", "tuple(_masked(array, mask) for array", "tuple(array for array", "grpo_masked"),
+    ("advantages of tokens refused or mixed up", "if advantage.shape != log_prob.shape:", "if advantage.shape == log_prob.shape:\n        advantage = advantage[..., ::-1]\n    else:", "grpo_by_token"),
+    ("GSPO takes the product of the ratios", "total / jnp.maximum(counted.sum(axis=-1), 1)", "total", "gspo"),
+    ("GSPO divides by the width", "total / jnp.maximum(counted.sum(axis=-1), 1)", "total / counted.shape[-1]", "gspo"),
+    ("CISPO differentiates its weight", "-lax.stop_gradient(weight * advantage) * log_prob", "-(weight * advantage) * log_prob", "cispo"),
+    ("CISPO without its clip", "jnp.minimum(ratio(log_prob - old_log_prob), 1 + clip_epsilon_high)", "ratio(log_prob - old_log_prob)", "cispo"),
     ("padding counted in the mean", "jnp.mean(totals / jnp.maximum(counts, 1))", "jnp.mean(totals / loss.shape[-1])", "aggregate_tokens"),
     ("DAPO averages sequences", "totals.sum() / jnp.maximum(counts.sum(), 1)", "jnp.mean(totals / jnp.maximum(counts, 1))", "aggregate_tokens"),
     ("masked token counted", "jnp.where(mask, loss, 0).sum(axis=-1)", "loss.sum(axis=-1)", "aggregate_tokens"),
@@ -185,7 +206,8 @@ MUTANTS = [
         ("returns.estimators", RETURNS), ("returns.recursion", RECURSION), ("returns.off_policy", OFF_POLICY),
         ("losses.value", VALUE),
         ("losses.distributional", DISTRIBUTIONAL), ("losses.policy_gradient", POLICY_GRADIENT),
-        ("losses.divergences", DIVERGENCES), ("losses.groups", GROUPS), ("exploration.selection", EXPLORATION),
+        ("losses.divergences", DIVERGENCES), ("losses.ratios", RATIOS), ("losses.centering", CENTERING), ("losses.groups", GROUPS),
+        ("losses.token_losses", TOKEN_LOSSES), ("exploration.selection", EXPLORATION),
         ("schedules", SCHEDULES), ("distributions", DISTRIBUTIONS),
     )
     for rest in rows

@@ -12,24 +12,46 @@ SEQUENCE = [
     ("reward read at the last column", "jnp.where(mask != 0, position, -1)", "position", "last_token"),
 ]  # fmt: skip
 
+LOG_RATIOS = [
+    ("reference ignored", "return chosen - ref_chosen, rejected - ref_rejected", "return chosen, rejected", "dpo"),
+    ("reference added", "return chosen - ref_chosen, rejected - ref_rejected", "return chosen + ref_chosen, rejected + ref_rejected", "dpo"),
+    ("gradient into the reference", "jax.lax.stop_gradient(reference)", "reference", "dpo"),
+]  # fmt: skip
+
 PREFERENCE = [
     ("pair swapped", "logistic_loss(beta * h", "logistic_loss(-beta * h", "dpo"),
-    ("reference ignored", "(chosen - ref_chosen) - (rejected - ref_rejected)", "chosen - rejected", "dpo"),
-    ("reference added", "(chosen - ref_chosen) - (rejected - ref_rejected)", "(chosen + ref_chosen) - (rejected + ref_rejected)", "dpo"),
-    ("gradient into the reference", "jax.lax.stop_gradient(reference)", "reference", "dpo"),
     ("β missing", "logistic_loss(beta * h", "logistic_loss(h", "dpo"),
     ("robust DPO smoothed like cDPO", "right - label_smoothing * wrong", "right + label_smoothing * wrong", "robust_dpo"),
     ("robust DPO without its divisor", " / (1 - 2 * label_smoothing)", "", "robust_dpo"),
     ("hinge at 0 instead of 1", "jax.nn.relu(1 - beta * h)", "jax.nn.relu(-beta * h)", "hinge_dpo"),
     ("IPO's target 1 / β", "1 / (2 * beta))", "1 / beta)", "ipo"),
     ("IPO divides by the other one's length", "chosen_logps / chosen_length", "chosen_logps / rejected_length", "ipo"),
+    ("list DPO ignores the reference", "(logps - jax.lax.stop_gradient(ref_logps))", "logps", "plackett_luce_dpo"),
+    ("EXO: labels swapped", "jnp.log1p(-label_smoothing))\n", "jnp.log(label_smoothing))\n", "exo"),
+    ("DiscoPOP: the two parts swapped", "sigmoid(-z / tau) * jax.nn.softplus(-z)", "sigmoid(z / tau) * jax.nn.softplus(-z)", "discopop"),
+]  # fmt: skip
+
+BINARY = [
     ("KTO: thumbs swapped", "(desirable != 0, gain, loss)", "(desirable != 0, loss, gain)", "kto"),
     ("KTO: weights swapped", "gain = desirable_weight", "gain = undesirable_weight", "kto"),
     ("KTO without its reference point", " - jax.lax.stop_gradient(kl)", "", "kto"),
+    ("BCO: thumbs swapped", "(desirable != 0, good, bad)", "(desirable != 0, bad, good)", "bco"),
+    ("BCO without its shift", " - jax.lax.stop_gradient(delta)", "", "bco"),
+    ("BCO: shift of all completions together", "jnp.where(mixed, 0.5, 1.0) * (means[0] + means[1])", "reward.mean()", "bco_delta"),
+]  # fmt: skip
+
+REFERENCE_FREE = [
     ("ORPO: log-probabilities for log-odds", "-jnp.expm1(", "jnp.exp(", "orpo"),
     ("SimPO's γ inside β", "(chosen - rejected) - gamma", "(chosen - rejected - gamma)", "simpo"),
+]  # fmt: skip
+
+PAIR = [
     ("SPPO pushes the rejected one up", "(rejected_win_rate - 0.5)", "(0.5 - rejected_win_rate)", "sppo"),
-    ("list DPO ignores the reference", "(logps - jax.lax.stop_gradient(ref_logps))", "logps", "plackett_luce_dpo"),
+    ("NCA: the rejected one counts twice", "+ 0.5 * jax.nn.softplus(beta * rejected)", "+ jax.nn.softplus(beta * rejected)", "nca"),
+    ("APO: up and down swapped", "sigmoid(beta * chosen) + jax.nn.sigmoid(-beta * (chosen", "sigmoid(-beta * chosen) + jax.nn.sigmoid(-beta * (chosen", "apo_down"),
+    ("APO zero pulls the rejected one up", "+ jax.nn.sigmoid(beta * rejected)", "+ jax.nn.sigmoid(-beta * rejected)", "apo_zero"),
+    ("AOT without sorting", "jnp.sort(chosen - rejected, axis=-1)", "(chosen - rejected)", "aot"),
+    ("AOT, unpaired, sorts one side", "jnp.sort(rejected, axis=-1)", "rejected", "aot_unpaired"),
 ]  # fmt: skip
 
 REWARD_MODELING = [
@@ -45,9 +67,12 @@ REWARD_MODELING = [
 
 KL_CONTROL = [
     ("KL direction", "log_prob - ref_log_prob", "ref_log_prob - log_prob", "kl_penalized_reward"),
-    ("baseline of the whole batch", "jnp.mean(rewards, axis=-1, keepdims=True)", "jnp.mean(rewards)", "leave_one_out_advantages"),
-    ("the sample is in its own baseline", " * (size / (size - 1))", "", "leave_one_out_advantages"),
     ("optimum of β r", "ref_log_prob + reward / beta", "ref_log_prob + reward * beta", "kl_regularized_optimum"),
+]  # fmt: skip
+
+LEAVE_ONE_OUT = [
+    ("baseline of the whole batch", "center(rewards, mask, axis=-1)", "center(rewards, mask)", "leave_one_out_advantages"),
+    ("the sample is in its own baseline", " * count / jnp.maximum(count - 1, 1)", "", "leave_one_out_advantages"),
 ]  # fmt: skip
 
 WHERE = "completion = jnp.concatenate([jnp.zeros_like(prompt_mask), written], axis=1)"
@@ -90,7 +115,9 @@ DESCENT = [
 MUTANTS = [
     Mutant(module, *rest)
     for module, rows in (
-        ("losses.sequence", SEQUENCE), ("losses.preference", PREFERENCE), ("losses.reward_modeling", REWARD_MODELING),
+        ("losses.sequence", SEQUENCE), ("losses.log_ratios", LOG_RATIOS), ("losses.preference", PREFERENCE),
+        ("losses.binary", BINARY), ("losses.reference_free", REFERENCE_FREE), ("losses.pair", PAIR),
+        ("losses.groups", LEAVE_ONE_OUT), ("losses.reward_modeling", REWARD_MODELING),
         ("losses.kl_control", KL_CONTROL), ("rlhf.policy", POLICY), ("rlhf.direct", DIRECT), ("rlhf.supervised", DESCENT),
     )
     for rest in rows

@@ -321,6 +321,32 @@ def check_rlax_action_values(data, discount, k):
     close(np.asarray(ours), np.asarray(theirs), 5)
 
 
+SCALARS = {  # an estimator of (reward, discount, value, next value, trace decay) in a trajectory without an end
+    "reward_to_go": lambda r, d, v, w, k: returns.reward_to_go(r, d),
+    "n_step_returns": lambda r, d, v, w, k: returns.n_step_returns(r, d, w, k > 0, 2),
+    "lambda_returns": lambda r, d, v, w, k: returns.lambda_returns(r, d, w, k),
+    "gae": returns.gae,
+    "vtrace": lambda r, d, v, w, k: returns.vtrace(r, d, v, w, k, jnp.float32(0.5)),
+    "retrace": lambda r, d, v, w, k: returns.retrace(r, d, w, v, k),
+    "tree_backup": lambda r, d, v, w, k: returns.tree_backup(r, d, w, v, 0.5, k),
+}
+
+
+@pytest.mark.parametrize("name", SCALARS)
+def test_a_scalar_stands_for_an_array_of_it(name):
+    reward, value, next_value = (arr(x) for x in np.random.default_rng(0).normal(size=(3, 4, 2)))
+    expected = SCALARS[name](reward, jnp.full_like(reward, 0.99), value, next_value, jnp.full_like(reward, 0.95))
+    for scalars in ((0.99, 0.95), (np.float64(0.99), np.float64(0.95)), (jnp.float32(0.99), jnp.float32(0.95))):
+        found = SCALARS[name](reward, scalars[0], value, next_value, scalars[1])
+        jax.tree.map(np.testing.assert_array_equal, found, expected)
+
+
+def test_a_scalar_does_not_change_the_dtype():
+    with precision("float64"):
+        reward = jnp.ones(3, jnp.float32)
+        assert returns.gae(reward, np.float64(0.99), reward, reward, jnp.float64(0.95)).dtype == jnp.float32
+
+
 def test_refusals_name_what_is_wrong():
     two, three = jnp.zeros((4, 2)), jnp.zeros((4, 3))
     with pytest.raises(AssertionError, match="shape"):

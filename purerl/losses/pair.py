@@ -1,0 +1,247 @@
+"""Direct losses of preference that move each completion of a pair by itself, or a batch of them as a distribution.
+
+Notation: ρ = log π(y) - log π_ref(y), with ρ⁺ of the chosen completion y⁺ and ρ⁻ of the rejected one y⁻.
+Unless the docstring says otherwise log-probabilities are sums over the completion's tokens, in nats
+(`losses.sequence_log_probs`), all arrays are [...] floats of one shape, and `beta` and the other coefficients are
+scalars, or broadcast against them. σ is the logistic function. Losses are not averaged here.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from purerl.losses.log_ratios import checked, log_ratios
+from purerl.losses.reward_modeling import logistic_loss
+
+
+def nca(
+    chosen_logps: jax.Array,
+    rejected_logps: jax.Array,
+    ref_chosen_logps: jax.Array,
+    ref_rejected_logps: jax.Array,
+    beta: jax.Array | float,
+) -> jax.Array:
+    """Noise contrastive alignment: -log σ(βρ⁺) - ½ log σ(-βρ⁺) - ½ log σ(-βρ⁻).
+
+    dL/dρ⁺ = β (3/2 σ(βρ⁺) - 1), which keeps the likelihood of the chosen completion from falling, and
+    dL/dρ⁻ = ½ β σ(βρ⁻).
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta: as in `dpo`.
+
+    Returns:
+      [...], nats.
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: the reference is stopped.
+
+    Source: Chen et al. 2024, "Noise contrastive alignment of language models with explicit rewards", for pairs.
+    TRL's `loss_type="nca_pair"`.
+
+    Examples:
+      >>> from purerl import losses
+      >>> chosen, rejected, ref_chosen, ref_rejected = -1.0, -3.0, -2.0, -2.0
+      >>> round(float(losses.nca(chosen, rejected, ref_chosen, ref_rejected, beta=0.5)), 3)
+      1.198
+    """
+    chosen, rejected = log_ratios(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    up, down = jax.nn.softplus(-beta * chosen), jax.nn.softplus(beta * chosen)
+    return up + 0.5 * down + 0.5 * jax.nn.softplus(beta * rejected)
+
+
+def apo_zero(
+    chosen_logps: jax.Array,
+    rejected_logps: jax.Array,
+    ref_chosen_logps: jax.Array,
+    ref_rejected_logps: jax.Array,
+    beta: jax.Array | float,
+) -> jax.Array:
+    """Anchored preference optimization for chosen completions better than the policy's: (1 - σ(βρ⁺)) + σ(βρ⁻).
+
+    It raises the likelihood of the chosen completion and lowers that of the rejected one.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta: as in `dpo`.
+
+    Returns:
+      [...], in [0, 2].
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: the reference is stopped.
+
+    Source: D'Oosterlinck et al. 2024, "Anchored preference optimization and contrastive revisions", equation 7. TRL's
+    `loss_type="apo_zero"`.
+
+    Examples:
+      >>> from purerl import losses
+      >>> chosen, rejected, ref_chosen, ref_rejected = -1.0, -3.0, -2.0, -2.0
+      >>> round(float(losses.apo_zero(chosen, rejected, ref_chosen, ref_rejected, beta=0.5)), 3)
+      0.755
+    """
+    chosen, rejected = log_ratios(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    return jax.nn.sigmoid(-beta * chosen) + jax.nn.sigmoid(beta * rejected)
+
+
+def apo_down(
+    chosen_logps: jax.Array,
+    rejected_logps: jax.Array,
+    ref_chosen_logps: jax.Array,
+    ref_rejected_logps: jax.Array,
+    beta: jax.Array | float,
+) -> jax.Array:
+    """Anchored preference optimization for chosen completions worse than the policy's: σ(βρ⁺) + 1 - σ(β (ρ⁺ - ρ⁻)).
+
+    It lowers the likelihood of both completions, that of the rejected one more.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps, beta: as in `dpo`.
+
+    Returns:
+      [...], in [0, 2].
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: the reference is stopped.
+
+    Source: D'Oosterlinck et al. 2024, "Anchored preference optimization and contrastive revisions", equation 8. TRL's
+    `loss_type="apo_down"`.
+
+    Examples:
+      >>> from purerl import losses
+      >>> chosen, rejected, ref_chosen, ref_rejected = -1.0, -3.0, -2.0, -2.0
+      >>> round(float(losses.apo_down(chosen, rejected, ref_chosen, ref_rejected, beta=0.5)), 3)
+      0.891
+    """
+    chosen, rejected = log_ratios(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    return jax.nn.sigmoid(beta * chosen) + jax.nn.sigmoid(-beta * (chosen - rejected))
+
+
+def aot(
+    chosen_logps: jax.Array,
+    rejected_logps: jax.Array,
+    ref_chosen_logps: jax.Array,
+    ref_rejected_logps: jax.Array,
+    beta: jax.Array | float,
+    label_smoothing: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Alignment by optimal transport, for pairs: the margins of the policy shall dominate those of the reference.
+
+    With m = log π(y⁺) - log π(y⁻), m_ref the same under the reference, both sorted over the batch, and
+    d = m - m_ref: L = -(1 - ε) log σ(βd) - ε log σ(-βd). Entry i is the loss of the i-th smallest margins.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [..., B] as in `dpo`, the batch last.
+      beta: as in `dpo`.
+      label_smoothing: ε in [0, 1/2].
+
+    Returns:
+      [..., B], nats, in the order of the margins.
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: the reference is stopped.
+
+    Source: Melnyk et al. 2024, "Distributional preference alignment of LLMs via optimal transport", the paired case.
+    TRL's `loss_type="aot"`.
+
+    Examples:
+      >>> from purerl import losses
+      >>> chosen, zeros = jnp.array([3.0, 1.0]), jnp.zeros(2)
+      >>> [round(x, 3) for x in losses.aot(chosen, zeros, zeros, zeros, beta=1.0).tolist()]
+      [0.313, 0.049]
+    """
+    chosen, rejected, *reference = checked(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    ref_chosen, ref_rejected = jax.lax.stop_gradient(reference)
+    margin = jnp.sort(chosen - rejected, axis=-1) - jnp.sort(ref_chosen - ref_rejected, axis=-1)
+    return logistic_loss(beta * margin, label_smoothing)
+
+
+def aot_unpaired(
+    chosen_logps: jax.Array,
+    rejected_logps: jax.Array,
+    ref_chosen_logps: jax.Array,
+    ref_rejected_logps: jax.Array,
+    beta: jax.Array | float,
+    label_smoothing: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Alignment by optimal transport, without pairs: rewards of good completions shall dominate those of bad ones.
+
+    With ρ⁺ and ρ⁻ each sorted over the batch and d = ρ⁺ - ρ⁻: L = -(1 - ε) log σ(βd) - ε log σ(-βd). Entry i is the
+    loss of the i-th smallest rewards, so chosen and rejected completions may answer different prompts.
+
+    Args:
+      chosen_logps, ref_chosen_logps: [..., B] summed log-probabilities of good completions, the batch last.
+      rejected_logps, ref_rejected_logps: [..., B] of equally many bad completions.
+      beta: as in `dpo`.
+      label_smoothing: ε in [0, 1/2].
+
+    Returns:
+      [..., B], nats, in the order of the rewards.
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: the reference is stopped.
+
+    Source: Melnyk et al. 2024, "Distributional preference alignment of LLMs via optimal transport", the unpaired
+    case. TRL's `loss_type="aot_pair"`, later `"aot_unpaired"`.
+
+    Examples:
+      >>> from purerl import losses
+      >>> chosen, rejected, zeros = jnp.array([3.0, 1.0]), jnp.array([2.0, 0.0]), jnp.zeros(2)
+      >>> [round(x, 3) for x in losses.aot_unpaired(chosen, rejected, zeros, zeros, beta=1.0).tolist()]
+      [0.313, 0.313]
+    """
+    chosen, rejected = log_ratios(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    margin = jnp.sort(chosen, axis=-1) - jnp.sort(rejected, axis=-1)
+    return logistic_loss(beta * margin, label_smoothing)
+
+
+def sppo(
+    chosen_logps: jax.Array,
+    rejected_logps: jax.Array,
+    ref_chosen_logps: jax.Array,
+    ref_rejected_logps: jax.Array,
+    beta: jax.Array | float,
+    chosen_win_rate: jax.Array | float = 1.0,
+    rejected_win_rate: jax.Array | float = 0.0,
+) -> jax.Array:
+    """Self-play preference optimisation: (ρ⁺ - (P⁺ - ½) / β)² + (ρ⁻ - (P⁻ - ½) / β)², ρ = log π(y) - log π_ref(y).
+
+    dL/dlog π(y) = 2 (ρ - (P - ½) / β), for each of the two by itself.
+
+    Args:
+      chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: as in `dpo`; the reference is the policy of
+        the iteration before.
+      beta: 1 / the paper's η.
+      chosen_win_rate, rejected_win_rate: P, the chance that each beats a fresh completion of the reference;
+        1 and 0, the defaults, are the hard labels of a pair.
+
+    Returns:
+      [...], squared nats.
+
+    Raises:
+      AssertionError: the shapes differ, or an array is not floating.
+
+    Gradient: the reference is stopped.
+
+    Source: Wu et al. 2024, equation 4.7. TRL's `loss_type="sppo_hard"` with the defaults.
+
+    Examples:
+      >>> from purerl import losses
+      >>> chosen, rejected, ref_chosen, ref_rejected = -1.0, -3.0, -2.0, -2.0
+      >>> round(float(losses.sppo(chosen, rejected, ref_chosen, ref_rejected, beta=0.25)), 3)
+      2.0
+    """
+    arrays = checked(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    chosen, rejected, ref_chosen, ref_rejected = arrays
+    chosen_error = chosen - jax.lax.stop_gradient(ref_chosen) - (chosen_win_rate - 0.5) / beta
+    rejected_error = rejected - jax.lax.stop_gradient(ref_rejected) - (rejected_win_rate - 0.5) / beta
+    return jnp.square(chosen_error) + jnp.square(rejected_error)
