@@ -12,7 +12,12 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
-    """The integers 0, ..., n - 1."""
+    """The integers 0, ..., n - 1.
+
+    Examples:
+      >>> Discrete(3).shape
+      ()
+    """
 
     n: int
     dtype: str = "int32"
@@ -25,7 +30,12 @@ class Discrete:
 
 @dataclasses.dataclass(frozen=True)
 class MultiDiscrete:
-    """A vector of integers; element i lies in 0, ..., num_values[i] - 1."""
+    """A vector of integers; element i lies in 0, ..., num_values[i] - 1.
+
+    Examples:
+      >>> MultiDiscrete((2, 3)).shape
+      (2,)
+    """
 
     num_values: tuple[int, ...]
     dtype: str = "int32"
@@ -41,9 +51,17 @@ class Box:
     """Arrays of one shape between bounds.
 
     Attributes:
-      low, high: one bound for all elements, or a flat tuple with one bound an element in C order; may be infinite.
+      low, high: one bound for all elements, or a flat tuple with one bound per element in C order; may be infinite.
       shape: shape of an element of the space.
       dtype: its dtype's name.
+
+    Raises:
+      ValueError: a bound is NaN, `low` is above `high`, or a tuple does not have one bound per element.
+
+    Examples:
+      >>> low, high = Box((-1.0, 0.0), 2.0, (2,)).bounds()
+      >>> low.tolist(), high.tolist()
+      ([-1.0, 0.0], [2.0, 2.0])
     """
 
     low: float | tuple[float, ...]
@@ -51,20 +69,42 @@ class Box:
     shape: tuple[int, ...] = ()
     dtype: str = "float32"
 
+    def __post_init__(self) -> None:
+        size = int(np.prod(self.shape, dtype=int))
+        low, high = (np.asarray(bound, float) for bound in (self.low, self.high))
+        for name, bound in (("low", low), ("high", high)):
+            if bound.ndim and bound.size != size:
+                raise ValueError(f"Box.{name} has {bound.size} bounds, but shape {self.shape} has {size} elements")
+            if np.isnan(bound).any():
+                raise ValueError(f"Box.{name} is NaN")
+        above = (low > high).ravel()
+        if above.any():
+            i = int(above.argmax())
+            at = [np.broadcast_to(bound.ravel(), above.shape)[i] for bound in (low, high)]
+            raise ValueError(f"Box.low must not be above Box.high: element {i} has low = {at[0]}, high = {at[1]}")
+
     def bounds(self) -> tuple[np.ndarray, np.ndarray]:
-        """The two bounds as arrays of the space's shape."""
-        low = np.asarray(self.low, self.dtype)
-        high = np.asarray(self.high, self.dtype)
-        if low.ndim:
-            low = low.reshape(self.shape)
-        if high.ndim:
-            high = high.reshape(self.shape)
-        return np.broadcast_to(low, self.shape), np.broadcast_to(high, self.shape)
+        """The two bounds as arrays of the space's shape and dtype; a bound outside an integer dtype is its limit."""
+        return self._bound(self.low), self._bound(self.high)
+
+    def _bound(self, bound: float | tuple[float, ...]) -> np.ndarray:
+        dtype = np.dtype(self.dtype)
+        if np.issubdtype(dtype, np.integer):
+            limits = np.iinfo(dtype)
+            bound = jax.tree.map(lambda x: int(max(limits.min, min(limits.max, x))), bound)
+        array = np.asarray(bound, dtype)
+        return np.broadcast_to(array.reshape(self.shape) if array.ndim else array, self.shape)
 
 
 @dataclasses.dataclass(frozen=True)
 class Dict:
-    """A dict of spaces, kept as a tuple of (name, space) so that it can be hashed."""
+    """A dict of spaces, kept as a tuple of (name, space) so that it can be hashed.
+
+    Examples:
+      >>> space = Dict((("position", Box(-1.0, 1.0, (2,))), ("action_mask", Box(0, 1, (4,), "bool"))))
+      >>> space["position"].shape, "action_mask" in space
+      ((2,), True)
+    """
 
     spaces: tuple[tuple[str, Space], ...]
 
@@ -83,24 +123,145 @@ class Tuple:
 
 
 Space: TypeAlias = Discrete | MultiDiscrete | Box | Dict | Tuple
+PyTree: TypeAlias = Any  # as in `purerl.types`, which imports this module
 
 
-def action_mask(obs: Any) -> Any:
-    """What `obs["action_mask"]` says of the actions, true where one is allowed; None where it says nothing."""
+def action_mask(obs: PyTree) -> jax.Array | None:
+    """`obs["action_mask"]`, true where an action is allowed; None if the observation has none.
+
+    Examples:
+      >>> import numpy as np
+      >>> action_mask({"board": np.zeros(9), "action_mask": np.array([True, False])}).tolist()
+      [True, False]
+      >>> action_mask(np.zeros(9)) is None
+      True
+    """
     return obs["action_mask"] if isinstance(obs, dict) and "action_mask" in obs else None
 
 
-def check_action(action: Any, space: Space) -> None:
+def is_integer(space: Space) -> bool:
+    """Whether the elements of a space without parts are integers.
+
+    Examples:
+      >>> is_integer(Discrete(2)), is_integer(Box(0.0, 1.0))
+      (True, False)
+    """
+    return not isinstance(space, Box) or np.issubdtype(np.dtype(space.dtype), np.integer)
+
+
+def check_action(action: PyTree, space: Space) -> None:
     """Reject an action whose shape or kind cannot belong to a space.
 
     Raises:
-      TypeError: says what the agent returns and what the environment takes.
+      TypeError: names the action and the space.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> check_action(jnp.int32(1), Discrete(2))
+      >>> check_action(jnp.zeros(1), Discrete(2))
+      Traceback (most recent call last):
+      ...
+      TypeError: the agent's action is float32[1], but the environment's action space is Discrete(n=2, dtype='int32')
     """
     if isinstance(space, Dict | Tuple):
         return
-    integer = not isinstance(space, Box) or np.issubdtype(np.dtype(space.dtype), np.integer)
     leaves = jax.tree.leaves(action)
     fits = len(leaves) == 1 and leaves[0].shape == space.shape
-    if not fits or jnp.issubdtype(leaves[0].dtype, jnp.integer) != integer:
+    if not fits or jnp.issubdtype(leaves[0].dtype, jnp.integer) != is_integer(space):
         got = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)
         raise TypeError(f"the agent's action is {got}, but the environment's action space is {space}")
+
+
+def clip_action(action: PyTree, space: Space) -> PyTree:
+    """The action clipped to the bounds of a `Box`, also within a `Dict` or `Tuple`; other actions are returned as is.
+
+    The environments of `purerl.envs` clip what they are given. A policy that is used anywhere else needs this; see
+    `purerl.loops.deploy`.
+
+    Args:
+      action: an action, or actions that lead with further axes.
+      space: the environment's action space.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> clip_action(jnp.array([18.0]), Box(-2.0, 2.0, (1,))).tolist()
+      [2.0]
+    """
+    if isinstance(space, Dict):
+        return {name: clip_action(action[name], part) for name, part in space.spaces}
+    if isinstance(space, Tuple):
+        return tuple(clip_action(part, inner) for part, inner in zip(action, space.spaces, strict=True))
+    return jnp.clip(action, *space.bounds()) if isinstance(space, Box) else action
+
+
+def in_range(action: PyTree, space: Space) -> bool:
+    """Whether every one of some actions, leaves [..., *shape], belongs to a space. Bounds of floats may be rounded.
+
+    Examples:
+      >>> import numpy as np
+      >>> in_range(np.array([0, 1, 2]), Discrete(3)), in_range(np.array([0, 3]), Discrete(3))
+      (True, False)
+    """
+    if isinstance(space, Dict):
+        return all(in_range(action[name], part) for name, part in space.spaces)
+    if isinstance(space, Tuple):
+        return all(in_range(part, inner) for part, inner in zip(action, space.spaces, strict=True))
+    action = np.asarray(action)
+    if isinstance(space, Discrete | MultiDiscrete):
+        count = space.n if isinstance(space, Discrete) else np.asarray(space.num_values)
+        return bool(((action >= 0) & (action < count)).all())
+    low, high = (bound.astype(float) for bound in space.bounds())
+    slack = 1e-6 * np.where(np.isfinite(high - low), high - low, 0.0)
+    return bool(((action >= low - slack) & (action <= high + slack)).all())
+
+
+def check_bounded(space: Space, name: str = "action_space") -> None:
+    """Reject a `Box` of actions with an element that has only one value: nothing can be learned about it.
+
+    Raises:
+      ValueError: names the bounds.
+
+    Examples:
+      >>> check_bounded(Box(-1.0, 1.0, (2,)))
+      >>> check_bounded(Box((0.0, -1.0), (0.0, 1.0), (2,)))
+      Traceback (most recent call last):
+      ...
+      ValueError: action_space has low == high == 0.0 in element 0; remove the element from the action space
+    """
+    if not isinstance(space, Box):
+        return
+    low, high = (bound.ravel() for bound in space.bounds())
+    same = np.flatnonzero(low == high)
+    if same.size:
+        i = int(same[0])
+        raise ValueError(f"{name} has low == high == {low[i]} in element {i}; remove the element from the action space")
+
+
+def check_spaces(env: Any) -> None:
+    """Reject something whose spaces cannot be read, such as an environment's name or one of another library.
+
+    Raises:
+      TypeError: says what was given, and how to make an environment of it.
+
+    Examples:
+      >>> check_spaces("CartPole-v1")
+      Traceback (most recent call last):
+      ...
+      TypeError: env is the string 'CartPole-v1', not an environment; pass purerl.envs.make('CartPole-v1')
+    """
+    if isinstance(env, str):
+        raise TypeError(f"env is the string {env!r}, not an environment; pass purerl.envs.make({env!r})")
+    for field in ("observation_space", "action_space"):
+        if not isinstance(getattr(env, field, None), Space):
+            raise TypeError(f"env.{field} is not a space of purerl.types: {_origin(env, field)}")
+
+
+def _origin(env: Any, field: str) -> str:
+    """How to make an `Env` of something that is not one."""
+    libraries = {cls.__module__.split(".")[0] for cls in type(env).__mro__}
+    if "gymnasium" in libraries:
+        return "env is a Gymnasium environment; pass purerl.envs.from_gymnasium(name, num_envs) to train_on_host"
+    if "gymnax" in libraries:
+        return "env is a gymnax environment; pass purerl.envs.from_gymnax(env)"
+    found = getattr(env, field, None)
+    return f"it has none, and is of type {type(env).__name__}" if found is None else f"got {found!r}"

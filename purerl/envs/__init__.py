@@ -2,8 +2,8 @@
 
 from purerl.envs.adapters.gymnasium import HostEnv, HostStep, from_gymnasium
 from purerl.envs.adapters.gymnax import from_gymnax
-from purerl.envs.from_mdp import from_mdp
-from purerl.envs.probes import (
+from purerl.envs.builtin.from_mdp import from_mdp
+from purerl.envs.builtin.probes import (
     PROBES,
     EndlessParams,
     ProbeParams,
@@ -13,16 +13,17 @@ from purerl.envs.probes import (
     probe_params,
     probe_value,
 )
+from purerl.envs.builtin.testbed import BanditTestbedParams, bandit_testbed
+from purerl.envs.builtin.traffic import TrafficParams, traffic_light
+from purerl.envs.builtin.traffic_control import ActuatedHparams, FixedCycleHparams, actuated, fixed_cycle, two_phases
+from purerl.envs.checking import check
 from purerl.envs.registry import IDS, env_params, make
-from purerl.envs.testbed import BanditTestbedParams, bandit_testbed
-from purerl.envs.traffic import TrafficParams, traffic_light
-from purerl.envs.traffic_control import ActuatedHparams, FixedCycleHparams, actuated, fixed_cycle, two_phases
 from purerl.envs.wrappers import action_repeat, flatten, frame_stack, select_observation, time_limit, with_state
 
 __all__ = [
     "IDS", "PROBES", "ActuatedHparams", "BanditTestbedParams", "EndlessParams", "FixedCycleHparams", "HostEnv",
-    "HostStep", "ProbeParams", "TrafficParams", "action_repeat", "actuated", "bandit_testbed", "endless", "env_params",
-    "fixed_cycle", "flatten", "frame_stack", "from_gymnasium", "from_gymnax", "from_mdp", "make", "probe",
-    "probe_action", "probe_params", "probe_value", "select_observation", "time_limit", "traffic_light",
-    "two_phases", "with_state",
+    "HostStep", "ProbeParams", "TrafficParams", "action_repeat", "actuated", "bandit_testbed", "check", "endless",
+    "env_params", "fixed_cycle", "flatten", "frame_stack", "from_gymnasium", "from_gymnax", "from_mdp", "make",
+    "probe", "probe_action", "probe_params", "probe_value", "select_observation", "time_limit",
+    "traffic_light", "two_phases", "with_state",
 ]  # fmt: skip

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from purerl import types
 from purerl.envs.adapters.gymnax import from_gymnax
-from purerl.envs.traffic import TrafficParams, traffic_light
+from purerl.envs.builtin.traffic import TrafficParams, traffic_light
 from purerl.envs.wrappers import select_observation
 from purerl.hparams import cast, suggestion
 
@@ -87,7 +87,7 @@ def _make(env_id: str, settings: tuple[tuple[str, Any], ...]) -> types.Env:
     if env_id in _PARTIAL:
         whole, indices = _PARTIAL[env_id]
         return select_observation(_make(whole, settings), indices)
-    with jax.ensure_compile_time_eval():
+    with jax.ensure_compile_time_eval(), jax.enable_x64(False):
         env = from_gymnax(*_configure(env_id, dict(settings)))
     space = env.observation_space
     if env_id in _BOUNDS and isinstance(space, types.Box):
@@ -106,7 +106,7 @@ def _own_params(env_id: str, settings: dict[str, Any]) -> Any:
 
 @functools.cache
 def _gymnax_env(env_id: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
-    with jax.ensure_compile_time_eval():
+    with jax.ensure_compile_time_eval(), jax.enable_x64(False):
         return _factory(env_id)(**dict(arguments))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purerl import mdp as mdps
-from purerl.envs.from_mdp import from_mdp
+from purerl.envs import from_mdp
 from purerl.spaces import Discrete
 
 

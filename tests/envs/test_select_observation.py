@@ -26,7 +26,7 @@ def test_select_observation_keeps_the_named_elements_and_nothing_else(cartpole):
 def test_select_observation_says_what_is_wrong(cartpole):
     with pytest.raises(ValueError, match=r"indices must be some of 0, \.\.\., 3; got \(4,\)"):
         envs.select_observation(cartpole, (4,))
-    with pytest.raises(TypeError, match="needs vectors for observations"):
+    with pytest.raises(TypeError, match="needs observations that are vectors"):
         envs.select_observation(envs.make("Breakout-MinAtar"), (0,))
 
 

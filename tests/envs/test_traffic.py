@@ -9,7 +9,7 @@ import pytest
 
 import purerl
 from purerl import envs
-from purerl.envs.traffic_control import EAST_WEST, NORTH_SOUTH
+from purerl.envs.builtin.traffic_control import EAST_WEST, NORTH_SOUTH
 from purerl.spaces import Box, Discrete
 
 PARAMS = purerl.hparams.cast(envs.TrafficParams((0.5, 0.4, 0.3, 0.2), 0.7, 3, 2.0, 1000))

@@ -105,7 +105,7 @@ def bandit(env: HasSpaces, *, rule: str = "epsilon_greedy") -> Agent:
     one itself). Rewards are taken in one by one. Without a key: the arm of the highest value, or preference.
 
     Args:
-      env: an environment with `Discrete` actions, such as `envs.testbed.bandit_testbed()`.
+      env: an environment with `Discrete` actions, such as `envs.bandit_testbed()`.
       rule: one of `RULES`; "thompson_bernoulli" needs rewards of 0 and 1.
 
     Returns:

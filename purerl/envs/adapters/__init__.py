@@ -1,1 +1,1 @@
-"""Environments of other libraries, one file a library."""
+"""Environments of other libraries, one file per library."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
-from purerl.envs.adapters.spaces import converted
+from purerl.envs.adapters.spaces import converted, from_purerl, to_purerl
 from purerl.hparams import check_positive
-from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple
+from purerl.spaces import Space
 from purerl.types import PyTree
+
+VectorEnv: TypeAlias = Any
+"""A `gymnasium.vector.VectorEnv`; Gymnasium is imported only if it is used."""
 
 
 class HostStep(NamedTuple):
-    """What one step of N environments on the host returns, NumPy arrays that lead with [N].
+    """The result of one step of N environments on the host: NumPy arrays that lead with [N] and share no memory.
 
     Attributes:
       obs: what the agent sees next: the first observation of the next episode where one ended.
@@ -26,9 +29,9 @@ class HostStep(NamedTuple):
 
     obs: PyTree
     next_obs: PyTree
-    reward: Any
-    terminated: Any
-    truncated: Any
+    reward: np.ndarray
+    terminated: np.ndarray
+    truncated: np.ndarray
 
 
 class HostEnv(NamedTuple):
@@ -50,16 +53,17 @@ class HostEnv(NamedTuple):
     action_space: Space
 
 
-def from_gymnasium(env: Any, num_envs: int = 1, *, vectorization: str = "sync", **settings: Any) -> HostEnv:
+def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: str = "sync", **settings: Any) -> HostEnv:
     """Gymnasium environments for `purerl.loops.host`: true successors, and termination apart from time-out.
 
-    Where a step both terminates and truncates it counts as terminated. Numbers of 64 bits become ones of 32, and
-    actions of a `Box` are clipped to its bounds.
+    A step that both terminates and truncates counts as terminated. Observations and actions are converted as
+    `adapters.spaces.converted` says: integers are counted from 0, `MultiBinary` is a `MultiDiscrete`, numbers of 64
+    bits become ones of 32 or, if they do not fit, float32. Actions of a `Box` are clipped to its bounds.
 
     Args:
       env: a name that Gymnasium knows, or a `gymnasium.vector.VectorEnv` made with `AutoresetMode.SAME_STEP`.
       num_envs: number of environments, N, of a name.
-      vectorization: "sync" for all in this process, "async" for a process each, of a name.
+      vectorization: "sync" for all in this process, "async" for one process per environment, of a name.
       **settings: for `gymnasium.make_vec`, of a name: `map_name="8x8"`, `max_episode_steps=500`.
 
     Returns:
@@ -67,35 +71,37 @@ def from_gymnasium(env: Any, num_envs: int = 1, *, vectorization: str = "sync", 
 
     Raises:
       ValueError: `num_envs` is not positive, or the vector environment resets in another way.
-      TypeError: a space has no counterpart here.
+      TypeError: a space has no counterpart here, or `env` is neither a name nor a vector environment.
     """
-    from gymnasium.vector import AutoresetMode
+    from gymnasium.vector import AutoresetMode, VectorEnv
 
     vector = _make(env, num_envs, vectorization, settings) if isinstance(env, str) else env
+    if not isinstance(vector, VectorEnv):
+        raise TypeError(f"env must be a name or a gymnasium.vector.VectorEnv, got {type(env).__name__}")
     mode = vector.metadata.get("autoreset_mode")
     if mode != AutoresetMode.SAME_STEP:
         raise ValueError(f"the vector environment must be made with autoreset_mode=AutoresetMode.SAME_STEP, got {mode}")
-    observation_space = converted(vector.single_observation_space)
-    action_space = converted(vector.single_action_space)
+    theirs, their_actions = vector.single_observation_space, vector.single_action_space
+    observation_space, action_space = converted(theirs), converted(their_actions)
 
     def reset(seed: int) -> PyTree:
-        return _cast(observation_space, vector.reset(seed=seed)[0])
+        return to_purerl(theirs, observation_space, vector.reset(seed=seed)[0])
 
     def step(action: PyTree) -> HostStep:
-        obs, reward, terminated, truncated, info = vector.step(_clip(action_space, jax.device_get(action)))
-        next_obs = _successor(obs, info)
+        action = from_purerl(their_actions, action_space, jax.device_get(action))
+        obs, reward, terminated, truncated, info = vector.step(action)
         return HostStep(
-            _cast(observation_space, obs),
-            _cast(observation_space, next_obs),
-            np.asarray(reward, np.float32),
-            terminated,
+            to_purerl(theirs, observation_space, obs),
+            to_purerl(theirs, observation_space, _successor(obs, info)),
+            np.array(reward, np.float32),
+            np.array(terminated),
             truncated & ~terminated,
         )
 
     return HostEnv(reset, step, vector.close, vector.num_envs, observation_space, action_space)
 
 
-def _make(env_id: str, num_envs: int, vectorization: str, settings: dict[str, Any]) -> Any:
+def _make(env_id: str, num_envs: int, vectorization: str, settings: dict[str, Any]) -> VectorEnv:
     import gymnasium
 
     check_positive(num_envs=num_envs)
@@ -111,16 +117,3 @@ def _successor(obs: PyTree, info: dict[str, Any]) -> PyTree:
     for i in np.flatnonzero(info["_final_obs"]):
         jax.tree.map(lambda batch, last: batch.__setitem__(i, last), obs, info["final_obs"][i])  # noqa: B023
     return obs
-
-
-def _cast(space: Space, value: PyTree) -> PyTree:
-    if isinstance(space, Dict):
-        return {name: _cast(part, value[name]) for name, part in space.spaces}
-    if isinstance(space, Tuple):
-        return tuple(_cast(part, leaf) for part, leaf in zip(space.spaces, value, strict=True))
-    assert isinstance(space, Box | Discrete | MultiDiscrete)
-    return np.asarray(value, space.dtype)
-
-
-def _clip(space: Space, action: PyTree) -> PyTree:
-    return np.clip(action, *space.bounds()) if isinstance(space, Box) else action

@@ -1,22 +1,26 @@
-"""What wrappers do to spaces, and to the observations in them."""
+"""Spaces of other libraries, and values that pass between their spaces and those of `purerl.spaces`."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple
 from purerl.types import PyTree
 
 _UNBOUNDED = np.finfo(np.float32).max
-MASK = "action_mask"  # where a dict observation says which actions are valid: never flattened, never stacked
+_INT32 = np.iinfo(np.int32)
 
 
 def compact_bound(bound: np.ndarray) -> float | tuple[float, ...]:
-    """A bound as `Box` keeps it: one float where all elements agree, otherwise a flat tuple."""
+    """A bound as `Box` keeps it: one float if all elements agree, otherwise a flat tuple.
+
+    Examples:
+      >>> compact_bound(np.ones(3)), compact_bound(np.array([0, 1]))
+      (1.0, (0.0, 1.0))
+    """
     flat = np.asarray(bound, np.float64).ravel()
     return float(flat[0]) if flat.size and np.all(flat == flat[0]) else tuple(flat.tolist())
 
@@ -24,24 +28,80 @@ def compact_bound(bound: np.ndarray) -> float | tuple[float, ...]:
 def converted(space: Any) -> Space:
     """The counterpart of a space of gymnax or Gymnasium, with Python numbers for bounds so that it can be hashed.
 
-    64-bit numbers become 32-bit ones unless JAX computes in 64. Bounds as large as float32 goes stand for none.
+        Discrete(n, start=s)      ->  Discrete(n), from 0
+        MultiDiscrete(n, start=s) ->  MultiDiscrete(n), from 0 and as a vector
+        MultiBinary(n)            ->  MultiDiscrete of two values each, as a vector
+
+    Types of 64 bits become those of 32 unless JAX computes in 64; integers whose bounds do not fit in 32 bits become
+    float32. Bounds as large as float32 allows stand for none. `to_purerl` and `from_purerl` convert the values.
 
     Raises:
-      TypeError: a kind of space that has no counterpart.
+      TypeError: a kind of space that has no counterpart, or too many integers for 32 bits.
     """
     kind = type(space).__name__
     if kind == "Dict":
         return Dict(tuple((name, converted(part)) for name, part in space.spaces.items()))
     if kind == "Tuple":
         return Tuple(tuple(map(converted, space.spaces)))
-    if kind == "Discrete" and not getattr(space, "start", 0):
-        return Discrete(int(space.n))
-    if kind == "MultiDiscrete" and space.nvec.ndim == 1 and not space.start.any():
-        return MultiDiscrete(tuple(map(int, space.nvec)))
+    if kind == "Discrete":
+        return Discrete(_fitting(int(space.n), space))
+    if kind == "MultiDiscrete":
+        return MultiDiscrete(tuple(_fitting(int(n), space) for n in space.nvec.ravel()))
+    if kind == "MultiBinary":
+        return MultiDiscrete((2,) * int(np.prod(space.shape)))
     if kind == "Box":
-        dtype = jax.dtypes.canonicalize_dtype(space.dtype).name
-        return Box(_bound(space.low), _bound(space.high), tuple(map(int, space.shape)), dtype)
-    raise TypeError(f"space {space} has no counterpart: Discrete and MultiDiscrete from 0, Box, Dict and Tuple have")
+        return Box(_bound(space.low), _bound(space.high), tuple(map(int, space.shape)), _box_dtype(space))
+    raise TypeError(
+        f"space {space} has no counterpart; Discrete, MultiDiscrete, MultiBinary, Box, Dict and Tuple spaces have one"
+    )
+
+
+def to_purerl(foreign: Any, space: Space, value: PyTree) -> PyTree:
+    """NumPy arrays, leaves [N, ...], of another library's space as elements of its counterpart. Nothing is shared.
+
+    Examples:
+      >>> import gymnasium
+      >>> foreign = gymnasium.spaces.Discrete(3, start=5)
+      >>> to_purerl(foreign, converted(foreign), np.array([5, 7])).tolist()
+      [0, 2]
+    """
+    if isinstance(space, Dict):
+        return {name: to_purerl(foreign.spaces[name], part, value[name]) for name, part in space.spaces}
+    if isinstance(space, Tuple):
+        parts = zip(foreign.spaces, space.spaces, value, strict=True)
+        return tuple(to_purerl(theirs, ours, leaf) for theirs, ours, leaf in parts)
+    value = np.asarray(value)
+    if not isinstance(space, Box):
+        # [N, *nvec.shape] -> [N, K], counted from 0
+        value = (value - np.asarray(getattr(foreign, "start", 0))).reshape(len(value), *space.shape)
+    return np.array(value, space.dtype)
+
+
+def from_purerl(foreign: Any, space: Space, value: PyTree) -> PyTree:
+    """Inverse of `to_purerl`, with what is outside the bounds of a `Box` clipped to them.
+
+    Examples:
+      >>> import gymnasium
+      >>> foreign = gymnasium.spaces.Discrete(3, start=5)
+      >>> from_purerl(foreign, converted(foreign), np.array([0, 2])).tolist()
+      [5, 7]
+    """
+    if isinstance(space, Dict):
+        return {name: from_purerl(foreign.spaces[name], part, value[name]) for name, part in space.spaces}
+    if isinstance(space, Tuple):
+        parts = zip(foreign.spaces, space.spaces, value, strict=True)
+        return tuple(from_purerl(theirs, ours, leaf) for theirs, ours, leaf in parts)
+    value = np.asarray(value)
+    if isinstance(space, Box):
+        return np.clip(value, *space.bounds()).astype(foreign.dtype)
+    # [N, K] -> [N, *nvec.shape], counted from the foreign start
+    return value.reshape(len(value), *foreign.shape).astype(foreign.dtype) + np.asarray(getattr(foreign, "start", 0))
+
+
+def _fitting(count: int, space: Any) -> int:
+    if count > _INT32.max:
+        raise TypeError(f"space {space} has more values than integers of 32 bits can count")
+    return count
 
 
 def _bound(bound: Any) -> float | tuple[float, ...]:
@@ -49,70 +109,10 @@ def _bound(bound: Any) -> float | tuple[float, ...]:
     return compact_bound(np.where(np.abs(bound) >= _UNBOUNDED, np.copysign(np.inf, bound), bound))
 
 
-def flat_observation(space: Space, obs: PyTree) -> PyTree:
-    """The observation as one float32 vector, an action mask at the top of a dict kept apart."""
-    if isinstance(space, Dict) and MASK in space:
-        return {"obs": _flat(_without_mask(space), obs), MASK: obs[MASK]}
-    return _flat(space, obs)
-
-
-def flat_space(space: Space) -> Space:
-    """The space of `flat_observation`.
-
-    Raises:
-      TypeError: a part is none of the kinds in `types`.
-    """
-    if isinstance(space, Dict) and MASK in space:
-        return Dict((("obs", flat_space(_without_mask(space))), (MASK, space[MASK])))
-    low, high = _flat_bounds(space)
-    return Box(compact_bound(low), compact_bound(high), (low.size,))
-
-
-def stacked_space(space: Space, num_frames: int) -> Space:
-    """The space of `num_frames` observations joined along the last axis, an action mask at the top of a dict kept."""
-    if isinstance(space, Dict):
-        return Dict(tuple((name, part if name == MASK else _stacked(part, num_frames)) for name, part in space.spaces))
-    return _stacked(space, num_frames)
-
-
-def _flat(space: Space, obs: PyTree) -> jax.Array:
-    if isinstance(space, Dict):
-        return jnp.concatenate([_flat(part, obs[name]) for name, part in space.spaces])
-    if isinstance(space, Tuple):
-        return jnp.concatenate([_flat(part, leaf) for part, leaf in zip(space.spaces, obs, strict=True)])
-    if isinstance(space, MultiDiscrete):
-        return jnp.concatenate([jax.nn.one_hot(obs[i], n) for i, n in enumerate(space.num_values)])
-    if isinstance(space, Discrete):
-        return jax.nn.one_hot(obs, space.n)
-    return jnp.ravel(obs).astype(jnp.float32)
-
-
-def _flat_bounds(space: Space) -> tuple[np.ndarray, np.ndarray]:
-    if isinstance(space, Dict | Tuple):
-        parts = [part for _, part in space.spaces] if isinstance(space, Dict) else space.spaces
-        lows, highs = zip(*map(_flat_bounds, parts))
-        return np.concatenate(lows), np.concatenate(highs)
-    if isinstance(space, Box):
-        low, high = space.bounds()
-        return low.astype(np.float64).ravel(), high.astype(np.float64).ravel()
-    if isinstance(space, Discrete | MultiDiscrete):
-        size = space.n if isinstance(space, Discrete) else sum(space.num_values)
-        return np.zeros(size), np.ones(size)
-    raise TypeError(f"cannot flatten a space of type {type(space).__name__}")
-
-
-def _without_mask(space: Dict) -> Dict:
-    return Dict(tuple((name, part) for name, part in space.spaces if name != MASK))
-
-
-def _stacked(space: Space, num_frames: int) -> Space:
-    if isinstance(space, Dict):
-        return Dict(tuple((name, _stacked(part, num_frames)) for name, part in space.spaces))
-    if isinstance(space, Tuple):
-        return Tuple(tuple(_stacked(part, num_frames) for part in space.spaces))
-    if isinstance(space, Discrete):
-        return MultiDiscrete((space.n,) * num_frames, space.dtype)
-    if isinstance(space, MultiDiscrete):
-        return MultiDiscrete(space.num_values * num_frames, space.dtype)
-    low, high = (np.concatenate([np.atleast_1d(bound)] * num_frames, axis=-1) for bound in space.bounds())
-    return Box(compact_bound(low), compact_bound(high), low.shape, space.dtype)
+def _box_dtype(space: Any) -> str:
+    dtype = jax.dtypes.canonicalize_dtype(space.dtype)
+    if np.issubdtype(dtype, np.integer) and dtype != np.dtype(space.dtype):
+        limits = np.iinfo(dtype)
+        if np.min(space.low, initial=0) < limits.min or np.max(space.high, initial=0) > limits.max:
+            return "float32"
+    return dtype.name

@@ -8,7 +8,7 @@ import quick
 
 import purerl
 from purerl.agents.tabular import bandit as bandits
-from purerl.envs.testbed import BanditTestbedParams, bandit_testbed
+from purerl.envs import BanditTestbedParams, bandit_testbed
 from purerl.spaces import Box
 from purerl.types import Transition
 

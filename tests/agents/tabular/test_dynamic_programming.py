@@ -8,7 +8,7 @@ import pytest
 import purerl
 from purerl import mdp as mdps
 from purerl.agents.tabular import dynamic_programming as dp
-from purerl.envs.from_mdp import from_mdp
+from purerl.envs import from_mdp
 
 KEY = jax.random.key(0)
 

@@ -1,22 +1,22 @@
-"""Environments whose values are known exactly, each of which an agent can only learn if one more thing works."""
+"""Environments whose values are known exactly. Each can be learned only if one more part of an agent works."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl.hparams import cast, suggestion
 from purerl.spaces import Box, Discrete
-from purerl.types import Env, EnvStep
+from purerl.types import Env, EnvStep, Key, Scalar
 
 _INTERVAL = Box(-1.0, 1.0, (1,))
 
 
 class ProbeParams(NamedTuple):
-    """What the probe environment tests, as data: an agent compiles once for all tests.
+    """Selects what the probe environment tests. It is data, so an agent compiles once for all tests.
 
     With o the observation and m = action + action_observation · o, the last step of an episode pays
 
@@ -31,12 +31,12 @@ class ProbeParams(NamedTuple):
       constant, observation, action, action_observation: float, the coefficients above; |m| is at most 1.
     """
 
-    length: Any = 1
-    random_obs: Any = False
-    constant: Any = 0.0
-    observation: Any = 0.0
-    action: Any = 0.0
-    action_observation: Any = 0.0
+    length: Scalar = 1
+    random_obs: Scalar = False
+    constant: Scalar = 0.0
+    observation: Scalar = 0.0
+    action: Scalar = 0.0
+    action_observation: Scalar = 0.0
 
 
 PROBES = {
@@ -46,7 +46,7 @@ PROBES = {
     "action": ProbeParams(action=1.0),
     "action_and_observation": ProbeParams(random_obs=True, action_observation=1.0),
 }
-"""The tests by name, in the order in which they should pass: what fails first is what is broken."""
+"""The tests by name, in the order in which they should pass: the first that fails shows what is broken."""
 
 
 class ProbeState(NamedTuple):
@@ -61,6 +61,10 @@ def probe_params(name: str) -> ProbeParams:
 
     Raises:
       ValueError: unknown name; the message has the nearest known one.
+
+    Examples:
+      >>> probe_params("discounting").length.tolist()
+      2
     """
     if name not in PROBES:
         raise ValueError(f"unknown probe {name!r}{suggestion(name, PROBES)}")
@@ -79,17 +83,20 @@ def probe(*, continuous: bool = False) -> Env:
 
     Returns:
       The same `Env` object in every call.
+
+    Examples:
+      >>> obs, env_state = probe().reset(jax.random.key(0))
+      >>> probe().step(jax.random.key(1), env_state, 1).reward.tolist()
+      1.0
     """
 
-    def reset(key: jax.Array, env_params: ProbeParams | None = None) -> tuple[jax.Array, ProbeState]:
+    def reset(key: Key, env_params: ProbeParams | None = None) -> tuple[jax.Array, ProbeState]:
         params = PROBES["value_constant"] if env_params is None else env_params
         sign = jax.random.rademacher(key, (1,), jnp.float32)
-        obs = jnp.where(params.random_obs, sign, 0.0)
+        obs = jnp.where(params.random_obs, sign, 0.0).astype(jnp.float32)
         return obs, ProbeState(obs, jnp.int32(0))
 
-    def step(
-        key: jax.Array, env_state: ProbeState, action: jax.Array, env_params: ProbeParams | None = None
-    ) -> EnvStep:
+    def step(key: Key, env_state: ProbeState, action: jax.Array, env_params: ProbeParams | None = None) -> EnvStep:
         del key
         params = PROBES["value_constant"] if env_params is None else env_params
         time = env_state.time + 1
@@ -101,7 +108,7 @@ def probe(*, continuous: bool = False) -> Env:
     return Env(reset, step, _INTERVAL, _INTERVAL if continuous else Discrete(2))
 
 
-def probe_value(params: ProbeParams, obs: jax.Array, discount: Any, *, continuous: bool = False) -> jax.Array:
+def probe_value(params: ProbeParams, obs: jax.Array, discount: Scalar, *, continuous: bool = False) -> jax.Array:
     """The value of an observation of the probe environment under the best policy.
 
         V(o) = γ^k (constant + observation · o' + best),   best = |m| with two actions, 0 with a real action
@@ -116,6 +123,10 @@ def probe_value(params: ProbeParams, obs: jax.Array, discount: Any, *, continuou
 
     Returns:
       `[...]` float32.
+
+    Examples:
+      >>> probe_value(probe_params("discounting"), jnp.array([0.0]), 0.5).tolist()
+      0.5
     """
     obs = jnp.asarray(obs, jnp.float32)[..., 0]
     steps_before = jnp.where(params.random_obs, 0.0, params.length - 1 - obs)
@@ -128,7 +139,11 @@ def probe_value(params: ProbeParams, obs: jax.Array, discount: Any, *, continuou
 def probe_action(params: ProbeParams, obs: jax.Array, *, continuous: bool = False) -> jax.Array:
     """The best action at the last step: 1 where m > 0 and 0 elsewhere `[...]`, or the real action m/2 `[..., 1]`.
 
-    Where m = 0 every action is as good. `obs` is `[..., 1]`.
+    Where m = 0 all actions are equally good. `obs` is `[..., 1]`.
+
+    Examples:
+      >>> probe_action(probe_params("action_and_observation"), jnp.array([[1.0], [-1.0]])).tolist()
+      [1, 0]
     """
     wanted = params.action + params.action_observation * jnp.asarray(obs, jnp.float32)
     return wanted / 2 if continuous else (wanted[..., 0] > 0).astype(jnp.int32)
@@ -148,21 +163,21 @@ class EndlessParams(NamedTuple):
     """Parameters of the endless environment, all float but the last.
 
     Attributes:
-      reward: what every step pays but the first.
-      first_reward: what the first step after a reset pays.
+      reward: reward of every step after the first.
+      first_reward: reward of the first step after a reset.
       mark_first: bool, the first observation is 1 instead of 0.
     """
 
-    reward: Any = 1.0
-    first_reward: Any = 1.0
-    mark_first: Any = False
+    reward: Scalar = 1.0
+    first_reward: Scalar = 1.0
+    mark_first: Scalar = False
 
 
 @functools.cache
 def endless(*, continuous: bool = False) -> Env:
-    """An environment that never ends and pays 1 a step whatever is done: V = 1 / (1 − γ).
+    """An environment that never ends and pays 1 per step, whatever the action: V = 1 / (1 − γ).
 
-    Cut by `time_limit` it tells whether an agent bootstraps a truncated step from the true successor. With
+    Cut by `time_limit` it shows whether an agent bootstraps a truncated step from the true successor. With
     `env_params=EndlessParams(first_reward=c, mark_first=True)` the first observation of an episode, [1], has the value
     c + γ / (1 − γ), and every other one, [0], still 1 / (1 − γ): unless values leak from the next episode.
 
@@ -171,20 +186,23 @@ def endless(*, continuous: bool = False) -> Env:
 
     Returns:
       The same `Env` object in every call.
+
+    Examples:
+      >>> obs, env_state = endless().reset(jax.random.key(0), EndlessParams(first_reward=5.0))
+      >>> endless().step(jax.random.key(1), env_state, 0, EndlessParams(first_reward=5.0)).reward.tolist()
+      5.0
     """
 
-    def reset(key: jax.Array, env_params: EndlessParams | None = None) -> tuple[jax.Array, jax.Array]:
+    def reset(key: Key, env_params: EndlessParams | None = None) -> tuple[jax.Array, jax.Array]:
         del key
         params = EndlessParams() if env_params is None else env_params
         return jnp.asarray(params.mark_first, jnp.float32)[None], jnp.bool_(True)
 
-    def step(
-        key: jax.Array, env_state: jax.Array, action: jax.Array, env_params: EndlessParams | None = None
-    ) -> EnvStep:
+    def step(key: Key, env_state: jax.Array, action: jax.Array, env_params: EndlessParams | None = None) -> EnvStep:
         del key, action
         params = EndlessParams() if env_params is None else env_params
         reward = jnp.where(env_state, params.first_reward, params.reward).astype(jnp.float32)
         never = jnp.bool_(False)
-        return EnvStep(jnp.zeros(1), jnp.bool_(False), reward, never, never)
+        return EnvStep(jnp.zeros(1, jnp.float32), jnp.bool_(False), reward, never, never)
 
     return Env(reset, step, _INTERVAL, _INTERVAL if continuous else Discrete(2))

@@ -1,16 +1,16 @@
-"""The k-armed testbed: bandits whose arms' means are drawn afresh in every reset."""
+"""The k-armed testbed: bandits whose arms' means are drawn at every reset."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl.hparams import check_positive
 from purerl.spaces import Discrete
-from purerl.types import Env, EnvStep
+from purerl.types import Env, EnvStep, Key, Scalar
 
 
 class BanditTestbedParams(NamedTuple):
@@ -20,13 +20,13 @@ class BanditTestbedParams(NamedTuple):
       mean: mean of the arms' means.
       spread: standard deviation of the arms' means.
       noise: standard deviation of a reward around its arm's mean.
-      drift: standard deviation of the random walk that each mean makes in every step; 0: it stays.
+      drift: standard deviation of the random walk that each mean makes in every step; 0 keeps the means fixed.
     """
 
-    mean: Any = 0.0
-    spread: Any = 1.0
-    noise: Any = 1.0
-    drift: Any = 0.0
+    mean: Scalar = 0.0
+    spread: Scalar = 1.0
+    noise: Scalar = 1.0
+    drift: Scalar = 0.0
 
 
 @functools.cache
@@ -45,23 +45,31 @@ def bandit_testbed(num_arms: int = 10) -> Env:
     Raises:
       ValueError: `num_arms` is not a positive integer.
 
+    Examples:
+      >>> env = bandit_testbed(3)
+      >>> obs, means = env.reset(jax.random.key(0))
+      >>> env.step(jax.random.key(1), means, means.argmax()).info["regret"].tolist()
+      0.0
+
     Source: Sutton & Barto (2018), section 2.3; with drift, exercise 2.5.
     """
     check_positive(num_arms=num_arms)
 
-    def reset(key: jax.Array, env_params: BanditTestbedParams | None = None) -> tuple[jax.Array, jax.Array]:
+    def reset(key: Key, env_params: BanditTestbedParams | None = None) -> tuple[jax.Array, jax.Array]:
         params = BanditTestbedParams() if env_params is None else env_params
-        return jnp.int32(0), params.mean + params.spread * jax.random.normal(key, (num_arms,))
+        means = params.mean + params.spread * jax.random.normal(key, (num_arms,), jnp.float32)
+        return jnp.int32(0), means.astype(jnp.float32)
 
     def step(
-        key: jax.Array, env_state: jax.Array, action: jax.Array, env_params: BanditTestbedParams | None = None
+        key: Key, env_state: jax.Array, action: jax.Array, env_params: BanditTestbedParams | None = None
     ) -> EnvStep:
         params = BanditTestbedParams() if env_params is None else env_params
-        noise = jax.random.normal(key, (num_arms + 1,))
+        noise = jax.random.normal(key, (num_arms + 1,), jnp.float32)
         best, taken = env_state.max(), env_state[action]
         reward = (taken + params.noise * noise[-1]).astype(jnp.float32)
         info = {"optimal": (taken == best).astype(jnp.float32), "regret": best - taken}
         never = jnp.bool_(False)
-        return EnvStep(jnp.int32(0), env_state + params.drift * noise[:-1], reward, never, never, info)
+        means = (env_state + params.drift * noise[:-1]).astype(jnp.float32)
+        return EnvStep(jnp.int32(0), means, reward, never, never, info)
 
     return Env(reset, step, Discrete(1), Discrete(num_arms))

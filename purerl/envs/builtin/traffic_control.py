@@ -1,19 +1,22 @@
-"""How crossings are switched today, as agents that learn nothing: by the clock, and by the queues at the lights."""
+"""Controllers used at crossings today, as agents that learn nothing: by the clock, or by the queues at the lights."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-from purerl.envs.traffic import LANE, MINUTE
+from purerl.envs.builtin.traffic import LANE, MINUTE
 from purerl.hparams import NonNegative
 from purerl.spaces import Discrete
-from purerl.types import Agent, Env, EnvStep, Metrics
+from purerl.types import Agent, Env, EnvStep, Hparams, Key, Metrics, PyTree
 
 NORTH_SOUTH, EAST_WEST = 0b0101, 0b1010  # the actions of `traffic_light` that give one road green
+Switches: TypeAlias = Callable[[Hparams, jax.Array, jax.Array, jax.Array], jax.Array]
+"""`(hparams, on_north_south, since, queue) -> bool`, whether to give the other road green."""
 
 
 @functools.cache
@@ -25,9 +28,14 @@ def two_phases(env: Env) -> Env:
 
     Returns:
       The same `Env` object for the same `env`.
+
+    Examples:
+      >>> from purerl import envs
+      >>> two_phases(envs.traffic_light()).action_space.n
+      2
     """
 
-    def step(key: jax.Array, env_state: Any, action: jax.Array, env_params: Any = None) -> EnvStep:
+    def step(key: Key, env_state: PyTree, action: jax.Array, env_params: PyTree = None) -> EnvStep:
         return env.step(key, env_state, jnp.where(action == 0, NORTH_SOUTH, EAST_WEST), env_params)
 
     return env._replace(step=step, action_space=Discrete(2))
@@ -48,15 +56,24 @@ class ActuatedHparams(NamedTuple):
 
 
 class ControllerState(NamedTuple):
-    """A controller has its hyperparameters alone."""
+    """The state of a controller: only its hyperparameters."""
 
-    hparams: Any
+    hparams: Hparams
 
 
 def fixed_cycle() -> Agent:
-    """Switch to the other road when the time of this one is up: pretimed control, with `FixedCycleHparams`."""
+    """Switch to the other road when the time of this one is up: pretimed control, with `FixedCycleHparams`.
 
-    def switches(hparams: Any, on_north_south: jax.Array, since: jax.Array, queue: jax.Array) -> jax.Array:
+    Examples:
+      >>> controller = fixed_cycle()
+      >>> state = controller.init(jax.random.key(0), FixedCycleHparams(), jnp.zeros(17))
+      >>> controller.act(None, state, jnp.zeros(17))[0] == NORTH_SOUTH
+      Array(True, dtype=bool)
+    """
+
+    def switches(
+        hparams: FixedCycleHparams, on_north_south: jax.Array, since: jax.Array, queue: jax.Array
+    ) -> jax.Array:
         return since + 1 >= jnp.where(on_north_south, hparams.north_south, hparams.east_west)
 
     return _controller(switches)
@@ -65,11 +82,17 @@ def fixed_cycle() -> Agent:
 def actuated() -> Agent:
     """Switch when this road is empty or its longest time is up, and the other one has a queue; `ActuatedHparams`.
 
+    Examples:
+      >>> controller = actuated()
+      >>> state = controller.init(jax.random.key(0), ActuatedHparams(), jnp.zeros(17))
+      >>> controller.act(None, state, jnp.zeros(17))[0] == NORTH_SOUTH
+      Array(True, dtype=bool)
+
     Source: fully actuated control with detectors at the stop lines (FHWA Traffic Signal Timing Manual, chapter 5).
     """
 
-    def switches(hparams: Any, on_north_south: jax.Array, since: jax.Array, queue: jax.Array) -> jax.Array:
-        roads = queue.reshape(2, 2).sum(axis=0)
+    def switches(hparams: ActuatedHparams, on_north_south: jax.Array, since: jax.Array, queue: jax.Array) -> jax.Array:
+        roads = queue.reshape(2, 2).sum(axis=0)  # [4] -> [2]: north and south, east and west
         mine, other = jnp.where(on_north_south, roads, roads[::-1])
         enough = (mine == 0) & (since + 1 >= hparams.shortest) | (since + 1 >= hparams.longest)
         return enough & (other > 0)
@@ -77,19 +100,19 @@ def actuated() -> Agent:
     return _controller(switches)
 
 
-def _controller(switches: Any) -> Agent:
-    """The agent that gives the other road green where `switches(hparams, on_north_south, since, queue)`."""
+def _controller(switches: Switches) -> Agent:
+    """The agent that gives the other road green when `switches(hparams, on_north_south, since, queue)`."""
 
-    def init(key: jax.Array, hparams: Any, example: jax.Array, num_envs: int = 1) -> ControllerState:
+    def init(key: Key, hparams: Hparams, example: jax.Array, num_envs: int = 1) -> ControllerState:
         return ControllerState(hparams)
 
-    def act(key: jax.Array | None, state: ControllerState, obs: jax.Array) -> tuple[jax.Array, tuple]:
+    def act(key: Key | None, state: ControllerState, obs: jax.Array) -> tuple[jax.Array, tuple]:
         queue, since = jnp.round(obs[:4] * LANE), jnp.round(obs[16] * MINUTE)
         on_north_south, on_any = obs[8] > 0, obs[8:12].any()
         keep = on_north_south ^ (switches(state.hparams, on_north_south, since, queue) & on_any) | ~on_any
         return jnp.where(keep, NORTH_SOUTH, EAST_WEST).astype(jnp.int32), ()
 
-    def update(key: jax.Array, state: ControllerState, data: Any) -> tuple[ControllerState, Metrics]:
+    def update(key: Key, state: ControllerState, data: PyTree) -> tuple[ControllerState, Metrics]:
         return state, {}
 
     return Agent(init, act, update)

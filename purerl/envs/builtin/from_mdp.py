@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +10,11 @@ import jax.numpy as jnp
 from purerl.hparams import check_positive
 from purerl.mdp import MDP, check
 from purerl.spaces import Discrete
-from purerl.types import Env, EnvStep
+from purerl.types import Env, EnvStep, Key
 
 
 class MDPState(NamedTuple):
-    """Where an episode is.
+    """Progress of an episode.
 
     Attributes:
       state: int32, the MDP's state.
@@ -28,13 +28,13 @@ class MDPState(NamedTuple):
 def from_mdp(mdp: MDP, max_steps: int) -> Env:
     """The MDP as an environment: the observation is the state's number, int32.
 
-    The environment's parameters are an MDP too: `env_params=None` is the given one, another of the same shape takes
-    its place without compiling again, and a stack of them can be vmapped over. A very large MDP is better passed as
-    `env_params`, because what a function closes over becomes a constant of the compiled program.
+    The environment's parameters are an MDP too: `env_params=None` is the given one, another of the same shape replaces
+    it without compiling again, and a stack of them can be vmapped over. Pass a very large MDP as `env_params`, because
+    the one given here becomes a constant of the compiled program.
 
     Args:
       mdp: outcome lists [S, A, K].
-      max_steps: after so many steps an episode that has not ended is truncated.
+      max_steps: number of steps after which an episode that has not ended is truncated.
 
     Returns:
       `Env` with `Discrete(S)` observations and `Discrete(A)` actions, which are not validated.
@@ -42,25 +42,31 @@ def from_mdp(mdp: MDP, max_steps: int) -> Env:
     Raises:
       ValueError: the MDP is malformed (see `purerl.mdp.check`) or `max_steps` is not a positive integer;
         when called with it, `env_params` has another shape.
+
+    Examples:
+      >>> from purerl import mdp
+      >>> env = from_mdp(mdp.gridworld(["S+"]), max_steps=10)
+      >>> env.observation_space.n, env.action_space.n
+      (2, 4)
     """
     check_positive(max_steps=max_steps)
     given = check(mdp)
     num_states, num_actions, _ = shape = given.next_state.shape
 
-    def params(env_params: Any) -> MDP:
+    def params(env_params: MDP | None) -> MDP:
         if env_params is None:
             return given
         if env_params.next_state.shape != shape:
             raise ValueError(f"env_params must be an MDP of shape {shape}, got {env_params.next_state.shape}")
         return env_params
 
-    def reset(key: jax.Array, env_params: Any = None) -> tuple[jax.Array, MDPState]:
+    def reset(key: Key, env_params: MDP | None = None) -> tuple[jax.Array, MDPState]:
         cumulative = jnp.cumsum(params(env_params).initial)
         state = jnp.searchsorted(cumulative, jax.random.uniform(key) * cumulative[-1], side="right")
         state = state.astype(jnp.int32)
         return state, MDPState(state, jnp.zeros((), jnp.int32))
 
-    def step(key: jax.Array, env_state: MDPState, action: jax.Array, env_params: Any = None) -> EnvStep:
+    def step(key: Key, env_state: MDPState, action: jax.Array, env_params: MDP | None = None) -> EnvStep:
         outcomes = params(env_params)
         at = (env_state.state, action)
         cumulative = jnp.cumsum(outcomes.probability[at])

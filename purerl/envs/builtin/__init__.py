@@ -1,0 +1,1 @@
+"""Environments of this package: probes, bandits, finite MDPs and a crossing with traffic lights."""

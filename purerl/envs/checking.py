@@ -1,0 +1,241 @@
+"""`check`: one description of everything that an environment of one's own may get wrong, before anything compiles."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple, check_spaces
+from purerl.types import Env, EnvStep, Key, PyTree
+
+Aval: TypeAlias = jax.ShapeDtypeStruct
+"""Shape and dtype of an array."""
+
+
+def check(env: Env, env_params: PyTree = None) -> Env:
+    """The environment, once what it returns is found to be what the loops need; the loops call this themselves.
+
+    `reset` and `step` are traced once, without being compiled or run. What is harmless is cast: a reward that is an
+    integer or has shape (1,), flags that are 0 or 1, and observations of another dtype than their space's if no
+    value can be lost. Everything else is refused.
+
+    Args:
+      env: an environment.
+      env_params: the parameters it is used with; None takes its own.
+
+    Returns:
+      `env` itself if nothing needs a cast; otherwise an environment that casts, the same object in every call.
+
+    Raises:
+      TypeError: `env` is not an `Env`, such as a name or an environment of another library; `reset` does not return
+        a pair or `step` does not return an `EnvStep`; a field has the wrong dtype.
+      ValueError: a field has the wrong shape or structure, or the state changes its shape from `reset` to `step`.
+
+    Examples:
+      >>> from purerl import types
+      >>> def step(key, env_state, action, env_params=None):
+      ...     return types.EnvStep(jnp.zeros(2), env_state, reward=1, terminated=True, truncated=False)
+      >>> spaces = types.Box(-1.0, 1.0, (2,)), types.Discrete(2)
+      >>> env = types.Env(lambda key, env_params=None: (jnp.zeros(2), ()), step, *spaces)
+      >>> check(env).step(jax.random.key(0), (), 0).reward.dtype
+      dtype('float32')
+    """
+    check_spaces(env)
+    if not isinstance(env, Env):
+        hint = ": it runs on the host; use train_on_host and evaluate_on_host" if hasattr(env, "num_envs") else ""
+        raise TypeError(f"env must be a purerl.types.Env, got {type(env).__name__}{hint}")
+    # Parameters may be traced; only their shapes and dtypes matter, so they are what the result is kept by.
+    leaves, structure = jax.tree.flatten(env_params)
+    avals = tuple((jnp.shape(leaf), _dtype(leaf)) for leaf in leaves)
+    return _checked(env, structure, avals, jax.config.jax_enable_x64)
+
+
+@functools.lru_cache(maxsize=256)
+def _checked(env: Env, structure: Any, avals: tuple[tuple[Any, Any], ...], x64: bool) -> Env:
+    env_params = jax.tree.unflatten(structure, [Aval(shape, dtype) for shape, dtype in avals])
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    obs, env_state, step = jax.eval_shape(functools.partial(_one_step, env), key, env_params)
+    _check_state(env_state, step.env_state)
+    found = [
+        _check_obs(obs, env.observation_space, "the observation of reset"),
+        _check_obs(step.obs, env.observation_space, "EnvStep.obs"),
+        _check_scalar(step.reward, "reward", jnp.dtype("float32")),
+        _check_scalar(step.terminated, "terminated", jnp.dtype(bool)),
+        _check_scalar(step.truncated, "truncated", jnp.dtype(bool)),
+    ]
+    _check_rest(obs, step.obs)
+    _check_info(step.info)
+    return env if all(found) else _casting(env)
+
+
+def _dtype(leaf: Any) -> Any:
+    return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
+
+
+def _one_step(env: Env, key: Key, env_params: PyTree) -> tuple[PyTree, PyTree, EnvStep]:
+    """A reset and a step, with structures that can be named checked at once."""
+    first = env.reset(key, env_params)
+    if not isinstance(first, tuple) or len(first) != 2:
+        raise TypeError(f"reset must return (obs, env_state), got {_described(first)}")
+    result = env.step(key, first[1], _some_action(env.action_space), env_params)
+    if not isinstance(result, EnvStep):
+        wanted = "EnvStep(obs, env_state, reward, terminated, truncated, info)"
+        raise TypeError(f"step must return {wanted}, got {_described(result)}")
+    return *first, result
+
+
+def _described(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"a value of type {type(value).__name__}"
+
+
+def _some_action(space: Space) -> PyTree:
+    """An element of the space, as an agent would return it."""
+    if isinstance(space, Dict):
+        return {name: _some_action(part) for name, part in space.spaces}
+    if isinstance(space, Tuple):
+        return tuple(_some_action(part) for part in space.spaces)
+    low = jnp.asarray(space.bounds()[0]) if isinstance(space, Box) else jnp.zeros(())
+    return jnp.broadcast_to(jnp.nan_to_num(low), space.shape).astype(jax.dtypes.canonicalize_dtype(space.dtype))
+
+
+def _check_scalar(found: Any, field: str, wanted: Any) -> bool:
+    """Whether a field of `EnvStep` is as it should be; False if a cast makes it so.
+
+    Raises:
+      TypeError, ValueError: it cannot be cast.
+    """
+    if not hasattr(found, "dtype"):
+        raise TypeError(f"EnvStep.{field} must be a {wanted} scalar, got {found!r}")
+    if found.shape not in ((), (1,)):
+        raise ValueError(f"EnvStep.{field} must be a {wanted} scalar, got shape {found.shape} and dtype {found.dtype}")
+    if not _is_number(found.dtype):
+        raise TypeError(f"EnvStep.{field} must be a {wanted} scalar, got dtype {found.dtype}")
+    return found.shape == () and found.dtype == wanted and not getattr(found, "weak_type", False)
+
+
+def _is_number(dtype: Any) -> bool:
+    return any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating))
+
+
+def _check_obs(obs: PyTree, space: Space, name: str) -> bool:
+    """Whether an observation is an element of its space; False if a cast makes it one.
+
+    Raises:
+      TypeError, ValueError: it cannot be cast.
+    """
+    if isinstance(space, Dict):
+        if not isinstance(obs, dict) or not {part for part, _ in space.spaces} <= set(obs):
+            got = f"entries {sorted(obs)}" if isinstance(obs, dict) else f"a value of type {type(obs).__name__}"
+            raise ValueError(f"{name} must have the entries {[part for part, _ in space.spaces]}, got {got}")
+        found = [_check_obs(obs[part], inner, f"{name}[{part!r}]") for part, inner in space.spaces]
+        return all(found)
+    if isinstance(space, Tuple):
+        if not isinstance(obs, tuple) or len(obs) != len(space.spaces):
+            raise ValueError(f"{name} must be a tuple of {len(space.spaces)}, got {_described(obs)}")
+        found = [_check_obs(leaf, part, f"{name}[{i}]") for i, (leaf, part) in enumerate(zip(obs, space.spaces))]
+        return all(found)
+    wanted = jax.dtypes.canonicalize_dtype(space.dtype)
+    if not hasattr(obs, "dtype"):
+        raise TypeError(f"{name} must be an array, got a value of type {type(obs).__name__}")
+    if obs.shape != space.shape:
+        raise ValueError(f"{name} has shape {obs.shape}, but observation_space says {space.shape}")
+    if not _keeps_values(obs.dtype, wanted):
+        raise TypeError(f"{name} has dtype {obs.dtype}, but observation_space says {space.dtype}")
+    return obs.dtype == wanted
+
+
+def _keeps_values(found: Any, wanted: Any) -> bool:
+    """Whether a cast is harmless: from bool or integers to anything, from floats to floats."""
+    whole = jnp.issubdtype(found, jnp.integer) or jnp.issubdtype(found, jnp.bool_)
+    if wanted == jnp.bool_:
+        return bool(whole)
+    return bool(whole or (jnp.issubdtype(found, jnp.floating) and jnp.issubdtype(wanted, jnp.floating)))
+
+
+def _check_state(first: PyTree, then: PyTree) -> None:
+    """Reject a state whose structure, shapes or dtypes `step` changes."""
+    if jax.tree.structure(first) != jax.tree.structure(then):
+        before, after = jax.tree.structure(first), jax.tree.structure(then)
+        raise ValueError(f"env_state changes its structure: reset returns {before}, step returns {after}")
+    for path, before, after in _pairs(first, then):
+        if before.shape != after.shape or (before.dtype != after.dtype and not getattr(before, "weak_type", False)):
+            raise ValueError(f"env_state{path} is {_short(before)} after reset, but {_short(after)} after step")
+
+
+def _check_rest(first: PyTree, then: PyTree) -> None:
+    """Reject observations that differ between `reset` and `step` in entries that their space does not name."""
+    if jax.tree.structure(first) != jax.tree.structure(then):
+        before, after = jax.tree.structure(first), jax.tree.structure(then)
+        raise ValueError(f"obs changes its structure: reset returns {before}, step returns {after}")
+    for path, before, after in _pairs(first, then):
+        if before.shape != after.shape:
+            raise ValueError(f"obs{path} is {_short(before)} after reset, but {_short(after)} after step")
+
+
+def _pairs(first: PyTree, then: PyTree) -> Iterator[tuple[str, Aval, Aval]]:
+    """Leaves of two trees of the same structure, with their paths."""
+    for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(then)):
+        yield jax.tree_util.keystr(path), before, after
+
+
+def _short(aval: Aval) -> str:
+    return f"{aval.dtype}{list(aval.shape)}"
+
+
+def _check_info(info: PyTree) -> None:
+    if not isinstance(info, dict) and jax.tree.leaves(info):
+        raise TypeError(f"EnvStep.info must be a dict of scalars or (), got {_described(info)}")
+    for name, value in info.items() if isinstance(info, dict) else ():
+        if getattr(value, "shape", None) != () or not _is_number(value.dtype):
+            got = _short(value) if hasattr(value, "dtype") else type(value).__name__
+            raise ValueError(f"EnvStep.info[{name!r}] must be a number of shape (), got {got}")
+
+
+@functools.lru_cache(maxsize=256)
+def _casting(env: Env) -> Env:
+    """The same environment with everything that is harmless cast."""
+    space = env.observation_space
+
+    def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
+        obs, env_state = env.reset(key, env_params)
+        return cast_obs(space, obs), env_state
+
+    def step(key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None) -> EnvStep:
+        result = standard(env.step(key, env_state, action, env_params))
+        return result._replace(obs=cast_obs(space, result.obs))
+
+    return env._replace(reset=reset, step=step)
+
+
+def standard(result: EnvStep) -> EnvStep:
+    """The same step with a float32 reward and bool flags, all of shape ().
+
+    Examples:
+      >>> standard(EnvStep((), (), reward=jnp.array([2]), terminated=1, truncated=0)).reward.tolist()
+      2.0
+    """
+    return result._replace(
+        reward=jnp.asarray(result.reward, jnp.float32).reshape(()),
+        terminated=jnp.asarray(result.terminated, bool).reshape(()),
+        truncated=jnp.asarray(result.truncated, bool).reshape(()),
+    )
+
+
+def cast_obs(space: Space, obs: PyTree) -> PyTree:
+    """The observation with the dtypes of its space; entries that the space does not name stay as they are.
+
+    Examples:
+      >>> from purerl.spaces import Box
+      >>> cast_obs(Box(0.0, 1.0, (2,)), jnp.array([0, 1])).dtype
+      dtype('float32')
+    """
+    if isinstance(space, Dict):
+        return obs | {name: cast_obs(part, obs[name]) for name, part in space.spaces}
+    if isinstance(space, Tuple):
+        return tuple(cast_obs(part, leaf) for part, leaf in zip(space.spaces, obs, strict=True))
+    assert isinstance(space, Box | Discrete | MultiDiscrete)
+    return jnp.asarray(obs, jax.dtypes.canonicalize_dtype(space.dtype))

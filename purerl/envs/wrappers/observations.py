@@ -1,0 +1,176 @@
+"""Wrappers that change observations: flattened, selected, stacked, or with the whole state.
+
+The same environment wrapped the same way is the same object again, so it compiles once.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.envs.wrappers.spaces import MASK, flat_observation, flat_space, stacked_space
+from purerl.hparams import check_positive
+from purerl.spaces import Box, Dict
+from purerl.types import Env, EnvStep, Key, PyTree
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def flatten(env: Env) -> Env:
+    """Observations as one float32 vector: the leaves in the order of the space, integers of Discrete spaces one-hot.
+
+    An `action_mask` at the top of a dict observation is kept as it is; the observation is then
+    `{"obs": vector, "action_mask": mask}`.
+
+    Args:
+      env: any environment.
+
+    Raises:
+      TypeError: a part of the observation space is none of the kinds in `types`.
+
+    Examples:
+      >>> from purerl import envs, mdp
+      >>> env = flatten(envs.from_mdp(mdp.gridworld_3x4(), max_steps=20))
+      >>> env.observation_space.shape
+      (11,)
+    """
+    space = env.observation_space
+
+    def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
+        obs, env_state = env.reset(key, env_params)
+        return flat_observation(space, obs), env_state
+
+    def step(key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None) -> EnvStep:
+        result = env.step(key, env_state, action, env_params)
+        return result._replace(obs=flat_observation(space, result.obs))
+
+    return env._replace(reset=reset, step=step, observation_space=flat_space(space))
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def select_observation(env: Env, indices: tuple[int, ...]) -> Env:
+    """Observations with some of their elements only, so that the state must be inferred from earlier observations.
+
+        obs'[i] = obs[indices[i]]
+
+    Args:
+      env: an environment whose observations are vectors of a `Box`.
+      indices: the elements to keep, in this order.
+
+    Raises:
+      TypeError: the observations are not vectors.
+      ValueError: no index, or one that is not in 0, ..., D − 1.
+
+    Examples:
+      >>> from purerl import envs
+      >>> select_observation(envs.traffic_light(), (0, 1, 2, 3)).observation_space.shape
+      (4,)
+    """
+    space = env.observation_space
+    if not isinstance(space, Box) or len(space.shape) != 1:
+        raise TypeError(f"select_observation needs observations that are vectors, got {space}")
+    if not indices or not set(indices) <= set(range(space.shape[0])):
+        raise ValueError(f"indices must be some of 0, ..., {space.shape[0] - 1}; got {indices}")
+    kept = np.asarray(indices)
+    low, high = (tuple(bound[kept].tolist()) for bound in space.bounds())
+
+    def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
+        obs, env_state = env.reset(key, env_params)
+        return obs[kept], env_state
+
+    def step(key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None) -> EnvStep:
+        result = env.step(key, env_state, action, env_params)
+        return result._replace(obs=result.obs[kept])
+
+    return env._replace(reset=reset, step=step, observation_space=Box(low, high, (len(indices),), space.dtype))
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def with_state(env: Env) -> Env:
+    """Observations that contain the whole state, for planners.
+
+        obs' = {"obs": obs, "env_state": state of the environment, "env_params": its parameters}
+
+    Networks see only "obs", which is all that the observation space names.
+
+    Args:
+      env: any environment.
+
+    Examples:
+      >>> from purerl import envs
+      >>> obs, env_state = with_state(envs.endless()).reset(jax.random.key(0))
+      >>> sorted(obs)
+      ['env_params', 'env_state', 'obs']
+    """
+
+    def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
+        obs, env_state = env.reset(key, env_params)
+        return {"obs": obs, "env_state": env_state, "env_params": env_params}, env_state
+
+    def step(key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None) -> EnvStep:
+        result = env.step(key, env_state, action, env_params)
+        obs = {"obs": result.obs, "env_state": result.env_state, "env_params": env_params}
+        return result._replace(obs=obs)
+
+    return env._replace(reset=reset, step=step, observation_space=Dict((("obs", env.observation_space),)))
+
+
+class FrameStackState(NamedTuple):
+    """State of the inner environment and the stacked observation."""
+
+    env_state: PyTree
+    frames: PyTree
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def frame_stack(env: Env, num_frames: int) -> Env:
+    """Observations joined with the `num_frames - 1` before them along the last axis, oldest first.
+
+        [..., d] becomes [..., num_frames * d],   a scalar becomes [num_frames]
+
+    At a reset the first observation is repeated. The rank of arrays is unchanged, so the same networks fit. Every leaf
+    of a dict or tuple is stacked, except an `action_mask` at the top of a dict, which is the last observation's.
+
+    Args:
+      env: any environment.
+      num_frames: number of observations, at least 1.
+
+    Raises:
+      ValueError: `num_frames` is not an integer of at least 1.
+
+    Examples:
+      >>> from purerl import envs
+      >>> frame_stack(envs.endless(), 4).observation_space.shape
+      (4,)
+    """
+    check_positive(num_frames=num_frames)
+
+    def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, FrameStackState]:
+        obs, env_state = env.reset(key, env_params)
+        frames = _unmasked(lambda leaf: jnp.concatenate([jnp.atleast_1d(leaf)] * num_frames, axis=-1), obs)
+        return frames, FrameStackState(env_state, frames)
+
+    def step(key: Key, env_state: FrameStackState, action: PyTree, env_params: PyTree = None) -> EnvStep:
+        result = env.step(key, env_state.env_state, action, env_params)
+        frames = _unmasked(_push, result.obs, env_state.frames)
+        return result._replace(obs=frames, env_state=FrameStackState(result.env_state, frames))
+
+    return env._replace(reset=reset, step=step, observation_space=stacked_space(env.observation_space, num_frames))
+
+
+def _unmasked(function: Callable[..., jax.Array], obs: PyTree, *rest: PyTree) -> PyTree:
+    """The function applied to every leaf, except an action mask at the top, which is that of the newest observation."""
+    if not isinstance(obs, dict) or MASK not in obs:
+        return jax.tree.map(function, obs, *rest)
+    parts = [{name: value for name, value in tree.items() if name != MASK} for tree in (obs, *rest)]
+    return {**jax.tree.map(function, *parts), MASK: obs[MASK]}
+
+
+def _push(leaf: jax.Array, frames: jax.Array) -> jax.Array:
+    """[..., num_frames * d] and [..., d] to [..., num_frames * d]: the oldest frame leaves, the newest joins."""
+    leaf = jnp.atleast_1d(leaf)
+    return jnp.concatenate([frames[..., leaf.shape[-1] :], leaf], axis=-1)
