@@ -14,6 +14,8 @@ from purerl.types import Env, EnvStep, Key, PyTree
 
 Aval: TypeAlias = jax.ShapeDtypeStruct
 """Shape and dtype of an array."""
+Shape: TypeAlias = tuple[int, ...]
+Dtype: TypeAlias = Any
 
 
 def check(env: Env, env_params: PyTree = None) -> Env:
@@ -51,11 +53,11 @@ def check(env: Env, env_params: PyTree = None) -> Env:
     # Parameters may be traced; only their shapes and dtypes matter, so they are what the result is kept by.
     leaves, structure = jax.tree.flatten(env_params)
     avals = tuple((jnp.shape(leaf), _dtype(leaf)) for leaf in leaves)
-    return _checked(env, structure, avals, jax.config.jax_enable_x64)
+    return _checked(env, structure, avals, jax.dtypes.canonicalize_dtype(float))
 
 
 @functools.lru_cache(maxsize=256)
-def _checked(env: Env, structure: Any, avals: tuple[tuple[Any, Any], ...], x64: bool) -> Env:
+def _checked(env: Env, structure: PyTree, avals: tuple[tuple[Shape, Dtype], ...], default_float: Dtype) -> Env:
     env_params = jax.tree.unflatten(structure, [Aval(shape, dtype) for shape, dtype in avals])
     key = jax.eval_shape(lambda: jax.random.key(0))
     obs, env_state, step = jax.eval_shape(functools.partial(_one_step, env), key, env_params)
@@ -72,7 +74,7 @@ def _checked(env: Env, structure: Any, avals: tuple[tuple[Any, Any], ...], x64: 
     return env if all(found) else _casting(env)
 
 
-def _dtype(leaf: Any) -> Any:
+def _dtype(leaf: PyTree) -> Dtype:
     return leaf.dtype if hasattr(leaf, "dtype") else jnp.result_type(leaf)
 
 
@@ -88,7 +90,7 @@ def _one_step(env: Env, key: Key, env_params: PyTree) -> tuple[PyTree, PyTree, E
     return *first, result
 
 
-def _described(value: Any) -> str:
+def _described(value: PyTree) -> str:
     return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"a value of type {type(value).__name__}"
 
 
@@ -102,7 +104,7 @@ def _some_action(space: Space) -> PyTree:
     return jnp.broadcast_to(jnp.nan_to_num(low), space.shape).astype(jax.dtypes.canonicalize_dtype(space.dtype))
 
 
-def _check_scalar(found: Any, field: str, wanted: Any) -> bool:
+def _check_scalar(found: Aval, field: str, wanted: Dtype) -> bool:
     """Whether a field of `EnvStep` is as it should be; False if a cast makes it so.
 
     Raises:
@@ -117,7 +119,7 @@ def _check_scalar(found: Any, field: str, wanted: Any) -> bool:
     return found.shape == () and found.dtype == wanted and not getattr(found, "weak_type", False)
 
 
-def _is_number(dtype: Any) -> bool:
+def _is_number(dtype: Dtype) -> bool:
     return any(jnp.issubdtype(dtype, kind) for kind in (jnp.bool_, jnp.integer, jnp.floating))
 
 
@@ -148,7 +150,7 @@ def _check_obs(obs: PyTree, space: Space, name: str) -> bool:
     return obs.dtype == wanted
 
 
-def _keeps_values(found: Any, wanted: Any) -> bool:
+def _keeps_values(found: Dtype, wanted: Dtype) -> bool:
     """Whether a cast is harmless: from bool or integers to anything, from floats to floats."""
     whole = jnp.issubdtype(found, jnp.integer) or jnp.issubdtype(found, jnp.bool_)
     if wanted == jnp.bool_:
@@ -158,28 +160,30 @@ def _keeps_values(found: Any, wanted: Any) -> bool:
 
 def _check_state(first: PyTree, then: PyTree) -> None:
     """Reject a state whose structure, shapes or dtypes `step` changes."""
-    if jax.tree.structure(first) != jax.tree.structure(then):
-        before, after = jax.tree.structure(first), jax.tree.structure(then)
-        raise ValueError(f"env_state changes its structure: reset returns {before}, step returns {after}")
-    for path, before, after in _pairs(first, then):
+    for path, before, after in _pairs("env_state", first, then):
         if before.shape != after.shape or (before.dtype != after.dtype and not getattr(before, "weak_type", False)):
-            raise ValueError(f"env_state{path} is {_short(before)} after reset, but {_short(after)} after step")
+            raise ValueError(f"{path} is {_short(before)} after reset, but {_short(after)} after step")
 
 
 def _check_rest(first: PyTree, then: PyTree) -> None:
     """Reject observations that differ between `reset` and `step` in entries that their space does not name."""
-    if jax.tree.structure(first) != jax.tree.structure(then):
-        before, after = jax.tree.structure(first), jax.tree.structure(then)
-        raise ValueError(f"obs changes its structure: reset returns {before}, step returns {after}")
-    for path, before, after in _pairs(first, then):
+    for path, before, after in _pairs("obs", first, then):
         if before.shape != after.shape:
-            raise ValueError(f"obs{path} is {_short(before)} after reset, but {_short(after)} after step")
+            raise ValueError(f"{path} is {_short(before)} after reset, but {_short(after)} after step")
 
 
-def _pairs(first: PyTree, then: PyTree) -> Iterator[tuple[str, Aval, Aval]]:
-    """Leaves of two trees of the same structure, with their paths."""
-    for (path, before), after in zip(jax.tree_util.tree_leaves_with_path(first), jax.tree.leaves(then)):
-        yield jax.tree_util.keystr(path), before, after
+def _pairs(name: str, first: PyTree, then: PyTree) -> Iterator[tuple[str, Aval, Aval]]:
+    """The leaves after `reset` and after `step`, with their paths.
+
+    Raises:
+      ValueError: the trees have different structures.
+    """
+    leaves, before = jax.tree_util.tree_flatten_with_path(first)
+    others, after = jax.tree.flatten(then)
+    if str(before) != str(after):
+        raise ValueError(f"{name} changes its structure: {before} after reset, but {after} after step")
+    for (path, leaf), other in zip(leaves, others):
+        yield name + jax.tree_util.keystr(path), leaf, other
 
 
 def _short(aval: Aval) -> str:

@@ -192,8 +192,10 @@ def test_mistakes_are_named():
         envs.from_gymnasium(vector)
     with pytest.raises(ValueError, match="num_envs"):
         envs.from_gymnasium("CartPole-v1", 0)
-    with pytest.raises(TypeError, match="no counterpart"):
-        envs.adapters.spaces.converted(gymnasium.spaces.Discrete(3, start=1))
+    with pytest.raises(TypeError, match="has no counterpart"):
+        envs.adapters.spaces.converted(gymnasium.spaces.Text(3))
+    with pytest.raises(TypeError, match=r"env must be a name or a gymnasium\.vector\.VectorEnv, got TimeLimit"):
+        envs.from_gymnasium(gymnasium.make("CartPole-v1"))
     with pytest.raises(TypeError, match="the agent's action is"):
         train_on_host(KEY, recorder(RIGHT), envs.from_gymnasium("Pendulum-v1"), (), num_updates=1, rollout_length=1)
     with pytest.raises(ValueError, match="rollout_length"):

@@ -15,6 +15,8 @@ from purerl.types import PyTree
 
 VectorEnv: TypeAlias = Any
 """A `gymnasium.vector.VectorEnv`; Gymnasium is imported only if it is used."""
+Column: TypeAlias = Any
+"""A NumPy array [N]."""
 
 
 class HostStep(NamedTuple):
@@ -29,9 +31,9 @@ class HostStep(NamedTuple):
 
     obs: PyTree
     next_obs: PyTree
-    reward: np.ndarray
-    terminated: np.ndarray
-    truncated: np.ndarray
+    reward: Column
+    terminated: Column
+    truncated: Column
 
 
 class HostEnv(NamedTuple):
@@ -73,13 +75,13 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
       ValueError: `num_envs` is not positive, or the vector environment resets in another way.
       TypeError: a space has no counterpart here, or `env` is neither a name nor a vector environment.
     """
-    from gymnasium.vector import AutoresetMode, VectorEnv
+    from gymnasium import vector as vectors
 
     vector = _make(env, num_envs, vectorization, settings) if isinstance(env, str) else env
-    if not isinstance(vector, VectorEnv):
+    if not isinstance(vector, vectors.VectorEnv):
         raise TypeError(f"env must be a name or a gymnasium.vector.VectorEnv, got {type(env).__name__}")
     mode = vector.metadata.get("autoreset_mode")
-    if mode != AutoresetMode.SAME_STEP:
+    if mode != vectors.AutoresetMode.SAME_STEP:
         raise ValueError(f"the vector environment must be made with autoreset_mode=AutoresetMode.SAME_STEP, got {mode}")
     theirs, their_actions = vector.single_observation_space, vector.single_action_space
     observation_space, action_space = converted(theirs), converted(their_actions)

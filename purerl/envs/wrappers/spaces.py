@@ -54,9 +54,9 @@ def _flat(space: Space, obs: PyTree) -> jax.Array:
     if isinstance(space, Tuple):
         return jnp.concatenate([_flat(part, leaf) for part, leaf in zip(space.spaces, obs, strict=True)])
     if isinstance(space, MultiDiscrete):
-        return jnp.concatenate([jax.nn.one_hot(obs[i], n) for i, n in enumerate(space.num_values)])
+        return jnp.concatenate([jax.nn.one_hot(obs[i], n, dtype=jnp.float32) for i, n in enumerate(space.num_values)])
     if isinstance(space, Discrete):
-        return jax.nn.one_hot(obs, space.n)
+        return jax.nn.one_hot(obs, space.n, dtype=jnp.float32)
     return jnp.ravel(obs).astype(jnp.float32)
 
 
