@@ -33,7 +33,7 @@ class Options:
     """Grid worlds: probability of slipping to a side; by default 0.2, in the maze 0."""
 
     living_reward: float | None = None
-    """Grid worlds: reward of every step that does not end the episode; by default 0, in the maze -1."""
+    """Grid worlds: reward of every step that does not end the episode; by default 0."""
 
     sweeps: int = 0
     """Show the values after the first so many sweeps of value iteration, too."""
@@ -158,7 +158,7 @@ def _save(problem: Problem, solution: Any, history: Any, output: Path) -> None:
     from purerl.mdp import plots
 
     output.mkdir(parents=True, exist_ok=True)
-    look = {"actions": problem.actions, "exits": problem.exits}
+    look: dict[str, Any] = {"actions": problem.actions, "exits": problem.exits}
     if problem.layout:
         figure = plots.plot_gridworld(problem.layout, solution.value, solution.policy, title=problem.name, **look)
     else:

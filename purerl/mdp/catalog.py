@@ -16,8 +16,8 @@ from purerl.mdp.types import MDP, check, check_scalar, checked
 def random_walk(num_states: int = 19, left_reward: float = -1.0, right_reward: float = 1.0, max_jump: int = 1) -> MDP:
     """A random walk on a line that ends beyond either side: a Markov chain with one action.
 
-    Each step jumps 1 to `max_jump` cells to either side, all 2 `max_jump` jumps alike. Leaving on the left pays
-    `left_reward`, on the right `right_reward`. Episodes start in the middle.
+    Each step jumps 1 to `max_jump` cells to either side, each of the 2 `max_jump` jumps with the same probability.
+    Leaving on the left pays `left_reward`, on the right `right_reward`. Episodes start in the middle.
 
     Args:
       num_states: S, at least 1.
@@ -29,6 +29,13 @@ def random_walk(num_states: int = 19, left_reward: float = -1.0, right_reward: f
 
     Source: Sutton & Barto (2018): example 6.2 is (5, 0, 1), example 7.1 is (19, -1, 1), example 9.1 is
     (1000, -1, 1, 100).
+
+    Examples:
+      >>> from purerl import mdp
+      >>> walk = mdp.random_walk(num_states=5, left_reward=0.0)
+      >>> value = mdp.policy_evaluation(walk, policy=[[1.0]] * 5, discount=1.0)
+      >>> [round(v, 3) for v in value.tolist()]  # the chance of leaving on the right, s / 6
+      [0.167, 0.333, 0.5, 0.667, 0.833]
     """
     _at_least("num_states", num_states, 1)
     _at_least("max_jump", max_jump, 1)
@@ -47,7 +54,7 @@ def random_walk(num_states: int = 19, left_reward: float = -1.0, right_reward: f
 def gamblers_problem(p_heads: float = 0.4, goal: int = 100) -> MDP:
     """The gambler's problem: stake some of the capital on heads until it is 0 or `goal`; reaching the goal pays 1.
 
-    State s is the capital 0, ..., goal; 0 and goal are over. Action a stakes a + 1, cut to
+    State s is the capital 0, ..., goal; 0 and goal end the game. Action a stakes a + 1, cut to
     min(s, goal − s).
 
     Args:
@@ -57,7 +64,14 @@ def gamblers_problem(p_heads: float = 0.4, goal: int = 100) -> MDP:
     Returns:
       `MDP` with outcome lists [goal + 1, goal // 2, 2]. Episodes start with any capital from 1 to goal − 1.
 
-    Source: Sutton & Barto (2018), example 4.3; stakes too high are cut where the book leaves them out.
+    Source: Sutton & Barto (2018), example 4.3; stakes that are too high are reduced, which the book leaves out.
+
+    Examples:
+      >>> from purerl import mdp
+      >>> problem = mdp.gamblers_problem(p_heads=0.4, goal=4)
+      >>> value = mdp.value_iteration(problem, discount=1.0).value
+      >>> [round(v, 2) for v in value.tolist()]  # of having 0 to 4
+      [0.0, 0.16, 0.4, 0.64, 0.0]
     """
     _at_least("goal", goal, 2)
     capital = np.arange(goal + 1)[:, None]
@@ -83,25 +97,31 @@ def car_rental(
     rental_reward: float = 10.0,
     move_cost: float = 2.0,
 ) -> MDP:
-    """Jack's car rental: two places rent out and take back cars; overnight some are moved, at a price.
+    """Jack's car rental: two locations rent out cars, and overnight some are moved between them, at a price.
 
-    State i (max_cars + 1) + j: i cars at the first place, j at the second in the evening. Action a moves
-    m = a − max_moves cars from the first place to the second, cut to the cars that are there. Of the cars present in
-    the morning (at most `max_cars` a place, the rest goes back to the company) as many are rented as are asked for;
-    what is returned can be rented on the next day. Requests and returns are Poisson, their tails lumped together.
+    State i (max_cars + 1) + j: i cars at the first location, j at the second in the evening. Action a moves
+    m = a − max_moves cars from the first location to the second, at most as many as are present. Of the cars present in
+    the morning (at most `max_cars` per location, the rest returns to the company) as many are rented as are requested;
+    returned cars can be rented on the next day. Requests and returns are Poisson, with the tails lumped together.
 
     Args:
-      max_cars: most cars at a place.
-      max_moves: most cars moved in a night.
-      requests, returns: Poisson means at the two places.
-      rental_reward: earned a car rented.
-      move_cost: paid a car moved.
+      max_cars: largest number of cars at a location.
+      max_moves: largest number of cars moved in a night.
+      requests, returns: Poisson means at the two locations.
+      rental_reward: earned per car rented.
+      move_cost: paid per car moved.
 
     Returns:
-      `MDP` with outcome lists [S, A, S], S = (max_cars + 1)², A = 2 max_moves + 1; rewards are expected ones. It never
+      `MDP` with outcome lists [S, A, S], S = (max_cars + 1)², A = 2 max_moves + 1; rewards are expectations. It never
       ends: use a discount below 1, 0.9 in the book. Episodes start in any state.
 
     Source: Sutton & Barto (2018), example 4.2.
+
+    Examples:
+      >>> from purerl import mdp
+      >>> problem = mdp.car_rental(max_cars=2, max_moves=1)
+      >>> problem.next_state.shape
+      (9, 3, 9)
     """
     places = [_rental_place(max_cars, requests[i], returns[i]) for i in range(2)]
     first, second = np.divmod(np.arange((max_cars + 1) ** 2), max_cars + 1)
@@ -109,7 +129,7 @@ def car_rental(
     moved = np.clip(wanted, -second[:, None], first[:, None])
     morning = [np.minimum(first[:, None] - moved, max_cars), np.minimum(second[:, None] + moved, max_cars)]
     evening = [place[0][cars] for place, cars in zip(places, morning)]
-    transition = evening[0][..., :, None] * evening[1][..., None, :]
+    transition = evening[0][..., :, None] * evening[1][..., None, :]  # [S, A, cars + 1, cars + 1]
     rented = places[0][1][morning[0]] + places[1][1][morning[1]]
     return from_dense(transition.reshape(*moved.shape, -1), rental_reward * rented - move_cost * np.abs(moved))
 
@@ -126,6 +146,11 @@ def random_mdp(key: jax.Array, num_states: int, num_actions: int, num_outcomes: 
       `MDP` with outcome lists [S, A, K]; episodes start anywhere. Next states in one list may coincide.
 
     Source: the Garnet construction of Archibald, McKinnon & Thomas (1995), with rewards on outcomes.
+
+    Examples:
+      >>> from purerl import mdp
+      >>> mdp.random_mdp(jax.random.key(0), num_states=5, num_actions=3, num_outcomes=2).probability.shape
+      (5, 3, 2)
     """
     _at_least("num_states", num_states, 1)
     _at_least("num_actions", num_actions, 1)
@@ -148,7 +173,7 @@ def _random_mdp(key: jax.Array, shape: tuple[int, int, int], termination: jax.Ar
 
 
 def _rental_place(max_cars: int, requests: float, returns: float) -> tuple[np.ndarray, np.ndarray]:
-    """One place over one day: [morning, evening] transition probabilities, and [morning] expected rentals."""
+    """One location over one day: [morning, evening] transition probabilities, and [morning] expected rentals."""
     cars = np.arange(max_cars + 1)
     rent = np.stack([_poisson(requests, morning, max_cars) for morning in range(max_cars + 1)])
     back = np.stack([_poisson(returns, max_cars - left, max_cars) for left in range(max_cars + 1)])

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 
 from purerl.mdp.backup import first_best, layout, sweep
 from purerl.mdp.linear import solve_chain
 from purerl.mdp.types import MDP, Solution, check, check_policy, check_scalar
+from purerl.types import Scalar
 
 
-def policy_evaluation(mdp: MDP, policy: Any, discount: Any) -> jax.Array:
+def policy_evaluation(mdp: MDP, policy: ArrayLike, discount: Scalar) -> jax.Array:
     """The exact value of a policy: the solution of (I − γ P_π) v = r_π.
 
     Solved by eliminating states without subtractions (see `purerl.mdp.linear`), so float32 is accurate to rounding
-    even for γ next to 1, any number of evaluations may share a program under `jax.vmap`, and the result is
-    differentiable in `policy`, `mdp.probability` and `mdp.reward`. Takes O(S²) memory and O(S³) work: beyond some
+    even for γ close to 1, any number of evaluations can share a program under `jax.vmap`, and the result is
+    differentiable in `policy`, `mdp.probability` and `mdp.reward`. Takes O(S²) memory and O(S³) work: beyond a few
     thousand states use `iterative_policy_evaluation`.
 
     Args:
@@ -31,26 +32,32 @@ def policy_evaluation(mdp: MDP, policy: Any, discount: Any) -> jax.Array:
       and an infinite one with the sign of the reward otherwise.
 
     Raises:
-      ValueError: the policy is no distribution in some state, or as `check`.
+      ValueError: the policy is not a distribution in some state, or as `check`.
 
     Source: Sutton & Barto (2018), eq. 4.4, solved as a linear system.
+
+    Examples:
+      >>> from purerl import mdp
+      >>> walk = mdp.random_walk(num_states=3)
+      >>> [round(v, 3) for v in mdp.policy_evaluation(walk, [[1.0], [1.0], [1.0]], discount=1.0).tolist()]
+      [-0.5, 0.0, 0.5]
     """
     mdp = check(mdp)
     policy = check_policy(policy, mdp.next_state.shape[:2])
     return _policy_evaluation(mdp, policy, check_scalar("discount", discount, 0, 1))
 
 
-def policy_iteration(mdp: MDP, discount: Any, max_iterations: Any = 100) -> Solution:
+def policy_iteration(mdp: MDP, discount: Scalar, max_iterations: int | jax.Array = 100) -> Solution:
     """Policy iteration: exact evaluation and greedy improvement until no action is better.
 
     Starts from the actions that are greedy to the uniform policy, which ends wherever ending is possible, so γ = 1
-    works where never ending has a price. An action is exchanged only for one that is better by more than rounding
+    works if never ending has a price. An action is replaced only by one that is better by more than rounding
     (8 eps max|q|), and the sum of all values must rise, so ties cannot cycle.
 
     Args:
       mdp: outcome lists [S, A, K]; takes O(S²) memory.
       discount: scalar γ in [0, 1].
-      max_iterations: most evaluations of a greedy policy.
+      max_iterations: limit on the number of evaluations of a greedy policy.
 
     Returns:
       `Solution`: the value of the last policy, q one backup of it, the first best actions in q, evaluations done,
@@ -60,6 +67,12 @@ def policy_iteration(mdp: MDP, discount: Any, max_iterations: Any = 100) -> Solu
       ValueError: as `value_iteration`.
 
     Source: Howard (1960); Sutton & Barto (2018), section 4.3.
+
+    Examples:
+      >>> from purerl import mdp
+      >>> solution = mdp.policy_iteration(mdp.maze_2x3(), discount=0.9)
+      >>> print(solution.policy[0])  # from the start to the right
+      [0. 1. 0. 0.]
     """
     check_scalar("max_iterations", max_iterations, 0)
     discount = check_scalar("discount", discount, 0, 1)
@@ -67,9 +80,9 @@ def policy_iteration(mdp: MDP, discount: Any, max_iterations: Any = 100) -> Solu
 
 
 def exact_value(mdp: MDP, policy: jax.Array, discount: jax.Array) -> jax.Array:
-    """What `policy_evaluation` computes, without its checks, for use inside other programs."""
+    """`policy_evaluation` without its checks, for use inside other programs."""
     num_states = mdp.next_state.shape[0]
-    weight = policy[:, :, None] * mdp.probability
+    weight = policy[:, :, None] * mdp.probability  # [S, A, K]
     going_on = jnp.where(mdp.terminated, 0, weight)
     state = jnp.arange(num_states)[:, None, None]
     transition = jnp.zeros((num_states, num_states), weight.dtype).at[state, mdp.next_state].add(discount * going_on)
@@ -78,13 +91,13 @@ def exact_value(mdp: MDP, policy: jax.Array, discount: jax.Array) -> jax.Array:
 
 
 def restrict(mdp: MDP, action: jax.Array) -> MDP:
-    """The MDP with one action a state, [S]: outcome lists [S, 1, K]."""
+    """The MDP in which state s has only action[s], [S]: outcome lists [S, 1, K]."""
     pick = functools.partial(jnp.take_along_axis, indices=action[:, None, None], axis=1)
     return MDP(pick(mdp.next_state), pick(mdp.probability), pick(mdp.reward), pick(mdp.terminated), mdp.initial)
 
 
 def better_action(q: jax.Array, action: jax.Array) -> jax.Array:
-    """Greedy improvement of one action a state [S] under q [S, A], only where it gains more than rounding."""
+    """Greedy improvement of the actions [S] under q [S, A], only where it gains more than rounding."""
     taken = jnp.take_along_axis(q, action[:, None], axis=1)[:, 0]
     margin = 8 * jnp.finfo(q.dtype).eps * jnp.max(jnp.abs(q))
     return jnp.where(jnp.max(q, axis=1) > taken + margin, jnp.argmax(q, axis=1), action)

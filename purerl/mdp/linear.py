@@ -4,7 +4,7 @@ I − M, with M a discounted transition matrix, is inverted by censoring one sta
 is computed as the sum of what leaves j, so nothing is ever subtracted: all entries keep their relative precision in
 float32 even where 1 − γ is tiny, which a general solver loses. The algorithm is that of Grassmann, Taksar & Heyman
 (1985), Operations Research 33(5), in the in-place Gauss-Jordan form, blocked so that most work is matrix products.
-Being matrix products, it may occur many times in one program under `jax.vmap` (batched LAPACK calls may not).
+Being matrix products, it can occur many times in one program under `jax.vmap`, which batched LAPACK calls cannot.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def solve_chain(transition: jax.Array, leak: jax.Array, reward: jax.Array) -> ja
     """Solve v = reward + transition v by elimination; differentiable in `transition` and `reward`.
 
     Args:
-      transition: [S, S], discounted probabilities M of going on from row to column.
-      leak: [S], what is missing to 1 in each row's sum, given apart so that it is exact: 1 − γ and terminations.
+      transition: [S, S], discounted probabilities M of continuing from row to column.
+      leak: [S], what each row's sum lacks to 1, passed separately so that it is exact: 1 − γ and terminations.
       reward: [S].
 
     Returns:
@@ -50,7 +50,7 @@ def fundamental_matrix(transition: jax.Array, leak: jax.Array) -> jax.Array:
       leak: [S], 1 − Σ_j M[i, j].
 
     Returns:
-      [S, S]. Visits without end count as 1e30.
+      [S, S]. Infinitely many visits count as 1e30.
     """
     num_states = transition.shape[0]
     block = min(_BLOCK, num_states)

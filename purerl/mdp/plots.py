@@ -6,22 +6,35 @@ The functions return matplotlib figures that belong to no window; save them with
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
+import jax
 import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Array = np.ndarray | jax.Array
 
 STEPS = {"u": (0, -1), "r": (1, 0), "d": (0, 1), "l": (-1, 0)}  # (x, y), y downwards
 
 
 def plot_gridworld(
-    layout: Sequence[str], value: Any, policy: Any = None, *, actions: str = "urdl", exits: str = "+-", title: str = ""
-) -> Any:
+    layout: Sequence[str],
+    value: Array,
+    policy: Array | None = None,
+    *,
+    actions: str = "urdl",
+    exits: str = "+-",
+    title: str = "",
+) -> Figure:
     """A grid world with the value of each cell as number and colour, and the policy as arrows.
 
     Args:
-      layout: rows of text as `gridworld` takes them; '#' is a wall, every other cell a state, row by row.
+      layout: rows of text as `gridworld` takes them; '#' is a wall, every other cell is a state, row by row.
       value: [S].
-      policy: [S, A] probabilities; an arrow is as long as its action is likely. None: no arrows.
+      policy: [S, A] probabilities; the size of an arrow is the probability of its action. None: no arrows.
       actions: the direction of each action, a string of the letters u, r, d, l.
       exits: characters of cells that end an episode: framed, and without arrows.
       title: over the picture.
@@ -31,6 +44,14 @@ def plot_gridworld(
 
     Raises:
       ValueError: `value` or `policy` does not fit the layout.
+
+    Examples:
+      >>> from purerl import mdp
+      >>> from purerl.mdp import plots
+      >>> solution = mdp.value_iteration(mdp.gridworld_3x4(), discount=0.9)
+      >>> figure = plots.plot_gridworld(mdp.GRID_3X4, solution.value, solution.policy)
+      >>> len(figure.axes)
+      1
     """
     figure = _figure(len(layout[0]) * 0.95 + 0.3, len(layout) * 0.95 + 0.5)
     axes = figure.add_subplot()
@@ -41,13 +62,13 @@ def plot_gridworld(
 
 def plot_value_iteration(
     layout: Sequence[str],
-    history: Any,
+    history: Array,
     sweeps: Sequence[int],
     *,
-    policies: Any = None,
+    policies: Array | None = None,
     actions: str = "urdl",
     exits: str = "+-",
-) -> Any:
+) -> Figure:
     """The value function after chosen sweeps of value iteration, side by side in one colour scale.
 
     Args:
@@ -57,7 +78,7 @@ def plot_value_iteration(
       policies: [num_sweeps + 1, S, A], drawn into the tables; None: no arrows.
 
     Returns:
-      `matplotlib.figure.Figure` with at most four tables a row.
+      `matplotlib.figure.Figure` with at most four tables per row.
     """
     history = np.asarray(history)
     columns = min(4, len(sweeps))
@@ -71,8 +92,8 @@ def plot_value_iteration(
     return figure
 
 
-def plot_states(value: Any, policy: Any, *, title: str = "", action_offset: int = 0) -> Any:
-    """Values and likeliest actions by the number of the state, for MDPs that are no grids.
+def plot_states(value: Array, policy: Array, *, title: str = "", action_offset: int = 0) -> Figure:
+    """Values and likeliest actions by the number of the state, for MDPs that are not grids.
 
     Args:
       value: [S].
@@ -96,18 +117,20 @@ def plot_states(value: Any, policy: Any, *, title: str = "", action_offset: int 
     return figure
 
 
-def _figure(width: float, height: float) -> Any:
+def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(max(width, 3.2), max(height, 1.8)), dpi=120, layout="constrained")
 
 
 def _draw(
-    axes: Any, layout: Sequence[str], value: np.ndarray, policy: Any, actions: str, exits: str, scale: float
+    axes: Axes, layout: Sequence[str], value: Array, policy: Array | None, actions: str, exits: str, scale: float
 ) -> None:
     cells = [(x, y) for y, row in enumerate(layout) for x, cell in enumerate(row) if cell != "#"]
     if value.shape != (len(cells),):
-        raise ValueError(f"value must have shape ({len(cells)},), one number a cell that is no wall, got {value.shape}")
+        raise ValueError(
+            f"value must have shape ({len(cells)},), one number per cell that is not a wall, got {value.shape}"
+        )
     if policy is not None and np.shape(policy) != (len(cells), len(actions)):
         raise ValueError(f"policy must have shape ({len(cells)}, {len(actions)}), got {np.shape(policy)}")
     width, height = len(layout[0]), len(layout)
@@ -121,7 +144,7 @@ def _draw(
             _arrows(axes, x, y, np.asarray(policy)[state], actions)
 
 
-def _cell(axes: Any, x: int, y: int, value: float, scale: float, is_exit: bool) -> None:
+def _cell(axes: Axes, x: int, y: int, value: float, scale: float, is_exit: bool) -> None:
     from matplotlib import colormaps
     from matplotlib.patches import Rectangle
 
@@ -133,8 +156,8 @@ def _cell(axes: Any, x: int, y: int, value: float, scale: float, is_exit: bool) 
     axes.text(x + 0.5, y + 0.5, text.replace("-0.00", "0.00"), ha="center", va="center", fontsize=9, zorder=3)
 
 
-def _arrows(axes: Any, x: int, y: int, probabilities: np.ndarray, actions: str) -> None:
-    """Arrow heads around the number, as large as their action is likely."""
+def _arrows(axes: Axes, x: int, y: int, probabilities: np.ndarray, actions: str) -> None:
+    """Arrow heads around the number, whose size is the probability of their action."""
     for probability, action in zip(probabilities, actions):
         if probability < 0.01:
             continue

@@ -34,8 +34,15 @@ def test_policies_as_the_living_reward_grows_worse():
 
 def test_maze_2x3():
     solution = mdps.value_iteration(mdps.maze_2x3(), 0.9)
-    np.testing.assert_allclose(solution.value, [6.2, 8, 10, 4.58, 6.2, -10], atol=1e-5)
+    np.testing.assert_allclose(solution.value, [9, 10, 0, 8.1, 9, 0], atol=1e-5)
     assert arrows(solution.policy) == ">>^^^^"
+
+
+def test_half_of_the_moves_slip_to_the_left():
+    """v = ½ (10 + 0.9 v) in the cell beside the goal, where a move to the right slips up, into the border."""
+    mdp = mdps.gridworld(["S+"], noise=(0.5, 0.0), exits={"+": 10.0}, pay_on_arrival=True)
+    right = jax.nn.one_hot(jnp.ones(2, int), 4)
+    np.testing.assert_allclose(mdps.policy_evaluation(mdp, right, 0.9), [5 / (1 - 0.45), 0], rtol=1e-6)
 
 
 @pytest.fixture(scope="module")

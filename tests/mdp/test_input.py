@@ -144,10 +144,31 @@ def test_gridworld_refuses_bad_layouts(layout, message):
 def test_gridworld_refuses_bad_numbers():
     with pytest.raises(ValueError, match="noise"):
         mdps.gridworld(["S+"], noise=1.2)
+    with pytest.raises(ValueError, match=r"noise\[0\] \+ noise\[1\]"):
+        mdps.gridworld(["S+"], noise=(0.6, 0.6))
+    with pytest.raises(ValueError, match=r"noise\[1\]"):
+        mdps.gridworld(["S+"], noise=(0.6, -0.1))
+    with pytest.raises(ValueError, match="a pair"):
+        mdps.gridworld(["S+"], noise=(0.1, 0.1, 0.1))
     with pytest.raises(ValueError, match="exits"):
         mdps.gridworld(["S+"], exits={"+": float("nan")})
     with pytest.raises(ValueError, match="exits"):
         mdps.gridworld(["S+"], exits={"#": 1.0})
+
+
+def test_gridworld_slips_to_one_side():
+    mdp = mdps.gridworld(("S #", "  +"), noise=(0.5, 0.1))
+    np.testing.assert_allclose(mdp.probability[0, 1], [0.4, 0.5, 0.1])
+    np.testing.assert_array_equal(mdp.next_state[2, 1], [3, 0, 2])  # right, up (to its left), down (the border)
+    many = jax.vmap(lambda noise: mdps.gridworld(["S+"], noise=(noise, 0.0)).probability)(jnp.array([0.1, 0.2]))
+    np.testing.assert_allclose(many[:, 0, 0, 1], [0.1, 0.2])
+
+
+def test_an_exit_that_pays_on_arrival_ends_the_step_that_enters_it():
+    mdp = mdps.gridworld(["S+"], noise=0.0, living_reward=-0.5, pay_on_arrival=True)
+    np.testing.assert_array_equal(mdp.reward[:, 1, 0], [1, 0])
+    np.testing.assert_array_equal(mdp.terminated[:, 1, 0], [True, True])
+    np.testing.assert_array_equal(mdp.reward[0, 0], [-0.5] * 2 + [1])  # up, and its slips to the left and right
 
 
 def test_gridworld_moves_slips_and_bumps():
