@@ -60,7 +60,7 @@ from purerl.agents.tabular.monte_carlo import (
 from purerl.agents.tabular.td_control import TDControlHparams, q_lambda, q_learning, sarsa
 from purerl.agents.tabular.td_prediction import TDHparams, td, td_lambda
 from purerl.agents.td3 import TD3Hparams, td3
-from purerl.hparams import get_hparams, set_hparams
+from purerl.hparams import get_hparams, get_params, set_hparams, set_params
 from purerl.loops import Evaluation, LoopState, advance, evaluate, fit, rollout, start, train
 from purerl.loops.host import evaluate_on_host, train_on_host
 from purerl.types import Agent, Env, EnvStep, TrainState, Transition
@@ -116,6 +116,7 @@ __all__ = [
     "exploration",
     "fit",
     "get_hparams",
+    "get_params",
     "hparams",
     "least_squares",
     "linear_prediction",
@@ -148,6 +149,7 @@ __all__ = [
     "sarsa",
     "schedules",
     "set_hparams",
+    "set_params",
     "soft_value_iteration",
     "spaces",
     "start",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import warnings
 from collections.abc import Iterable
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
@@ -12,29 +13,88 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.prng import is_key
-from purerl.types import ExperienceMark, PyTree
+from purerl.types import ExperienceMark, Hparams, Params, PyTree, State
 
 
-def get_hparams(state: Any) -> Any:
+def get_hparams(state: State) -> Hparams:
     """The hyperparameters inside an agent's state, below any combinators' states.
 
     Raises:
       TypeError: the state has neither a field `hparams` nor a field `agent` that leads to one.
     """
-    if hasattr(state, "hparams"):
-        return state.hparams
-    if hasattr(state, "agent"):
-        return get_hparams(state.agent)
-    raise TypeError(f"state of type {type(state).__name__} has no field 'hparams' and no field 'agent'")
+    return _get(state, "hparams")
 
 
-def set_hparams(state: Any, hparams: Any) -> Any:
+def set_hparams(state: State, hparams: Hparams) -> State:
     """The same state with other hyperparameters, below any combinators' states. Inverse of `get_hparams`."""
-    if hasattr(state, "hparams"):
-        return state._replace(hparams=hparams)
+    return _set(state, "hparams", hparams)
+
+
+def get_params(state: State) -> Params:
+    """The parameters that an agent has learned, below any combinators' states.
+
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> agent = purerl.ppo(purerl.networks.actor_critic(env, hidden=(4,)))
+      >>> obs, _ = env.reset(jax.random.key(0))
+      >>> state = agent.init(jax.random.key(1), purerl.PPOHparams(), obs)
+      >>> get_params(state) is state.params
+      True
+
+    Raises:
+      TypeError: the state has neither a field `params` nor a field `agent` that leads to one, as with tables.
+    """
+    return _get(state, "params")
+
+
+def set_params(state: State, params: Params) -> State:
+    """The same state with other parameters, below any combinators' states; target copies stay as they are.
+
+    Inverse of `get_params`.
+    """
+    return _set(state, "params", params)
+
+
+def _get(state: State, name: str) -> PyTree:
+    if hasattr(state, name):
+        return getattr(state, name)
     if hasattr(state, "agent"):
-        return state._replace(agent=set_hparams(state.agent, hparams))
-    raise TypeError(f"state of type {type(state).__name__} has no field 'hparams' and no field 'agent'")
+        return _get(state.agent, name)
+    raise TypeError(f"state of type {type(state).__name__} has no field {name!r} and no field 'agent'")
+
+
+def _set(state: State, name: str, value: PyTree) -> State:
+    if hasattr(state, name):
+        return state._replace(**{name: value})
+    if hasattr(state, "agent"):
+        return state._replace(agent=_set(state.agent, name, value))
+    raise TypeError(f"state of type {type(state).__name__} has no field {name!r} and no field 'agent'")
+
+
+def warn_if_annealed(state: State, hparams: Hparams) -> None:
+    """Warn that an agent that continues from a trained state cannot learn, because its learning rate has reached 0.
+
+    The learning rate is 0 once the state has made `anneal_updates` updates. Traced values, and agents that do not
+    anneal, pass.
+
+    Args:
+      state: the trained state to continue from.
+      hparams: the hyperparameters to continue with.
+    """
+    anneal_updates = getattr(hparams, "anneal_updates", None)
+    try:
+        num_updates = _get(state, "num_updates")
+    except TypeError:
+        return
+    if anneal_updates is None or any(isinstance(x, jax.core.Tracer) for x in (anneal_updates, num_updates)):
+        return
+    if np.all(np.asarray(num_updates) >= np.asarray(anneal_updates)):
+        warnings.warn(
+            f"this state has made {np.max(num_updates)} updates and its learning rate has reached 0 at "
+            f"anneal_updates = {np.max(anneal_updates)}, so it cannot learn; use a larger anneal_updates, or inf",
+            stacklevel=3,
+        )
 
 
 def get_learner(state: Any) -> dict[str, PyTree]:
@@ -141,7 +201,8 @@ def hparam_ranges(hparams_class: type) -> dict[str, Interval]:
 def check_hparams(hparams: Any) -> None:
     """Reject hyperparameters that are NaN or out of range, before anything is compiled.
 
-    Traced values cannot be looked at and pass; `hparam_ranges` tells the ranges.
+    Traced values cannot be inspected and pass; `hparam_ranges` has the ranges. A class may have a method `check()`
+    for relations between its fields, which is called too.
 
     Raises:
       ValueError: names the field, its value and its range.
@@ -151,6 +212,9 @@ def check_hparams(hparams: Any) -> None:
         for leaf in jax.tree.leaves(getattr(hparams, name)):
             if not isinstance(leaf, jax.core.Tracer) and not is_key(leaf):
                 _check_value(f"{type(hparams).__name__}.{name}", np.asarray(leaf), ranges.get(name))
+    check = getattr(hparams, "check", None)
+    if check is not None and not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hparams)):
+        check()
 
 
 def _check_value(name: str, value: np.ndarray, limits: Interval | None) -> None:

@@ -1,7 +1,8 @@
-"""Actor-critic methods of one gradient step a trajectory: one-step, A2C with n-step returns or GAE, and V-trace."""
+"""Actor-critic methods that learn from whole trajectories: one-step, A2C with n-step returns or GAE, and V-trace."""
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -9,9 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses, returns
-from purerl.agents.common import optimization, policy_network
+from purerl.agents.common import counts, optimization, policy_network, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
-from purerl.types import Agent, Metrics, TrainState, Transition
+from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 ADVANTAGES = ("gae", "n_step", "vtrace")
 
@@ -42,8 +43,19 @@ class ActorCriticHparams(NamedTuple):
     anneal_updates: AtLeastOne = float("inf")
 
 
+class _Settings(NamedTuple):
+    """The arguments of `actor_critic`."""
+
+    network: Network
+    advantage: str
+    num_steps: int
+    num_epochs: int
+    normalize_advantage: bool
+    optimizer: optimization.Optimizer
+
+
 def actor_critic(
-    network: Any,
+    network: Network,
     *,
     advantage: str = "gae",
     num_steps: int = 5,
@@ -61,8 +73,8 @@ def actor_critic(
 
     with d = γ (1 − terminated) and A, y stopped. s' is the true successor, so a truncated step bootstraps from where
     its own episode stood. One-step actor-critic is "n_step" with num_steps=1 (or gae_lambda=0); A2C with n-step returns
-    is a rollout of n steps and num_steps=n. V-trace makes the later ones of several epochs, and data of an older
-    policy, on-policy for the value and nearly so for the policy.
+    is a rollout of n steps and num_steps=n. V-trace corrects for the difference between the present policy and the one
+    that acted: in the later ones of several epochs, and with data of an older policy.
 
     Args:
       network: an actor-critic network, with or without memory.
@@ -70,7 +82,8 @@ def actor_critic(
       num_steps: rewards in an n-step return.
       num_epochs: gradient steps on each trajectory.
       normalize_advantage: bring the advantages of a trajectory to mean 0 and standard deviation 1.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent with `ActorCriticHparams`, or any NamedTuple with the fields used.
@@ -78,79 +91,86 @@ def actor_critic(
     Raises:
       ValueError: an unknown advantage, or a number that is not positive.
 
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> agent = purerl.actor_critic(purerl.networks.actor_critic(env, hidden=(4,)), advantage="n_step", num_steps=4)
+      >>> sizes = dict(num_updates=3, num_envs=2, rollout_length=4)
+      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.ActorCriticHparams(), **sizes)
+      >>> int(state.num_updates), metrics["loss/value"].shape
+      (3, (3,))
+
     Source: Mnih et al. 2016, arXiv:1602.01783, algorithm S3, synchronous; GAE: arXiv:1506.02438, eq. 16; V-trace:
     Espeholt et al. 2018, arXiv:1802.01561, section 4.2; one-step: Sutton & Barto (2018), section 13.5, without γᵗ.
     """
     if advantage not in ADVANTAGES:
         raise ValueError(f"advantage must be one of {', '.join(ADVANTAGES)}; got {advantage!r}")
     check_positive(num_steps=num_steps, num_epochs=num_epochs)
+    settings = _Settings(network, advantage, num_steps, num_epochs, normalize_advantage, optimizer)
+    act, memory = policy_network.make_act(network)
+    init, update = functools.partial(_init, settings), functools.partial(_update, settings)
+    return Agent(init, act, update, memory, Requirements(data="trajectory"))
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return optimization.train_state(optimizer, hparams, policy_network.init(network, key, example))
 
-    def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
-        chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
-        hparams = state.hparams
-        transform = optimizer(optimization.annealed(hparams, state.num_updates))
+def _init(settings: _Settings, key: Key, hparams: ActorCriticHparams, example: PyTree, num_envs: int = 1) -> TrainState:
+    params = policy_network.init(settings.network, key, example)
+    return optimization.train_state(settings.optimizer, hparams, params)
 
-        def loss(params: Any) -> tuple[jax.Array, Metrics]:
-            distribution, value, next_value = policy_network.evaluate(network, params, data)
-            log_prob, entropy = jax.vmap(jax.vmap(policy_network.score))(distribution, data.action)
-            targets = jax.lax.stop_gradient(_targets(advantage, num_steps, data, hparams, log_prob, value, next_value))
-            return _loss(log_prob, entropy, value, *targets, data.mask, hparams, normalize_advantage)
 
-        def epoch(learner: tuple[Any, Any], _: None) -> tuple[tuple[Any, Any], Metrics]:
-            params, opt_state, metrics = optimization.step(transform, loss, *learner)
-            return (params, opt_state), metrics
+def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
+    """`num_epochs` gradient steps on one trajectory [T, N]."""
+    chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
+    data = trajectories.clean(data)
+    hparams = state.hparams
+    annealed = optimization.annealed(hparams, state.num_updates)
+    loss = functools.partial(_loss, settings, hparams, data)
 
-        learner, metrics = jax.lax.scan(epoch, (state.params, state.opt_state), None, num_epochs)
-        return TrainState(*learner, hparams, state.num_updates + 1), jax.tree.map(jnp.mean, metrics)
+    def epoch(learner: tuple[Params, PyTree], _: None) -> tuple[tuple[Params, PyTree], Metrics]:
+        params, opt_state, metrics = optimization.gradient_step(settings.optimizer, annealed, loss, *learner)
+        return (params, opt_state), metrics
 
-    act, memory = policy_network.acting(network)
-    return Agent(init, act, update, memory)
+    learner, metrics = jax.lax.scan(epoch, (state.params, state.opt_state), None, settings.num_epochs)
+    return TrainState(*learner, hparams, counts.increment(state.num_updates)), jax.tree.map(jnp.mean, metrics)
+
+
+def _loss(
+    settings: _Settings, hparams: ActorCriticHparams, data: Transition, params: Params
+) -> tuple[jax.Array, Metrics]:
+    """The loss of a trajectory [T, N] and its parts."""
+    mean = functools.partial(trajectories.masked_mean, mask=data.mask)
+    distribution, value, next_value = policy_network.evaluate(settings.network, params, data)
+    log_prob, entropy = jax.vmap(jax.vmap(policy_network.log_prob_and_entropy))(distribution, data.action)  # [T, N]
+    advantage, target = jax.lax.stop_gradient(_targets(settings, data, hparams, log_prob, value, next_value))
+    if settings.normalize_advantage:
+        advantage = losses.normalize(advantage, trajectories.optional_mask(data.mask))
+    policy = mean(losses.reinforce(log_prob, advantage))
+    error = mean(0.5 * jnp.square(losses.td_error(value, target)))
+    entropy = mean(entropy)
+    # mean(−log π(a|s) A) + value_coef · mean(½ (V(s) − y)²) − entropy_coef · mean(H)
+    total = policy + hparams.value_coef * error - hparams.entropy_coef * entropy
+    return total, {"loss/policy": policy, "loss/value": error, "loss/entropy": entropy}
 
 
 def _targets(
-    kind: str,
-    num_steps: int,
+    settings: _Settings,
     data: Transition,
-    hparams: Any,
+    hparams: ActorCriticHparams,
     log_prob: jax.Array,
     value: jax.Array,
     next_value: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """Advantages and value targets, [T, N] each."""
-    discount = hparams.discount * (1.0 - data.terminated)
-    goes_on = 1.0 - (data.terminated | data.truncated)
-    if kind == "n_step":
-        target = returns.n_step_returns(data.reward, discount, next_value, goes_on, num_steps)
+    discount = trajectories.discounts(data, hparams.discount)
+    if settings.advantage == "n_step":
+        continues = 1.0 - trajectories.done(data)
+        target = returns.n_step_returns(data.reward, discount, next_value, continues, settings.num_steps)
         return target - value, target
-    trace_decay = hparams.gae_lambda * goes_on
-    if kind == "gae":
+    trace_decay = trajectories.trace_decays(data, hparams.gae_lambda)
+    if settings.advantage == "gae":
         advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
         return advantage, advantage + value
-    log_rho = log_prob - data.aux["log_prob"]
+    log_rho = log_prob - data.aux["log_prob"]  # log π(a|s) / μ(a|s), μ the policy that acted
     target, advantage = returns.vtrace(
         data.reward, discount, value, next_value, trace_decay, log_rho, hparams.rho_bar, hparams.c_bar
     )
     return advantage, target
-
-
-def _loss(
-    log_prob: jax.Array,
-    entropy: jax.Array,
-    value: jax.Array,
-    advantage: jax.Array,
-    target: jax.Array,
-    mask: Any,
-    hparams: Any,
-    normalize: bool,
-) -> tuple[jax.Array, Metrics]:
-    """The whole loss of a trajectory [T, N], and its parts."""
-    if normalize:
-        advantage = losses.normalize(advantage, None if isinstance(mask, tuple) else mask)
-    policy = policy_network.mean(losses.reinforce(log_prob, advantage), mask)
-    error = policy_network.mean(0.5 * jnp.square(losses.td_error(value, target)), mask)
-    entropy = policy_network.mean(entropy, mask)
-    total = policy + hparams.value_coef * error - hparams.entropy_coef * entropy
-    return total, {"loss/policy": policy, "loss/value": error, "loss/entropy": entropy}

@@ -3,16 +3,28 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import optimization, planning
+from purerl.agents.common import optimization, planning, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
-from purerl.types import Agent, Env, EnvStep, Metrics, TrainState, Transition
+from purerl.types import (
+    Agent,
+    Env,
+    EnvStep,
+    Key,
+    Metrics,
+    Network,
+    Params,
+    PyTree,
+    Requirements,
+    TrainState,
+    Transition,
+)
 
 
 class AlphaZeroHparams(NamedTuple):
@@ -36,15 +48,27 @@ class AlphaZeroHparams(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one loss sees of each step, [B]."""
+    """The inputs of the loss, leaves [B]."""
 
-    obs: Any
+    obs: PyTree
     policy: jax.Array
     value_target: jax.Array
 
 
+class _Settings(NamedTuple):
+    """The arguments of `alphazero`."""
+
+    network: Network
+    model: Env
+    num_simulations: int
+    max_depth: int | None
+    num_epochs: int
+    num_minibatches: int
+    optimizer: optimization.Optimizer
+
+
 def alphazero(
-    network: Any,
+    network: Network,
     model: Env,
     *,
     num_simulations: int = 16,
@@ -56,98 +80,133 @@ def alphazero(
     """Planning with the environment as its own model, by Gumbel MuZero's search (mctx).
 
     Acting searches `num_simulations` times from the present state of the environment, expanding leaves by `model.step`
-    and judging them by the network, and plays the action that the search prefers. An update computes λ-returns G from
-    the network's values of the true successors, and then, `num_epochs` times in `num_minibatches`, descends on
+    and evaluating them by the network, and plays the action that the search prefers. An update computes λ-returns G
+    from the network's values of the true successors, and then, `num_epochs` times in `num_minibatches`, makes gradient
+    steps on
 
         mean(−Σ_a w(a) log π(a|s)) + value_coef · mean ½ (G − v(s))²,   w the search's improved policy.
 
     A state in which the model has terminated is worth 0. Its random numbers are the search's own: in a stochastic
-    environment each node holds one sample of its successor.
+    environment each node holds one sample of its successor. Where the environment's observation has an `action_mask`,
+    the policy is restricted to the allowed actions in every node of the search and in the loss.
 
     Args:
       network: `init(key, obs)` and `apply(params, obs) -> (categorical, value)`, such as
         `networks.actor_critic(model)`.
-      model: the environment, whose observations tell its state: `envs.with_state(env)`. Train on the same.
-      num_simulations: searches a step.
-      max_depth: how deep the search may look; None: as deep as it has simulations.
+      model: the environment, whose observations contain its state: `envs.with_state(env)`. Train on the same.
+      num_simulations: simulations per step.
+      max_depth: largest depth of the search; None: as deep as it has simulations.
       num_epochs: passes over each trajectory.
-      num_minibatches: gradient steps a pass; must divide rollout_length · num_envs.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      num_minibatches: gradient steps per pass; must divide rollout_length · num_envs.
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent whose hyperparameters are `AlphaZeroHparams`, or any NamedTuple with the fields used.
 
     Raises:
       ModuleNotFoundError: mctx is not installed.
-      ValueError: a count is not positive; in `init`, observations that do not tell the state of the environment; in
+      ValueError: a count is not positive; in `init`, observations without the state of the environment; in
         `update`, masked data or a trajectory that does not divide.
+
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.with_state(purerl.envs.probe())
+      >>> agent = purerl.alphazero(purerl.networks.actor_critic(env, (4,)), env, num_simulations=2)
+      >>> sizes = dict(num_updates=2, num_envs=2, rollout_length=4)
+      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.AlphaZeroHparams(), **sizes)
+      >>> int(state.num_updates), metrics["loss/policy"].shape
+      (2, (2,))
 
     Source: Silver et al. 2018, "A general reinforcement learning algorithm ...", Science 362; the search: Danihelka et
     al. 2022, "Policy improvement by planning with Gumbel", section 4.
     """
     check_positive(num_simulations=num_simulations, num_epochs=num_epochs, num_minibatches=num_minibatches)
     planning.check_installed()
-
-    def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-        batch = jax.tree.map(lambda x: jnp.asarray(x)[None], obs)
-
-        def expand(key: jax.Array, action: jax.Array, node: Any) -> tuple[Any, Any]:
-            step = _step(key, model, node, action)
-            discount = state.hparams.discount * (1.0 - step.terminated)
-            return (step.reward, discount, *_judge(network, state.params, step.obs)), _node(step.obs)
-
-        root = (*_judge(network, state.params, batch), _node(batch))
-        action, policy = planning.search(
-            key, root, expand, action_mask(obs["obs"]), num_simulations=num_simulations, max_depth=max_depth
-        )
-        return action, {"policy": policy}
-
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        _node(example)
-        return optimization.train_state(optimizer, hparams, network.init(key, example))
-
-    def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
-        batch = _make_batch(network, state.params, data, state.hparams)
-        loss = functools.partial(_loss, network, state.hparams)
-        return optimization.descend_in_minibatches(
-            key, optimizer, loss, state, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
-        )
-
-    return Agent(init, act, update)
+    settings = _Settings(network, model, num_simulations, max_depth, num_epochs, num_minibatches, optimizer)
+    return Agent(
+        functools.partial(_init, settings),
+        functools.partial(_act, settings),
+        functools.partial(_update, settings),
+        requires=Requirements(data="trajectory", raw_observations=True),
+    )
 
 
-def _judge(network: Any, params: Any, obs: Any) -> tuple[jax.Array, jax.Array]:
-    """Log-probabilities [B, A] and values [B] of observations."""
+def _init(settings: _Settings, key: Key, hparams: AlphaZeroHparams, example: PyTree, num_envs: int = 1) -> TrainState:
+    _node(example)
+    return optimization.train_state(settings.optimizer, hparams, settings.network.init(key, example))
+
+
+def _act(
+    settings: _Settings, key: Key | None, state: TrainState, obs: PyTree
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The action that a search from the observed state prefers, and the improved policy."""
+    batch = jax.tree.map(lambda x: jnp.asarray(x)[None], obs)  # [...] -> [1, ...]
+
+    def expand(key: Key, action: jax.Array, node: PyTree) -> tuple[tuple[jax.Array, ...], PyTree]:
+        step = _step(key, settings.model, node, action)
+        discount = state.hparams.discount * (1.0 - step.terminated)
+        return (step.reward, discount, *_evaluate(settings.network, state.params, step.obs)), _node(step.obs)
+
+    root = (*_evaluate(settings.network, state.params, batch), _node(batch))
+    action, policy = planning.search(
+        key,
+        root,
+        expand,
+        action_mask(obs["obs"]),
+        num_simulations=settings.num_simulations,
+        max_depth=settings.max_depth,
+    )
+    return action, {"policy": policy}
+
+
+def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
+    batch = _make_batch(settings.network, state.params, data, state.hparams)
+    loss = functools.partial(_loss, settings.network, state.hparams)
+    return optimization.minibatch_update(
+        key,
+        settings.optimizer,
+        loss,
+        state,
+        batch,
+        num_epochs=settings.num_epochs,
+        num_minibatches=settings.num_minibatches,
+    )
+
+
+def _evaluate(network: Network, params: Params, obs: PyTree) -> tuple[jax.Array, jax.Array]:
+    """Log-probabilities [B, A], of the allowed actions alone, and values [B] of observations."""
     distribution, value = jax.vmap(network.apply, (None, 0))(params, obs)
-    return distribution.log_probs, value
+    return planning.restrict(distribution.log_probs, action_mask(obs["obs"])), value
 
 
-def _step(key: jax.Array, model: Env, node: Any, action: jax.Array) -> EnvStep:
+def _step(key: Key, model: Env, node: PyTree, action: jax.Array) -> EnvStep:
     """One step of the model from every node [B]."""
     keys = jax.random.split(key, action.shape[0])
     return jax.vmap(model.step)(keys, node["env_state"], action, node["env_params"])
 
 
-def _loss(network: Any, hparams: Any, params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
-    log_probs, value = _judge(network, params, part.obs)
-    policy = -jnp.sum(part.policy * log_probs, axis=-1).mean()
+def _loss(network: Network, hparams: AlphaZeroHparams, params: Params, part: Batch) -> tuple[jax.Array, Metrics]:
+    """The loss of a minibatch and its parts."""
+    log_probs, value = _evaluate(network, params, part.obs)
+    policy = planning.cross_entropy(part.policy, log_probs).mean()
     error = 0.5 * jnp.square(part.value_target - value).mean()
     return policy + hparams.value_coef * error, {"loss/policy": policy, "loss/value": error}
 
 
-def _node(obs: Any) -> dict[str, Any]:
-    """What a node of the search knows: the state of the environment, and its parameters."""
+def _node(obs: PyTree) -> dict[str, PyTree]:
+    """The contents of a node of the search: the state of the environment and its parameters."""
     if not isinstance(obs, dict) or "env_state" not in obs:
         raise ValueError(
-            "alphazero needs observations that tell the state: envs.with_state(env), for model and training"
+            "alphazero needs observations that contain the state: envs.with_state(env), for model and training"
         )
     return {"env_state": obs["env_state"], "env_params": obs["env_params"]}
 
 
-def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Batch:
-    """The λ-returns of a trajectory [T, N] beside what the search found, flattened to [T N]."""
+def _make_batch(network: Network, params: Params, data: Transition, hparams: AlphaZeroHparams) -> Batch:
+    """The λ-returns of a trajectory [T, N] and the policies of its searches, flattened to [T * N]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
-    if not isinstance(data.mask, tuple):
-        raise ValueError("alphazero takes whole rollouts; rollout_episodes masks its steps")
+    trajectories.refuse_mask(data, "alphazero")
+    data = trajectories.clean(data)
     target = planning.value_targets(network, params, data, hparams)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), Batch(data.obs, data.aux["policy"], target))
+    return trajectories.flatten(Batch(data.obs, data.aux["policy"], target))

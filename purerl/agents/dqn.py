@@ -1,21 +1,23 @@
-"""Deep Q-networks and their family: double, dueling, n-step, prioritised, C51, QR-DQN, noisy; options of one agent."""
+"""Deep Q-networks: double, dueling, n-step, prioritized, C51, QR-DQN and noisy, as options of one agent."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+import functools
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
-from purerl import exploration, losses, replay
-from purerl.agents.common import optimization
+from purerl import exploration as explore
+from purerl import losses, replay
+from purerl.agents.common import action_values, counts, optimization, trajectories
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, Interval, NonNegative, UnitInterval
 from purerl.spaces import action_mask
-from purerl.types import Agent, Metrics, Transition
+from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
 
 class DQNHparams(NamedTuple):
@@ -29,11 +31,12 @@ class DQNHparams(NamedTuple):
       initial_epsilon, epsilon: probability of a random action at the start, and from `epsilon_anneal_updates` on.
       epsilon_anneal_updates: gradient steps over which the probability falls linearly.
       max_grad_norm: gradients of a larger global norm are scaled down to it.
-      value_min, value_max: ends of the support of returns, of "categorical".
-      priority_exponent: α of prioritised replay; 0: uniform.
-      importance_exponent: β of prioritised replay at the start.
+      value_min, value_max: ends of the support of returns, for "categorical"; set them to the returns that occur.
+      priority_exponent: α of prioritized replay; 0: uniform.
+      importance_exponent: β of prioritized replay at the start.
       importance_anneal_updates: gradient steps over which β rises to 1; inf: it stays.
       anneal_updates: the learning rate falls linearly to 0 over this many gradient steps; inf: it stays.
+      temperature: of "boltzmann" exploration, in the units of the values.
     """
 
     learning_rate: NonNegative = 1e-3
@@ -44,38 +47,91 @@ class DQNHparams(NamedTuple):
     epsilon: UnitInterval = 0.05
     epsilon_anneal_updates: NonNegative = 5000.0
     max_grad_norm: NonNegative = 10.0
-    value_min: Any = 0.0
+    value_min: Any = -100.0
     value_max: Any = 100.0
     priority_exponent: UnitInterval = 0.6
     importance_exponent: UnitInterval = 0.4
     importance_anneal_updates: AtLeastOne = float("inf")
     anneal_updates: AtLeastOne = float("inf")
+    temperature: NonNegative = 1.0
+
+    def check(self) -> None:
+        """Reject an empty or reversed support of returns.
+
+        Raises:
+          ValueError: `value_max` is not above `value_min`.
+        """
+        if np.any(np.asarray(self.value_max) <= np.asarray(self.value_min)):
+            raise ValueError(f"value_max = {self.value_max} must be above value_min = {self.value_min}")
 
 
 class DQNState(NamedTuple):
-    """What a DQN carries.
+    """State of a DQN.
 
     Attributes:
       params, target_params: of the network, online and target.
       opt_state: the optimizer's state.
       hparams: the hyperparameters.
       num_updates: int32, gradient steps made.
+      target_age: int32, gradient steps since the target parameters were copied.
     """
 
-    params: Any
-    target_params: Any
-    opt_state: Any
-    hparams: Any
+    params: Params
+    target_params: Params
+    opt_state: PyTree
+    hparams: DQNHparams
     num_updates: jax.Array
+    target_age: jax.Array
+
+
+class HeadLoss(Protocol):
+    """The loss of one head: the function that distinguishes DQN, C51 and QR-DQN.
+
+    From the outputs of the actions taken and of the next actions, [B, ...], it computes the loss, the priority of
+    replay, and the temporal-difference error of the values, [B] each.
+    """
+
+    def __call__(
+        self,
+        taken: jax.Array,
+        reward: jax.Array,
+        discount: jax.Array,
+        next_taken: jax.Array,
+        hparams: DQNHparams,
+        huber: bool,
+        /,
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Loss, priority and error, [B] each."""
+
+
+class ReadValues(Protocol):
+    """The values [..., A] that outputs [..., A, ...] of a head stand for."""
+
+    def __call__(self, output: jax.Array, hparams: DQNHparams, /) -> jax.Array:
+        """Outputs to values."""
+
+
+class _Settings(NamedTuple):
+    """The arguments of `dqn`; the head as its two functions."""
+
+    network: Network
+    read: ReadValues
+    head_loss: HeadLoss
+    double: bool
+    noisy: bool
+    huber: bool
+    exploration: str
+    optimizer: optimization.Optimizer
 
 
 def dqn(
-    network: Any,
+    network: Network,
     *,
     head: str = "value",
     double: bool = True,
     noisy: bool = False,
     huber: bool = False,
+    exploration: str | None = None,
     optimizer: optimization.Optimizer = optimization.adam,
 ) -> Agent:
     """Deep Q-learning, to be put behind `combinators.with_replay`.
@@ -86,25 +142,39 @@ def dqn(
         target = G + D q⁻(s', a*),   a* = argmax q(s', ·) if double, else argmax q⁻(s', ·),
 
     with q⁻ the target network, and the loss is the mean over windows of w · ½ (target − q(s, a))², w the importance
-    weights of prioritised replay (the data's mask); where there are such, |target − q(s, a)| is the metric "priority".
+    weights of prioritized replay (the data's mask); where there are such, |target − q(s, a)| is the metric "priority".
     Actions are ε-greedy, among those that `obs["action_mask"]` allows where there is one.
 
     Args:
       network: `init(key, obs)` and `apply(params, obs) -> [A]`, such as `networks.q_network(env)`; [A, Z] with the
         heads below; `apply(params, obs, key)` if noisy.
-      head: "value"; "categorical": Z logits over returns from `value_min` to `value_max` (C51), the loss being the
-        cross entropy to the projected target; "quantile": Z quantiles of the return (QR-DQN).
-      double: let the online network choose the action that the target network judges.
-      noisy: explore by the network's own noise; ε should be 0. Each step and each sample draws its own.
-      huber: the absolute value of errors beyond 1 in place of their square (κ = 1 of "quantile" in place of 0). It
-        leans to the median: where values are in the tens and ends are rare it forgets them, and CartPole diverges.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      head: "value"; "categorical": Z logits over returns from `value_min` to `value_max` (C51), with the
+        cross entropy to the projected target as loss; "quantile": Z quantiles of the return (QR-DQN).
+      double: let the online network choose the action that the target network evaluates.
+      noisy: the network draws its own noise, new for each step and each sample.
+      huber: the absolute value of errors beyond 1 in place of their square (κ = 1 of "quantile" in place of 0). It is
+        biased toward the median, so rare large errors are underweighted: when values are in the tens and terminations
+        are rare, CartPole diverges.
+      exploration: "epsilon_greedy"; "boltzmann", softmax(q / `temperature`); "greedy", which leaves exploration to the
+        network's noise. None: "greedy" if noisy, otherwise "epsilon_greedy".
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent whose hyperparameters are `DQNHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: an unknown head.
+      ValueError: an unknown head or exploration; in `check_hparams`, a support that is empty or reversed.
+
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> agent = purerl.dqn(purerl.networks.q_network(env, (4,)), exploration="boltzmann")
+      >>> agent = purerl.combinators.with_replay(agent, capacity=64, batch_size=8, length=2)
+      >>> sizes = dict(num_updates=8, num_envs=2, rollout_length=1)
+      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.DQNHparams(), **sizes)
+      >>> metrics["q_value"].shape
+      (8,)
 
     Source: Mnih et al. 2015; double: van Hasselt et al. 2016, arXiv:1509.06461, eq. 4; C51: Bellemare et al. 2017,
     arXiv:1707.06887, algorithm 1; QR-DQN: Dabney et al. 2018, arXiv:1710.10044, algorithm 1; noisy: arXiv:1706.10295;
@@ -112,105 +182,182 @@ def dqn(
     """
     if head not in _HEADS:
         raise ValueError(f"head must be one of {', '.join(_HEADS)}; got {head!r}")
-    read, loss_of_head = _HEADS[head]
-
-    def apply(key: jax.Array | None, params: Any, obs: Any) -> jax.Array:
-        return network.apply(params, obs, key) if noisy else network.apply(params, obs)
-
-    def batched(key: jax.Array, params: Any, obs: Any) -> jax.Array:
-        keys = jax.random.split(key, jax.tree.leaves(obs)[0].shape[0]) if noisy else None
-        return jax.vmap(apply, (0 if noisy else None, None, 0))(keys, params, obs)
-
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> DQNState:
-        params = network.init(key, example)
-        return DQNState(params, params, optimization.init(optimizer, hparams, params), hparams, jnp.int32(0))
-
-    def act(key: jax.Array | None, state: DQNState, obs: Any) -> tuple[jax.Array, tuple]:
-        if key is None:
-            return exploration.greedy(None, read(apply(None, state.params, obs), state.hparams), action_mask(obs)), ()
-        noise_key, key = jax.random.split(key) if noisy else (None, key)
-        q = read(apply(noise_key, state.params, obs), state.hparams)
-        epsilon = annealed_epsilon(state.hparams, state.num_updates)
-        return exploration.epsilon_greedy(key, q, epsilon, action_mask(obs)), ()
-
-    def update(key: jax.Array, state: DQNState, data: Transition) -> tuple[DQNState, Metrics]:
-        chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
-        hparams = state.hparams
-        keys = jax.random.split(key, 3)
-        reward, discount, next_obs = replay.n_step(data, hparams.discount)
-        obs, action = (jax.tree.map(lambda x: x[0], x) for x in (data.obs, data.action))
-        next_target = batched(keys[0], state.target_params, next_obs)
-        chooser = batched(keys[1], state.params, next_obs) if double else next_target
-        best = jax.vmap(lambda x, mask: exploration.greedy(None, read(x, hparams), mask))(
-            chooser, action_mask(next_obs)
-        )
-        next_taken = _take(next_target, best)
-
-        def loss(params: Any) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-            taken = _take(batched(keys[2], params, obs), action)
-            each, error = loss_of_head(taken, reward, discount, next_taken, hparams, huber)
-            weighted = each if isinstance(data.mask, tuple) else each * data.mask[0]
-            return weighted.mean(), (error, read(taken[:, None], hparams).mean())
-
-        transform = optimizer(optimization.annealed(hparams, state.num_updates))
-        params, opt_state, (error, q) = optimization.step(transform, loss, state.params, state.opt_state)
-        num_updates = state.num_updates + 1
-        target_params = _refresh(params, state.target_params, num_updates, hparams)
-        metrics = {"loss/td_error": jnp.abs(error).mean(), "q_value": q}
-        if not isinstance(data.mask, tuple):
-            metrics["priority"] = jnp.abs(error) + 1e-6
-        return DQNState(params, target_params, opt_state, hparams, num_updates), metrics
-
-    return Agent(init, act, update)
+    if exploration is None:
+        exploration = "greedy" if noisy else "epsilon_greedy"
+    if exploration not in EXPLORATIONS:
+        raise ValueError(f"exploration must be one of {', '.join(EXPLORATIONS)}; got {exploration!r}")
+    settings = _Settings(network, *_HEADS[head], double, noisy, huber, exploration, optimizer)
+    return Agent(
+        functools.partial(_init, settings),
+        functools.partial(_act, settings),
+        functools.partial(_update, settings),
+        requires=Requirements(data="trajectory"),
+    )
 
 
-def _take(output: jax.Array, action: jax.Array) -> jax.Array:
-    """[B, A, ...] and [B] to [B, ...]: a product with a one-hot, whose gradient is no scatter."""
-    chosen = jax.nn.one_hot(action, output.shape[1], dtype=output.dtype)
-    return jnp.einsum("ba...,ba->b...", output, chosen)
+def _init(settings: _Settings, key: Key, hparams: DQNHparams, example: PyTree, num_envs: int = 1) -> DQNState:
+    params = settings.network.init(key, example)
+    opt_state = optimization.init(settings.optimizer, hparams, params)
+    return DQNState(params, params, opt_state, hparams, jnp.int32(0), jnp.int32(0))
 
 
-def _refresh(params: Any, target_params: Any, num_updates: jax.Array, hparams: Any) -> Any:
-    """θ⁻ ← (1 − τ) θ⁻ + τ θ in every `target_period`-th gradient step."""
-    due = num_updates % jnp.asarray(hparams.target_period).astype(jnp.int32) == 0
-    mixed = jax.tree.map(lambda new, old: (1 - hparams.tau) * old + hparams.tau * new, params, target_params)
-    return jax.tree.map(lambda new, old: jnp.where(due, new, old), mixed, target_params)
+def _act(settings: _Settings, key: Key | None, state: DQNState, obs: PyTree) -> tuple[jax.Array, tuple[()]]:
+    hparams, mask = state.hparams, action_mask(obs)
+    if key is None:
+        return explore.greedy(None, settings.read(_apply(settings, None, state.params, obs), hparams), mask), ()
+    noise_key, key = jax.random.split(key) if settings.noisy else (None, key)
+    q = settings.read(_apply(settings, noise_key, state.params, obs), hparams)  # [A]
+    if settings.exploration == "boltzmann":
+        return explore.boltzmann(key, q, hparams.temperature, mask), ()
+    if settings.exploration == "greedy":
+        return explore.greedy(key, q, mask), ()
+    return explore.epsilon_greedy(key, q, annealed_epsilon(hparams, state.num_updates), mask), ()
 
 
-# --- Heads: how an output [..., A, Z] is read as values [..., A], and the loss of the outputs of actions taken --------
+def _update(settings: _Settings, key: Key, state: DQNState, data: Transition) -> tuple[DQNState, Metrics]:
+    """One gradient step on windows [L, B], and a copy to the target network when it is due."""
+    chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
+    hparams, optimizer = state.hparams, settings.optimizer
+    annealed = optimization.annealed(hparams, state.num_updates)
+    target_key, choice_key, loss_key = jax.random.split(key, 3)
+    batch = _make_batch(settings, target_key, choice_key, state, data)
+    loss = functools.partial(_loss, settings, loss_key, hparams, batch)
+    params, opt_state, metrics = optimization.gradient_step(optimizer, annealed, loss, state.params, state.opt_state)
+    age = counts.increment(state.target_age)
+    due = age >= jnp.asarray(hparams.target_period).astype(jnp.int32)
+    target_params = _refresh(params, state.target_params, due, hparams.tau)
+    num_updates = counts.increment(state.num_updates)
+    return DQNState(params, target_params, opt_state, hparams, num_updates, jnp.where(due, 0, age)), metrics
 
 
-def _value_loss(taken, reward, discount, next_taken, hparams, huber):  # type: ignore[no-untyped-def]
+class Batch(NamedTuple):
+    """The inputs of the loss, leaves [B]: n-step transitions, and the target network's output for the next action."""
+
+    obs: PyTree
+    action: jax.Array
+    reward: jax.Array
+    discount: jax.Array
+    next_taken: jax.Array
+    weight: PyTree
+
+
+def _make_batch(settings: _Settings, target_key: Key, choice_key: Key, state: DQNState, data: Transition) -> Batch:
+    """The n-step transitions of windows [L, B]."""
+    data = trajectories.clean(data)
+    reward, discount, next_obs = replay.n_step(data, state.hparams.discount)  # [L, B] -> [B]
+    mask = action_mask(next_obs)
+    discount = action_values.bootstrap_factor(discount, mask)
+    next_target = _batched(settings, target_key, state.target_params, next_obs)  # [B, A, ...]
+    # a* = argmax q(s', ·) if double, else argmax q⁻(s', ·)
+    chooser = _batched(settings, choice_key, state.params, next_obs) if settings.double else next_target
+    best = explore.greedy(None, settings.read(chooser, state.hparams), mask)  # [B]
+    obs, action = (jax.tree.map(lambda x: x[0], x) for x in (data.obs, data.action))  # [L, B] -> [B]
+    weight = trajectories.step_weight(data)[0] if trajectories.is_weighted(data) else ()
+    return Batch(obs, action, reward, discount, action_values.take(next_target, best), weight)
+
+
+def _loss(
+    settings: _Settings, key: Key, hparams: DQNHparams, batch: Batch, params: Params
+) -> tuple[jax.Array, Metrics]:
+    """The mean loss of a batch of windows, weighted if it has weights, and its metrics."""
+    taken = action_values.take(_batched(settings, key, params, batch.obs), batch.action)  # [B, A, ...] -> [B, ...]
+    each, priority, error = settings.head_loss(
+        taken, batch.reward, batch.discount, batch.next_taken, hparams, settings.huber
+    )
+    value = settings.read(taken[:, None], hparams)
+    metrics = {"loss/td_error": jnp.abs(error).mean(), "q_value": value.mean()}
+    if not trajectories.has(batch.weight):
+        return each.mean(), metrics
+    weighted = jnp.where(batch.weight != 0, each * batch.weight, 0)
+    return weighted.mean(), metrics | {"priority": jnp.abs(priority) + 1e-6}
+
+
+def _apply(settings: _Settings, key: Key | None, params: Params, obs: PyTree) -> jax.Array:
+    """The network's output [A, ...] for one observation; without a key a noisy network shows no noise."""
+    return settings.network.apply(params, obs, key) if settings.noisy else settings.network.apply(params, obs)
+
+
+def _batched(settings: _Settings, key: Key, params: Params, obs: PyTree) -> jax.Array:
+    """The network's outputs [B, A, ...], each with noise of its own."""
+    if not settings.noisy:
+        return jax.vmap(settings.network.apply, (None, 0))(params, obs)
+    keys = jax.random.split(key, jax.tree.leaves(obs)[0].shape[0])
+    return jax.vmap(settings.network.apply, (None, 0, 0))(params, obs, keys)
+
+
+def _refresh(params: Params, target_params: Params, due: jax.Array, tau: jax.Array) -> Params:
+    """θ⁻ ← (1 − τ) θ⁻ + τ θ if it is due."""
+    mixed = jax.tree.map(lambda new, old: (1 - tau) * old + tau * new, params, target_params)
+    return jax.tree.map(lambda new, old: jnp.where(due, new, old).astype(old.dtype), mixed, target_params)
+
+
+# --- Heads: outputs [..., A, Z] read as values [..., A], and the loss of the outputs of the actions taken -------------
+
+
+def _read_value(q: jax.Array, hparams: DQNHparams) -> jax.Array:
+    return q
+
+
+def _value_loss(
+    taken: jax.Array,
+    reward: jax.Array,
+    discount: jax.Array,
+    next_taken: jax.Array,
+    hparams: DQNHparams,
+    huber: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Half the squared error, or Huber's loss."""
     error = reward + discount * next_taken - taken
-    return (optax.huber_loss(error) if huber else 0.5 * error**2), error
+    return (optax.huber_loss(error) if huber else 0.5 * error**2), error, error
 
 
-def _support(logits: jax.Array, hparams: Any) -> jax.Array:
+def _support(logits: jax.Array, hparams: DQNHparams) -> jax.Array:
     """The returns that the atoms stand for, [Z]."""
-    return jnp.linspace(hparams.value_min, hparams.value_max, logits.shape[-1])
+    return jnp.linspace(hparams.value_min, hparams.value_max, logits.shape[-1]).astype(logits.dtype)
 
 
-def _categorical_mean(logits: jax.Array, hparams: Any) -> jax.Array:
+def _categorical_mean(logits: jax.Array, hparams: DQNHparams) -> jax.Array:
     return jax.nn.softmax(logits) @ _support(logits, hparams)
 
 
-def _categorical_loss(taken, reward, discount, next_taken, hparams, huber):  # type: ignore[no-untyped-def]
-    support = _support(taken, hparams)
-    moved = reward[:, None] + discount[:, None] * support
+def _categorical_loss(
+    taken: jax.Array,
+    reward: jax.Array,
+    discount: jax.Array,
+    next_taken: jax.Array,
+    hparams: DQNHparams,
+    huber: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The cross entropy to the projected distribution of r + D z (C51), which is the priority too."""
+    support = _support(taken, hparams)  # [Z]
+    moved = reward[:, None] + discount[:, None] * support[None]  # [B, Z]
     target = losses.categorical_projection(moved, jax.nn.softmax(next_taken), support)
     each = optax.softmax_cross_entropy(taken, target)
-    return each, each
+    return each, each, (target - jax.nn.softmax(taken)) @ support
 
 
-def _quantile_loss(taken, reward, discount, next_taken, hparams, huber):  # type: ignore[no-untyped-def]
+def _read_quantiles(quantiles: jax.Array, hparams: DQNHparams) -> jax.Array:
+    return quantiles.mean(axis=-1)
+
+
+def _quantile_loss(
+    taken: jax.Array,
+    reward: jax.Array,
+    discount: jax.Array,
+    next_taken: jax.Array,
+    hparams: DQNHparams,
+    huber: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The quantile regression loss (QR-DQN)."""
     taus = (jnp.arange(taken.shape[-1]) + 0.5) / taken.shape[-1]
-    target = reward[:, None] + discount[:, None] * next_taken
+    target = reward[:, None] + discount[:, None] * next_taken  # [B, Z]
     error = target.mean(axis=-1) - taken.mean(axis=-1)
-    return losses.quantile_huber(taken, taus, target, 1.0 if huber else 0.0), error
+    return losses.quantile_huber(taken, taus, target, 1.0 if huber else 0.0), error, error
 
 
-_HEADS: dict[str, tuple[Callable[..., jax.Array], Callable[..., tuple[jax.Array, jax.Array]]]] = {
-    "value": (lambda q, hparams: q, _value_loss),
+EXPLORATIONS = ("epsilon_greedy", "boltzmann", "greedy")
+_HEADS: dict[str, tuple[ReadValues, HeadLoss]] = {
+    "value": (_read_value, _value_loss),
     "categorical": (_categorical_mean, _categorical_loss),
-    "quantile": (lambda quantiles, hparams: quantiles.mean(axis=-1), _quantile_loss),
+    "quantile": (_read_quantiles, _quantile_loss),
 }

@@ -1,11 +1,12 @@
-"""Evolution strategies: the policy's parameters follow the fitness of perturbed copies, one an environment.
+"""Evolution strategies: the policy's parameters follow the fitness of perturbed copies, one per environment.
 
 Train with `rollout=purerl.loops.rollout_episodes`.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
+from typing import NamedTuple
 
 import chex
 import jax
@@ -13,9 +14,9 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from purerl.agents.common import optimization
+from purerl.agents.common import counts, optimization, trajectories
 from purerl.hparams import AtLeastOne, NonNegative
-from purerl.types import Agent, Metrics, TrainState, Transition
+from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 
 class EvolutionHparams(NamedTuple):
@@ -38,28 +39,38 @@ class Perturbation(NamedTuple):
     """The memory of one environment: ε as one vector [D], and the perturbed parameters that play there."""
 
     noise: jax.Array
-    params: Any
+    params: Params
 
 
-def adam(hparams: Any) -> optax.GradientTransformation:
+@optimization.OnVector
+def adam(hparams: EvolutionHparams) -> optax.GradientTransformation:
     """Adam on the estimate of the gradient; reads `learning_rate`."""
     return optax.adam(hparams.learning_rate)
 
 
-def evolution(network: Any, *, antithetic: bool = True, optimizer: optimization.Optimizer = adam) -> Agent:
+class _Settings(NamedTuple):
+    """The arguments of `evolution`."""
+
+    network: Network
+    antithetic: bool
+    optimizer: optimization.Optimizer
+
+
+def evolution(network: Network, *, antithetic: bool = True, optimizer: optimization.Optimizer = adam) -> Agent:
     """OpenAI's evolution strategy: each environment plays one episode with its own perturbed parameters.
 
         θ_i = θ + σ ε_i,   ε_i ~ N(0, I),   ε_{i + N/2} = −ε_i
         θ ← θ + Adam(1/(N σ) Σ_i F_i ε_i − λ θ),   F_i = Σ_j sign(R_i − R_j) / (2 (N − 1))
 
-    R_i is the undiscounted return of the episode. F is the rank of R_i brought to [−½, ½], equal returns alike. The
-    policy takes its greedy action, so the only noise is in the parameters; `evaluate` without greed plays perturbed
+    R_i is the undiscounted return of the episode. F is the rank of R_i brought to [−½, ½], the same for equal returns.
+    The policy takes its greedy action, so the only noise is in the parameters; `evaluate(greedy=False)` plays perturbed
     copies.
 
     Args:
       network: `init(key, obs)` and `apply(params, obs) -> (distribution, value)`; the value is ignored.
       antithetic: the second half of the environments plays the mirror images of the first half's perturbations.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent with `EvolutionHparams`, or any NamedTuple with the fields used.
@@ -68,36 +79,59 @@ def evolution(network: Any, *, antithetic: bool = True, optimizer: optimization.
       ValueError: in `update`, a trajectory without a mask, whose episodes may be cut; fewer than two environments, or
         an odd number of them with `antithetic`.
 
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> agent = purerl.evolution(purerl.networks.actor_critic(env, hidden=(4,)))
+      >>> sizes = dict(num_updates=3, num_envs=4, rollout_length=4, rollout=purerl.loops.rollout_episodes)
+      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.EvolutionHparams(), **sizes)
+      >>> int(state.num_updates), metrics["fitness_mean"].shape
+      (3, (3,))
+
     Source: Salimans et al. 2017, arXiv:1703.03864, algorithm 1 and section 2.1; ties share their ranks here.
     """
+    settings = _Settings(network, antithetic, optimizer)
+    return Agent(
+        functools.partial(_init, settings),
+        functools.partial(_act, settings),
+        functools.partial(_update, settings),
+        functools.partial(_memory, settings),
+        Requirements(data="episodes"),
+    )
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return optimization.train_state(optimizer, hparams, network.init(key, example))
 
-    def memory(key: jax.Array | None, state: TrainState) -> Perturbation:
-        flat, unravel = ravel_pytree(state.params)
-        noise = jnp.zeros_like(flat) if key is None else (_mirrored if antithetic else _normal)(key, flat)
-        return Perturbation(noise, unravel(flat + state.hparams.noise_std * noise))
+def _init(settings: _Settings, key: Key, hparams: EvolutionHparams, example: PyTree, num_envs: int = 1) -> TrainState:
+    return optimization.train_state(settings.optimizer, hparams, settings.network.init(key, example))
 
-    def act(
-        key: jax.Array | None, state: TrainState, obs: Any, memory: Perturbation
-    ) -> tuple[Any, tuple[()], Perturbation]:
-        distribution, _ = network.apply(memory.params, obs)
-        return distribution.mode(), (), memory
 
-    def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
-        _check(data, antithetic)
-        hparams, noise = state.hparams, data.memory.noise
-        fitness = (data.reward * data.mask).sum(axis=0)
-        ascent = shaped(fitness) @ noise / (len(fitness) * hparams.noise_std)
-        flat, unravel = ravel_pytree(state.params)
-        transform = optimizer(optimization.annealed(hparams, state.num_updates))
-        updates, opt_state = transform.update(hparams.weight_decay * flat - ascent, state.opt_state, flat)
-        flat = optax.apply_updates(flat, updates)
-        metrics = {"fitness_mean": fitness.mean(), "fitness_std": fitness.std(), "fitness_max": fitness.max()}
-        return TrainState(unravel(flat), opt_state, hparams, state.num_updates + 1), metrics
+def _memory(settings: _Settings, key: Key | None, state: TrainState) -> Perturbation:
+    """The parameters that play one episode: θ + σ ε, and θ itself without a key."""
+    flat, unravel = ravel_pytree(state.params)  # [D]
+    noise = jnp.zeros_like(flat) if key is None else (_mirrored if settings.antithetic else _normal)(key, flat)
+    return Perturbation(noise, unravel(flat + state.hparams.noise_std * noise))
 
-    return Agent(init, act, update, memory)
+
+def _act(
+    settings: _Settings, key: Key | None, state: TrainState, obs: PyTree, memory: Perturbation
+) -> tuple[PyTree, tuple[()], Perturbation]:
+    distribution, _ = settings.network.apply(memory.params, obs)
+    return distribution.mode(), (), memory
+
+
+def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
+    """One step along the estimated gradient of the mean fitness of whole episodes [T, N]."""
+    _check(data, settings.antithetic)
+    hparams, noise = state.hparams, data.memory.noise  # [N, D]
+    fitness = jnp.where(data.mask != 0, data.reward * data.mask, 0).sum(axis=0)  # [T, N] -> [N]
+    # 1/(N σ) Σ_i F_i ε_i
+    ascent = shaped(fitness) @ noise / (len(fitness) * hparams.noise_std)  # [N] @ [N, D] -> [D]
+    flat, unravel = ravel_pytree(state.params)
+    grads, _ = optimization.pack(settings.optimizer, unravel(hparams.weight_decay * flat - ascent))
+    packed, unpack = optimization.pack(settings.optimizer, state.params)
+    annealed = optimization.annealed(hparams, state.num_updates)
+    packed, opt_state = optimization.apply_gradients(settings.optimizer, annealed, grads, packed, state.opt_state)
+    metrics = {"fitness_mean": fitness.mean(), "fitness_std": fitness.std(), "fitness_max": fitness.max()}
+    return TrainState(unpack(packed), opt_state, hparams, counts.increment(state.num_updates)), metrics
 
 
 def shaped(fitness: jax.Array) -> jax.Array:
@@ -105,19 +139,19 @@ def shaped(fitness: jax.Array) -> jax.Array:
     return jnp.sign(fitness[:, None] - fitness).sum(axis=1) / (2 * (len(fitness) - 1))
 
 
-def _normal(key: jax.Array, like: jax.Array) -> jax.Array:
+def _normal(key: Key, like: jax.Array) -> jax.Array:
     return jax.random.normal(key, like.shape, like.dtype)
 
 
 @jax.custom_batching.custom_vmap
-def _mirrored(key: jax.Array, like: jax.Array) -> jax.Array:
+def _mirrored(key: Key, like: jax.Array) -> jax.Array:
     """ε of one environment. Over a vmapped axis of N environments the second half of them is minus the first half."""
     return _normal(key, like)
 
 
 @_mirrored.def_vmap
 def _mirrored_over_environments(
-    axis_size: int, batched: list[bool], key: jax.Array, like: jax.Array
+    axis_size: int, batched: list[bool], key: Key, like: jax.Array
 ) -> tuple[jax.Array, bool]:
     keys = key if batched[0] else jnp.broadcast_to(key, (axis_size,))
     likes = like if batched[1] else jnp.broadcast_to(like, (axis_size, *like.shape))
@@ -128,7 +162,6 @@ def _mirrored_over_environments(
 def _check(data: Transition, antithetic: bool) -> None:
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
     num_envs = data.reward.shape[1]
-    if isinstance(data.mask, tuple):
-        raise ValueError("evolution needs whole episodes: pass rollout=purerl.loops.rollout_episodes to train")
+    trajectories.require_episodes(data, "evolution")
     if num_envs < 2 or (antithetic and num_envs % 2):
-        raise ValueError(f"num_envs = {num_envs} must be at least 2, and even where perturbations come in pairs")
+        raise ValueError(f"num_envs = {num_envs} must be at least 2, and even if perturbations come in pairs")

@@ -1,18 +1,18 @@
-"""MuZero: a search through a model that is learned for nothing but to be searched through."""
+"""MuZero: a search through a latent model, learned for planning."""
 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import optimization, planning
+from purerl.agents.common import optimization, planning, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
-from purerl.types import Agent, Metrics, TrainState, Transition
+from purerl.types import Agent, Key, Metrics, Params, PyTree, Requirements, TrainState, Transition
 
 
 class MuZeroHparams(NamedTuple):
@@ -40,18 +40,18 @@ class MuZeroHparams(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one loss sees of each start [B] and of the K steps that follow it.
+    """The inputs of the loss: starts [B] and the K steps that follow each of them.
 
     Attributes:
       obs: [B] of the start.
       action, reward: [B, K], of each step; the reward is 0 after the end of the episode.
-      policy, value: [B, K + 1], what the search found and the λ-returns, at the start and after each step; 0 is the
-        value after the end of the episode.
-      live: [B, K + 1], 1 where the state is one of the episode.
-      known: [B, K + 1], 1 where that is so or the episode terminated before; 0 after a cut.
+      policy, value: [B, K + 1], the search's improved policy and the λ-returns, at the start and after each step; the
+        value is 0 after the end of the episode.
+      live: [B, K + 1], true if the state belongs to the episode of the start.
+      known: [B, K + 1], true if it does, or if that episode terminated before; false after a cut.
     """
 
-    obs: Any
+    obs: PyTree
     action: jax.Array
     reward: jax.Array
     policy: jax.Array
@@ -60,8 +60,36 @@ class Batch(NamedTuple):
     known: jax.Array
 
 
+class LatentNetwork(Protocol):
+    """A learned model, such as `networks.latent_model(env)`; all functions take ONE example."""
+
+    def init(self, key: Key, obs: PyTree, /) -> Params:
+        """Parameters of all three functions."""
+
+    def represent(self, params: Params, obs: PyTree, /) -> jax.Array:
+        """The latent state of an observation, h."""
+
+    def step(self, params: Params, latent: jax.Array, action: jax.Array, /) -> tuple[jax.Array, jax.Array]:
+        """Reward and next latent state of an action, g."""
+
+    def predict(self, params: Params, latent: jax.Array, mask: jax.Array | None = None, /) -> tuple[Any, jax.Array]:
+        """Policy and value of a latent state, f."""
+
+
+class _Settings(NamedTuple):
+    """The arguments of `muzero`."""
+
+    network: LatentNetwork
+    num_simulations: int
+    max_depth: int | None
+    unroll_length: int
+    num_epochs: int
+    num_minibatches: int
+    optimizer: optimization.Optimizer
+
+
 def muzero(
-    network: Any,
+    network: LatentNetwork,
     *,
     num_simulations: int = 16,
     max_depth: int | None = None,
@@ -74,20 +102,20 @@ def muzero(
 
     Acting represents the observation, searches `num_simulations` times from there through the learned dynamics, and
     plays the action that the search prefers. With a key the prior of the root is mixed with the uniform distribution: a
-    policy that became certain before its model knew the rewards would otherwise never see them.
+    policy that became certain before its model had learned the rewards would otherwise never observe them.
 
     An update computes λ-returns G of the trajectory [T, N], and then, `num_epochs` times in `num_minibatches` of the
     (T − K) N starts t, unrolls the model over the K actions taken,
 
         s₀ = h(o[t]),   (r̂_k, s_k) = g(s_{k−1}, a[t+k−1]),   (π_k, v_k) = f(s_k),
 
-    and descends on the mean over starts of
+    and makes gradient steps on the mean over starts of
 
         Σ_{k=0..K} c_k (−Σ_a w[t+k](a) log π_k(a) + value_coef ½ (G[t+k] − v_k)²)
             + reward_coef Σ_{k=1..K} c_k ½ (r[t+k−1] − r̂_k)²,         c₀ = 1, c_k = 1/K,
 
     w the search's improved policy, the gradient halved at each g. After the end of an episode that terminated, rewards
-    and values are 0 and no policy is learned: the end is a state that absorbs. After a cut nothing is learned.
+    and values are 0 and no policy is learned: the end is an absorbing state. After a cut nothing is learned.
 
     The data may be a rollout, or windows out of `combinators.with_replay` of a length above K, whose policies are those
     of the searches that acted.
@@ -95,12 +123,13 @@ def muzero(
     Args:
       network: `represent`, `predict`, `step`, `init` and `apply` of `networks.LatentModel`, such as
         `networks.latent_model(env)`.
-      num_simulations: searches a step.
-      max_depth: how deep the search may look; None: as deep as it has simulations.
+      num_simulations: simulations per step.
+      max_depth: largest depth of the search; None: as deep as it has simulations.
       unroll_length: K.
       num_epochs: passes over each trajectory.
-      num_minibatches: gradient steps a pass; must divide (rollout_length − K) · num_envs.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      num_minibatches: gradient steps per pass; must divide (rollout_length − K) · num_envs.
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent whose hyperparameters are `MuZeroHparams`, or any NamedTuple with the fields used.
@@ -109,6 +138,15 @@ def muzero(
       ModuleNotFoundError: mctx is not installed.
       ValueError: a count is not positive; in `update`, masked data, a trajectory that does not divide, or one that is
         not longer than K.
+
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> agent = purerl.muzero(purerl.networks.latent_model(env, (4,), 4), num_simulations=2, unroll_length=2)
+      >>> sizes = dict(num_updates=2, num_envs=2, rollout_length=4)
+      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.MuZeroHparams(), **sizes)
+      >>> int(state.num_updates), metrics["loss/reward"].shape
+      (2, (2,))
 
     Source: Schrittwieser et al. 2020, "Mastering Atari, Go, chess and shogi by planning with a learned model", eq. 1
     and appendix G; the search: Danihelka et al. 2022. λ-returns in place of n-step returns of the search's values; the
@@ -121,64 +159,88 @@ def muzero(
         num_minibatches=num_minibatches,
     )
     planning.check_installed()
-
-    def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
-        hparams, params = state.hparams, state.params
-
-        def expand(key: jax.Array, action: jax.Array, latent: jax.Array) -> tuple[Any, jax.Array]:
-            reward, latent = jax.vmap(network.step, (None, 0, 0))(params, latent, action)
-            distribution, value = jax.vmap(network.predict, (None, 0))(params, latent)
-            return (reward, jnp.full_like(reward, hparams.discount), distribution.log_probs, value), latent
-
-        latent, mask = network.represent(params, obs), action_mask(obs)
-        distribution, value = network.predict(params, latent, mask)
-        prior = distribution.log_probs if key is None else _explore(distribution.log_probs, mask, hparams.exploration)
-        root = jax.tree.map(lambda x: x[None], (prior, value, latent))
-        action, policy = planning.search(key, root, expand, mask, num_simulations=num_simulations, max_depth=max_depth)
-        return action, {"policy": policy}
-
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return optimization.train_state(optimizer, hparams, network.init(key, example))
-
-    def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
-        batch = _make_batch(network, state.params, data, state.hparams, unroll_length)
-        loss = functools.partial(_loss, network, state.hparams)
-        return optimization.descend_in_minibatches(
-            key, optimizer, loss, state, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
-        )
-
-    return Agent(init, act, update)
+    settings = _Settings(network, num_simulations, max_depth, unroll_length, num_epochs, num_minibatches, optimizer)
+    return Agent(
+        functools.partial(_init, settings),
+        functools.partial(_act, settings),
+        functools.partial(_update, settings),
+        requires=Requirements(data="trajectory"),
+    )
 
 
-def _loss(network: Any, hparams: Any, params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
-    """The whole loss of a minibatch of starts, and its parts, each of them summed over the steps with weights c."""
+def _init(settings: _Settings, key: Key, hparams: MuZeroHparams, example: PyTree, num_envs: int = 1) -> TrainState:
+    return optimization.train_state(settings.optimizer, hparams, settings.network.init(key, example))
+
+
+def _act(
+    settings: _Settings, key: Key | None, state: TrainState, obs: PyTree
+) -> tuple[jax.Array, dict[str, jax.Array]]:
+    """The action that a search through the learned model prefers, and the improved policy."""
+    network, hparams, params = settings.network, state.hparams, state.params
+
+    def expand(key: Key, action: jax.Array, latent: jax.Array) -> tuple[tuple[jax.Array, ...], jax.Array]:
+        reward, latent = jax.vmap(network.step, (None, 0, 0))(params, latent, action)  # [B], [B, D]
+        distribution, value = jax.vmap(network.predict, (None, 0))(params, latent)
+        return (reward, jnp.full_like(reward, hparams.discount), distribution.log_probs, value), latent
+
+    latent, mask = network.represent(params, obs), action_mask(obs)
+    distribution, value = network.predict(params, latent, mask)
+    prior = distribution.log_probs if key is None else _explore(distribution.log_probs, mask, hparams.exploration)
+    root = jax.tree.map(lambda x: x[None], (prior, value, latent))  # [...] -> [1, ...]
+    action, policy = planning.search(
+        key, root, expand, mask, num_simulations=settings.num_simulations, max_depth=settings.max_depth
+    )
+    return action, {"policy": policy}
+
+
+def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
+    batch = _make_batch(settings.network, state.params, data, state.hparams, settings.unroll_length)
+    loss = functools.partial(_loss, settings.network, state.hparams)
+    return optimization.minibatch_update(
+        key,
+        settings.optimizer,
+        loss,
+        state,
+        batch,
+        num_epochs=settings.num_epochs,
+        num_minibatches=settings.num_minibatches,
+    )
+
+
+def _loss(network: LatentNetwork, hparams: MuZeroHparams, params: Params, part: Batch) -> tuple[jax.Array, Metrics]:
+    """The loss of a minibatch of starts and its parts, each of them summed over the steps with weights c."""
     length = part.action.shape[1]
-    first = jax.vmap(network.represent, (None, 0))(params, part.obs)
+    latents, reward = _unroll(network, params, part)
+    distribution, value = jax.vmap(jax.vmap(network.predict, (None, 0)), (None, 0))(params, latents)  # [K + 1, B]
+    log_probs = jnp.swapaxes(distribution.log_probs, 0, 1)  # [K + 1, B, A] -> [B, K + 1, A]
+    weight = jnp.full(length + 1, 1 / length).at[0].set(1.0)  # c
+
+    def total(each: jax.Array, counts: jax.Array, weight: jax.Array) -> jax.Array:
+        return (jnp.where(counts, each, 0) @ weight).mean()  # [B, K + 1] @ [K + 1] -> []
+
+    policy = total(planning.cross_entropy(part.policy, log_probs), part.live, weight)
+    value_loss = total(0.5 * jnp.square(part.value - value.T), part.known, weight)
+    reward_loss = total(0.5 * jnp.square(part.reward - reward.T), part.known[:, :-1], weight[1:])
+    metrics = {"loss/policy": policy, "loss/value": value_loss, "loss/reward": reward_loss}
+    return policy + hparams.value_coef * value_loss + hparams.reward_coef * reward_loss, metrics
+
+
+def _unroll(network: LatentNetwork, params: Params, part: Batch) -> tuple[jax.Array, jax.Array]:
+    """Latent states [K + 1, B, D] and rewards [K, B] of the model along the actions [B, K] taken from the starts."""
+    first = jax.vmap(network.represent, (None, 0))(params, part.obs)  # s₀ = h(o), [B, D]
 
     def step(latent: jax.Array, action: jax.Array) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
         reward, latent = jax.vmap(network.step, (None, 0, 0))(params, _half_gradient(latent), action)
-        return latent, (reward, latent)
+        return latent, (reward, latent)  # (r̂_k, s_k) = g(s_{k−1}, a)
 
     _, (reward, later) = jax.lax.scan(step, first, part.action.T)
-    latents = jnp.concatenate([first[None], later])
-    distribution, value = jax.vmap(jax.vmap(network.predict, (None, 0)), (None, 0))(params, latents)
-    weight = jnp.full(length + 1, 1 / length).at[0].set(1.0)
-
-    def total(each: jax.Array, counts: jax.Array, weight: jax.Array) -> jax.Array:
-        return (each * counts @ weight).mean()
-
-    cross_entropy = -jnp.sum(part.policy * jnp.swapaxes(distribution.log_probs, 0, 1), axis=-1)
-    policy = total(cross_entropy, part.live, weight)
-    error = total(0.5 * jnp.square(part.value - value.T), part.known, weight)
-    surprise = total(0.5 * jnp.square(part.reward - reward.T), part.known[:, :-1], weight[1:])
-    metrics = {"loss/policy": policy, "loss/value": error, "loss/reward": surprise}
-    return policy + hparams.value_coef * error + hparams.reward_coef * surprise, metrics
+    return jnp.concatenate([first[None], later]), reward
 
 
 def _explore(log_probs: jax.Array, mask: jax.Array | None, weight: jax.Array) -> jax.Array:
     """Log-probabilities [A] mixed with the uniform distribution over the allowed actions, of that weight."""
-    allowed = jnp.ones_like(log_probs) if mask is None else mask.astype(log_probs.dtype)
-    mixed = (1.0 - weight) * jnp.exp(log_probs) + weight * allowed / allowed.sum()
+    allowed = jnp.ones_like(log_probs) if mask is None else (mask != 0).astype(log_probs.dtype)
+    mixed = (1.0 - weight) * jnp.exp(log_probs) + weight * allowed / jnp.maximum(allowed.sum(), 1)
     return jnp.log(jnp.maximum(mixed, jnp.finfo(mixed.dtype).tiny))
 
 
@@ -186,26 +248,25 @@ def _half_gradient(x: jax.Array) -> jax.Array:
     return 0.5 * x + jax.lax.stop_gradient(0.5 * x)
 
 
-def _make_batch(network: Any, params: Any, data: Transition, hparams: Any, length: int) -> Batch:
-    """Every start of a trajectory [T, N] beside the `length` steps after it: leaves lead with [(T − length) N]."""
+def _make_batch(network: LatentNetwork, params: Params, data: Transition, hparams: MuZeroHparams, length: int) -> Batch:
+    """Every start of a trajectory [T, N] and the `length` steps after it: leaves lead with [(T − length) * N]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
-    if not isinstance(data.mask, tuple):
-        raise ValueError("muzero takes whole rollouts; rollout_episodes masks its steps")
+    trajectories.refuse_mask(data, "muzero")
+    data = trajectories.clean(data)
     num_starts = data.reward.shape[0] - length
     if num_starts < 1:
         raise ValueError(f"unroll_length = {length} must be less than the {data.reward.shape[0]} steps of the data")
-    window = jnp.arange(num_starts)[:, None] + jnp.arange(length + 1)
+    window = jnp.arange(num_starts)[:, None] + jnp.arange(length + 1)[None]  # [T − K, K + 1], times of each start
 
     def windows(x: jax.Array) -> jax.Array:
-        """[T, N, ...] to [(T − length) N, length + 1, ...]."""
-        x = jnp.swapaxes(x[window], 1, 2)
-        return x.reshape(-1, *x.shape[2:])
+        x = jnp.swapaxes(x[window], 1, 2)  # [T, N, ...] -> [T − K, K + 1, N, ...] -> [T − K, N, K + 1, ...]
+        return x.reshape(-1, *x.shape[2:])  # -> [(T − K) * N, K + 1, ...]
 
-    over, cut = jax.tree.map(windows, (data.terminated, data.truncated & ~data.terminated))
-    live, known = _counts(over, cut)
+    terminated, cut = windows(data.terminated), windows(data.truncated & ~data.terminated)
+    live, known = _counts(terminated, cut)
     value = windows(planning.value_targets(network, params, data, hparams))
     return Batch(
-        obs=jax.tree.map(lambda x: x[:num_starts].reshape(-1, *x.shape[2:]), data.obs),
+        obs=trajectories.flatten(jax.tree.map(lambda x: x[:num_starts], data.obs)),
         action=windows(data.action)[:, :-1],
         reward=jnp.where(live, windows(data.reward), 0.0)[:, :-1],
         policy=windows(data.aux["policy"]),
@@ -216,7 +277,7 @@ def _make_batch(network: Any, params: Any, data: Transition, hparams: Any, lengt
 
 
 def _counts(terminated: jax.Array, cut: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Which states of windows [B, K + 1] are of the first one's episode, and of which of them something is known.
+    """Which states of windows [B, K + 1] belong to the first one's episode, and for which of them targets are known.
 
     Returns:
       Two bool arrays [B, K + 1]: nothing ended before the state; that, or what ended first before it was a termination.

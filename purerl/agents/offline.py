@@ -6,11 +6,12 @@ Train with `fit` on a dataset of `purerl.datasets`, wrapped in `with_minibatches
     agent = purerl.combinators.with_minibatches(purerl.behavior_cloning(network), 256)
     state, metrics = purerl.fit(key, agent, data, purerl.CloningHparams(), num_updates=2_000)
 
-or in place of play, in whatever takes an environment: `train(..., rollout=purerl.datasets.rows(data))`, and searches.
+or, in everything that takes an environment, in place of acting: `train(..., rollout=purerl.datasets.rows(data))`.
 """
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -20,11 +21,11 @@ import jax.numpy as jnp
 import optax
 
 from purerl import exploration, losses
-from purerl.agents.common import optimization, policy_network
+from purerl.agents.common import action_values, counts, optimization, policy_network, trajectories
 from purerl.exploration.selection import forbid
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
 from purerl.spaces import action_mask
-from purerl.types import Agent, Metrics, TrainState, Transition
+from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 
 class CloningHparams(NamedTuple):
@@ -49,7 +50,7 @@ class CQLHparams(NamedTuple):
     Attributes:
       learning_rate: Adam's step size.
       discount: γ.
-      conservative_coef: α, weight of the term that lowers the values of actions that the data do not show.
+      conservative_coef: α, weight of the term that lowers the values of actions that are not in the data.
       tau: weight of the online parameters in each update of the target ones.
       max_grad_norm: gradients of a larger global norm are scaled down to it.
       anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
@@ -64,127 +65,178 @@ class CQLHparams(NamedTuple):
 
 
 class CQLState(NamedTuple):
-    """What CQL carries: online and target parameters, the optimizer's state, hyperparameters, updates made (int32)."""
+    """State of CQL: online and target parameters, the optimizer's state, hyperparameters, updates made (int32)."""
 
-    params: Any
-    target_params: Any
-    opt_state: Any
-    hparams: Any
+    params: Params
+    target_params: Params
+    opt_state: PyTree
+    hparams: CQLHparams
     num_updates: jax.Array
 
 
-def behavior_cloning(network: Any, *, optimizer: optimization.Optimizer = optimization.adam) -> Agent:
-    """Supervised learning of a policy: the most probable one under what was done.
+def behavior_cloning(network: Network, *, optimizer: optimization.Optimizer = optimization.adam) -> Agent:
+    """Behavior cloning: supervised learning of the policy that makes the recorded actions most probable.
 
         loss = mean(−log π(a|s)) − entropy_coef · mean(H(π(·|s)))
 
-    With discrete actions that is cross-entropy, with a Gaussian policy least squares weighed by the learned variance.
+    With discrete actions that is cross-entropy, with a Gaussian policy least squares weighted by the learned variance.
 
     Args:
       network: `init(key, obs)` and `apply(params, obs) -> (distribution, value)`, such as `networks.actor_critic(env)`;
         the value is ignored.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent for `fit` with `CloningHparams`. Its data are a `Transition`, or a mapping with "obs" and "action",
       leaves [B].
 
     Raises:
-      TypeError: a network with memory: rows have no order.
+      TypeError: a the network has memory, but rows have no order.
+
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> agent = purerl.behavior_cloning(purerl.networks.actor_critic(env, (4,)))
+      >>> data = {"obs": jnp.array([[0.0], [1.0]]), "action": jnp.array([0, 1])}
+      >>> state, metrics = purerl.fit(jax.random.key(0), agent, data, purerl.CloningHparams(), num_updates=3)
+      >>> metrics["loss/negative_log_likelihood"].shape
+      (3,)
 
     Source: Pomerleau 1991, "Efficient training of artificial neural networks for autonomous navigation".
     """
     if policy_network.has_memory(network):
         raise TypeError("behavior_cloning learns from single steps; the network must have no memory")
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
+    def init(key: Key, hparams: CloningHparams, example: PyTree, num_envs: int = 1) -> TrainState:
         return optimization.train_state(optimizer, hparams, network.init(key, _observation(example)))
 
-    def update(key: jax.Array, state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
-        obs, action = _columns(data, "obs", "action")
-        hparams = state.hparams
+    def update(key: Key, state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
+        loss = functools.partial(_cloning_loss, network, state.hparams, _columns(data, "obs", "action"))
+        return optimization.gradient_update(optimizer, loss, state)
 
-        def loss(params: Any) -> tuple[jax.Array, Metrics]:
-            log_prob, entropy, _ = policy_network.judge(network, params, obs, action, (), ())
-            metrics = {"loss/negative_log_likelihood": -log_prob.mean(), "loss/entropy": entropy.mean()}
-            return -log_prob.mean() - hparams.entropy_coef * entropy.mean(), metrics
-
-        return optimization.descend(optimizer, loss, state)
-
-    act, _ = policy_network.acting(network)
-    return Agent(init, act, update)
+    act, _ = policy_network.make_act(network)
+    return Agent(init, act, update, requires=Requirements(data="rows"))
 
 
-def cql(network: Any, *, optimizer: optimization.Optimizer = optimization.adam) -> Agent:
+def _cloning_loss(
+    network: Network, hparams: CloningHparams, columns: Columns, params: Params
+) -> tuple[jax.Array, Metrics]:
+    """Mean of −log π(a|s) − entropy_coef · H(π(·|s)) over the rows that count."""
+    mean = functools.partial(trajectories.masked_mean, mask=columns.mask)
+    log_prob, entropy, _ = policy_network.evaluate_actions(network, params, columns.obs, columns.action, (), ())
+    negative, entropy = -mean(log_prob), mean(entropy)
+    metrics = {"loss/negative_log_likelihood": negative, "loss/entropy": entropy}
+    return negative - hparams.entropy_coef * entropy, metrics
+
+
+def cql(network: Network, *, optimizer: optimization.Optimizer = optimization.adam) -> Agent:
     """Conservative Q-learning for discrete actions, CQL(H) on double Q-learning with a Polyak target network.
 
         y = r + γ (1 − terminated) q'(s', argmax_a q(s', a))
         loss = mean(½ (y − q(s, a))²) + α mean(log Σ_b exp q(s, b) − q(s, a)),     then q' ← τ q + (1 − τ) q'
 
     In a table the second term brings q(s, a) to y − α (softmax(q)(a|s) / β(a|s) − 1), β being the policy of the data:
-    what was rarely done is valued less than it seems.
+    actions that are rare in the data are valued below their estimate.
 
     Args:
       network: `init(key, obs)` and `apply(params, obs) -> [A]`, such as `networks.q_network(env)`.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent for `fit` with `CQLHparams`; it acts greedily, with and without a key. Its data are a `Transition`, or a
       mapping with "obs", "action", "reward", "terminated" and "next_obs", leaves [B].
 
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> agent = purerl.cql(purerl.networks.q_network(env, (4,)))
+      >>> obs = jnp.array([[0.0], [1.0]])
+      >>> ends = jnp.array([False, True])
+      >>> data = purerl.Transition(obs, jnp.array([0, 1]), jnp.ones(2), ends, ~ends, obs)
+      >>> state, metrics = purerl.fit(jax.random.key(0), agent, data, purerl.CQLHparams(), num_updates=3)
+      >>> metrics["loss/conservative"].shape
+      (3,)
+
     Source: Kumar et al. 2020, arXiv:2006.04779, eq. 4, with double Q-learning (Hasselt et al. 2016).
     """
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> CQLState:
+    def init(key: Key, hparams: CQLHparams, example: PyTree, num_envs: int = 1) -> CQLState:
         params = network.init(key, _observation(example))
         return CQLState(params, params, optimization.init(optimizer, hparams, params), hparams, jnp.int32(0))
 
-    def act(key: jax.Array | None, state: CQLState, obs: Any) -> tuple[jax.Array, tuple[()]]:
+    def act(key: Key | None, state: CQLState, obs: PyTree) -> tuple[jax.Array, tuple[()]]:
         return exploration.greedy(None, network.apply(state.params, obs), action_mask(obs)), ()
 
-    def update(key: jax.Array, state: CQLState, data: Any) -> tuple[CQLState, Metrics]:
-        obs, action, reward, terminated, next_obs = _columns(data, "obs", "action", "reward", "terminated", "next_obs")
-        chex.assert_rank([action, reward, terminated], 1)
-        hparams = state.hparams
-        values = jax.vmap(lambda params, obs: forbid(network.apply(params, obs), action_mask(obs)), (None, 0))
-        target_q = values(state.target_params, next_obs)
-        discount = hparams.discount * (1.0 - terminated)
-
-        def loss(params: Any) -> tuple[jax.Array, Metrics]:
-            q = values(params, obs)
-            taken = losses.action_value(q, action)
-            target = losses.double_q_target(reward, discount, values(params, next_obs), target_q)
-            error = 0.5 * jnp.square(losses.td_error(taken, target)).mean()
-            gap = (jax.nn.logsumexp(q, axis=-1) - taken).mean()
-            metrics = {"loss/td": error, "loss/conservative": gap, "q_mean": taken.mean()}
-            return error + hparams.conservative_coef * gap, metrics
-
-        transform = optimizer(optimization.annealed(hparams, state.num_updates))
-        params, opt_state, metrics = optimization.step(transform, loss, state.params, state.opt_state)
-        target_params = optax.incremental_update(params, state.target_params, hparams.tau)
-        return CQLState(params, target_params, opt_state, hparams, state.num_updates + 1), metrics
-
-    return Agent(init, act, update)
+    update = functools.partial(_cql_update, network, optimizer)
+    return Agent(init, act, update, requires=Requirements(data="rows"))
 
 
-def _columns(data: Any, *names: str) -> list[Any]:
-    """Columns of a `Transition` or a mapping.
+def _cql_update(
+    network: Network, optimizer: optimization.Optimizer, key: Key, state: CQLState, data: PyTree
+) -> tuple[CQLState, Metrics]:
+    """One gradient step on rows [B]."""
+    columns = _columns(data, "obs", "action", "reward", "terminated", "next_obs")
+    chex.assert_rank([columns.action, columns.reward, columns.terminated], 1)
+    hparams = state.hparams
+    annealed = optimization.annealed(hparams, state.num_updates)
+    loss = functools.partial(_cql_loss, network, hparams, columns, state.target_params)
+    params, opt_state, metrics = optimization.gradient_step(optimizer, annealed, loss, state.params, state.opt_state)
+    target_params = optax.incremental_update(params, state.target_params, hparams.tau)
+    return CQLState(params, target_params, opt_state, hparams, counts.increment(state.num_updates)), metrics
+
+
+def _cql_loss(
+    network: Network, hparams: CQLHparams, columns: Columns, target_params: Params, params: Params
+) -> tuple[jax.Array, Metrics]:
+    """The temporal-difference loss, and α times the gap between all actions and those of the data."""
+    values = jax.vmap(lambda params, obs: forbid(network.apply(params, obs), action_mask(obs)), (None, 0))  # [B, A]
+    mean = functools.partial(trajectories.masked_mean, mask=columns.mask)
+    discount = hparams.discount * (1.0 - columns.terminated)
+    discount = action_values.bootstrap_factor(discount, action_mask(columns.next_obs))
+    q = values(params, columns.obs)
+    taken = losses.action_value(q, columns.action)
+    next_q, next_target_q = values(params, columns.next_obs), values(target_params, columns.next_obs)
+    target = losses.double_q_target(columns.reward, discount, next_q, next_target_q)
+    error = losses.td_error(taken, target)
+    value_loss = mean(0.5 * jnp.square(error))
+    gap = mean(jax.nn.logsumexp(q, axis=-1) - taken)
+    metrics = {"loss/value": value_loss, "loss/td_error": mean(jnp.abs(error)), "loss/conservative": gap}
+    return value_loss + hparams.conservative_coef * gap, metrics | {"q_value": mean(taken)}
+
+
+class Columns(NamedTuple):
+    """Rows of recorded steps, leaves [B]; `()` for a column that the agent does not read."""
+
+    obs: PyTree = ()
+    action: PyTree = ()
+    reward: PyTree = ()
+    terminated: PyTree = ()
+    next_obs: PyTree = ()
+    mask: PyTree = ()
+
+
+def _columns(data: PyTree, *names: str) -> Columns:
+    """Columns of a `Transition` or a mapping; values that must have no effect are cleaned.
 
     Raises:
       TypeError, ValueError: it is neither, or a column is missing.
     """
     if isinstance(data, Transition):
-        return [getattr(data, name) for name in names]
+        data = trajectories.clean(data)
+        mask = trajectories.step_weight(data) if trajectories.is_weighted(data) else ()
+        return Columns(**{name: getattr(data, name) for name in names}, mask=mask)
     if not isinstance(data, Mapping):
         raise TypeError(f"data must be a Transition or a mapping of columns, got {type(data).__name__}")
     missing = [name for name in names if name not in data]
     if missing:
         raise ValueError(f"data has no column {', '.join(missing)}")
-    return [data[name] for name in names]
+    return Columns(**{name: data[name] for name in names})
 
 
-def _observation(example: Any) -> Any:
+def _observation(example: PyTree) -> PyTree:
     """The observation in the first row of data, as `fit` gives them, or the example itself, as `train` does."""
     if hasattr(example, "shape") or (isinstance(example, Mapping) and "action_mask" in example):
         return example
-    return jax.tree.map(lambda x: x[0], _columns(example, "obs")[0])
+    return jax.tree.map(lambda x: x[0], _columns(example, "obs").obs)

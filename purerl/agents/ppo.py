@@ -1,20 +1,18 @@
-"""Proximal policy optimisation, with and without memory."""
+"""Proximal policy optimization, with and without memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import functools
+from typing import Any, NamedTuple, Protocol
 
 import chex
 import jax
 import jax.numpy as jnp
-import optax
-from jax.flatten_util import ravel_pytree
 
 from purerl import losses, returns
-from purerl.agents.common import minibatches, optimization, policy_network
+from purerl.agents.common import counts, minibatches, optimization, policy_network, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
-from purerl.types import Agent, Metrics, TrainState, Transition
+from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 
 class PPOHparams(NamedTuple):
@@ -23,7 +21,7 @@ class PPOHparams(NamedTuple):
     Attributes:
       learning_rate: Adam's step size.
       discount: γ.
-      gae_lambda: λ of the generalised advantage estimate.
+      gae_lambda: λ of the generalized advantage estimate.
       clip_epsilon: half width of the interval around 1 in which the probability ratio is not clipped.
       value_coef: weight of the value loss.
       entropy_coef: weight of the entropy bonus.
@@ -48,55 +46,100 @@ class PPOHparams(NamedTuple):
 _METRICS = ("loss/policy", "loss/value", "loss/entropy", "loss/approx_kl", "loss/clip_fraction")
 
 
-class _Learner(NamedTuple):
-    """What passes from one minibatch to the next. Parameters as one vector: 1.6 times as fast at 128 rows as a tree."""
+class PolicyLoss(Protocol):
+    """The loss of a policy, per step.
 
-    flat_params: jax.Array
-    opt_state: Any
+    It is a function and not a method to override, so that a new objective needs neither a subclass nor a copy of PPO.
+    `hparams` is the agent's NamedTuple and may have more fields than PPO reads.
+    """
+
+    def __call__(
+        self, log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, hparams: Hparams, /
+    ) -> jax.Array:
+        """The losses [...] of steps [...], to minimize."""
+
+
+class ValueLoss(Protocol):
+    """The loss of a value, per step, from the value before the update and its target; see `PolicyLoss`."""
+
+    def __call__(
+        self, value: jax.Array, old_value: jax.Array, value_target: jax.Array, hparams: Hparams, /
+    ) -> jax.Array:
+        """The losses [...] of steps [...], to minimize."""
+
+
+class _Learner(NamedTuple):
+    """Carry of the minibatch scan. `packed` are the parameters as the optimizer sees them, by default one vector."""
+
+    packed: PyTree
+    opt_state: PyTree
     stopped: jax.Array
 
 
 class Batch(NamedTuple):
-    """What one loss sees of each step: [B], or with memory of whole environments [B, T], and of each environment [B].
+    """The inputs of the loss. Leaves lead with [B], or for a network with memory [B, T].
 
-    `reset` [B, T] says where `memory` [B] starts anew; both are `()` without memory.
+    `memory` [B] is the one before the first step and `reset` [B, T] is true where it starts anew; both are `()` without
+    memory. `mask` is `()` if every step counts.
     """
 
-    obs: Any
-    action: Any
+    obs: PyTree
+    action: PyTree
     old_log_prob: jax.Array
     advantage: jax.Array
     old_value: jax.Array
     value_target: jax.Array
-    mask: Any
-    memory: Any = ()
-    reset: Any = ()
+    mask: PyTree
+    memory: PyTree = ()
+    reset: PyTree = ()
 
 
-def clipped_policy_loss(log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, hparams: Any) -> jax.Array:
-    """The clipped surrogate objective, to minimise, [...]."""
+def clipped_policy_loss(
+    log_prob: jax.Array, old_log_prob: jax.Array, advantage: jax.Array, hparams: PPOHparams
+) -> jax.Array:
+    """The clipped surrogate objective, to minimize, [...]."""
     return losses.clipped_surrogate(log_prob, old_log_prob, advantage, hparams.clip_epsilon)
 
 
+def clipped_value_loss(
+    value: jax.Array, old_value: jax.Array, value_target: jax.Array, hparams: PPOHparams
+) -> jax.Array:
+    """Half the squared error of the value, or of the value clipped around the old one if that is larger, [...]."""
+    return losses.clipped_value(value, old_value, value_target, hparams.value_clip_epsilon)
+
+
+class _Settings(NamedTuple):
+    """The arguments of `ppo`."""
+
+    network: Network
+    num_epochs: int
+    num_minibatches: int
+    normalize_advantage: bool
+    policy_loss: PolicyLoss
+    value_loss: ValueLoss
+    optimizer: optimization.Optimizer
+
+
 def ppo(
-    network: Any,
+    network: Network,
     *,
     num_epochs: int = 4,
     num_minibatches: int = 4,
     normalize_advantage: bool = True,
-    policy_loss: Callable[..., jax.Array] = clipped_policy_loss,
+    policy_loss: PolicyLoss = clipped_policy_loss,
+    value_loss: ValueLoss = clipped_value_loss,
     optimizer: optimization.Optimizer = optimization.adam,
 ) -> Agent:
-    """Proximal policy optimisation with generalised advantage estimation.
+    """Proximal policy optimization with generalized advantage estimation.
 
     An update computes the values of the whole trajectory in one batch, the advantages
 
         δ[t] = r[t] + γ (1 - terminated[t]) V(s'[t]) - V(s[t])
         A[t] = δ[t] + γ (1 - terminated[t]) λ (1 - done[t]) A[t+1],
 
-    and then, `num_epochs` times, shuffles the steps into `num_minibatches` and descends on
+    and then, `num_epochs` times, shuffles the steps into `num_minibatches` and makes a gradient step on each, with loss
 
-        mean(policy_loss) + value_coef · mean(clipped value loss) - entropy_coef · mean(entropy).
+        mean(policy_loss) + value_coef · mean(value_loss) - entropy_coef · mean(entropy).
 
     s'[t] is the true successor, so a truncated step bootstraps from where its own episode stood. A network with memory
     makes it recurrent: minibatches are then of whole environments, replayed from the memory that each had at the start
@@ -106,10 +149,12 @@ def ppo(
       network: `init(key, obs)` and `apply(params, obs) -> (distribution, value)`, such as `networks.actor_critic(env)`;
         or one with memory (see `purerl.agents.common.policy_network`), such as `networks.recurrent_actor_critic(env)`.
       num_epochs: passes over each trajectory.
-      num_minibatches: gradient steps a pass; must divide rollout_length · num_envs, with memory num_envs.
+      num_minibatches: gradient steps per pass; must divide rollout_length · num_envs, with memory num_envs.
       normalize_advantage: bring each minibatch's advantages to mean 0 and standard deviation 1.
-      policy_loss: `f(log_prob, old_log_prob, advantage, hparams) -> [...]`, to minimise.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      policy_loss: `f(log_prob, old_log_prob, advantage, hparams) -> [...]`, to minimize.
+      value_loss: `f(value, old_value, value_target, hparams) -> [...]`, to minimize.
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent whose hyperparameters are `PPOHparams`, or any NamedTuple with the fields used.
@@ -117,87 +162,124 @@ def ppo(
     Raises:
       ValueError: a count is not positive; in `update`, a trajectory that does not divide into minibatches.
 
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> agent = purerl.ppo(purerl.networks.actor_critic(env, hidden=(4,)), num_epochs=1, num_minibatches=2)
+      >>> sizes = dict(num_updates=3, num_envs=2, rollout_length=4)
+      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.PPOHparams(), **sizes)
+      >>> int(state.num_updates), metrics["loss/value"].shape
+      (3, (3,))
+
     Source: Schulman et al. 2017, arXiv:1707.06347, eq. 7 and 9, algorithm 1; advantages: arXiv:1506.02438, eq. 16;
     details as in Huang et al. 2022, "The 37 implementation details of PPO".
     """
     check_positive(num_epochs=num_epochs, num_minibatches=num_minibatches)
+    settings = _Settings(network, num_epochs, num_minibatches, normalize_advantage, policy_loss, value_loss, optimizer)
+    act, memory = policy_network.make_act(network)
+    init, update = functools.partial(_init, settings), functools.partial(_update, settings)
+    return Agent(init, act, update, memory, Requirements(data="trajectory"))
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        params = policy_network.init(network, key, example)
-        return TrainState(params, optimization.init(optimizer, hparams, params), hparams, jnp.int32(0))
 
-    def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
-        hparams = state.hparams
-        _check_environments(network, data, num_minibatches)
-        batch = _make_batch(network, state.params, data, hparams)
-        transform = optimizer(optimization.annealed(hparams, state.num_updates))
-        flat_params, unravel = ravel_pytree(state.params)
+def _init(settings: _Settings, key: Key, hparams: PPOHparams, example: PyTree, num_envs: int = 1) -> TrainState:
+    params = policy_network.init(settings.network, key, example)
+    return optimization.train_state(settings.optimizer, hparams, params)
 
-        def loss(flat_params: jax.Array, part: Batch) -> tuple[jax.Array, Metrics]:
-            return _loss(network, unravel(flat_params), part, hparams, policy_loss, normalize_advantage)
 
-        def step(learner: _Learner, part: Batch) -> tuple[_Learner, Metrics]:
-            grads, metrics = jax.grad(loss, has_aux=True)(learner.flat_params, part)
-            updates, opt_state = transform.update(grads, learner.opt_state, learner.flat_params)
-            flat_params = optax.apply_updates(learner.flat_params, updates)
-            return _Learner(flat_params, opt_state, metrics["loss/approx_kl"] > hparams.target_kl), metrics
+def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
+    """`num_epochs` passes over one trajectory [T, N], cut short once the KL exceeds `target_kl`."""
+    hparams = state.hparams
+    _check_environments(settings, data)
+    batch = _make_batch(settings.network, state.params, data, hparams)
+    annealed = optimization.annealed(hparams, state.num_updates)
+    packed, unpack = optimization.pack(settings.optimizer, state.params)
 
-        def skip(learner: _Learner, part: Batch) -> tuple[_Learner, Metrics]:
-            return learner, dict.fromkeys(_METRICS, jnp.float32(jnp.nan))
-
-        def step_unless_stopped(learner: _Learner, part: Batch) -> tuple[_Learner, Metrics]:
-            return jax.lax.cond(learner.stopped, skip, step, learner, part)
-
-        learner = _Learner(flat_params, state.opt_state, jnp.bool_(False))
-        learner, metrics = minibatches.epochs(
-            key, step_unless_stopped, learner, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
+    def loss(packed: PyTree, part: Batch) -> tuple[jax.Array, Metrics]:
+        return _loss(
+            settings.network,
+            unpack(packed),
+            part,
+            hparams,
+            settings.policy_loss,
+            settings.normalize_advantage,
+            settings.value_loss,
         )
-        state = TrainState(unravel(learner.flat_params), learner.opt_state, hparams, state.num_updates + 1)
-        return state, jax.tree.map(jnp.nanmean, metrics)
 
-    act, memory = policy_network.acting(network)
-    return Agent(init, act, update, memory)
+    def step(learner: _Learner, part: Batch) -> tuple[_Learner, Metrics]:
+        grads, metrics = jax.grad(loss, has_aux=True)(learner.packed, part)
+        packed, opt_state = optimization.apply_gradients(
+            settings.optimizer, annealed, grads, learner.packed, learner.opt_state
+        )
+        return _Learner(packed, opt_state, metrics["loss/approx_kl"] > hparams.target_kl), metrics
+
+    def skip(learner: _Learner, part: Batch) -> tuple[_Learner, Metrics]:
+        return learner, dict.fromkeys(_METRICS, jnp.asarray(jnp.nan, float))
+
+    def step_unless_stopped(learner: _Learner, part: Batch) -> tuple[_Learner, Metrics]:
+        return jax.lax.cond(learner.stopped, skip, step, learner, part)
+
+    learner, metrics = minibatches.epochs(
+        key,
+        step_unless_stopped,
+        _Learner(packed, state.opt_state, jnp.bool_(False)),
+        batch,
+        num_epochs=settings.num_epochs,
+        num_minibatches=settings.num_minibatches,
+    )
+    state = TrainState(unpack(learner.packed), learner.opt_state, hparams, counts.increment(state.num_updates))
+    return state, jax.tree.map(jnp.nanmean, metrics)
 
 
-def _check_environments(network: Any, data: Transition, num_minibatches: int) -> None:
-    num_envs = data.reward.shape[1]
-    if policy_network.has_memory(network) and num_envs % num_minibatches:
+def _check_environments(settings: _Settings, data: Transition) -> None:
+    num_envs, num_minibatches = data.reward.shape[1], settings.num_minibatches
+    if policy_network.has_memory(settings.network) and num_envs % num_minibatches:
         raise ValueError(
             f"num_minibatches = {num_minibatches} does not divide the {num_envs} environments (num_envs): "
             "with memory a minibatch is of whole environments"
         )
 
 
-def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Batch:
-    """Values, advantages and value targets of a trajectory [T, N], as rows: [T N], with memory [N, T]."""
+def _make_batch(network: Network, params: Params, data: Transition, hparams: PPOHparams) -> Batch:
+    """Values, advantages and value targets of a trajectory [T, N], as rows: [T * N], with memory [N, T]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated, data.aux["log_prob"]], 2)
-    _, value, next_value = policy_network.evaluate(network, params, data)
-    discount = hparams.discount * (1.0 - data.terminated)
-    trace_decay = hparams.gae_lambda * (1.0 - (data.terminated | data.truncated))
+    data = trajectories.clean(data)
+    _, value, next_value = policy_network.evaluate(network, params, data)  # [T, N]
+    discount = trajectories.discounts(data, hparams.discount)
+    trace_decay = trajectories.trace_decays(data, hparams.gae_lambda)
     advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
     batch = Batch(data.obs, data.action, data.aux["log_prob"], advantage, value, advantage + value, data.mask)
     if policy_network.has_memory(network):
-        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch._replace(reset=policy_network.resets(data)))
+        batch = batch._replace(reset=policy_network.resets(data))
+        rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, N] -> [N, T]
         return rows._replace(memory=data.memory)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), batch)
+    return trajectories.flatten(batch)  # [T, N] -> [T * N]
 
 
 def _loss(
-    network: Any, params: Any, batch: Batch, hparams: Any, policy_loss: Callable[..., jax.Array], normalize: bool
+    network: Network,
+    params: Params,
+    batch: Batch,
+    hparams: PPOHparams,
+    policy_loss: PolicyLoss,
+    normalize: bool,
+    value_loss: ValueLoss = clipped_value_loss,
 ) -> tuple[jax.Array, Metrics]:
-    """The whole loss of a minibatch, and what is worth knowing of it."""
-    mask = batch.mask
-    log_prob, entropy, value = policy_network.judge(network, params, batch.obs, batch.action, batch.memory, batch.reset)
-    entropy = policy_network.mean(entropy, mask)
+    """The loss of a minibatch and its metrics."""
+    mean = functools.partial(trajectories.masked_mean, mask=batch.mask)
+    log_prob, entropy, value = policy_network.evaluate_actions(
+        network, params, batch.obs, batch.action, batch.memory, batch.reset
+    )
+    entropy = mean(entropy)
     advantage = batch.advantage
     if normalize:
-        advantage = losses.normalize(advantage, None if isinstance(mask, tuple) else mask)
-    policy = policy_network.mean(policy_loss(log_prob, batch.old_log_prob, advantage, hparams), mask)
-    value_loss = losses.clipped_value(value, batch.old_value, batch.value_target, hparams.value_clip_epsilon)
-    value_loss = policy_network.mean(value_loss, mask)
-    total = policy + hparams.value_coef * value_loss - hparams.entropy_coef * entropy
+        advantage = losses.normalize(advantage, trajectories.optional_mask(batch.mask))
+    policy = mean(policy_loss(log_prob, batch.old_log_prob, advantage, hparams))
+    value_error = mean(value_loss(value, batch.old_value, batch.value_target, hparams))
+    # mean(policy_loss) + value_coef · mean(value_loss) − entropy_coef · mean(entropy)
+    total = policy + hparams.value_coef * value_error - hparams.entropy_coef * entropy
     new_log_prob = jax.lax.stop_gradient(log_prob)
-    approx_kl = policy_network.mean(losses.kl_estimate(batch.old_log_prob, new_log_prob), mask)
+    approx_kl = mean(losses.kl_estimate(batch.old_log_prob, new_log_prob))
     ratio_minus_one = jnp.expm1(new_log_prob - batch.old_log_prob)
-    clip_fraction = policy_network.mean(jnp.abs(ratio_minus_one) > hparams.clip_epsilon, mask)
-    return total, dict(zip(_METRICS, (policy, value_loss, entropy, approx_kl, clip_fraction)))
+    clip_fraction = mean(jnp.abs(ratio_minus_one) > hparams.clip_epsilon)
+    metrics = (policy, value_error, entropy, approx_kl, clip_fraction)
+    return total, {name: jnp.asarray(x, float) for name, x in zip(_METRICS, metrics)}

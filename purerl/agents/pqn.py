@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+import functools
+from typing import NamedTuple
 
 import chex
 import jax
@@ -10,11 +11,11 @@ import jax.numpy as jnp
 import optax
 
 from purerl import exploration, losses, returns
-from purerl.agents.common import optimization
-from purerl.exploration.selection import annealed_epsilon, forbid
+from purerl.agents.common import action_values, optimization, trajectories
+from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
-from purerl.types import Agent, Metrics, TrainState, Transition
+from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 
 class PQNHparams(NamedTuple):
@@ -41,20 +42,30 @@ class PQNHparams(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """What one loss sees of each step, [B]."""
+    """The inputs of the loss, leaves [B]."""
 
-    obs: Any
+    obs: PyTree
     action: jax.Array
     target: jax.Array
 
 
-def radam(hparams: Any) -> optax.GradientTransformation:
+@optimization.OnVector
+def radam(hparams: PQNHparams) -> optax.GradientTransformation:
     """Rectified Adam behind a clip of the global gradient norm."""
     return optax.chain(optax.clip_by_global_norm(hparams.max_grad_norm), optax.radam(hparams.learning_rate))
 
 
+class _Settings(NamedTuple):
+    """The arguments of `pqn`."""
+
+    network: Network
+    num_epochs: int
+    num_minibatches: int
+    optimizer: optimization.Optimizer
+
+
 def pqn(
-    network: Any, *, num_epochs: int = 2, num_minibatches: int = 4, optimizer: optimization.Optimizer = radam
+    network: Network, *, num_epochs: int = 2, num_minibatches: int = 4, optimizer: optimization.Optimizer = radam
 ) -> Agent:
     """Q-learning on λ-returns of whole rollouts, stable without replay thanks to layer normalisation.
 
@@ -62,14 +73,16 @@ def pqn(
 
         G[t] = r[t] + γ (1 − terminated[t]) ((1 − λ') max_a q(s'[t], a) + λ' G[t+1]),   λ' = λ (1 − done[t]),
 
-    and then, `num_epochs` times, shuffles the steps into `num_minibatches` and descends on mean ½ (G − q(s, a))².
-    Actions are ε-greedy, among those that `obs["action_mask"]` allows where there is one.
+    and then, `num_epochs` times, shuffles the steps into `num_minibatches` and makes a gradient step on mean
+    ½ (G − q(s, a))² over each. Actions are ε-greedy, among those that `obs["action_mask"]` allows if there is one; a
+    successor that allows no action has value 0.
 
     Args:
       network: `init(key, obs)` and `apply(params, obs) -> [A]`, such as `networks.q_network(env, layer_norm=True)`.
       num_epochs: passes over each trajectory.
-      num_minibatches: gradient steps a pass; must divide rollout_length · num_envs.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      num_minibatches: gradient steps per pass; must divide rollout_length · num_envs.
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent whose hyperparameters are `PQNHparams`, or any NamedTuple with the fields used.
@@ -77,45 +90,69 @@ def pqn(
     Raises:
       ValueError: a count is not positive; in `update`, masked data or a trajectory that does not divide.
 
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> network = purerl.networks.q_network(env, (4,), layer_norm=True)
+      >>> agent = purerl.pqn(network, num_epochs=1, num_minibatches=2)
+      >>> sizes = dict(num_updates=3, num_envs=2, rollout_length=4)
+      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.PQNHparams(), **sizes)
+      >>> int(state.num_updates), metrics["q_value"].shape
+      (3, (3,))
+
     Source: Gallici et al. 2024, arXiv:2407.04811, algorithm 1; λ-returns: eq. 15 there, Peng & Williams 1994.
     """
     check_positive(num_epochs=num_epochs, num_minibatches=num_minibatches)
-
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return optimization.train_state(optimizer, hparams, network.init(key, example))
-
-    def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[jax.Array, tuple]:
-        q = network.apply(state.params, obs)
-        if key is None:
-            return exploration.greedy(None, q, action_mask(obs)), ()
-        epsilon = annealed_epsilon(state.hparams, state.num_updates)
-        return exploration.epsilon_greedy(key, q, epsilon, action_mask(obs)), ()
-
-    def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
-        batch = _make_batch(network, state.params, data, state.hparams)
-        return optimization.descend_in_minibatches(
-            key, optimizer, loss, state, batch, num_epochs=num_epochs, num_minibatches=num_minibatches
-        )
-
-    def loss(params: Any, part: Batch) -> tuple[jax.Array, Metrics]:
-        q = losses.action_value(jax.vmap(network.apply, (None, 0))(params, part.obs), part.action)
-        error = (0.5 * jnp.square(part.target - q)).mean()
-        return error, {"loss/value": error, "q_value": q.mean()}
-
-    return Agent(init, act, update)
+    settings = _Settings(network, num_epochs, num_minibatches, optimizer)
+    return Agent(
+        functools.partial(_init, settings),
+        functools.partial(_act, settings),
+        functools.partial(_update, settings),
+        requires=Requirements(data="trajectory"),
+    )
 
 
-def _make_batch(network: Any, params: Any, data: Transition, hparams: Any) -> Batch:
-    """The λ-returns of a trajectory [T, N], flattened to [T N]."""
+def _init(settings: _Settings, key: Key, hparams: PQNHparams, example: PyTree, num_envs: int = 1) -> TrainState:
+    return optimization.train_state(settings.optimizer, hparams, settings.network.init(key, example))
+
+
+def _act(settings: _Settings, key: Key | None, state: TrainState, obs: PyTree) -> tuple[jax.Array, tuple[()]]:
+    q = settings.network.apply(state.params, obs)
+    if key is None:
+        return exploration.greedy(None, q, action_mask(obs)), ()
+    epsilon = annealed_epsilon(state.hparams, state.num_updates)
+    return exploration.epsilon_greedy(key, q, epsilon, action_mask(obs)), ()
+
+
+def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
+    batch = _make_batch(settings.network, state.params, data, state.hparams)
+    return optimization.minibatch_update(
+        key,
+        settings.optimizer,
+        functools.partial(_loss, settings.network),
+        state,
+        batch,
+        num_epochs=settings.num_epochs,
+        num_minibatches=settings.num_minibatches,
+    )
+
+
+def _loss(network: Network, params: Params, part: Batch) -> tuple[jax.Array, Metrics]:
+    """Mean of ½ (G − q(s, a))² over a minibatch."""
+    q = losses.action_value(jax.vmap(network.apply, (None, 0))(params, part.obs), part.action)  # [B, A] -> [B]
+    error = part.target - q
+    loss = (0.5 * jnp.square(error)).mean()
+    return loss, {"loss/value": loss, "loss/td_error": jnp.abs(error).mean(), "q_value": q.mean()}
+
+
+def _make_batch(network: Network, params: Params, data: Transition, hparams: PQNHparams) -> Batch:
+    """The λ-returns of a trajectory [T, N], flattened to [T * N]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
-    if not isinstance(data.mask, tuple):
-        raise ValueError("pqn takes whole rollouts; rollout_episodes masks its steps")
-
-    def best(obs: Any) -> jax.Array:
-        q = jax.vmap(jax.vmap(network.apply, (None, 0)), (None, 0))(params, obs)
-        return forbid(q, action_mask(obs)).max(axis=-1)
-
-    discount = hparams.discount * (1.0 - data.terminated)
-    trace_decay = hparams.trace_decay * (1.0 - (data.terminated | data.truncated))
-    target = returns.lambda_returns(data.reward, discount, best(data.next_obs), trace_decay)
-    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), Batch(data.obs, data.action, target))
+    trajectories.refuse_mask(data, "pqn")
+    data = trajectories.clean(data)
+    q = jax.vmap(jax.vmap(network.apply, (None, 0)), (None, 0))(params, data.next_obs)  # [T, N, A]
+    discount = trajectories.discounts(data, hparams.discount)
+    trace_decay = trajectories.trace_decays(data, hparams.trace_decay)
+    next_value = action_values.best_value(q, action_mask(data.next_obs))
+    target = returns.lambda_returns(data.reward, discount, next_value, trace_decay)
+    return trajectories.flatten(Batch(data.obs, data.action, target))

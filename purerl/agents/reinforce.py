@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import chex
@@ -10,9 +11,9 @@ import jax.numpy as jnp
 
 from purerl import losses
 from purerl import returns as estimators
-from purerl.agents.common import optimization, policy_network
+from purerl.agents.common import optimization, policy_network, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
-from purerl.types import Agent, Metrics, TrainState, Transition
+from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 _RETURNS = {"reward_to_go": estimators.reward_to_go, "whole": estimators.whole_returns}
 
@@ -37,8 +38,18 @@ class ReinforceHparams(NamedTuple):
     anneal_updates: AtLeastOne = float("inf")
 
 
+class _Settings(NamedTuple):
+    """The arguments of `reinforce`."""
+
+    network: Network
+    returns: str
+    baseline: bool
+    normalize_advantage: bool
+    optimizer: optimization.Optimizer
+
+
 def reinforce(
-    network: Any,
+    network: Network,
     *,
     returns: str = "reward_to_go",
     baseline: bool = True,
@@ -60,7 +71,8 @@ def reinforce(
       returns: "reward_to_go" weighs an action by what followed it, "whole" by the return of the whole episode.
       baseline: subtract the learned value, which changes the variance and not the expectation.
       normalize_advantage: bring the weights of a batch to mean 0 and standard deviation 1.
-      optimizer: `hparams -> optax.GradientTransformation`; it sees all parameters as one flat vector.
+      optimizer: `hparams -> optax.GradientTransformation`. It sees the tree of parameters; the default, which treats
+        all of them in the same way, one flat vector (see `optimization.OnVector`).
 
     Returns:
       An agent with `ReinforceHparams`, or any NamedTuple with the fields used.
@@ -68,36 +80,56 @@ def reinforce(
     Raises:
       ValueError: `returns` is neither of the two; in `update`, a trajectory without a mask, whose episodes may be cut.
 
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.probe()
+      >>> agent = purerl.reinforce(purerl.networks.actor_critic(env, hidden=(4,)))
+      >>> sizes = dict(num_updates=3, num_envs=2, rollout_length=4, rollout=purerl.loops.rollout_episodes)
+      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.ReinforceHparams(), **sizes)
+      >>> int(state.num_updates), metrics["loss/policy"].shape
+      (3, (3,))
+
     Source: Williams (1992), section 6; Sutton & Barto (2018), sections 13.3 and 13.4, without their factor γᵗ.
     """
     if returns not in _RETURNS:
         raise ValueError(f"returns must be one of {', '.join(_RETURNS)}; got {returns!r}")
-    estimate = _RETURNS[returns]
+    settings = _Settings(network, returns, baseline, normalize_advantage, optimizer)
+    act, memory = policy_network.make_act(network)
+    init, update = functools.partial(_init, settings), functools.partial(_update, settings)
+    return Agent(init, act, update, memory, Requirements(data="episodes"))
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        return optimization.train_state(optimizer, hparams, policy_network.init(network, key, example))
 
-    def update(key: jax.Array, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
-        chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
-        if isinstance(data.mask, tuple):
-            raise ValueError("REINFORCE needs whole episodes: pass rollout=purerl.loops.rollout_episodes to train")
-        hparams = state.hparams
-        reward = data.reward * data.mask
-        discount = hparams.discount * (1.0 - (data.terminated | data.truncated))
-        weight, value_target = estimate(reward, discount), estimators.reward_to_go(reward, discount)
+def _init(settings: _Settings, key: Key, hparams: ReinforceHparams, example: PyTree, num_envs: int = 1) -> TrainState:
+    params = policy_network.init(settings.network, key, example)
+    return optimization.train_state(settings.optimizer, hparams, params)
 
-        def loss(params: Any) -> tuple[jax.Array, Metrics]:
-            distribution, value, _ = policy_network.evaluate(network, params, data)
-            log_prob, entropy = jax.vmap(jax.vmap(policy_network.score))(distribution, data.action)
-            advantage = weight - jax.lax.stop_gradient(value) if baseline else weight
-            advantage = losses.normalize(advantage, data.mask) if normalize_advantage else advantage
-            policy = (losses.reinforce(log_prob, advantage) * data.mask).mean()
-            error = (0.5 * jnp.square(losses.td_error(value, value_target)) * data.mask).mean()
-            entropy = (entropy * data.mask).mean()
-            total = policy - hparams.entropy_coef * entropy + (hparams.value_coef * error if baseline else 0.0)
-            return total, {"loss/policy": policy, "loss/value": error, "loss/entropy": entropy}
 
-        return optimization.descend(optimizer, loss, state)
+def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) -> tuple[TrainState, Metrics]:
+    """One gradient step on whole episodes [T, N]."""
+    chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
+    trajectories.require_episodes(data, "REINFORCE")
+    loss = functools.partial(_loss, settings, state.hparams, trajectories.clean(data))
+    return optimization.gradient_update(settings.optimizer, loss, state)
 
-    act, memory = policy_network.acting(network)
-    return Agent(init, act, update, memory)
+
+def _loss(
+    settings: _Settings, hparams: ReinforceHparams, data: Transition, params: Params
+) -> tuple[jax.Array, Metrics]:
+    """The loss of whole episodes and its parts."""
+
+    def mean(x: jax.Array) -> jax.Array:
+        return jnp.where(data.mask != 0, x * data.mask, 0).mean()  # 1/(T N) Σ, whatever the lengths of the episodes
+
+    reward = jnp.where(data.mask != 0, data.reward * data.mask, 0)
+    discount = hparams.discount * (1.0 - trajectories.done(data))
+    weight, value_target = _RETURNS[settings.returns](reward, discount), estimators.reward_to_go(reward, discount)
+    distribution, value, _ = policy_network.evaluate(settings.network, params, data)
+    log_prob, entropy = jax.vmap(jax.vmap(policy_network.log_prob_and_entropy))(distribution, data.action)  # [T, N]
+    advantage = weight - jax.lax.stop_gradient(value) if settings.baseline else weight
+    if settings.normalize_advantage:
+        advantage = losses.normalize(advantage, data.mask)
+    policy = mean(losses.reinforce(log_prob, advantage))
+    error = mean(0.5 * jnp.square(losses.td_error(value, value_target)))
+    total = policy - hparams.entropy_coef * mean(entropy) + (hparams.value_coef * error if settings.baseline else 0.0)
+    metrics = {"loss/policy": policy, "loss/value": error}
+    return total, metrics | {"loss/entropy": trajectories.masked_mean(entropy, data.mask)}

@@ -112,7 +112,7 @@ def test_the_ratio_is_one_on_the_first_minibatch(cartpole_network, cartpole):
         actors, _ = purerl.rollout(jax.random.key(1), agent, cartpole, state, start.actors, length=16)
         _, data = purerl.rollout(jax.random.key(2), agent, cartpole, state, actors, length=16)
         rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), (data.obs, data.action, policy_network.resets(data)))
-        log_prob, _, _ = policy_network.judge(network, params, rows[0], rows[1], data.memory, rows[2])
+        log_prob, _, _ = policy_network.evaluate_actions(network, params, rows[0], rows[1], data.memory, rows[2])
         return data, log_prob.T, agent.update(key, state, data)[1]
 
     data, log_prob, metrics = jit(run)(jax.random.key(0))

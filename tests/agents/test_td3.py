@@ -80,7 +80,7 @@ def test_updates_against_formulas(num_critics, policy_delay, target_noise):
 @pytest.mark.parametrize("exploration", ["white", "ou"])
 def test_noise_of_acting_has_the_spread_asked_for_and_stays_in_the_bounds(exploration):
     agent = linear_agent(exploration=exploration)
-    state = start(agent, linear.window())
+    state = start(agent, linear.window())._replace(num_updates=jnp.int32(1))
     obs = jnp.array([0.3, -0.4])
     keys = jax.random.split(jax.random.key(0), (3, 4000))
     memory = () if agent.memory is None else (jax.vmap(agent.memory, (0, None))(keys[0], state),)
@@ -111,7 +111,8 @@ def test_all_probes_with_every_seed_by_ddpg():
     actor, critic = (make(env, (16,), "tanh") for make in (networks.deterministic_actor, networks.critic))
     agent = purerl.td3(actor, critic, num_critics=1, policy_delay=1, exploration="ou")
     replayed = combinators.with_replay(agent, capacity=1024, batch_size=32, num_updates=2)
-    hparams = purerl.TD3Hparams(5e-3, 1e-2, discount=0.9, tau=0.05, exploration_noise=0.5, target_noise=0.0)
+    settings = {"exploration_noise": 0.5, "target_noise": 0.0, "warmup_updates": 0}
+    hparams = purerl.TD3Hparams(5e-3, 1e-2, discount=0.9, tau=0.05, **settings)
     states = probing.learn(replayed, env, hparams, num_updates=800, num_envs=8, rollout_length=2).agent
     probing.check_real_actions(agent, critic, states, 0.9)
 

@@ -1,30 +1,33 @@
-"""Passes over a batch in shuffled minibatches, with one gather a pass."""
+"""Passes over a batch in shuffled minibatches, with one gather per pass."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 
 from purerl.distributed import mesh
 from purerl.prng import permutation
+from purerl.types import Key, PyTree
+
+Carry = TypeVar("Carry")
 
 
 def epochs(
-    key: jax.Array,
-    step: Callable[[Any, Any], tuple[Any, Any]],
-    carry: Any,
-    batch: Any,
+    key: Key,
+    step: Callable[[Carry, Any], tuple[Carry, PyTree]],
+    carry: Carry,
+    batch: PyTree,
     *,
     num_epochs: int,
     num_minibatches: int,
-) -> tuple[Any, Any]:
+) -> tuple[Carry, PyTree]:
     """Scan `step` over `num_epochs` times `num_minibatches` shuffled parts of a batch.
 
-    Each pass is a new permutation; each row is in exactly one minibatch of a pass. All leaves of four bytes an element
-    are packed side by side, so that a pass gathers once and not once a leaf. Under `distributed.data_parallel` every
+    Each pass is a new permutation; each row is in exactly one minibatch of a pass. All leaves of four bytes per element
+    are packed side by side, so that a pass gathers once and not once per leaf. Under `distributed.data_parallel` every
     device has the whole batch and takes its share of the rows of each part.
 
     Args:
@@ -49,7 +52,8 @@ def epochs(
     packed, unpack = _pack(batch, size)
     carry, packed = mesh.whole((carry, packed))
 
-    def epoch(carry: Any, order: jax.Array) -> tuple[Any, Any]:
+    def epoch(carry: Carry, order: jax.Array) -> tuple[Carry, PyTree]:
+        # each [B, D] -> [num_minibatches, B / num_minibatches, D]
         parts = mesh.split([x[order].reshape(num_minibatches, -1, x.shape[1]) for x in packed], axis=1)
         return jax.lax.scan(lambda carry, part: step(carry, unpack(part)), carry, parts)
 
@@ -57,7 +61,7 @@ def epochs(
     return jax.lax.scan(epoch, carry, orders)
 
 
-def _pack(batch: Any, size: int) -> tuple[list[jax.Array], Callable[[list[jax.Array]], Any]]:
+def _pack(batch: PyTree, size: int) -> tuple[list[jax.Array], Callable[[list[jax.Array]], PyTree]]:
     """The leaves as few arrays [B, D], one for all four-byte dtypes and one for every other, and the way back."""
     leaves, structure = jax.tree.flatten(batch)
     groups: dict[str, list[int]] = {}
@@ -65,10 +69,10 @@ def _pack(batch: Any, size: int) -> tuple[list[jax.Array], Callable[[list[jax.Ar
         groups.setdefault("4" if leaf.dtype.itemsize == 4 else leaf.dtype.name, []).append(i)
 
     def to_columns(leaf: jax.Array) -> jax.Array:
-        columns = leaf.reshape(size, -1)
+        columns = leaf.reshape(size, -1)  # [B, ...] -> [B, d]
         return jax.lax.bitcast_convert_type(columns, jnp.uint32) if leaf.dtype.itemsize == 4 else columns
 
-    def unpack(packed: list[jax.Array]) -> Any:
+    def unpack(packed: list[jax.Array]) -> PyTree:
         parts: list[Any] = [None] * len(leaves)
         for columns, members in zip(packed, groups.values()):
             start = 0

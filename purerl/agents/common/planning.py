@@ -1,4 +1,4 @@
-"""Search with a model, and what planners learn from: what AlphaZero and MuZero do alike.
+"""Search with a model, and the value targets of planners, shared by AlphaZero and MuZero.
 
 The search is mctx's Gumbel MuZero, which needs the optional extra `planning`.
 """
@@ -11,9 +11,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from purerl import returns
-from purerl.agents.common import policy_network
-from purerl.types import Transition
+from purerl import distributions, returns
+from purerl.agents.common import policy_network, trajectories
+from purerl.types import Hparams, Key, Params, PyTree, Transition
 
 
 def check_installed() -> None:
@@ -26,9 +26,9 @@ def check_installed() -> None:
 
 
 def search(
-    key: jax.Array | None,
-    root: tuple[jax.Array, jax.Array, Any],
-    expand: Callable[[jax.Array, jax.Array, Any], tuple[tuple[jax.Array, ...], Any]],
+    key: Key | None,
+    root: tuple[jax.Array, jax.Array, PyTree],
+    expand: Callable[[Key, jax.Array, PyTree], tuple[tuple[jax.Array, ...], PyTree]],
     mask: jax.Array | None,
     *,
     num_simulations: int,
@@ -51,7 +51,7 @@ def search(
     """
     mctx = _mctx()
 
-    def recurrent(params: Any, key: jax.Array, action: jax.Array, node: Any) -> tuple[Any, Any]:
+    def recurrent(params: tuple[()], key: Key, action: jax.Array, node: PyTree) -> tuple[Any, PyTree]:
         (reward, discount, log_probs, value), node = expand(key, action, node)
         return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=log_probs, value=value), node
 
@@ -68,7 +68,7 @@ def search(
     return found.action[0].astype(jnp.int32), found.action_weights[0]
 
 
-def value_targets(network: Any, params: Any, data: Transition, hparams: Any) -> jax.Array:
+def value_targets(network: Any, params: Params, data: Transition, hparams: Hparams) -> jax.Array:
     """λ-returns [T, N] of a trajectory, from the network's values of the true successors.
 
     G[t] = r[t] + γ (1 − terminated[t]) ((1 − λ') v(s'[t]) + λ' G[t+1]),   λ' = λ (1 − done[t]).
@@ -80,9 +80,22 @@ def value_targets(network: Any, params: Any, data: Transition, hparams: Any) -> 
       hparams: has `discount`, γ, and `trace_decay`, λ.
     """
     _, _, next_value = policy_network.evaluate(network, params, data)
-    discount = hparams.discount * (1.0 - data.terminated)
-    trace_decay = hparams.trace_decay * (1.0 - (data.terminated | data.truncated))
+    discount = trajectories.discounts(data, hparams.discount)
+    trace_decay = trajectories.trace_decays(data, hparams.trace_decay)
     return returns.lambda_returns(data.reward, discount, next_value, trace_decay)
+
+
+def restrict(log_probs: jax.Array, mask: jax.Array | None) -> jax.Array:
+    """Log-probabilities [..., A] renormalized over the allowed actions; a mask None allows all.
+
+    A forbidden action has the lowest finite number. If a state allows none, all have the same probability.
+    """
+    return log_probs if mask is None else distributions.categorical(log_probs, mask).log_probs
+
+
+def cross_entropy(policy: jax.Array, log_probs: jax.Array) -> jax.Array:
+    """−Σ_a w(a) log π(a), [...], of policies w and log-probabilities [..., A]; 0 · log 0 = 0."""
+    return -jnp.sum(jnp.where(policy != 0, policy * log_probs, 0), axis=-1)
 
 
 def _mctx() -> Any:

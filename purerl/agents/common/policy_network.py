@@ -1,6 +1,6 @@
-"""Actor-critic networks at work, with and without memory: acting, and judging whole trajectories.
+"""Applying actor-critic networks, with and without memory: acting, and evaluating whole trajectories.
 
-A network is `init(key, obs)` and `apply(params, obs) -> (distribution, value)`, one example each. A network with memory
+A network is `init(key, obs)` and `apply(params, obs) -> (distribution, value)`, for one example. A network with memory
 has `unroll` and `memory` too:
 
     memory() -> memory of a new episode
@@ -13,56 +13,59 @@ where `reset[t]` starts a new memory before `obs[t]` is read. Agents built on th
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from purerl.types import Transition
+from purerl.agents.common import trajectories
+from purerl.types import ActFn, Key, MemoryFn, Network, Params, PyTree, State, Transition
+
+Distribution = Any
+"""A distribution of `purerl.distributions` or distrax, with `sample`, `mode`, `log_prob` and `entropy`."""
 
 
-def has_memory(network: Any) -> bool:
+def has_memory(network: Network) -> bool:
     """Whether the network carries a memory from step to step."""
     return hasattr(network, "unroll")
 
 
-def init(network: Any, key: jax.Array, obs: Any) -> Any:
+def init(network: Any, key: Key, obs: PyTree) -> Params:
     """Parameters of the network, from one observation."""
     return network.init(key, obs, network.memory()) if has_memory(network) else network.init(key, obs)
 
 
-def acting(network: Any) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+def make_act(network: Any) -> tuple[ActFn, MemoryFn | None]:
     """`act` and `memory` of an agent that samples from the network's policy; its `aux` is {"log_prob": scalar}.
 
     The log-probability is computed as learning computes it, so that ratios of the two start at exactly 1.
     """
 
-    def choose(key: jax.Array | None, distribution: Any) -> tuple[Any, dict[str, jax.Array]]:
+    def choose(key: Key | None, distribution: Distribution) -> tuple[PyTree, dict[str, jax.Array]]:
         action = distribution.mode() if key is None else distribution.sample(seed=key)
         return action, {"log_prob": distribution.log_prob(action)}
 
-    def act(key: jax.Array | None, state: Any, obs: Any) -> tuple[Any, dict[str, jax.Array]]:
+    def act(key: Key | None, state: State, obs: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
         distribution, _ = network.apply(state.params, obs)
         return choose(key, distribution)
 
-    def act_with_memory(key: jax.Array | None, state: Any, obs: Any, memory: Any) -> tuple[Any, Any, Any]:
+    def act_with_memory(key: Key | None, state: State, obs: PyTree, memory: PyTree) -> tuple[PyTree, PyTree, PyTree]:
         (distribution, _), memory = network.apply(state.params, obs, memory)
         return *choose(key, distribution), memory
 
-    def memory(key: jax.Array | None, state: Any) -> Any:
+    def memory(key: Key | None, state: State) -> PyTree:
         return network.memory()
 
     return (act_with_memory, memory) if has_memory(network) else (act, None)
 
 
-def score(distribution: Any, action: Any) -> tuple[jax.Array, jax.Array]:
+def log_prob_and_entropy(distribution: Distribution, action: PyTree) -> tuple[jax.Array, jax.Array]:
     """Log-probability of one action and entropy of its distribution, two scalars; vmap it."""
     return distribution.log_prob(action), distribution.entropy()
 
 
-def judge(
-    network: Any, params: Any, obs: Any, action: Any, memory: Any, reset: Any
+def evaluate_actions(
+    network: Any, params: Params, obs: PyTree, action: PyTree, memory: PyTree, reset: PyTree
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Log-probability, entropy and value of every row of a minibatch.
 
@@ -71,34 +74,36 @@ def judge(
       params: its parameters.
       obs, action: rows: single steps [B], or with memory whole environments [B, T].
       memory: [B] memories before the first step, or `()`.
-      reset: [B, T] where the memory starts anew, or `()`.
+      reset: [B, T], true where the memory starts anew, or `()`.
 
     Returns:
       Three arrays [B], or [B, T].
     """
 
-    def environment(obs: Any, action: Any, memory: Any, reset: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
-        (distribution, value), _ = network.unroll(params, obs, memory, reset)
-        return *jax.vmap(score)(distribution, action), value
+    def environment(
+        obs: PyTree, action: PyTree, memory: PyTree, reset: PyTree
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        (distribution, value), _ = network.unroll(params, obs, memory, reset)  # [T], [T]
+        return *jax.vmap(log_prob_and_entropy)(distribution, action), value
 
     if has_memory(network):
         return jax.vmap(environment)(obs, action, memory, reset)
     distribution, value = jax.vmap(network.apply, (None, 0))(params, obs)
-    return *jax.vmap(score)(distribution, action), value
+    return *jax.vmap(log_prob_and_entropy)(distribution, action), value
 
 
 def resets(data: Transition) -> jax.Array:
     """[T, N] bool: whether a new episode begins at the step. The memory of the first step is that of the trajectory."""
-    done = data.terminated | data.truncated
+    done = trajectories.done(data)
     return jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])
 
 
-def evaluate(network: Any, params: Any, data: Transition) -> tuple[Any, jax.Array, jax.Array]:
+def evaluate(network: Any, params: Params, data: Transition) -> tuple[Distribution, jax.Array, jax.Array]:
     """The policy and the values along a trajectory.
 
-    next_obs[t] is obs[t+1] unless an episode ended at t, and where it terminated its value does not count; so one pass
-    over obs and the last next_obs has everything, but for steps truncated before the last one. Only where there are
-    such is every successor evaluated, with the memory that its own episode had after the step.
+    next_obs[t] is obs[t+1] unless an episode ended at t, and the value of a terminated successor does not count. So one
+    pass over obs and the last next_obs gives everything except the successors of steps truncated before the last one.
+    Only if there are such steps is every successor evaluated, with the memory that its own episode had after the step.
 
     Args:
       network: with or without memory.
@@ -109,7 +114,7 @@ def evaluate(network: Any, params: Any, data: Transition) -> tuple[Any, jax.Arra
       The distributions [T, N], the values of obs [T, N], and those of next_obs [T, N], which are stopped and are free
       where terminated.
     """
-    obs = jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), data.obs, data.next_obs)
+    obs = jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), data.obs, data.next_obs)  # [T + 1, N]
     fixed = jax.lax.stop_gradient(params)
     if has_memory(network):
         reset = jnp.pad(resets(data), ((0, 1), (0, 0)))
@@ -120,36 +125,29 @@ def evaluate(network: Any, params: Any, data: Transition) -> tuple[Any, jax.Arra
         apply = jax.vmap(jax.vmap(network.apply, (None, 0)), (None, 0))
         distribution, value = apply(params, obs)
         successors = lambda: apply(fixed, data.next_obs)[1]  # noqa: E731
-    following = jax.lax.stop_gradient(value[1:])
+    following = jax.lax.stop_gradient(value[1:])  # [T + 1, N] -> [T, N]
     next_value = jax.lax.cond(data.truncated[:-1].any(), successors, lambda: following)
     return jax.tree.map(lambda x: x[:-1], distribution), value[:-1], next_value
 
 
-def _successors_with_memory(network: Any, params: Any, data: Transition) -> jax.Array:
+def _successors_with_memory(network: Any, params: Params, data: Transition) -> jax.Array:
     """Values [T, N] of next_obs, each read with the memory after its own step."""
     apply = jax.vmap(network.apply, (None, 0, 0))
 
-    def step(memory: Any, xs: tuple[Any, jax.Array]) -> tuple[Any, Any]:
+    def step(memory: PyTree, xs: tuple[PyTree, jax.Array]) -> tuple[PyTree, PyTree]:
         obs, reset = xs
-        _, memory = apply(params, obs, start_again(network, reset, memory))
+        _, memory = apply(params, obs, reset_memory(network, reset, memory))
         return memory, memory
 
-    _, memories = jax.lax.scan(step, data.memory, (data.obs, resets(data)))
+    _, memories = jax.lax.scan(step, data.memory, (data.obs, resets(data)))  # [N] -> [T, N]
     (_, value), _ = jax.vmap(apply, (None, 0, 0))(params, data.next_obs, memories)
     return value
 
 
-def start_again(network: Any, reset: jax.Array, memory: Any) -> Any:
+def reset_memory(network: Any, reset: jax.Array, memory: PyTree) -> PyTree:
     """The memories [N], those of a new episode where `reset` [N] is true."""
 
     def leaf(new: jax.Array, old: jax.Array) -> jax.Array:
         return jnp.where(reset.reshape(reset.shape + (1,) * (old.ndim - reset.ndim)), new, old)
 
     return jax.tree.map(leaf, network.memory(), memory)
-
-
-def mean(x: jax.Array, mask: Any) -> jax.Array:
-    """Mean over the steps that count, 0 where none does; a mask `()` counts all."""
-    if isinstance(mask, tuple):
-        return jnp.mean(x, dtype=jnp.result_type(float))
-    return jnp.sum(x * mask) / jnp.maximum(mask.sum(), 1)

@@ -1,31 +1,30 @@
-"""Critics of real actions at work: what the agents of continuous control do alike.
+"""Q-critics of continuous actions, shared by SAC and TD3.
 
-A critic is `init(key, obs, action)` and `apply(params, obs, action) -> q`, one example each. Several of them are a
-tuple of parameters: one batched product of all was measured slower on a CPU.
+A critic is `init(key, obs, action)` and `apply(params, obs, action) -> q`, for one example. Several of them are a tuple
+of parameters: one batched product of all was measured slower on a CPU.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 
 from purerl import replay
-from purerl.agents.common import optimization
+from purerl.agents.common import optimization, trajectories
 from purerl.exploration import noise
-from purerl.types import Metrics, Transition
+from purerl.types import Hparams, Key, Metrics, Network, Params, PyTree, Transition
 
 actor_adam = optimization.adam_of("actor_learning_rate")
 critic_adam = optimization.adam_of("critic_learning_rate")
 
 
 def check_exploration(exploration: str, known: Sequence[str]) -> None:
-    """Reject an unknown kind of noise of acting.
+    """Reject an unknown kind of exploration noise.
 
     Raises:
       ValueError: it is not one of `known`.
@@ -34,69 +33,71 @@ def check_exploration(exploration: str, known: Sequence[str]) -> None:
         raise ValueError(f"exploration must be {' or '.join(map(repr, known))}, got {exploration!r}")
 
 
-def start_noise(key: jax.Array | None, shape: tuple[int, ...]) -> jax.Array:
-    """The memory of lasting noise at the start of an episode: standard normal, or 0 without a key."""
+def initial_noise(key: Key | None, shape: tuple[int, ...]) -> jax.Array:
+    """The memory of correlated noise at the start of an episode: standard normal, or 0 without a key."""
     return jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
 
 
-def lasting_noise(key: jax.Array, epsilon: jax.Array, theta: jax.Array) -> jax.Array:
-    """The next value of an Ornstein-Uhlenbeck process of variance 1 that forgets at the rate `theta` a step."""
+def correlated_noise(key: Key, epsilon: jax.Array, theta: jax.Array) -> jax.Array:
+    """The next value of an Ornstein-Uhlenbeck process of variance 1 that forgets at the rate `theta` per step."""
     return noise.ou_noise(key, epsilon, theta, jnp.sqrt(2 * theta))
 
 
 class Batch(NamedTuple):
-    """What windows of n steps say of their first steps; leaves lead with [B].
+    """The n-step transitions of a batch of windows, leaves [B].
 
     Attributes:
       obs, action: of the first step.
       reward, discount, next_obs: n-step return, bootstrap factor and successor, of `replay.n_step`.
-      weight: importance weights; `()` where every window counts alike.
+      weight: importance weights; `()` if every window counts equally.
     """
 
-    obs: Any
-    action: Any
+    obs: PyTree
+    action: jax.Array
     reward: jax.Array
     discount: jax.Array
-    next_obs: Any
-    weight: Any
+    next_obs: PyTree
+    weight: PyTree
 
 
-def read(window: Transition, discount: jax.Array | float) -> Batch:
-    """The batch of windows [L, B]; their mask, where there is one, holds the weights of prioritised replay."""
+def n_step_batch(window: Transition, discount: jax.Array | float) -> Batch:
+    """The batch of windows [L, B], weighted if they have weights or a mask."""
     chex.assert_rank([window.reward, window.terminated, window.truncated], 2)
-    obs, action = (jax.tree.map(lambda x: x[0], x) for x in (window.obs, window.action))
-    weight = window.mask if isinstance(window.mask, tuple) else window.mask[0]
+    window = trajectories.clean(window)
+    obs, action = (jax.tree.map(lambda x: x[0], x) for x in (window.obs, window.action))  # [L, B] -> [B]
+    weight = trajectories.step_weight(window)[0] if trajectories.is_weighted(window) else ()
     return Batch(obs, action, *replay.n_step(window, discount), weight)
 
 
-def init(critic: Any, key: jax.Array, obs: Any, action: jax.Array, num_critics: int) -> tuple[Any, ...]:
+def init(critic: Network, key: Key, obs: PyTree, action: PyTree, num_critics: int) -> tuple[Params, ...]:
     """Parameters of `num_critics` critics, each from a key of its own."""
     return tuple(critic.init(k, obs, action) for k in jax.random.split(key, num_critics))
 
 
-def smallest(critic: Any, params: tuple[Any, ...], obs: Any, action: jax.Array) -> jax.Array:
-    """The least value that any critic gives, [B]."""
+def minimum(critic: Network, params: tuple[Params, ...], obs: PyTree, action: jax.Array) -> jax.Array:
+    """The minimum over the critics of q(s, a), [B]."""
     return functools.reduce(jnp.minimum, _values(critic, params, obs, action))
 
 
-def step(
-    transform: optax.GradientTransformation,
-    critic: Any,
-    params: tuple[Any, ...],
-    opt_state: Any,
+def gradient_step(
+    optimizer: optimization.Optimizer,
+    hparams: Hparams,
+    critic: Network,
+    params: tuple[Params, ...],
+    opt_state: PyTree,
     batch: Batch,
     target: jax.Array,
-) -> tuple[tuple[Any, ...], Any, Metrics]:
+) -> tuple[tuple[Params, ...], PyTree, Metrics]:
     """One gradient step of all critics towards the same targets.
 
         loss = Σ_i mean_b w[b] · ½ (target[b] − q_i(s[b], a[b]))²
 
     Args:
-      transform: of the optimizer, over all parameters as one vector.
+      optimizer, hparams: of the critics.
       critic: the network.
       params: of each critic.
-      opt_state: from `gradient.init` or an earlier step.
-      batch: from `read`.
+      opt_state: from `optimization.init` or an earlier step.
+      batch: from `n_step_batch`.
       target: [B].
 
     Returns:
@@ -105,19 +106,31 @@ def step(
     Source: Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1; weights: Schaul et al. 2016, arXiv:1511.05952.
     """
 
-    def loss(params: tuple[Any, ...]) -> tuple[jax.Array, Any]:
-        q = jnp.stack(_values(critic, params, batch.obs, batch.action))
+    def loss(params: tuple[Params, ...]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+        q = jnp.stack(_values(critic, params, batch.obs, batch.action))  # [C, B]
         error = target - q
-        square = 0.5 * jnp.square(error) * (1.0 if isinstance(batch.weight, tuple) else batch.weight)
-        total = square.sum() / target.size
+        total = weighted_squares(error, batch.weight)
         return total, (total, q, error)
 
-    params, opt_state, (total, q, error) = optimization.step(transform, loss, params, opt_state)
-    metrics = {"loss/critic": total, "q_value": q.mean()}
-    if not isinstance(batch.weight, tuple):
+    params, opt_state, (total, q, error) = optimization.gradient_step(optimizer, hparams, loss, params, opt_state)
+    return params, opt_state, critic_metrics(total, q, error, batch.weight)
+
+
+def weighted_squares(error: jax.Array, weight: PyTree) -> jax.Array:
+    """Σ_i mean_b w[b] ½ error[i, b]², over errors [C, B]; windows of weight 0 may hold NaN."""
+    square = 0.5 * jnp.square(error)
+    if trajectories.has(weight):
+        square = jnp.where(weight[None] != 0, square * weight[None], 0)
+    return square.sum() / error.shape[-1]
+
+
+def critic_metrics(total: jax.Array, q: jax.Array, error: jax.Array, weight: PyTree) -> Metrics:
+    """Metrics of a step of critics from the loss, values and errors [C, B]; with weights, also "priority", [B]."""
+    metrics = {"loss/critic": total, "loss/td_error": jnp.abs(error).mean(), "q_value": q.mean()}
+    if trajectories.has(weight):
         metrics["priority"] = jnp.abs(error).mean(axis=0) + 1e-6
-    return params, opt_state, metrics
+    return metrics
 
 
-def _values(critic: Any, params: tuple[Any, ...], obs: Any, action: jax.Array) -> list[jax.Array]:
+def _values(critic: Network, params: tuple[Params, ...], obs: PyTree, action: jax.Array) -> list[jax.Array]:
     return [jax.vmap(critic.apply, (None, 0, 0))(one, obs, action) for one in params]

@@ -21,7 +21,41 @@ def has(optional: PyTree) -> bool:
 def step_weight(data: Transition) -> jax.Array:
     """[T, N] float: how much each step counts, 0 where masked. The product of mask and weight; ones without both."""
     weight = data.weight if has(data.weight) else jnp.ones_like(data.reward)
-    return jnp.where(data.mask != 0, weight, 0) if has(data.mask) else weight
+    return jnp.where(data.mask != 0, weight * data.mask, 0) if has(data.mask) else weight
+
+
+def is_weighted(data: Transition) -> bool:
+    """Whether steps count differently: the trajectory has a mask or weights."""
+    return has(data.mask) or has(data.weight)
+
+
+def clean(data: Transition) -> Transition:
+    """The trajectory with 0 in place of NaN and infinity in every entry that must have no effect.
+
+    These are all floating entries of masked steps, and `next_obs` of steps that terminated. They are replaced before
+    the network sees them: multiplying its output by 0, or selecting another value, still gives a gradient of 0 · NaN.
+
+    Args:
+      data: leaves lead with [T, N].
+    """
+    next_obs = _finite_where(data.terminated, data.next_obs)
+    if not is_masked(data):
+        return data._replace(next_obs=next_obs)
+    masked = data.mask == 0
+    parts = _finite_where(masked, (data.obs, data.action, data.reward, next_obs, data.aux, data.weight))
+    return data._replace(**dict(zip(("obs", "action", "reward", "next_obs", "aux", "weight"), parts)))
+
+
+def _finite_where(condition: jax.Array, tree: PyTree) -> PyTree:
+    """Floating leaves [T, N, ...] with 0 for what is not finite where the condition [T, N] holds."""
+
+    def leaf(x: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        hidden = condition.reshape(condition.shape + (1,) * (x.ndim - condition.ndim))  # [T, N] -> [T, N, 1, ...]
+        return jnp.where(hidden & ~jnp.isfinite(x), 0, x)
+
+    return jax.tree.map(leaf, tree)
 
 
 def masked_mean(x: jax.Array, mask: PyTree) -> jax.Array:
@@ -61,6 +95,11 @@ def require_episodes(data: Transition, agent: str) -> None:
         raise ValueError(f"{agent} needs whole episodes: pass rollout=purerl.loops.rollout_episodes to train")
 
 
+def flatten(tree: PyTree) -> PyTree:
+    """Leaves [T, N, ...] as rows, [T * N, ...]."""
+    return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)
+
+
 def refuse_mask(data: Transition, agent: str) -> None:
     """Reject a trajectory with masked steps.
 
@@ -68,4 +107,4 @@ def refuse_mask(data: Transition, agent: str) -> None:
       ValueError: the trajectory has a mask.
     """
     if is_masked(data):
-        raise ValueError(f"{agent} learns from every step of a rollout, but this one is masked: use loops.rollout")
+        raise ValueError(f"{agent} takes whole rollouts; rollout_episodes masks its steps, so use loops.rollout")
