@@ -33,7 +33,7 @@ def main(directory: str = "runs/hyperparameter_search") -> None:
     result.save(directory)
     plots.sweep_figure(result).savefig(f"{directory}/sweep.png", dpi=150)
 
-    # The best of many is optimistic: play it again, on episodes that did not choose it.
+    # The best of many was also chosen for its luck: evaluate it again, on other episodes.
     fresh = purerl.evaluate(jax.random.key(1), agent, env, result.best.state, num_episodes=100, max_steps=500)
     print(f"best trial on fresh episodes: {fresh.episode_return.mean():.1f}")
 

@@ -18,7 +18,7 @@ def from_table(P: Table, initial: ArrayLike) -> MDP:
     """An MDP from Gymnasium's toy-text table.
 
     Args:
-      P: P[s][a] is a list of (probability, next_state, reward, terminated), for states 0, ..., S − 1 and actions
+      P: `P[s][a]` is a list of (probability, next_state, reward, terminated), for states 0, ..., S − 1 and actions
         0, ..., A − 1; lists or dicts. K is the length of the longest list; shorter ones are padded with outcomes of
         probability 0.
       initial: [S], the distribution of the first state.
