@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from purerl.hparams import cast
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple, check_spaces
 from purerl.types import Env, EnvStep, Key, PyTree
 
@@ -51,7 +52,7 @@ def check(env: Env, env_params: PyTree = None) -> Env:
         hint = ": it runs on the host; use train_on_host and evaluate_on_host" if hasattr(env, "num_envs") else ""
         raise TypeError(f"env must be a purerl.types.Env, got {type(env).__name__}{hint}")
     # Parameters may be traced; only their shapes and dtypes matter, so they are what the result is kept by.
-    leaves, structure = jax.tree.flatten(env_params)
+    leaves, structure = jax.tree.flatten(cast(env_params))
     avals = tuple((jnp.shape(leaf), _dtype(leaf)) for leaf in leaves)
     return _checked(env, structure, avals, jax.dtypes.canonicalize_dtype(float))
 
@@ -232,10 +233,11 @@ def standard(result: EnvStep) -> EnvStep:
 def cast_obs(space: Space, obs: PyTree) -> PyTree:
     """The observation with the dtypes of its space; entries that the space does not name stay as they are.
 
-    Examples:
-      >>> from purerl.spaces import Box
-      >>> cast_obs(Box(0.0, 1.0, (2,)), jnp.array([0, 1])).dtype
-      dtype('float32')
+        Examples:
+          >>> from purerl.hparams import cast
+    from purerl.spaces import Box
+          >>> cast_obs(Box(0.0, 1.0, (2,)), jnp.array([0, 1])).dtype
+          dtype('float32')
     """
     if isinstance(space, Dict):
         return obs | {name: cast_obs(part, obs[name]) for name, part in space.spaces}

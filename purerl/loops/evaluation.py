@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
 from purerl.prng import check_key
 from purerl.types import Agent, Env
@@ -50,7 +51,7 @@ def evaluate(
     """
     check_key(key)
     check_positive(num_episodes=num_episodes, max_steps=max_steps)
-    return _evaluate(key, agent, env, state, num_episodes, max_steps, greedy, cast(env_params))
+    return _evaluate(key, agent, check(env, env_params), state, num_episodes, max_steps, greedy, cast(env_params))
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 4, 5, 6))

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.envs.checking import check
 from purerl.hparams import cast, check_hparams, check_positive, set_hparams
 from purerl.loops.rollouts import Actors, init_actors, rollout
 from purerl.prng import check_key
@@ -81,7 +82,16 @@ def train(
     check_hparams(hparams)
     check_positive(num_updates=num_updates, num_envs=num_envs, rollout_length=rollout_length)
     loop_state, metrics = _train(
-        key, agent, env, cast(hparams), cast(env_params), state, num_updates, num_envs, rollout_length, rollout
+        key,
+        agent,
+        check(env, env_params),
+        cast(hparams),
+        cast(env_params),
+        state,
+        num_updates,
+        num_envs,
+        rollout_length,
+        rollout,
     )
     return loop_state.agent_state, metrics
 
@@ -106,7 +116,7 @@ def start(
     check_key(key)
     check_hparams(hparams)
     check_positive(num_envs=num_envs)
-    return _start(key, agent, env, cast(hparams), cast(env_params), state, num_envs)
+    return _start(key, agent, check(env, env_params), cast(hparams), cast(env_params), state, num_envs)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 6))
@@ -145,7 +155,7 @@ def advance(
     """
     check_positive(num_updates=num_updates, rollout_length=rollout_length)
     run = _advance_donated if donate else _advance
-    return run(loop_state, agent, env, num_updates, rollout_length, rollout)
+    return run(loop_state, agent, check(env, loop_state.env_params), num_updates, rollout_length, rollout)
 
 
 def _advance_impl(loop_state, agent, env, num_updates, rollout_length, rollout):  # type: ignore[no-untyped-def]
