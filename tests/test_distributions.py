@@ -72,6 +72,20 @@ def test_categorical_is_normalised_and_does_not_see_a_shift(dtype, seed, shift):
         assert (np.exp(log_probs)[some][~mask[some]] == 0).all()
 
 
+def test_the_class_normalises_its_logits_as_the_function_does():
+    logits, mask = jnp.array([0.5, 3.0, -1.0]), jnp.array([True, True, False])
+    np.testing.assert_array_equal(
+        distributions.Categorical(logits, mask).log_probs, distributions.categorical(logits, mask).log_probs
+    )
+    np.testing.assert_allclose(jnp.exp(distributions.Categorical(logits=logits).log_probs).sum(), 1, rtol=1e-6)
+
+
+def test_crossing_a_transformation_normalises_nothing_again():
+    policy = distributions.categorical(jnp.array([[0.5, 3.0, -1.0]]))
+    program = str(jax.make_jaxpr(lambda policy: jax.vmap(lambda p: p.log_prob(1))(policy))(policy))
+    assert "exp" not in program
+
+
 @jax.jit
 def parts_and_whole(logits, action):
     whole = distributions.multi_discrete(logits, (2, 3))

@@ -57,6 +57,21 @@ def check_categorical_gradients_stay_finite(m):
         assert np.isfinite(slope).all()
 
 
+def check_actions_off_range(m):
+    """What lies outside the support is as improbable as the dtype can say, and leaves gradients finite."""
+    lowest = jnp.finfo(arr(0.0).dtype).min
+    for build, params, off in (
+        (m.categorical, LOGITS[0], [-1, 3, 7]),
+        (lambda x: m.multi_discrete(x, (1, 2)), LOGITS[0], [[0, 2], [1, 0], [-1, 5]]),
+        (lambda x: m.tanh_gaussian(x, arr([0.1, 0.2, 0.3]), -2.0, 4.0), LOGITS[0], [[0, 0, 4.1], [-9, 0, 9]]),
+    ):
+        value, slope = jit(jax.vmap(jax.value_and_grad(lambda x, a, build=build: build(x).log_prob(a)), (None, 0)))(
+            arr(params), np.array(off)
+        )
+        assert (np.asarray(value) == lowest).all()
+        assert np.isfinite(slope).all()
+
+
 def check_categorical_samples(m):
     keys = jax.random.split(jax.random.key(3), 20_000)
     sample = jax.jit(jax.vmap(lambda key: m.categorical(arr(LOGITS[0]), MASK[0]).sample_and_log_prob(seed=key)))

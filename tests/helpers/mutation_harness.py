@@ -11,6 +11,8 @@ USERS = {  # the modules through which the checks reach a mutated one
     "returns.recursion": ["returns.off_policy", "returns.estimators", "returns"],
     "returns.off_policy": ["returns"],
     "returns.estimators": ["returns"],
+    "distributions.discrete": ["distributions"],
+    "distributions.gaussian": ["distributions"],
     "schedules": ["exploration.selection", "exploration"],
     "exploration.selection": ["exploration"],
     "losses.log_ratios": ["losses.preference"],

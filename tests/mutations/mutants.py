@@ -183,13 +183,17 @@ SCHEDULES = [
     ("boundary belongs to the step before", 'searchsorted(boundaries, jnp.asarray(step), side="right")', 'searchsorted(boundaries, jnp.asarray(step), side="left")', "piecewise_schedules"),
 ]  # fmt: skip
 
-DISTRIBUTIONS = [
+DISCRETE = [
     ("mask ignored", "jnp.where(jnp.asarray(mask, bool), logits, lowest)", "logits", "categorical"),
     ("mask inverted", "logits = jnp.where(jnp.asarray(mask, bool), logits, lowest)", "logits = jnp.where(jnp.asarray(mask, bool), lowest, logits)", "categorical"),
     ("mask of −∞ makes NaN gradients", "jnp.maximum(logits, lowest)", "jnp.where(logits == lowest, -jnp.inf, logits)", "categorical_gradients_stay_finite"),
-    ("log-probability of unnormalised logits", "Categorical(jax.nn.log_softmax(jnp.maximum(logits, lowest)))", "Categorical(jnp.maximum(logits, lowest))", "categorical"),
+    ("log-probability of unnormalised logits", "jax.nn.log_softmax(jnp.maximum(logits, lowest))", "jnp.maximum(logits, lowest)", "categorical"),
+    ("action off range is certain", "jnp.where(chosen.any(axis=-1), log_prob, jnp.finfo(log_prob.dtype).min)", "log_prob", "actions_off_range"),
     ("multi-discrete averages its parts", "self.parts.log_prob(value).sum(axis=-1)", "self.parts.log_prob(value).mean(axis=-1)", "multi_discrete"),
     ("padding of multi-discrete can be drawn", "constant_values=lowest", "constant_values=0", "multi_discrete"),
+]  # fmt: skip
+
+GAUSSIAN = [
     ("Gaussian with variance for deviation", "(value - self.mean) * jnp.exp(-self.log_std)", "(value - self.mean) * jnp.exp(-0.5 * self.log_std)", "diagonal_gaussian"),
     ("Gaussian without its normalisation", "+ self.log_std + 0.5 * _LOG_2PI", "+ self.log_std", "diagonal_gaussian"),
     ("missing tanh Jacobian", "return self.base.log_prob(raw) - self._log_slope(raw)", "return self.base.log_prob(raw)", "tanh_gaussian_density"),
@@ -197,6 +201,7 @@ DISTRIBUTIONS = [
     ("scale of the box missing from the Jacobian", "self.base.sum_event(_log_tanh_slope(raw) + jnp.log((self.high - self.low) / 2))", "self.base.sum_event(_log_tanh_slope(raw))", "tanh_gaussian_density"),
     ("Jacobian as log(1 − tanh²), which is log 0 at saturation", "2 * (math.log(2) - raw - jax.nn.softplus(-2 * raw))", "jnp.log(1 - jnp.tanh(raw) ** 2)", "tanh_gaussian_saturation"),
     ("saturated action inverted to infinity", "jnp.clip(squashed, -inside, inside)", "squashed", "tanh_gaussian_saturation"),
+    ("action outside the box scored as one on its bound", "jnp.where(possible, log_prob, limits.min)", "log_prob", "actions_off_range"),
     ("entropy of the Gaussian before the tanh", "self.base.entropy() + self.base.sum_event(slope)", "self.base.entropy()", "tanh_gaussian_entropy"),
 ]  # fmt: skip
 
@@ -208,7 +213,7 @@ MUTANTS = [
         ("losses.distributional", DISTRIBUTIONAL), ("losses.policy_gradient", POLICY_GRADIENT),
         ("losses.divergences", DIVERGENCES), ("losses.ratios", RATIOS), ("losses.centering", CENTERING), ("losses.groups", GROUPS),
         ("losses.token_losses", TOKEN_LOSSES), ("exploration.selection", EXPLORATION),
-        ("schedules", SCHEDULES), ("distributions", DISTRIBUTIONS),
+        ("schedules", SCHEDULES), ("distributions.discrete", DISCRETE), ("distributions.gaussian", GAUSSIAN),
     )
     for rest in rows
 ]  # fmt: skip
