@@ -16,7 +16,8 @@ _MODULES = {
 
 _NAMES = {
     "train": "loops", "fit": "loops", "rollout": "loops", "evaluate": "loops", "start": "loops", "advance": "loops",
-    "LoopState": "loops", "Evaluation": "loops", "train_on_host": "loops.host", "evaluate_on_host": "loops.host",
+    "LoopState": "loops", "Evaluation": "loops", "deploy": "loops", "train_on_host": "loops.host",
+    "evaluate_on_host": "loops.host",
     "Agent": "types", "Env": "types", "EnvStep": "types", "Transition": "types", "TrainState": "types",
     "get_hparams": "hparams", "set_hparams": "hparams", "get_params": "hparams", "set_params": "hparams",
     "ppo": "agents.ppo", "PPOHparams": "agents.ppo",

@@ -61,7 +61,7 @@ from purerl.agents.tabular.td_control import TDControlHparams, q_lambda, q_learn
 from purerl.agents.tabular.td_prediction import TDHparams, td, td_lambda
 from purerl.agents.td3 import TD3Hparams, td3
 from purerl.hparams import get_hparams, get_params, set_hparams, set_params
-from purerl.loops import Evaluation, LoopState, advance, evaluate, fit, rollout, start, train
+from purerl.loops import Evaluation, LoopState, advance, deploy, evaluate, fit, rollout, start, train
 from purerl.loops.host import evaluate_on_host, train_on_host
 from purerl.types import Agent, Env, EnvStep, TrainState, Transition
 
@@ -105,6 +105,7 @@ __all__ = [
     "combinators",
     "cql",
     "datasets",
+    "deploy",
     "distributed",
     "distributions",
     "dqn",

@@ -14,11 +14,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl import checkpoint, loops
 from purerl.hparams import check_positive
 from purerl.prng import check_key
-from purerl.spaces import check_action
+from purerl.spaces import check_action, clip_action, in_range
 from purerl.types import Agent, Env, Transition
 
 
@@ -46,7 +47,8 @@ def record(
 
     Returns:
       A `Transition` [B]. The steps of one environment follow each other; a last step of theirs that is neither
-      terminated nor truncated is where recording stopped. `aux` is the agent's, such as the log-probability.
+      terminated nor truncated is where recording stopped. Actions are clipped to their bounds, as the environment takes
+      them. `aux` is the agent's, such as the log-probability before that.
 
     Raises:
       ValueError: a size is not positive, or the steps do not divide among the environments.
@@ -60,7 +62,7 @@ def record(
     actors = loops.init_actors(start_key, agent, env, state, num_envs=num_envs, env_params=env_params)
     length = num_steps // num_envs
     _, steps = loops.rollout(rollout_key, agent, env, state, actors, length=length, env_params=env_params)
-    steps = steps._replace(memory=())
+    steps = steps._replace(action=clip_action(steps.action, env.action_space), memory=())
     return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(num_steps, *x.shape[2:]), steps)
 
 
@@ -92,11 +94,12 @@ def rows(data: Transition) -> Callable[..., Any]:
 
 
 def check_fits(data: Transition, env: Env) -> None:
-    """Reject steps that are none of an environment.
+    """Reject steps that cannot come from an environment. Masked rows may hold anything.
 
     Raises:
-      ValueError: columns of different lengths, or observations of another shape; the message has both.
-      TypeError: actions that are none of the environment's.
+      ValueError: columns of different lengths, observations of another shape, or actions outside the action space; the
+        message has the value found and the one expected.
+      TypeError: actions of another shape or kind than the environment's.
     """
     _num_rows(data)
     obs, _ = jax.eval_shape(env.reset, jax.random.key(0))
@@ -104,6 +107,11 @@ def check_fits(data: Transition, env: Env) -> None:
     if found != wanted:
         raise ValueError(f"the dataset's observations have shape {found}, those of the environment {wanted}")
     check_action(jax.tree.map(lambda x: x[0], data.action), env.action_space)
+    counted = slice(None) if isinstance(data.mask, tuple) else np.asarray(data.mask) != 0
+    action = jax.tree.map(lambda x: np.asarray(x)[counted], data.action)
+    if not in_range(action, env.action_space):
+        found = ", ".join(f"[{np.min(leaf)}, {np.max(leaf)}]" for leaf in jax.tree.leaves(action))
+        raise ValueError(f"the dataset's actions, in {found}, are not all in the action space {env.action_space}")
 
 
 def _num_rows(data: Transition) -> int:

@@ -233,11 +233,10 @@ def standard(result: EnvStep) -> EnvStep:
 def cast_obs(space: Space, obs: PyTree) -> PyTree:
     """The observation with the dtypes of its space; entries that the space does not name stay as they are.
 
-        Examples:
-          >>> from purerl.hparams import cast
-    from purerl.spaces import Box
-          >>> cast_obs(Box(0.0, 1.0, (2,)), jnp.array([0, 1])).dtype
-          dtype('float32')
+      Examples:
+    >>> from purerl.spaces import Box
+    >>> cast_obs(Box(0.0, 1.0, (2,)), jnp.array([0, 1])).dtype
+    dtype('float32')
     """
     if isinstance(space, Dict):
         return obs | {name: cast_obs(part, obs[name]) for name, part in space.spaces}

@@ -12,8 +12,9 @@ from purerl.networks.continuous import (
     deterministic_actor,
     gaussian_actor,
 )
+from purerl.networks.images import CONVOLUTIONS, PatchConv
 from purerl.networks.latent import LatentModel, latent_model
-from purerl.networks.layers import PatchConv, Torso
+from purerl.networks.layers import Torso
 from purerl.networks.observations import check_observation, encode
 from purerl.networks.policy import ActorCritic, PolicyHead, actor_critic
 from purerl.networks.q_values import QNetwork, q_network
@@ -21,6 +22,7 @@ from purerl.networks.recurrent import RecurrentNetwork, recurrent_actor_critic
 from purerl.networks.state_dependent import GSDEActor, gsde_actor
 
 __all__ = [
+    "CONVOLUTIONS",
     "ActorCritic",
     "Critic",
     "DeterministicActor",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import distributions
+from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode
-from purerl.spaces import Box, Space
-from purerl.types import HasSpaces
+from purerl.spaces import Box, Space, check_bounded, check_spaces
+from purerl.types import HasSpaces, PyTree
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
@@ -26,6 +26,7 @@ def gaussian_actor(
     activation: str = "relu",
     *,
     layer_norm: bool = False,
+    convolution: Convolution = True,
     dtype: str | None = None,
 ) -> GaussianActor:
     """The actor of SAC: `apply(params, obs) -> distributions.TanhGaussian` over the bounds of the action space.
@@ -41,15 +42,24 @@ def gaussian_actor(
       hidden: widths of the hidden layers.
       activation: one of tanh, relu, silu, gelu, elu.
       layer_norm: normalise every hidden layer before its activation.
+      convolution: how images enter: "minatar", "nature" or "impala", True for the one of their size, False to flatten
+        them. See `networks.Torso`.
       dtype: dtype of the hidden layers' computation, such as "bfloat16"; parameters and outputs stay float32.
 
     Raises:
-      ValueError: an unknown activation, or a width that is not positive.
+      ValueError: an unknown activation or convolution, a width that is not positive, images too small for the
+        convolution, or an action with low == high.
       TypeError: actions that are not a `Box` with finite bounds.
 
     Source: Haarnoja et al. 2018, arXiv:1812.05905, appendix D, which clips log σ to [−20, 2].
+
+    Examples:
+      >>> from purerl import envs
+      >>> gaussian_actor(envs.probe(continuous=True), hidden=(32,)).torso.hidden
+      (32,)
     """
-    return GaussianActor(env.observation_space, real_box(env), real_torso(hidden, activation, layer_norm, dtype))
+    torso = real_torso(env, hidden, activation, layer_norm, convolution, dtype)
+    return GaussianActor(env.observation_space, real_box(env), torso)
 
 
 def deterministic_actor(
@@ -58,6 +68,7 @@ def deterministic_actor(
     activation: str = "relu",
     *,
     layer_norm: bool = False,
+    convolution: Convolution = True,
     dtype: str | None = None,
 ) -> DeterministicActor:
     """The actor of TD3 and DDPG: `apply(params, obs) -> action`, middle + half · tanh(W h + b) of the bounds.
@@ -65,8 +76,14 @@ def deterministic_actor(
     Arguments and errors are those of `gaussian_actor`.
 
     Source: Lillicrap et al. 2016, arXiv:1509.02971, section 7.
+
+    Examples:
+      >>> from purerl import envs
+      >>> deterministic_actor(envs.probe(continuous=True)).action_space.shape
+      (1,)
     """
-    return DeterministicActor(env.observation_space, real_box(env), real_torso(hidden, activation, layer_norm, dtype))
+    torso = real_torso(env, hidden, activation, layer_norm, convolution, dtype)
+    return DeterministicActor(env.observation_space, real_box(env), torso)
 
 
 def critic(
@@ -75,6 +92,7 @@ def critic(
     activation: str = "relu",
     *,
     layer_norm: bool = False,
+    convolution: Convolution = True,
     dtype: str | None = None,
 ) -> Critic:
     """The critic of SAC, TD3 and DDPG: `apply(params, obs, action) -> q(s, a)`, a scalar.
@@ -85,8 +103,16 @@ def critic(
     Arguments and errors are those of `gaussian_actor`.
 
     Source: Lillicrap et al. 2016, arXiv:1509.02971, eq. 4; the action in the first layer as in Fujimoto et al. 2018.
+
+    Examples:
+      >>> from purerl import envs
+      >>> critic(envs.probe()).torso
+      Traceback (most recent call last):
+      ...
+      TypeError: action_space must be a Box with finite bounds, got Discrete(n=2, dtype='int32')
     """
-    return Critic(env.observation_space, real_box(env), real_torso(hidden, activation, layer_norm, dtype))
+    torso = real_torso(env, hidden, activation, layer_norm, convolution, dtype)
+    return Critic(env.observation_space, real_box(env), torso)
 
 
 class GaussianActor(nn.Module):
@@ -97,7 +123,7 @@ class GaussianActor(nn.Module):
     torso: Torso
 
     @nn.compact
-    def __call__(self, obs: Any) -> distributions.TanhGaussian:
+    def __call__(self, obs: PyTree) -> distributions.TanhGaussian:
         """One observation to the distribution of the action."""
         check_observation(obs, self.observation_space)
         x = self.torso(encode(obs, self.observation_space))
@@ -117,7 +143,7 @@ class DeterministicActor(nn.Module):
     torso: Torso
 
     @nn.compact
-    def __call__(self, obs: Any) -> jax.Array:
+    def __call__(self, obs: PyTree) -> jax.Array:
         """One observation to the action."""
         check_observation(obs, self.observation_space)
         x = self.torso(encode(obs, self.observation_space))
@@ -134,12 +160,12 @@ class Critic(nn.Module):
     torso: Torso
 
     @nn.compact
-    def __call__(self, obs: Any, action: jax.Array) -> jax.Array:
+    def __call__(self, obs: PyTree, action: jax.Array) -> jax.Array:
         """One observation and one action to q, a scalar."""
         check_observation(obs, self.observation_space)
         check_observation(action, self.action_space, "action")
         x = encode(obs, self.observation_space)
-        if x.ndim == 3:
+        if x.ndim == 3:  # [H, W, C] -> [H' W' C']
             x = self.torso.copy(hidden=(), parent=self, name="image")(x).astype(jnp.float32)
         half, middle = scale(self.action_space)
         x = jnp.concatenate([x, ((action - middle) / half).reshape(-1)])
@@ -153,19 +179,35 @@ def scale(space: Box) -> tuple[jax.Array, jax.Array]:
 
 
 def small_dense(shape: tuple[int, ...], name: str) -> nn.Dense:
-    """A last layer that says about the same of every observation at the start."""
+    """A last layer whose outputs hardly depend on the observation at the start."""
     return nn.Dense(int(np.prod(shape, dtype=int)), kernel_init=orthogonal(0.01), name=name)
 
 
 def real_box(env: HasSpaces) -> Box:
-    """The action space, where it is a `Box` with finite bounds; a TypeError otherwise."""
+    """The action space, which must be a `Box` with finite bounds.
+
+    Raises:
+      TypeError: it is another space, or has an infinite bound.
+      ValueError: an element has low == high.
+    """
+    check_spaces(env)
     space = env.action_space
     if not isinstance(space, Box) or not np.isfinite(space.bounds()).all():
         raise TypeError(f"action_space must be a Box with finite bounds, got {space}")
+    check_bounded(space)
     return space
 
 
-def real_torso(hidden: tuple[int, ...], activation: str, layer_norm: bool, dtype: str | None) -> Torso:
-    """The hidden layers, once their widths and activation are found to be possible."""
+def real_torso(
+    env: HasSpaces,
+    hidden: tuple[int, ...],
+    activation: str,
+    layer_norm: bool,
+    convolution: Convolution,
+    dtype: str | None,
+) -> Torso:
+    """The hidden layers, with their widths, activation and convolution checked."""
+    check_spaces(env)
     check_hidden(hidden, activation)
-    return Torso(tuple(hidden), activation, layer_norm, dtype=dtype)
+    check_convolution(env.observation_space, convolution)
+    return Torso(tuple(hidden), activation, layer_norm, convolution, dtype)

@@ -2,16 +2,17 @@
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
-Initializer = Callable[..., jax.Array]
+Initializer: TypeAlias = Callable[..., jax.Array]
+Dtype: TypeAlias = Any
 
 
 def orthogonal(scale: float = 1.0) -> Initializer:
-    """Matrices with orthonormal columns (or rows, where there are fewer), uniform over all of them, times `scale`.
+    """Matrices with orthonormal columns (or rows, if there are fewer), uniform over all of them, times `scale`.
 
     A product of Householder reflections of Gaussian vectors x_j, with x_j zero above entry j,
 
@@ -26,9 +27,14 @@ def orthogonal(scale: float = 1.0) -> Initializer:
       `(key, shape, dtype=float32) -> array`; the last axis holds the columns, all others are flattened into rows.
 
     Source: Stewart 1980, "The efficient generation of random orthogonal matrices", section 3.
+
+    Examples:
+      >>> matrix = orthogonal(2.0)(jax.random.key(0), (5, 2))
+      >>> (matrix.T @ matrix).round(3).tolist()
+      [[4.0, 0.0], [0.0, 4.0]]
     """
 
-    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    def init(key: jax.Array, shape: Sequence[int], dtype: Dtype = jnp.float32) -> jax.Array:
         if len(shape) < 2:
             raise ValueError(f"orthogonal needs a shape of two axes or more, got {tuple(shape)}")
         columns = shape[-1]
@@ -43,13 +49,13 @@ def orthogonal(scale: float = 1.0) -> Initializer:
 def _orthonormal_columns(key: jax.Array, n: int, m: int) -> jax.Array:
     """[n, m] with n >= m."""
     x = jax.random.normal(key, (m, n), jnp.float32)
-    x = jnp.where(jnp.arange(n) >= jnp.arange(m)[:, None], x, 0)
-    sign = jnp.where(jnp.diagonal(x) >= 0, 1.0, -1.0)
-    u = x + (sign * jnp.linalg.norm(x, axis=1))[:, None] * jnp.eye(m, n)
+    x = jnp.where(jnp.arange(n)[None] >= jnp.arange(m)[:, None], x, 0)
+    sign = jnp.where(jnp.diagonal(x) >= 0, jnp.float32(1), jnp.float32(-1))  # [m]
+    u = x + (sign * jnp.linalg.norm(x, axis=1))[:, None] * jnp.eye(m, n, dtype=jnp.float32)  # [m, n]
     u = u / jnp.linalg.norm(u, axis=1, keepdims=True)
 
     def reflect(q: jax.Array, u: jax.Array) -> tuple[jax.Array, None]:
-        return q - 2 * u[:, None] * (u @ q), None
+        return q - 2 * u[:, None] * (u @ q)[None], None
 
-    q, _ = jax.lax.scan(reflect, jnp.eye(n, m) * -sign, u, reverse=True)
+    q, _ = jax.lax.scan(reflect, jnp.eye(n, m, dtype=jnp.float32) * -sign[None], u, reverse=True)
     return q

@@ -9,13 +9,15 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from purerl.distributions import Distribution
 from purerl.hparams import check_positive
+from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode, has_mask
 from purerl.networks.policy import PolicyHead
-from purerl.spaces import Discrete
-from purerl.types import HasSpaces
+from purerl.spaces import Discrete, check_spaces
+from purerl.types import HasSpaces, Key, Params, PyTree
 
 
 class LatentModel(NamedTuple):
@@ -29,11 +31,11 @@ class LatentModel(NamedTuple):
       apply: `(params, obs) -> (distribution, value)`, `predict` after `represent`, so that it is an actor-critic too.
     """
 
-    init: Callable[..., Any]
-    represent: Callable[..., Any]
-    predict: Callable[..., Any]
-    step: Callable[..., Any]
-    apply: Callable[..., Any]
+    init: Callable[[Key, PyTree], Params]
+    represent: Callable[[Params, PyTree], jax.Array]
+    predict: Callable[..., tuple[Distribution, jax.Array]]
+    step: Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
+    apply: Callable[[Params, PyTree], tuple[Distribution, jax.Array]]
 
 
 def latent_model(
@@ -42,6 +44,7 @@ def latent_model(
     latent_size: int = 32,
     activation: str = "relu",
     *,
+    convolution: Convolution = True,
     dtype: str | None = None,
 ) -> LatentModel:
     """The network of MuZero: representation h, prediction f and dynamics g.
@@ -53,49 +56,61 @@ def latent_model(
 
     Args:
       env: the environment, read for its spaces only.
-      hidden: widths of the hidden layers of each part; images go through a convolution first.
+      hidden: widths of the hidden layers of each part; images pass a convolution first.
       latent_size: D.
       activation: one of tanh, relu, silu, gelu, elu.
+      convolution: how images enter: "minatar", "nature" or "impala", True for the one of their size, False to flatten
+        them. See `networks.Torso`.
       dtype: dtype of the hidden layers' computation, such as "bfloat16"; parameters and outputs stay float32.
 
     Raises:
-      ValueError: an unknown activation, or a width that is not positive.
+      ValueError: an unknown activation or convolution, a width that is not positive, or images too small for the
+        convolution.
       TypeError: actions that are not `Discrete`.
 
     Source: Schrittwieser et al. 2020, "Mastering Atari, Go, chess and shogi by planning with a learned model", appendix
     G; values and rewards are numbers here, not distributions over a support.
+
+    Examples:
+      >>> from purerl import envs
+      >>> model = latent_model(envs.probe(), hidden=(8,), latent_size=4)
+      >>> sorted(jax.eval_shape(model.init, jax.random.key(0), jnp.zeros(1)))
+      ['predict', 'represent', 'step']
     """
+    check_spaces(env)
     check_hidden(hidden, activation)
+    check_convolution(env.observation_space, convolution)
     check_positive(latent_size=latent_size)
     space = env.action_space
     if not isinstance(space, Discrete):
         raise TypeError(f"latent_model needs a Discrete action space, got {space}")
     parts = {
-        "represent": _Part((latent_size,), tuple(hidden), activation, dtype),
-        "step": _Part((latent_size, 1), tuple(hidden), activation, dtype),
-        "predict": _Part((1,), tuple(hidden), activation, dtype, PolicyHead(space)),
+        "represent": _Part((latent_size,), tuple(hidden), activation, convolution, dtype),
+        "step": _Part((latent_size, 1), tuple(hidden), activation, convolution, dtype),
+        "predict": _Part((1,), tuple(hidden), activation, convolution, dtype, PolicyHead(space)),
     }
 
-    def init(key: jax.Array, obs: Any) -> dict[str, Any]:
-        latent = jnp.zeros(latent_size)
-        inputs = (encode(obs, env.observation_space), jnp.zeros(latent_size + space.n), latent)
+    def init(key: Key, obs: PyTree) -> dict[str, Params]:
+        latent = jnp.zeros(latent_size, jnp.float32)
+        latent_and_action = jnp.zeros(latent_size + space.n, jnp.float32)
+        inputs = (encode(obs, env.observation_space), latent_and_action, latent)
         return {name: part.init(k, x) for (name, part), k, x in zip(parts.items(), jax.random.split(key, 3), inputs)}
 
-    def represent(params: Any, obs: Any) -> jax.Array:
+    def represent(params: Params, obs: PyTree) -> jax.Array:
         check_observation(obs, env.observation_space)
-        outputs: Any = parts["represent"].apply(params["represent"], encode(obs, env.observation_space))
+        outputs: PyTree = parts["represent"].apply(params["represent"], encode(obs, env.observation_space))
         return _unit_range(outputs[0])
 
-    def predict(params: Any, latent: jax.Array, mask: jax.Array | None = None) -> tuple[Any, jax.Array]:
-        outputs: Any = parts["predict"].apply(params["predict"], latent, mask)
+    def predict(params: Params, latent: jax.Array, mask: jax.Array | None = None) -> tuple[Distribution, jax.Array]:
+        outputs: PyTree = parts["predict"].apply(params["predict"], latent, mask)
         return outputs[1], outputs[0][0]
 
-    def step(params: Any, latent: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
-        inputs = jnp.concatenate([latent, jax.nn.one_hot(action, space.n)])
-        outputs: Any = parts["step"].apply(params["step"], inputs)
+    def step(params: Params, latent: jax.Array, action: jax.Array) -> tuple[jax.Array, jax.Array]:
+        inputs = jnp.concatenate([latent, jax.nn.one_hot(action, space.n, dtype=jnp.float32)])  # [D + A]
+        outputs: PyTree = parts["step"].apply(params["step"], inputs)
         return outputs[1][0], _unit_range(latent + outputs[0])
 
-    def apply(params: Any, obs: Any) -> tuple[Any, jax.Array]:
+    def apply(params: Params, obs: PyTree) -> tuple[Distribution, jax.Array]:
         mask = obs["action_mask"] if has_mask(env.observation_space) else None
         return predict(params, represent(params, obs), mask)
 
@@ -108,12 +123,13 @@ class _Part(nn.Module):
     widths: tuple[int, ...]
     hidden: tuple[int, ...]
     activation: str
+    convolution: Convolution
     dtype: str | None
     policy: PolicyHead | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[Any, ...]:
-        x = Torso(self.hidden, self.activation, dtype=self.dtype)(x).astype(jnp.float32)
+        x = Torso(self.hidden, self.activation, convolution=self.convolution, dtype=self.dtype)(x).astype(jnp.float32)
         outputs = tuple(nn.Dense(width, kernel_init=orthogonal(1.0))(x) for width in self.widths)
         return outputs if self.policy is None else (*outputs, self.policy(x, mask))
 

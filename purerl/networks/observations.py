@@ -2,37 +2,74 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-from purerl.spaces import Dict, Discrete, MultiDiscrete, Space, Tuple
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple
+from purerl.types import PyTree
+
+_EXACT = 2**24  # integers beyond this have no float32 of their own, so such a bound means "any integer"
 
 
-def encode(obs: Any, space: Space) -> jax.Array:
-    """One observation as floats: an image [H, W, C] as it is, anything else as one vector.
+def encode(obs: PyTree, space: Space) -> jax.Array:
+    """One observation as float32: an image [H, W, C] keeps its shape, anything else becomes one vector.
 
-    Integers of a discrete space become one-hot; the parts of a dict (but for `action_mask`) or tuple are concatenated.
+    Integers of a discrete space become one-hot. Integers of a `Box` are divided by the largest magnitude of their
+    bounds, so bytes of an image enter as [0, 1]; bounds of 2²⁴ or more count as none. Floats enter as they are: use
+    `with_observation_normalization` for others than those of order one. The parts of a dict (except `action_mask`) or
+    tuple are concatenated.
+
+    Args:
+      obs: one observation.
+      space: its space.
+
+    Returns:
+      [H, W, C] or [D] float32.
+
+    Examples:
+      >>> encode(jnp.int32(1), Discrete(3)).tolist()
+      [0.0, 1.0, 0.0]
+      >>> encode(jnp.array([0, 51, 255], jnp.uint8), Box(0, 255, (3,), "uint8")).round(2).tolist()
+      [0.0, 0.20000000298023224, 1.0]
     """
     if isinstance(space, Discrete):
-        return jax.nn.one_hot(obs, space.n)
+        return jax.nn.one_hot(obs, space.n, dtype=jnp.float32)
     if isinstance(space, MultiDiscrete):
-        return jnp.concatenate([jax.nn.one_hot(obs[i], n) for i, n in enumerate(space.num_values)])
+        return jnp.concatenate([jax.nn.one_hot(obs[i], n, dtype=jnp.float32) for i, n in enumerate(space.num_values)])
     if isinstance(space, Dict):
         parts = [encode(obs[name], part).reshape(-1) for name, part in space.spaces if name != "action_mask"]
         return jnp.concatenate(parts)
     if isinstance(space, Tuple):
         return jnp.concatenate([encode(o, part).reshape(-1) for o, part in zip(obs, space.spaces)])
-    obs = jnp.asarray(obs).astype(jnp.result_type(float))
+    obs = jnp.asarray(obs).astype(jnp.float32)
+    unit = _unit(space)
+    obs = obs if unit is None else obs / unit
     return obs if obs.ndim == 3 else obs.reshape(-1)
 
 
-def check_observation(obs: Any, space: Space, name: str = "obs") -> None:
+def _unit(space: Box) -> np.ndarray | None:
+    """The largest magnitude of the bounds of integers, a scalar or one per element; None if nothing is to divide."""
+    if not np.issubdtype(np.dtype(space.dtype), np.integer):
+        return None
+    largest = np.maximum(*(np.abs(bound.astype(np.float64)) for bound in space.bounds()))
+    unit = np.where((largest > 1) & (largest < _EXACT), largest, 1.0).astype(np.float32)
+    if (unit == 1).all():
+        return None
+    return unit.reshape(-1)[0] if (unit == unit.reshape(-1)[0]).all() else unit
+
+
+def check_observation(obs: PyTree, space: Space, name: str = "obs") -> None:
     """Reject an observation of another structure or shape than the space's.
 
     Raises:
       ValueError: names the part, its shape and the shape expected.
+
+    Examples:
+      >>> check_observation(jnp.zeros((8, 3)), Box(-1.0, 1.0, (3,)))
+      Traceback (most recent call last):
+      ...
+      ValueError: obs has shape (8, 3), but the network was built for (3,) (one example)
     """
     if isinstance(space, Dict):
         for part, inner in space.spaces:
@@ -49,5 +86,10 @@ def check_observation(obs: Any, space: Space, name: str = "obs") -> None:
 
 
 def has_mask(space: Space) -> bool:
-    """Whether observations name the allowed actions."""
+    """Whether observations name the allowed actions.
+
+    Examples:
+      >>> has_mask(Dict((("board", Discrete(9)), ("action_mask", Box(0, 1, (9,), "bool")))))
+      True
+    """
     return isinstance(space, Dict) and "action_mask" in space

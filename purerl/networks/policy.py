@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import flax.linen as nn
 import jax
@@ -11,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import distributions
+from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode, has_mask
-from purerl.spaces import Box, Discrete, MultiDiscrete, Space
-from purerl.types import HasSpaces
+from purerl.spaces import Box, Discrete, MultiDiscrete, Space, check_bounded, check_spaces
+from purerl.types import HasSpaces, PyTree
 
 
 def actor_critic(
@@ -25,15 +25,15 @@ def actor_critic(
     *,
     shared_torso: bool = False,
     squash: bool = False,
-    convolution: bool = True,
+    convolution: Convolution = True,
     dtype: str | None = None,
 ) -> ActorCritic:
     """The network of PPO and its kin: `apply(params, obs) -> (distribution, value)`.
 
-    The distribution follows the action space: categorical for `Discrete` (masked by `obs["action_mask"]` where the
-    observation has one), one categorical an element for `MultiDiscrete`, a diagonal Gaussian in the units of the
-    bounds for `Box` (the environment clips what falls outside). Observations that look like an image ([H, W, C]) go
-    through a convolution first; dicts are concatenated; integers are one-hot encoded.
+    The distribution follows the action space: categorical for `Discrete` (masked by `obs["action_mask"]` if the
+    observation has one), one categorical per element for `MultiDiscrete`, a diagonal Gaussian in the units of the
+    bounds for `Box` (the environment clips actions outside). Images, [H, W, C], pass a convolution first; bytes are
+    scaled to [0, 1]; dicts are concatenated; discrete observations are one-hot encoded. See `networks.encode`.
 
     Args:
       env: the environment, read for its spaces only.
@@ -41,14 +41,26 @@ def actor_critic(
       activation: one of tanh, relu, silu, gelu, elu.
       shared_torso: actor and critic share all but their last layers; otherwise each has its own.
       squash: for `Box`, a tanh-squashed Gaussian that never leaves the bounds, in place of a clipped one.
-      convolution: False flattens images instead of convolving them: less to compute, and enough for MinAtar.
+      convolution: how images enter: "minatar", "nature" or "impala", True for the one of their size, False to flatten
+        them. See `networks.Torso`. Flat images are less to compute, and enough for MinAtar.
       dtype: dtype of the hidden layers' computation, such as "bfloat16"; parameters and outputs stay float32.
 
     Raises:
-      ValueError: an unknown activation, a width that is not positive, or `squash` with infinite bounds.
+      ValueError: an unknown activation or convolution, a width that is not positive, images too small for the
+        convolution, `squash` with infinite bounds, or an action with low == high.
       TypeError: an action space it has no distribution for.
+
+    Examples:
+      >>> import jax
+      >>> from purerl import envs
+      >>> network = actor_critic(envs.probe(), hidden=(8,))
+      >>> params = jax.eval_shape(network.init, jax.random.key(0), jnp.zeros(1))
+      >>> sorted(params["params"])
+      ['actor', 'critic', 'policy', 'value']
     """
+    check_spaces(env)
     check_hidden(hidden, activation)
+    check_convolution(env.observation_space, convolution)
     check_action_space(env.action_space, squash)
     return ActorCritic(
         env.observation_space, env.action_space, tuple(hidden), activation, shared_torso, squash, convolution, dtype
@@ -64,11 +76,11 @@ class ActorCritic(nn.Module):
     activation: str
     shared_torso: bool
     squash: bool
-    convolution: bool
+    convolution: Convolution
     dtype: str | None
 
     @nn.compact
-    def __call__(self, obs: Any) -> tuple[Any, jax.Array]:
+    def __call__(self, obs: PyTree) -> tuple[distributions.Distribution, jax.Array]:
         """One observation to the action distribution and the value, a scalar."""
         check_observation(obs, self.observation_space)
         features = encode(obs, self.observation_space)
@@ -88,7 +100,7 @@ class PolicyHead(nn.Module):
     squash: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> Any:
+    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> distributions.Distribution:
         """[D] to a distribution over the action space; mask [A] is true where an action is allowed."""
         space = self.action_space
         if isinstance(space, Discrete):
@@ -98,7 +110,7 @@ class PolicyHead(nn.Module):
         assert isinstance(space, Box)
         size = int(np.prod(space.shape, dtype=int))
         mean = _small_dense(size)(x).reshape(space.shape)
-        log_std = self.param("log_std", nn.initializers.zeros, space.shape)
+        log_std = self.param("log_std", nn.initializers.zeros, space.shape, jnp.float32)
         low, high = space.bounds()
         rank = len(space.shape)
         if self.squash:
@@ -113,7 +125,7 @@ def _small_dense(size: int) -> nn.Dense:
 
 
 def _scale(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Half the width and the middle of the bounds; 1 and 0 where one is infinite."""
+    """Half the width and the middle of the bounds; 1 and 0 if one is infinite."""
     finite = np.isfinite(low) & np.isfinite(high)
     low, high = np.where(finite, low, -1).astype(np.float32), np.where(finite, high, 1).astype(np.float32)
     return (high - low) / 2, (high + low) / 2
@@ -123,9 +135,10 @@ def check_action_space(space: Space, squash: bool) -> None:
     """Reject action spaces that `PolicyHead` has no distribution for.
 
     Raises:
-      TypeError, ValueError: say what would do.
+      TypeError, ValueError: names the spaces that are possible.
     """
     if not isinstance(space, Discrete | MultiDiscrete | Box):
         raise TypeError(f"action_space must be Discrete, MultiDiscrete or Box, got {space}")
+    check_bounded(space)
     if squash and not (isinstance(space, Box) and np.isfinite(space.bounds()).all()):
         raise ValueError(f"squash needs a Box action space with finite bounds, got {space}")

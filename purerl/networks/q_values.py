@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from purerl.hparams import check_positive
-from purerl.networks.initializers import orthogonal
-from purerl.networks.layers import ACTIVATIONS, PatchConv, Torso, check_hidden
+from purerl.networks.images import Convolution, check_convolution, convolve, kind_of_convolution
+from purerl.networks.initializers import Initializer, orthogonal
+from purerl.networks.layers import ACTIVATIONS, Torso, check_hidden
 from purerl.networks.observations import check_observation, encode
-from purerl.spaces import Discrete, Space
-from purerl.types import HasSpaces
+from purerl.spaces import Discrete, Space, check_spaces
+from purerl.types import HasSpaces, Key, PyTree
 
 
 def q_network(
@@ -25,7 +24,7 @@ def q_network(
     noisy: bool = False,
     num_atoms: int | None = None,
     layer_norm: bool = False,
-    convolution: bool = True,
+    convolution: Convolution = True,
     dtype: str | None = None,
 ) -> QNetwork:
     """The network of DQN and its kin: `apply(params, obs) -> [A]`, the value of every action.
@@ -36,18 +35,29 @@ def q_network(
       activation: one of tanh, relu, silu, gelu, elu.
       dueling: q(s, a) = v(s) + b(s, a) − mean over a' of b(s, a'), each half with its own last layer.
       noisy: fully connected layers with learned Gaussian noise: `apply(params, obs, key)`, None for their means.
-      num_atoms: outputs an action, [A, num_atoms]: logits for C51, quantiles for QR-DQN; None: one value, [A].
-      layer_norm: normalise every hidden layer before its activation, as PQN wants it.
-      convolution: False flattens images instead of convolving them.
+      num_atoms: outputs per action, [A, num_atoms]: logits for C51, quantiles for QR-DQN; None: one value, [A].
+      layer_norm: normalise every hidden layer before its activation, as PQN needs.
+      convolution: how images enter: "minatar", "nature" or "impala", True for the one of their size, False to flatten
+        them. See `networks.Torso`.
       dtype: dtype of the hidden layers' computation, such as "bfloat16"; the parameters and outputs are float32.
 
     Raises:
-      ValueError: an unknown activation, a width or `num_atoms` that is not positive, or `noisy` with `layer_norm`.
+      ValueError: an unknown activation or convolution, a width or `num_atoms` that is not positive, images too small
+        for the convolution, or `noisy` with `layer_norm`.
       TypeError: actions that are not `Discrete`.
 
     Source: Mnih et al. 2015; dueling: Wang et al. 2016, arXiv:1511.06581, eq. 9; noisy: see `NoisyDense`.
+
+    Examples:
+      >>> from purerl import envs
+      >>> network = q_network(envs.probe(), hidden=(8,), num_atoms=5)
+      >>> obs = jnp.zeros(1)
+      >>> jax.eval_shape(lambda key: network.apply(network.init(key, obs), obs), jax.random.key(0)).shape
+      (2, 5)
     """
+    check_spaces(env)
     check_hidden(hidden, activation)
+    check_convolution(env.observation_space, convolution)
     check_positive(num_atoms=1 if num_atoms is None else num_atoms)
     if not isinstance(env.action_space, Discrete):
         raise TypeError(f"q_network needs a Discrete action space, got {env.action_space}")
@@ -78,11 +88,11 @@ class QNetwork(nn.Module):
     noisy: bool
     num_atoms: int | None
     layer_norm: bool
-    convolution: bool
+    convolution: Convolution
     dtype: str | None
 
     @nn.compact
-    def __call__(self, obs: Any, key: jax.Array | None = None) -> jax.Array:
+    def __call__(self, obs: PyTree, key: Key | None = None) -> jax.Array:
         """One observation to [A], or [A, num_atoms]; `key` draws the noise of noisy layers."""
         check_observation(obs, self.observation_space)
         features = encode(obs, self.observation_space)
@@ -93,26 +103,27 @@ class QNetwork(nn.Module):
         if not self.dueling:
             return advantage
         value = self._per_action(nn.Dense(self._width(1), kernel_init=orthogonal(1.0))(x))
-        return value + advantage - advantage.mean(axis=0)
+        return value + advantage - advantage.mean(axis=0, keepdims=True)
 
-    def _noisy(self, features: jax.Array, key: jax.Array | None) -> jax.Array:
+    def _noisy(self, features: jax.Array, key: Key | None) -> jax.Array:
         activate = ACTIVATIONS[self.activation]
         keys = [None] * (len(self.hidden) + 2) if key is None else list(jax.random.split(key, len(self.hidden) + 2))
-        image = features.ndim == 3 and self.convolution
-        x = (activate(PatchConv(16, 3, self.dtype)(features)) if image else features).reshape(-1)
+        kind = kind_of_convolution(features.shape, self.convolution)
+        x = features if kind is None else convolve(features, kind, activate, self.dtype)
+        x = x.reshape(-1)  # [H', W', C'] -> [H' W' C']
         for width, layer_key in zip(self.hidden, keys):
             x = activate(NoisyDense(width, self.dtype)(x, layer_key))
         advantage = self._per_action(NoisyDense(self._width(self.num_actions))(x, keys[-2]))
         if not self.dueling:
             return advantage
         value = self._per_action(NoisyDense(self._width(1))(x, keys[-1]))
-        return value + advantage - advantage.mean(axis=0)
+        return value + advantage - advantage.mean(axis=0, keepdims=True)
 
     def _width(self, count: int) -> int:
         return count * (self.num_atoms or 1)
 
     def _per_action(self, x: jax.Array) -> jax.Array:
-        return x if self.num_atoms is None else x.reshape(-1, self.num_atoms)
+        return x if self.num_atoms is None else x.reshape(-1, self.num_atoms)  # [A Z] -> [A, Z]
 
 
 class NoisyDense(nn.Module):
@@ -129,10 +140,10 @@ class NoisyDense(nn.Module):
     dtype: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, key: jax.Array | None) -> jax.Array:
+    def __call__(self, x: jax.Array, key: Key | None) -> jax.Array:
         """[D] to [features]."""
         bound = x.size**-0.5
-        uniform, constant = _uniform(bound), nn.initializers.constant(0.5 * bound)
+        uniform, constant = _uniform(bound), nn.initializers.constant(0.5 * bound, jnp.float32)
         mean = self.param("kernel", uniform, (x.size, self.features))
         spread = self.param("kernel_noise", constant, (x.size, self.features))
         bias = self.param("bias", uniform, (self.features,))
@@ -148,7 +159,7 @@ class NoisyDense(nn.Module):
         return x @ mean + bias + ((x * noise_in) @ spread + bias_spread) * noise_out
 
 
-def _keys(key: jax.Array, x: jax.Array, features: int) -> list[tuple[jax.Array, int]]:
+def _keys(key: Key, x: jax.Array, features: int) -> list[tuple[jax.Array, int]]:
     first, second = jax.random.split(key)
     return [(first, x.size), (second, features)]
 
@@ -157,5 +168,5 @@ def _signed_sqrt(x: jax.Array) -> jax.Array:
     return jnp.sign(x) * jnp.sqrt(jnp.abs(x))
 
 
-def _uniform(bound: float) -> Any:
+def _uniform(bound: float) -> Initializer:
     return lambda key, shape, dtype=jnp.float32: jax.random.uniform(key, shape, dtype, -bound, bound)

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from purerl.distributions import Distribution
 from purerl.hparams import check_positive
-from purerl.networks.initializers import orthogonal
+from purerl.networks.images import Convolution, check_convolution
+from purerl.networks.initializers import Dtype, Initializer, orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, encode, has_mask
 from purerl.networks.policy import PolicyHead, check_action_space
-from purerl.types import HasSpaces
+from purerl.spaces import check_spaces
+from purerl.types import HasSpaces, Key, Params, PyTree
+
+Memory: TypeAlias = PyTree
+"""[H] of a GRU, ([H], [H]) of an LSTM."""
+Outputs: TypeAlias = tuple[Distribution, jax.Array]
+"""The distribution of the action and the value."""
 
 
 class RecurrentNetwork(NamedTuple):
@@ -24,22 +32,22 @@ class RecurrentNetwork(NamedTuple):
       init: `(key, obs, memory) -> params`.
       apply: `(params, obs, memory) -> ((distribution, value), memory)`, one step.
       unroll: `(params, obs [T], memory, reset [T]) -> ((distributions [T], values [T]), memory)`, T steps; the memory
-        starts anew before obs[t] is read where reset[t] is true.
+        is a fresh one before obs[t] is read if reset[t] is true.
       memory: `() -> memory` at the start of an episode.
     """
 
-    init: Callable[..., Any]
-    apply: Callable[..., Any]
-    unroll: Callable[..., Any]
-    memory: Callable[[], Any]
+    init: Callable[[Key, PyTree, Memory], Params]
+    apply: Callable[[Params, PyTree, Memory], tuple[Outputs, Memory]]
+    unroll: Callable[[Params, PyTree, Memory, jax.Array], tuple[Outputs, Memory]]
+    memory: Callable[[], Memory]
 
 
 class Cell(NamedTuple):
     """A recurrent cell: how many gates it has, its first memory, and `step(x [G H], h [G H], memory)`."""
 
     num_gates: int
-    start: Callable[[int], Any]
-    step: Callable[..., tuple[jax.Array, Any]]
+    start: Callable[[int], Memory]
+    step: Callable[..., tuple[jax.Array, Memory]]
 
 
 def gru_step(x: jax.Array, h: jax.Array, memory: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -78,8 +86,8 @@ def lstm_step(
 
 
 CELLS = {
-    "gru": Cell(3, lambda size: jnp.zeros(size), gru_step),
-    "lstm": Cell(4, lambda size: (jnp.zeros(size), jnp.zeros(size)), lstm_step),
+    "gru": Cell(3, lambda size: jnp.zeros(size, jnp.float32), gru_step),
+    "lstm": Cell(4, lambda size: (jnp.zeros(size, jnp.float32), jnp.zeros(size, jnp.float32)), lstm_step),
 }
 
 
@@ -91,6 +99,7 @@ def recurrent_actor_critic(
     activation: str = "tanh",
     *,
     squash: bool = False,
+    convolution: Convolution = True,
     dtype: str | None = None,
 ) -> RecurrentNetwork:
     """The network of recurrent PPO: observation -> hidden layers -> cell -> distribution and value.
@@ -99,20 +108,31 @@ def recurrent_actor_critic(
 
     Args:
       env: the environment, read for its spaces only; distributions as in `networks.actor_critic`.
-      hidden: widths of the layers before the cell; images go through a convolution first.
+      hidden: widths of the layers before the cell; images pass a convolution first.
       memory_size: H, numbers in the cell's output.
       cell: "gru" (memory [H]) or "lstm" (memory ([H], [H])).
       activation: of the hidden layers: tanh, relu, silu, gelu or elu.
       squash: for `Box` actions, a tanh-squashed Gaussian in place of a clipped one.
+      convolution: how images enter: "minatar", "nature" or "impala", True for the one of their size, False to flatten
+        them. See `networks.Torso`.
       dtype: dtype of the hidden layers' computation, such as "bfloat16"; the cell and the heads stay float32.
 
     Raises:
-      ValueError: an unknown cell or activation, a width that is not positive, or `squash` with infinite bounds.
+      ValueError: an unknown cell, activation or convolution, a width that is not positive, images too small for the
+        convolution, `squash` with infinite bounds, or an action with low == high.
       TypeError: an action space it has no distribution for.
 
     Source: Wierstra et al. 2010, "Recurrent policy gradients"; hidden layers before a cell as in Espeholt et al. 2018.
+
+    Examples:
+      >>> from purerl import envs
+      >>> network = recurrent_actor_critic(envs.probe(), hidden=(8,), memory_size=4, cell="lstm")
+      >>> [array.shape for array in network.memory()]
+      [(4,), (4,)]
     """
+    check_spaces(env)
     check_hidden(hidden, activation)
+    check_convolution(env.observation_space, convolution)
     check_action_space(env.action_space, squash)
     check_positive(memory_size=memory_size)
     if cell not in CELLS:
@@ -120,54 +140,55 @@ def recurrent_actor_critic(
     num_gates, start, cell_step = CELLS[cell]
     width = num_gates * memory_size
     masked = has_mask(env.observation_space)
-    torso = Torso(tuple(hidden), activation, dtype=dtype)
+    torso = Torso(tuple(hidden), activation, convolution=convolution, dtype=dtype)
     inputs = nn.Dense(width, kernel_init=orthogonal(1.0))
     recurrent = nn.Dense(width, kernel_init=_orthogonal_gates(num_gates))
     policy, value = PolicyHead(env.action_space, squash), nn.Dense(1, kernel_init=orthogonal(1.0))
 
-    def init(key: jax.Array, obs: Any, memory: Any) -> dict[str, Any]:
+    def init(key: Key, obs: PyTree, memory: Memory) -> dict[str, Params]:
         keys = jax.random.split(key, 5)
-        features, hidden_size = encode(obs, env.observation_space), jnp.zeros(memory_size)
+        features, hidden_size = encode(obs, env.observation_space), jnp.zeros(memory_size, jnp.float32)
         params = {"torso": torso.init(keys[0], features)}
         params["inputs"] = inputs.init(keys[1], torso.apply(params["torso"], features))
         params["recurrent"] = recurrent.init(keys[2], hidden_size)
         params["policy"], params["value"] = policy.init(keys[3], hidden_size), value.init(keys[4], hidden_size)
         return params
 
-    def read(params: dict[str, Any], obs: Any) -> jax.Array:
+    def read(params: dict[str, Params], obs: PyTree) -> jax.Array:
         check_observation(obs, env.observation_space)
-        features: Any = torso.apply(params["torso"], encode(obs, env.observation_space))
+        features: PyTree = torso.apply(params["torso"], encode(obs, env.observation_space))
         return jnp.asarray(inputs.apply(params["inputs"], features.astype(jnp.float32)))
 
-    def step(params: dict[str, Any], x: jax.Array, memory: Any) -> tuple[jax.Array, Any]:
+    def step(params: dict[str, Params], x: jax.Array, memory: Memory) -> tuple[jax.Array, Memory]:
         return cell_step(x, recurrent.apply(params["recurrent"], jax.tree.leaves(memory)[0]), memory)
 
-    def heads(params: dict[str, Any], output: jax.Array, obs: Any) -> tuple[Any, jax.Array]:
+    def heads(params: dict[str, Params], output: jax.Array, obs: PyTree) -> Outputs:
         allowed = obs["action_mask"] if masked else None
-        return policy.apply(params["policy"], output, allowed), value.apply(params["value"], output)[0]
+        distribution: PyTree = policy.apply(params["policy"], output, allowed)
+        return distribution, value.apply(params["value"], output)[0]
 
-    def apply(params: dict[str, Any], obs: Any, memory: Any) -> tuple[tuple[Any, jax.Array], Any]:
+    def apply(params: dict[str, Params], obs: PyTree, memory: Memory) -> tuple[Outputs, Memory]:
         output, memory = step(params, read(params, obs), memory)
         return heads(params, output, obs), memory
 
-    def unroll(params: dict[str, Any], obs: Any, memory: Any, reset: jax.Array) -> tuple[tuple[Any, jax.Array], Any]:
-        def advance(memory: Any, xs: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
+    def unroll(params: dict[str, Params], obs: PyTree, memory: Memory, reset: jax.Array) -> tuple[Outputs, Memory]:
+        def advance(memory: Memory, xs: tuple[jax.Array, jax.Array]) -> tuple[Memory, jax.Array]:
             x, new = xs
             memory = jax.tree.map(lambda fresh, old: jnp.where(new, fresh, old), start(memory_size), memory)
             output, memory = step(params, x, memory)
             return memory, output
 
-        read_all = jax.vmap(read, (None, 0))(params, obs)
-        memory, outputs = jax.lax.scan(advance, memory, (read_all, reset))
+        read_all = jax.vmap(read, (None, 0))(params, obs)  # [T, G H]
+        memory, outputs = jax.lax.scan(advance, memory, (read_all, reset))  # [T, H]
         return jax.vmap(heads, (None, 0, 0))(params, outputs, obs), memory
 
     return RecurrentNetwork(init, apply, unroll, lambda: start(memory_size))
 
 
-def _orthogonal_gates(num_gates: int) -> Callable[..., jax.Array]:
-    """One orthogonal matrix a gate, side by side."""
+def _orthogonal_gates(num_gates: int) -> Initializer:
+    """One orthogonal matrix per gate, side by side."""
 
-    def init(key: jax.Array, shape: tuple[int, int], dtype: Any = jnp.float32) -> jax.Array:
+    def init(key: Key, shape: tuple[int, int], dtype: Dtype = jnp.float32) -> jax.Array:
         one = orthogonal(1.0)
         return jnp.concatenate([one(k, (shape[0], shape[0]), dtype) for k in jax.random.split(key, num_gates)], axis=1)
 

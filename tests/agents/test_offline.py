@@ -203,5 +203,9 @@ def test_data_of_another_environment_are_refused(recorded, cartpole):
         datasets.check_fits(data._replace(obs=data.obs[:, :3]), cartpole)
     with pytest.raises(TypeError, match=r"action is float32\[1\], but the environment's action space is Discrete"):
         datasets.check_fits(data._replace(action=jnp.zeros((60, 1))), cartpole)
+    with pytest.raises(ValueError, match=r"actions, in \[0, 2\], are not all in the action space Discrete\(n=2"):
+        datasets.check_fits(data._replace(action=data.action.at[7].set(2).at[8].set(0)), cartpole)
+    masked = data._replace(action=data.action.at[7].set(-1), mask=jnp.ones(60).at[7].set(0))
+    datasets.check_fits(masked, cartpole)
     with pytest.raises(ValueError, match=r"columns have different lengths \[59, 60\]"):
         datasets.rows(data._replace(reward=data.reward[1:]))

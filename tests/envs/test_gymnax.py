@@ -309,3 +309,10 @@ def test_the_module_loads_no_environment_library():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
     assert done.stdout.strip() == "[]", inspect.cleandoc(done.stdout)
+
+
+@pytest.mark.parametrize("env_id", [env_id for env_id in PLAYED if env_id not in SLOW])
+def test_environments_keep_32_bits_under_x64(env_id):
+    with jax.enable_x64(True):
+        env = envs.make(env_id)
+        assert envs.check(env, envs.env_params(env_id)) is env

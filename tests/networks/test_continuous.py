@@ -65,6 +65,8 @@ def test_what_does_not_fit_is_refused(build):
         build(fake_env(action_space=Discrete(3)))
     with pytest.raises(TypeError, match="action_space must be a Box with finite bounds"):
         build(fake_env(action_space=Box(-np.inf, 1.0, (1,))))
+    with pytest.raises(ValueError, match=r"action_space has low == high == 0\.5 in element 1"):
+        build(fake_env(action_space=Box((-1.0, 0.5), (1.0, 0.5), (2,))))
     with pytest.raises(ValueError, match="activation must be one of"):
         build(fake_env(), activation="relux")
     with pytest.raises(ValueError, match="hidden must hold positive widths"):

@@ -79,6 +79,11 @@ def test_a_shared_torso_has_one_torso_and_images_go_through_a_convolution():
         ({"hidden": 64}, TypeError, "hidden must be a tuple of widths, such as 64,64 or 64, for one layer; got 64"),
         ({"squash": True}, ValueError, "squash needs a Box"),
         (
+            {"env": env(Discrete(2), Box(1.0, 1.0, (2,)))},
+            ValueError,
+            "low == high == 1.0 in element 0",
+        ),
+        (
             {"env": env(Discrete(2), Tuple((Discrete(2),)))},
             TypeError,
             "action_space must be Discrete, MultiDiscrete or Box",

@@ -1,0 +1,123 @@
+"""Images: bytes on the scale of other observations, convolutions for their size, none that sees nothing."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from quick import jit
+
+from purerl import networks
+from purerl.networks import images
+from purerl.spaces import Box, Dict, Discrete, Tuple
+from purerl.types import Env
+
+FOUR = Discrete(4)
+BYTES = Box(0, 255, (84, 84, 4), "uint8")
+
+
+def env(observation, action=FOUR):
+    return Env(None, None, observation, action)
+
+
+def some_bytes(shape, count=()):
+    return jax.random.randint(jax.random.key(0), (*count, *shape), 0, 256).astype(jnp.uint8)
+
+
+@pytest.mark.parametrize(
+    ("space", "largest"),
+    [
+        (Box(0, 255, (2,), "uint8"), 255),
+        (Box(-128, 127, (2,), "int8"), 128),
+        (Box(0, 1, (2,), "int32"), 1),
+        (Box((0, -8), (4, 2), (2,), "int32"), (4, 8)),
+        (Box(-np.inf, np.inf, (2,), "int32"), 1),
+        (Box(0, 2**40, (2,), "int32"), 1),
+        (Box(0.0, 255.0, (2,), "float32"), 1),
+    ],
+)
+def test_integers_are_divided_by_the_largest_magnitude_of_their_bounds(space, largest):
+    obs = jnp.array([1, 2]).astype(space.dtype)
+    np.testing.assert_allclose(networks.encode(obs, space), np.array([1, 2]) / largest, rtol=1e-6)
+
+
+def test_images_inside_dicts_and_tuples_are_scaled_too():
+    space = Dict((("camera", Tuple((Box(0, 255, (2, 2, 1), "uint8"), Discrete(2)))), ("speed", Box(0, 255, (1,)))))
+    obs = {"camera": (jnp.full((2, 2, 1), 255, jnp.uint8), jnp.int32(1)), "speed": jnp.array([255.0])}
+    assert networks.encode(obs, space).tolist() == [1, 1, 1, 1, 0, 1, 255]
+
+
+@pytest.mark.parametrize(("size", "stride", "shape"), [(8, 4, (20, 21, 3)), (4, 2, (9, 10, 2)), (3, 1, (5, 4, 1))])
+def test_a_convolution_with_strides_over_slices_is_a_convolution(size, stride, shape):
+    x = jax.random.normal(jax.random.key(0), shape)
+    layer = images.PatchConv(5, size, stride=stride)
+    params = jit(layer.init)(jax.random.key(1), x)
+    kernel = params["params"]["Dense_0"]["kernel"].reshape(size, size, shape[-1], 5)
+    numbers = ("NHWC", "HWIO", "NHWC")
+    expected = jax.lax.conv_general_dilated(x[None], kernel, (stride, stride), "VALID", dimension_numbers=numbers)
+    np.testing.assert_allclose(layer.apply(params, x), expected[0], atol=1e-5)
+
+
+def test_padding_keeps_the_size_and_pooling_halves_it():
+    x = jax.random.normal(jax.random.key(0), (7, 6, 2))
+    layer = images.PatchConv(3, 3, padding="SAME")
+    assert jax.eval_shape(lambda: layer.init_with_output(jax.random.key(1), x)[0]).shape == (7, 6, 3)
+    expected = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (3, 3, 1), (2, 2, 1), ((1, 1), (1, 1), (0, 0)))
+    np.testing.assert_array_equal(images.max_pool(x), expected)
+
+
+@pytest.mark.parametrize(
+    ("convolution", "features", "layers"),
+    [(True, 7 * 7 * 64, 3), ("nature", 7 * 7 * 64, 3), ("impala", 11 * 11 * 32, 15), ("minatar", 82 * 82 * 16, 1)],
+)
+def test_large_images_pass_the_convolution_that_is_asked_for(convolution, features, layers):
+    network = networks.q_network(env(BYTES), (16,), convolution=convolution)
+    torso = jax.eval_shape(network.init, jax.random.key(0), some_bytes(BYTES.shape))["params"]["Torso_0"]
+    assert torso["Dense_0"]["kernel"].shape == (features, 16)
+    assert sum(name.startswith("PatchConv") for name in torso) == layers
+
+
+@pytest.mark.parametrize("convolution", ["minatar", "nature", "impala"])
+def test_action_values_of_bytes_are_of_order_one_at_the_start(convolution):
+    shape = (40, 40, 4)
+    network = networks.q_network(env(Box(0, 255, shape, "uint8")), (32,), convolution=convolution)
+    seen = some_bytes(shape, (4,))
+
+    @jit
+    def values(key):
+        params = network.init(key, seen[0])
+        return jax.vmap(lambda obs: network.apply(params, obs))(seen)
+
+    q = np.abs(values(jax.random.key(1)))
+    assert 0.02 < q.mean() < 3
+
+
+@pytest.mark.parametrize("shape", [(2, 5, 4), (5, 2, 4), (1, 1, 3), (3, 3, 1), (2, 2, 2)])
+def test_no_image_is_too_small_to_be_seen(shape):
+    network = networks.actor_critic(env(Box(-9.0, 9.0, shape)), hidden=(8,))
+    seen = jax.random.normal(jax.random.key(0), (3, *shape))
+
+    @jit
+    def values(key):
+        params = network.init(key, seen[0])
+        return jax.vmap(lambda obs: network.apply(params, obs)[1])(seen)
+
+    assert len(np.unique(values(jax.random.key(1)))) == 3
+
+
+BUILDERS = [networks.actor_critic, networks.q_network, networks.recurrent_actor_critic, networks.latent_model]
+REAL_BUILDERS = [networks.gaussian_actor, networks.deterministic_actor, networks.critic, networks.gsde_actor]
+
+
+@pytest.mark.parametrize("build", BUILDERS + REAL_BUILDERS)
+def test_convolutions_that_cannot_be_are_named(build):
+    action = Discrete(4) if build in BUILDERS else Box(-1.0, 1.0, (2,))
+    with pytest.raises(ValueError, match=r"convolution='nature' needs images with sides of at least 36, but obs"):
+        build(env(Box(0, 255, (84, 30, 4), "uint8"), action), convolution="nature")
+    with pytest.raises(ValueError, match="convolution must be True, False, minatar, nature, impala; got 'atari'"):
+        build(env(BYTES, action), convolution="atari")
+
+
+@pytest.mark.parametrize("build", BUILDERS + REAL_BUILDERS)
+def test_something_without_spaces_is_named(build):
+    with pytest.raises(TypeError, match=r"pass purerl\.envs\.make\('Pong-misc'\)"):
+        build("Pong-misc")
