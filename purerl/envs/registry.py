@@ -1,4 +1,4 @@
-"""Environments by name: `make`, and `env_params` for the values that an experiment varies."""
+"""Environments by name: `make`, and `env_params` for the parameters that an experiment varies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import inspect
 import math
 import pathlib
 from collections.abc import Callable, Hashable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,12 @@ from purerl.envs.builtin.traffic import TrafficParams, traffic_light
 from purerl.envs.wrappers import select_observation
 from purerl.hparams import cast, suggestion
 
+Setting: TypeAlias = Any
+"""A plain Python value: a number, a string, or a tuple of such."""
+Settings: TypeAlias = tuple[tuple[str, Setting], ...]
+Foreign: TypeAlias = Any
+"""An environment of gymnax, which is imported only if it is used."""
+
 GYMNAX_IDS = (
     "CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0",
     "Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar",
@@ -27,32 +33,38 @@ GYMNAX_IDS = (
     "FourRooms-misc", "MetaMaze-misc", "PointRobot-misc", "BernoulliBandit-misc", "GaussianBandit-misc",
     "Reacher-misc", "Swimmer-misc", "Pong-misc", "FrozenLake-misc",
 )  # fmt: skip
-_OWN: dict[str, tuple[Callable[[Any], types.Env], Callable[..., Any]]] = {
+_OWN: dict[str, tuple[Callable[[TrafficParams], types.Env], type[TrafficParams]]] = {
     "TrafficLight-v0": (traffic_light, TrafficParams),
 }
-_PARTIAL = {"PositionCartPole-v1": ("CartPole-v1", (0, 2))}  # of which environment, and which elements are observed
+_PARTIAL = {"PositionCartPole-v1": ("CartPole-v1", (0, 2))}  # the whole environment, and the elements observed
 IDS = (*GYMNAX_IDS, *_PARTIAL, *_OWN)
 
-_BOUNDS = {  # of observations, where those that gymnax declares are left within an episode
+_BOUNDS = {  # of observations that leave the bounds which gymnax declares
     "MemoryChain-bsuite": (-1.0, math.inf),
     "MetaMaze-misc": (-math.inf, math.inf),
     "GaussianBandit-misc": (-math.inf, math.inf),
 }
 
 
-def make(env_id: str, **settings: Any) -> types.Env:
+def make(env_id: str, **settings: Setting) -> types.Env:
     """The environment of that name; the same object in every call with the same arguments, so it compiles once.
 
     Args:
       env_id: one of `envs.IDS`, or a name that was given to `gymnax.register`.
-      **settings: what the environment is built with (`size=20` for DeepSea, `map_name="8x8"` for FrozenLake), and
+      **settings: arguments of the environment's class (`size=20` for DeepSea, `map_name="8x8"` for FrozenLake), and
         fields of its parameters that replace the defaults for good (`max_torque=3.0` for Pendulum, whose spaces
         follow). Plain Python values; to vary a field within a compiled program pass `env_params` instead.
 
     Raises:
       ValueError: unknown name or setting; the message has the nearest known ones.
-      TypeError: a setting that is no plain value.
-      FileNotFoundError: the data of MNISTBandit-bsuite are not there.
+      TypeError: a setting that is not a plain value.
+      FileNotFoundError: the data files of MNISTBandit-bsuite are missing.
+
+    Examples:
+      >>> make("TrafficLight-v0").observation_space.shape
+      (17,)
+      >>> make("TrafficLight-v0") is make("TrafficLight-v0")
+      True
     """
     unhashable = [name for name, value in settings.items() if not isinstance(value, Hashable)]
     if unhashable:
@@ -60,10 +72,10 @@ def make(env_id: str, **settings: Any) -> types.Env:
     return _make(env_id, tuple(sorted(settings.items())))
 
 
-def env_params(env_id: str, **overrides: Any) -> Any:
+def env_params(env_id: str, **overrides: types.PyTree) -> types.PyTree:
     """The parameters of an environment, as data to pass for `env_params`.
 
-    Every field is an array (float fields float32, however they are written), so that a new value traces nothing again.
+    Every field is an array (float fields float32, even if given as integers), so that a new value traces nothing again.
 
     Args:
       env_id: as for `make`.
@@ -74,6 +86,10 @@ def env_params(env_id: str, **overrides: Any) -> Any:
 
     Raises:
       ValueError: unknown name or field; the message has the nearest known ones.
+
+    Examples:
+      >>> env_params("TrafficLight-v0", discharge_rate=1).discharge_rate.dtype
+      dtype('float32')
     """
     if env_id in _OWN:
         return cast(_own_params(env_id, overrides))
@@ -81,7 +97,7 @@ def env_params(env_id: str, **overrides: Any) -> Any:
 
 
 @functools.cache
-def _make(env_id: str, settings: tuple[tuple[str, Any], ...]) -> types.Env:
+def _make(env_id: str, settings: Settings) -> types.Env:
     if env_id in _OWN:
         return _OWN[env_id][0](_own_params(env_id, dict(settings)))
     if env_id in _PARTIAL:
@@ -95,7 +111,7 @@ def _make(env_id: str, settings: tuple[tuple[str, Any], ...]) -> types.Env:
     return env
 
 
-def _own_params(env_id: str, settings: dict[str, Any]) -> Any:
+def _own_params(env_id: str, settings: dict[str, Setting]) -> TrafficParams:
     """The parameters of an environment of this package, with the fields among the settings replaced."""
     defaults = _OWN[env_id][1]()
     for name in settings:
@@ -105,12 +121,12 @@ def _own_params(env_id: str, settings: dict[str, Any]) -> Any:
 
 
 @functools.cache
-def _gymnax_env(env_id: str, arguments: tuple[tuple[str, Any], ...]) -> Any:
+def _gymnax_env(env_id: str, arguments: Settings) -> Foreign:
     with jax.ensure_compile_time_eval(), jax.enable_x64(False):
         return _factory(env_id)(**dict(arguments))
 
 
-def _factory(env_id: str) -> Callable[..., Any]:
+def _factory(env_id: str) -> Callable[..., Foreign]:
     from gymnax import registration
 
     if env_id not in registration.registered_envs:
@@ -121,7 +137,7 @@ def _factory(env_id: str) -> Callable[..., Any]:
     return registration._registry[env_id]
 
 
-def _configure(env_id: str, settings: dict[str, Any]) -> tuple[Any, Any]:
+def _configure(env_id: str, settings: dict[str, Setting]) -> tuple[Foreign, types.PyTree]:
     """gymnax's environment, and its parameters with the fields among the settings replaced."""
     arguments = inspect.signature(_factory(env_id)).parameters
     env = _gymnax_env(env_id, tuple(sorted((name, settings[name]) for name in settings if name in arguments)))
@@ -134,13 +150,13 @@ def _configure(env_id: str, settings: dict[str, Any]) -> tuple[Any, Any]:
     return env, dataclasses.replace(defaults, **{name: _like(fields[name], overrides[name]) for name in overrides})
 
 
-def _like(default: Any, value: Any) -> Any:
+def _like(default: Setting, value: Setting) -> types.PyTree:
     """The value, a sequence as an array of the default's dtype."""
     return jnp.asarray(value, jnp.result_type(default)) if isinstance(value, tuple | list) else value
 
 
-def _mnist_bandit(fraction: float = 1.0) -> Any:
-    """gymnax's MNISTBandit from files that are already there: nothing is downloaded behind the caller's back."""
+def _mnist_bandit(fraction: float = 1.0) -> Foreign:
+    """gymnax's MNISTBandit from files that exist already: nothing is downloaded without being asked."""
     from gymnax.environments.bsuite import mnist
 
     folder = pathlib.Path(inspect.signature(mnist.load_mnist.load_mnist).parameters["directory"].default)
@@ -152,5 +168,5 @@ def _mnist_bandit(fraction: float = 1.0) -> Any:
             "they are published at https://storage.googleapis.com/cvdf-datasets/mnist/"
         )
     env = mnist.MNISTBandit(fraction=fraction)
-    env.images = env.images.astype(jnp.uint8)  # read as int8 by gymnax, so that bright pixels came out negative
+    env.images = env.images.astype(jnp.uint8)  # gymnax reads them as int8, which makes bright pixels negative
     return env

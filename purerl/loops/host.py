@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.envs.adapters.gymnasium import HostEnv
+from purerl.envs.adapters.gymnasium import HostEnv, check_host
 from purerl.hparams import cast, check_hparams, check_positive, set_hparams
 from purerl.loops import Evaluation
 from purerl.prng import check_key
@@ -73,6 +73,7 @@ def train_on_host(
       ValueError: a size is not positive, or a hyperparameter is NaN or out of range.
     """
     check_key(key)
+    check_host(env)
     check_hparams(hparams)
     check_positive(num_updates=num_updates, rollout_length=rollout_length)
     init_key, reset_key, loop_key = jax.random.split(key, 3)
@@ -115,6 +116,7 @@ def evaluate_on_host(
       `Evaluation(episode_return, episode_length)`, each [num_episodes].
     """
     check_key(key)
+    check_host(env)
     check_positive(num_episodes=num_episodes)
     actors = _begin(key, agent, env, state, env.reset(_seed(key)))
     left = np.bincount(np.arange(num_episodes) % env.num_envs, minlength=env.num_envs)

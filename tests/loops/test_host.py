@@ -200,5 +200,9 @@ def test_mistakes_are_named():
         train_on_host(KEY, recorder(RIGHT), envs.from_gymnasium("Pendulum-v1"), (), num_updates=1, rollout_length=1)
     with pytest.raises(ValueError, match="rollout_length"):
         train_on_host(KEY, AGENT, lake(), td.TDControlHparams(), num_updates=1, rollout_length=0)
+    with pytest.raises(TypeError, match=r"env must be a HostEnv, got a value of type Env; use purerl\.train and"):
+        train_on_host(KEY, AGENT, envs.endless(), (), num_updates=1, rollout_length=1)
+    with pytest.raises(TypeError, match=r"env must be a HostEnv, got a value of type str; pass purerl\.envs\.from_gym"):
+        evaluate_on_host(KEY, AGENT, "CartPole-v1", (), num_episodes=1)
     with pytest.raises(TypeError, match="typed key"):
         evaluate_on_host(0, AGENT, lake(), (), num_episodes=1)

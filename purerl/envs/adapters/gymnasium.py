@@ -11,7 +11,7 @@ import numpy as np
 from purerl.envs.adapters.spaces import converted, from_purerl, to_purerl
 from purerl.hparams import check_positive
 from purerl.spaces import Space
-from purerl.types import PyTree
+from purerl.types import Env, PyTree
 
 VectorEnv: TypeAlias = Any
 """A `gymnasium.vector.VectorEnv`; Gymnasium is imported only if it is used."""
@@ -101,6 +101,24 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
         )
 
     return HostEnv(reset, step, vector.close, vector.num_envs, observation_space, action_space)
+
+
+def check_host(env: HostEnv) -> None:
+    """Reject something that is not a `HostEnv`, such as a name or an environment of Gymnasium itself.
+
+    Raises:
+      TypeError: says what was given, and how to make a `HostEnv` of it.
+
+    Examples:
+      >>> check_host("CartPole-v1")
+      Traceback (most recent call last):
+      ...
+      TypeError: env must be a HostEnv, got a value of type str; pass purerl.envs.from_gymnasium(name, num_envs)
+    """
+    if not isinstance(env, HostEnv):
+        hint = "use purerl.train and purerl.evaluate" if isinstance(env, Env) else "pass purerl.envs.from_gymnasium"
+        hint += "" if isinstance(env, Env) else "(name, num_envs)"
+        raise TypeError(f"env must be a HostEnv, got a value of type {type(env).__name__}; {hint}")
 
 
 def _make(env_id: str, num_envs: int, vectorization: str, settings: dict[str, Any]) -> VectorEnv:
