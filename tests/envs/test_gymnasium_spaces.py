@@ -60,7 +60,7 @@ def test_spaces_without_a_counterpart_are_named(space):
 def test_dict_actions_are_clipped_and_shifted_part_by_part():
     theirs = spaces.Dict(speed=spaces.Box(-1, 1, (1,)), gear=spaces.Discrete(3, start=1))
     ours = converted(theirs)
-    assert ours == Dict((("gear", Discrete(3)), ("speed", Box(-1.0, 1.0, (1,)))))
+    assert ours == Dict((("speed", Box(-1.0, 1.0, (1,))), ("gear", Discrete(3))))
     action = from_purerl(theirs, ours, {"speed": np.float32([[9]]), "gear": np.array([2])})
     assert (action["speed"].tolist(), action["gear"].tolist()) == ([[1.0]], [3])
 
