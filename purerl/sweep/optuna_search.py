@@ -13,6 +13,7 @@ import jax
 import numpy as np
 
 from purerl.hparams import python_number
+from purerl.runtime import install_hint
 from purerl.sweep.results.result import Result
 from purerl.sweep.search import search
 from purerl.sweep.trials import trials as trials_module
@@ -154,6 +155,6 @@ def _import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("searching with Optuna needs it: pip install 'purerl[optuna]'") from None
+        raise ModuleNotFoundError(f"searching with Optuna needs optuna: {install_hint('optuna')}") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

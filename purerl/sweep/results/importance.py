@@ -12,7 +12,7 @@ from purerl.sweep.trials.spaces import Choice, Space
 
 Method: TypeAlias = Literal["auto", "fanova", "permutation"]
 _TREES = 64
-_MISSING = "importance needs scikit-learn: pip install 'purerl[importance]'"
+_MISSING = "importance needs scikit-learn: pip install scikit-learn"
 
 
 def importance(
