@@ -7,6 +7,7 @@ import math
 import shutil
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -37,6 +38,12 @@ def width() -> int:
 def say(text: str) -> None:
     """Print a line at once."""
     print(text, flush=True)
+
+
+def prose(text: str) -> None:
+    """Print a sentence at once, in lines of the width of the terminal."""
+    columns = shutil.get_terminal_size((10_000, 24)).columns
+    say(textwrap.fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

@@ -38,7 +38,7 @@ def run(options: Options) -> None:
     returns, lengths = np.asarray(played.episode_return), np.asarray(played.episode_length)
     kind = "sampled" if options.sample else "greedy"
     console.say(f"{policy.task.preset.algorithm} on {policy.task.env}, {options.num_episodes} {kind} episodes")
-    console.say(summary(returns[None].astype(np.float64)))
+    console.prose(summary(returns[None].astype(np.float64)))
     console.say(f"mean length {lengths.mean():.1f}, lowest return {returns.min():.4g}, highest {returns.max():.4g}")
     console.say(f"every episode: {_write(_table(policy.directory), returns, lengths)}")
 

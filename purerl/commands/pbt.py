@@ -55,7 +55,7 @@ def run(options: Options, directory: Path | None) -> None:
     with usage_errors():
         job = _job(options, directory)
     preset, num_rounds = job.task.preset, options.population.rounds
-    console.say(
+    console.prose(
         f"{options.num_trials:,} members x {num_rounds} rounds of {job.updates_per_round:,} updates, "
         f"{preset.algorithm} on {job.task.env}: {preset.num_envs} environments x {preset.rollout_length} steps "
         f"-> {job.directory}"
@@ -153,8 +153,8 @@ def _finish(job: Job, result: PBTResult, best: State) -> None:
     details = {"member": member, "score": score}
     hparams = jax.tree.map(lambda leaf: python_number(leaf[-1, member]), result.lineage.hparams)
     seed = job.options.seed + 1
-    console.say(searches.keep_best(job.directory, job.task, job.agent, job.env, hparams, best, details, seed))
-    console.say(
+    console.prose(searches.keep_best(job.directory, job.task, job.agent, job.env, hparams, best, details, seed))
+    console.prose(
         f"{format_seconds(result.seconds)}. Saved in {job.directory}: lineage.csv, pbt.json, family.png, policy/"
     )
     console.say(f"Play it with: purerl evaluate {job.directory}")

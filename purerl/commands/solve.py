@@ -149,7 +149,7 @@ def _values(problem: Problem, value: jax.Array) -> str:
         cells = iter(texts)
         return "\n".join("".join(" " * 8 if cell == "#" else next(cells) for cell in row) for row in problem.layout)
     if problem.size:
-        return _map(problem, [f"{v:7.1f}" for v in value], every=2)
+        return _map(problem, [f"{v:6.1f}" for v in value], every=2)
     return _listed(texts, 8)
 
 

@@ -65,7 +65,7 @@ def _run(options: Options, directory: Path | None) -> None:
     with usage_errors():
         job = _job(options, directory)
     count, seeds = job.trials.size, options.seeds
-    console.say(f"{count:,} trials x {seeds} seeds, each {job.task.describe()} -> {job.directory}")
+    console.prose(f"{count:,} trials x {seeds} seeds, each {job.task.describe()} -> {job.directory}")
     for line in _plan(job):
         console.say(line)
     with searches.kept(job.directory, new=directory is None):
@@ -231,7 +231,7 @@ def _executor(options: Options) -> dict[str, Any]:
 def _show(show: console.Update, progress: Progress) -> None:
     """Update the progress. The first part compiles, so the rate counts from its end."""
     if progress.note:
-        console.say(progress.note)
+        console.prose(progress.note)
     if progress.phase == "compile":
         return
     best = "" if math.isnan(progress.best_return) else f"best return {format_number(progress.best_return)}"
@@ -262,11 +262,11 @@ def _finish(job: Job, result: Result) -> None:
     task, seed = _with_static(job.task, static), job.options.seed + 1
     searched = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
     searches.say_how_to_train_again(job.task, searched, best.choices, best.steps)
-    console.say(searches.keep_best(job.directory, task, agent, job.env, best.hparams, best.state, details, seed))
+    console.prose(searches.keep_best(job.directory, task, agent, job.env, best.hparams, best.state, details, seed))
     settings = result.settings
     clock = ", ".join(filter(None, (format_seconds(settings["seconds"]), format_rate(settings["steps_per_second"]))))
-    console.say(f"{clock}. Saved in {job.directory}: trials.csv, curves.csv, sweep.json, policy/ and")
-    console.say(", ".join(path.name for path in figures))
+    names = ["trials.csv", "curves.csv", "sweep.json", "policy/", *(path.name for path in figures)]
+    console.prose(f"{clock}. Saved in {job.directory}: {', '.join(names)}")
     console.say(f"Play it with: purerl evaluate {job.directory}")
     console.say(f"Read about the search with: purerl report {job.directory}")
 

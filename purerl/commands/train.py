@@ -84,7 +84,7 @@ def _announce(job: Job) -> None:
     config = job.config
     seeds = f"seed {config.seed}" if config.num_seeds == 1 else f"{config.num_seeds} seeds"
     size = format_bytes(replay.nbytes(jax.eval_shape(job.program.start)))
-    console.say(f"{config.task.describe()}, {seeds}, {size} of state -> {job.directory}")
+    console.prose(f"{config.task.describe()}, {seeds}, {size} of state -> {job.directory}")
 
 
 def _begin(job: Job) -> tuple[LoopState, float]:
@@ -98,7 +98,9 @@ def _begin(job: Job) -> tuple[LoopState, float]:
     state, changed = training.anneal_to_the_end(state, job.config.task)
     if changed:
         left = 1 - training.num_updates(state) / job.num_updates
-        console.say(f"The learning rate is annealed to the new end, so it resumes at {left:.0%} of its initial value.")
+        console.prose(
+            f"The learning rate is annealed to the new end, so it resumes at {left:.0%} of its initial value."
+        )
     return state, details["seconds"]
 
 
@@ -207,7 +209,7 @@ def _finish(job: Job, state: LoopState, diverged: np.ndarray) -> None:
     runs.save_policy(job.directory, job.config.task, policy, details)
     runs.write_json(job.directory / "evaluation.json", {"returns": returns.tolist(), "best_seed": best})
     per_seed = " per seed" if num_seeds > 1 else ""
-    console.say(f"greedy evaluation, {episodes} episodes{per_seed}: {summary(returns[~diverged])}")
+    console.prose(f"greedy evaluation, {episodes} episodes{per_seed}: {summary(returns[~diverged])}")
     if num_seeds > 1:
         console.say(f"Saved the policy of seed {best}, whose mean return is {returns[best].mean():.4g}.")
     console.say(f"Play it with: purerl evaluate {job.directory}")
