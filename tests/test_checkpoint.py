@@ -164,7 +164,7 @@ def test_an_interrupted_save_is_never_taken_for_a_checkpoint(tmp_path, monkeypat
     partial = shutil.copytree(checkpoint.latest(tmp_path), tmp_path / "000000000030")
     (partial / checkpoint.MANIFEST).unlink()
     assert checkpoint.latest(tmp_path).name == "000000000010"
-    with pytest.raises(checkpoint.CheckpointError, match="no complete checkpoint"):
+    with pytest.raises(checkpoint.CheckpointError, match="not a complete checkpoint"):
         checkpoint.restore(partial, like={"a": 0})
 
 

@@ -1,0 +1,60 @@
+"""The manifest of a checkpoint: SHA-256 sums of its files, as `sha256sum` prints them."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+from purerl.checkpoint.errors import CheckpointError
+
+MANIFEST = "SHA256SUMS"
+
+
+def digests_of(directory: Path) -> dict[str, str]:
+    """SHA-256 of every file under a directory except the manifest, by relative path."""
+    digests = {}
+    for path in sorted(directory.rglob("*")):
+        name = path.relative_to(directory).as_posix()
+        if path.is_dir() or name == MANIFEST:
+            continue
+        with open(path, "rb") as file:
+            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
+
+
+def text_of(digests: dict[str, str]) -> str:
+    """The manifest, one line per file, sorted by name.
+
+    Examples:
+      >>> text_of({"b": "22", "a": "11"})
+      '11  a\\n22  b\\n'
+    """
+    return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
+
+
+def verify(directory: Path) -> None:
+    """Check every file of a checkpoint against its manifest.
+
+    Raises:
+      CheckpointError: the manifest or a file is missing, a file differs (it is named), or does not belong there.
+    """
+    if not (directory / MANIFEST).is_file():
+        raise CheckpointError(f"{directory} is not a complete checkpoint: it has no {MANIFEST}")
+    actual = digests_of(directory)
+    written = (directory / MANIFEST).read_bytes()
+    if written != text_of(actual).encode():
+        raise CheckpointError(f"{directory} is damaged: {_damage(written, actual)}")
+
+
+def _damage(written: bytes, actual: dict[str, str]) -> str:
+    """The files because of which a manifest is not, byte for byte, that of the files present."""
+    lines = written.decode("utf-8", errors="replace").split("\n")
+    pairs = [line.partition("  ") for line in lines if line]
+    expected = {name: digest for digest, _, name in pairs}
+    changed = sorted(name for name in expected.keys() & actual.keys() if expected[name] != actual[name])
+    missing = sorted(expected.keys() - actual.keys())
+    extra = sorted(actual.keys() - expected.keys())
+    faults = [f"{name} does not match its SHA-256 in {MANIFEST}" for name in changed]
+    faults += [f"{name} is listed in {MANIFEST} and missing" for name in missing]
+    faults += [f"{name} is not listed in {MANIFEST}" for name in extra]
+    return "; ".join(faults[:3]) or f"{MANIFEST} itself has been changed"
