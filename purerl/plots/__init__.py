@@ -1,6 +1,6 @@
-"""Pictures of a search, as matplotlib figures that belong to nobody else: no pyplot, no global state, no window.
+"""Pictures of a search as matplotlib figures, without pyplot: no global state and no window.
 
-Colours are those of Okabe and Ito, which people who see colours differently can tell apart.
+The colours are those of Okabe and Ito, which are distinct for colour-blind readers too.
 """
 
 from purerl.plots.coordinates import parallel_coordinates
@@ -8,7 +8,6 @@ from purerl.plots.curves import learning_curves, sweep_figure
 from purerl.plots.landscapes import landscape, parameters
 from purerl.plots.lineage import family
 from purerl.plots.ranks import rank_stability, ranking
-from purerl.plots.runs import training_curves
 from purerl.plots.style import COLORS
 from purerl.plots.trust import optimism, robustness
 
@@ -24,5 +23,4 @@ __all__ = [
     "ranking",
     "robustness",
     "sweep_figure",
-    "training_curves",
 ]

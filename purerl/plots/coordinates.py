@@ -1,4 +1,4 @@
-"""All names that were searched side by side, a line a trial."""
+"""All names that were searched side by side, one line per trial."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
-from matplotlib.colors import Normalize
+from matplotlib.colors import Normalize, to_hex
 from matplotlib.figure import Figure
 
 from purerl.plots.scales import Scale, dress, scale_of
-from purerl.plots.style import COLORS, DARK, FAINT, MAP, count, new_figure, words
+from purerl.plots.style import COLORS, DARK, DIVERGED, MAP, count, legend, line, new_figure, words
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
 
 
 def parallel_coordinates(result: Result, best: int = 1) -> Figure:
-    """Every trial as a line through the values that it has, coloured by its return; good ones lie on top.
+    """Every trial as a line through its values, coloured by its greedy return; the best lie on top.
 
-    Of the trials that can be compared (see `sweep.comparison.comparable`). Axes of logarithmic spaces are logarithmic,
-    choices stand one above the other. Trials that diverged are grey and dashed; the `best` of the final ranking are
-    drawn thick.
+    The trials are those that can be compared, see `Result.comparable`. Axes of logarithmic spaces are logarithmic;
+    choices are stacked. Trials that diverged are dashed; the `best` of the final ranking are drawn thick.
 
     Raises:
       ValueError: nothing was searched.
@@ -34,7 +33,9 @@ def parallel_coordinates(result: Result, best: int = 1) -> Figure:
     height = compared.iqm
     low, high = (np.nanmin(height), np.nanmax(height)) if (~np.isnan(height)).any() else (0.0, 1.0)
     scales = [scale_of(result, name) for name in result.searched]
-    returns = Scale("return", _of_all(result, compared.trials, height), False, (), _limits(float(low), float(high)))
+    returns = Scale(
+        "greedy return", _of_all(result, compared.trials, height), False, (), _limits(float(low), float(high))
+    )
     columns = [*scales, returns]
     figure = new_figure(max(6.5, 1.75 * len(columns)), 4.4)
     host = figure.subplots()
@@ -43,20 +44,26 @@ def parallel_coordinates(result: Result, best: int = 1) -> Figure:
     for place, trial in reversed(list(enumerate(result.order[: min(best, len(COLORS))]))):
         host.plot(lines[trial], color=COLORS[place], linewidth=2.6, zorder=6, label=f"#{place + 1}")
     _dress_host(host, columns)
+    entries = [*zip(*host.get_legend_handles_labels())][::-1]
+    entries.append((line(to_hex(colormaps[MAP](0.6)), linewidth=1.1), "a trial, coloured by its greedy return"))
+    diverged = int(np.isnan(height).sum())
+    if diverged:
+        entries.append((line(DIVERGED, linewidth=1.1, linestyle="--"), f"diverged ({diverged:,})"))
+    legend(figure, entries)
     for i, scale in enumerate(columns):
         _add_axis(host, i, len(columns), scale)
-    title = f"{len(compared.trials):,} trials after {count(compared.steps)} steps"
+    title = f"{len(compared.trials):,} trials after {count(compared.steps)} steps each"
     figure.suptitle(title, fontsize=11, fontweight="bold", color=DARK, x=0.01, ha="left")
     return figure
 
 
 def _draw_lines(host: Axes, lines: np.ndarray, trials: np.ndarray, height: np.ndarray, norm: Normalize) -> None:
-    """All lines as two collections, which take a tenth of the time of as many artists."""
+    """All lines as two collections, which take a tenth of the time of separate artists."""
     alpha = float(np.clip(40 / len(trials), 0.15, 0.75))
     paths = np.stack(np.broadcast_arrays(np.arange(lines.shape[1]), np.nan_to_num(lines[trials])), axis=2)
     order = np.argsort(height)  # NaN last
     known, diverged = np.split(order, [(~np.isnan(height)).sum()])
-    kinds = ((diverged, FAINT, "--"), (known, colormaps[MAP](norm(height[known])), "-"))
+    kinds = ((diverged, DIVERGED, "--"), (known, colormaps[MAP](norm(height[known])), "-"))
     for place, color, style in kinds:
         some = LineCollection(list(paths[place]), colors=color, alpha=alpha, linewidths=1.1, linestyles=style)
         some.set_rasterized(True)
@@ -70,8 +77,6 @@ def _dress_host(host: Axes, columns: list[Scale]) -> None:
     host.tick_params(axis="x", length=0, pad=8)
     host.tick_params(axis="y", left=False, labelleft=False)
     host.spines[:].set_visible(False)
-    if host.get_legend_handles_labels()[0]:
-        host.legend(loc="upper right", bbox_to_anchor=(1, 1.14), frameon=False, ncols=5, fontsize=9)
 
 
 def _add_axis(host: Axes, i: int, number: int, scale: Scale) -> None:
@@ -98,5 +103,5 @@ def _limits(low: float, high: float) -> tuple[float, float]:
 
 
 def _broken(text: str) -> str:
-    """Words one below the other, since axes are close to each other."""
+    """One word per line, since axes are close to each other."""
     return text.replace(" ", "\n")

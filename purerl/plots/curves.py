@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import numpy as np
@@ -12,7 +12,22 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from purerl.plots.landscapes import draw_parameter
-from purerl.plots.style import COLORS, DARK, FAINT, count, frame, new_figure, number, words
+from purerl.plots.style import (
+    COLORS,
+    DARK,
+    FAINT,
+    Entries,
+    bar,
+    count,
+    crosses,
+    diverged_entry,
+    frame,
+    legend,
+    line,
+    new_figure,
+    number,
+    words,
+)
 from purerl.sweep import bootstrap_interval, interquartile_mean
 
 if TYPE_CHECKING:
@@ -22,65 +37,84 @@ _BANDS = 3  # more of them hide each other
 
 
 def sweep_figure(result: Result, parameter: str | None = None, top: int = 5) -> Figure:
-    """The whole search at a glance: learning curves of all trials, and one hyperparameter against the return.
+    """The whole search in one picture: learning curves of all trials, and one hyperparameter against the greedy return.
 
     Args:
       result: a finished search.
-      parameter: which name; None takes the first that was searched.
-      top: how many of the best trials to highlight, at most 5; each has one colour in both panels.
+      parameter: name of the hyperparameter; None takes the first that was searched.
+      top: number of the best trials to highlight, at most 5; each has one colour in both panels.
 
     Raises:
       ValueError: `parameter` was not searched, or nothing was.
     """
-    figure = new_figure(11, 4.8)
+    figure = new_figure(11, 5.6)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.3, 1))
-    _draw_curves(left, result, top)
-    draw_parameter(right, result, parameter or next(iter(result.searched), ""), top)
-    right.set_ylabel("")
-    _add_legend(figure, left, columns=3)
+    entries = _draw_curves(left, result, top)
+    entries += draw_parameter(right, result, parameter or next(iter(result.searched), ""), top)
+    right.set_ylabel("greedy return", color=DARK)
+    legend(figure, entries, columns=3)
     return figure
 
 
 def learning_curves(result: Result, top: int = 5) -> Figure:
-    """Training return against environment steps: every trial faint, the median, the best ones in colour with a band.
+    """Training return against environment steps: every trial faint, the median, the best in colour with a band.
 
-    A trial that was stopped ends where it was; dotted lines mark the ends of rungs. The line of a highlighted trial is
-    the interquartile mean over its seeds. The bands, of the first three, are the range of their seeds, or from five
-    seeds on the 95% bootstrap interval.
+    A trial that was stopped ends at that point, and dotted lines mark the ends of rungs; a curve of one point is a dot.
+    The line of a highlighted trial is the interquartile mean over its seeds. The bands, of the first three, are the
+    range of their seeds, or from five seeds on the 95% bootstrap interval. Crosses mark where trials diverged.
 
     Args:
       result: a finished search.
-      top: how many of the best trials to highlight, at most 5.
+      top: number of the best trials to highlight, at most 5.
     """
-    figure = new_figure(7.5, 4.8)
+    figure = new_figure(7.5, 5.2)
     axes = figure.subplots()
-    _draw_curves(axes, result, top)
-    _add_legend(figure, axes, columns=2)
+    legend(figure, _draw_curves(axes, result, top), columns=2)
     return figure
 
 
-def _draw_curves(axes: Axes, result: Result, top: int) -> None:
+def _draw_curves(axes: Axes, result: Result, top: int) -> Entries:
+    """The panel of learning curves; returns the entries of its legend, the best trial first."""
     bridged = bridge(result.curves)
     curves = mean_over_seeds(bridged)
+    alpha = float(np.clip(20 / len(curves), 0.12, 0.4))
     lines = [np.column_stack([result.steps, curve]) for curve in curves]
-    alpha = float(np.clip(20 / len(lines), 0.12, 0.4))
     axes.add_collection(LineCollection(lines, colors=FAINT, alpha=alpha, linewidths=0.8, rasterized=True))
-    label = "median of those that run" if len(_rung_ends(result)) else "median of all"
-    axes.plot(result.steps, _median(curves), color=DARK, linestyle=(0, (4, 2)), linewidth=1.8, label=label)
+    _draw_single_points(axes, result.steps, curves, alpha)
+    median = "median of the trials still running" if len(_rung_ends(result)) else "median of all"
+    middle = _median(curves)
+    axes.plot(
+        result.steps, middle, color=DARK, linestyle=(0, (4, 2)), linewidth=1.8, label=median, marker=_marker(middle)
+    )
     for place, color in reversed(list(enumerate(COLORS[: min(top, result.num_trials)], start=1))):
         _draw_best(axes, result, bridged, place, color)
     for end in _rung_ends(result):
         axes.axvline(end, color=DARK, linestyle=":", linewidth=0.9, zorder=0.5)
+    diverged = _draw_diverged(axes, result, curves)
     seeds = f"{result.num_seeds} seed{'s' if result.num_seeds > 1 else ''}"
-    frame(axes, f"Training: {result.num_trials:,} trials × {seeds}", "environment steps of each agent", "return")
+    title = f"Training: {result.num_trials:,} trials × {seeds}"
+    frame(axes, title, "environment steps of each agent", "training return")
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes.set_xlim(0, result.steps[-1])
+    axes.set_xlim(0, 1.02 * result.steps[-1])
     axes.margins(y=0.04)
+    return _entries(axes, result, min(top, result.num_trials)) + diverged_entry(diverged)
+
+
+def _entries(axes: Axes, result: Result, top: int) -> Entries:
+    handles, labels = axes.get_legend_handles_labels()
+    drawn = list(zip(handles, labels))
+    entries = [*drawn[:0:-1], drawn[0], (line(FAINT, linewidth=0.9), "a trial, mean over its seeds")]
+    if top and result.num_seeds > 1:
+        which = "95% interval over seeds" if result.num_seeds >= 5 else "range of the seeds"
+        entries.append((bar(DARK, 0.2), f"{which}, of #1{f' to #{min(top, _BANDS)}' if top > 1 else ''}"))
+    if len(_rung_ends(result)):
+        entries.append((line(DARK, linestyle=":", linewidth=0.9), "end of a rung"))
+    return entries
 
 
 def _draw_best(axes: Axes, result: Result, curves: np.ndarray, place: int, color: str) -> None:
     trial = result.order[place - 1]
-    seeds = curves[trial].T
+    seeds = curves[trial].T  # [S, C] -> [C, S]
     known = ~np.isnan(seeds).all(axis=1)
     low, high = np.full((2, len(seeds)), np.nan)
     if seeds.shape[1] >= 5:
@@ -88,16 +122,46 @@ def _draw_best(axes: Axes, result: Result, curves: np.ndarray, place: int, color
     elif known.any():
         low[known], high[known] = np.nanmin(seeds[known], axis=1), np.nanmax(seeds[known], axis=1)
     middle = interquartile_mean(seeds)
-    line = np.where(np.isnan(middle), mean_over_seeds(curves[trial][None])[0], middle)
-    if place <= _BANDS:
+    height = np.where(np.isnan(middle), mean_over_seeds(curves[trial][None])[0], middle)
+    if place <= _BANDS and known.sum() > 1:
         axes.fill_between(result.steps, low, high, color=color, alpha=0.14, linewidth=0)
-    axes.plot(result.steps, line, color=color, linewidth=1.9, label=_label(result, place, trial))
+    elif place <= _BANDS:
+        axes.vlines(result.steps, low, high, color=color, alpha=0.4, linewidth=3)
+    axes.plot(
+        result.steps, height, color=color, linewidth=1.9, label=_label(result, place, trial), marker=_marker(height)
+    )
+
+
+def _draw_single_points(axes: Axes, steps: np.ndarray, curves: np.ndarray, alpha: float) -> None:
+    """Dots for curves of one known point, of which a line shows nothing."""
+    trial, point = np.nonzero(~np.isnan(curves) & ((~np.isnan(curves)).sum(axis=1) == 1)[:, None])
+    axes.scatter(steps[point], curves[trial, point], s=12, color=FAINT, alpha=max(0.45, alpha), linewidths=0)
+
+
+def _draw_diverged(axes: Axes, result: Result, curves: np.ndarray) -> int:
+    """A cross at the last known point of each trial that diverged, at the lower edge if there is none; their number."""
+    trials = np.flatnonzero(result.diverged.any(axis=1))
+    last = np.array([np.max(np.flatnonzero(~np.isnan(curve)), initial=-1) for curve in curves[trials]], int)
+    known = last >= 0
+    crosses(axes, result.steps[last[known]], curves[trials[known], last[known]])
+    crosses(axes, result.steps[np.zeros((~known).sum(), int)])
+    return len(trials)
+
+
+def _marker(curve: np.ndarray) -> str | None:
+    return "o" if (~np.isnan(curve)).sum() == 1 else None
 
 
 def bridge(curves: np.ndarray) -> np.ndarray:
-    """[..., C] float64: NaNs between two known values (no episode ended there) on the straight line between these.
+    """Interpolate over chunks in which no episode ended: NaNs between two known values lie on the line between these.
 
-    What is before the first known value or after the last stays NaN. The points are equally far from each other.
+    NaNs before the first known value and after the last one stay. The points are taken as equally spaced.
+
+    Args:
+      curves: [..., C].
+
+    Returns:
+      [..., C] float64.
     """
     bridged = np.array(curves, np.float64)
     points = np.arange(bridged.shape[-1])
@@ -109,7 +173,7 @@ def bridge(curves: np.ndarray) -> np.ndarray:
 
 
 def mean_over_seeds(curves: np.ndarray) -> np.ndarray:
-    """[P, S, C] to [P, C]: the mean over the seeds that have a value, NaN where none has."""
+    """[P, S, C] to [P, C]: the mean over the seeds that have a value, NaN if none has."""
     known = ~np.isnan(curves)
     total, number_known = np.sum(curves, axis=1, where=known), known.sum(axis=1)
     return np.where(number_known > 0, total / np.maximum(number_known, 1), np.nan)
@@ -122,17 +186,9 @@ def _rung_ends(result: Result) -> list[int]:
 
 
 def _median(curves: np.ndarray) -> np.ndarray:
-    """[P, C] to [C]: the median over the trials that have a value, NaN where none has."""
+    """[P, C] to [C]: the median over the trials that have a value, NaN if none has."""
     columns = [column[~np.isnan(column)] for column in curves.T]
     return np.array([np.median(column) if column.size else np.nan for column in columns])
-
-
-def _add_legend(figure: Figure, axes: Axes, columns: int) -> None:
-    """Under the figure, where it hides nothing; the best trial, which is drawn last, comes first."""
-    handles: list[Any]
-    handles, labels = axes.get_legend_handles_labels()
-    handles, labels = handles[:0:-1] + handles[:1], labels[:0:-1] + labels[:1]
-    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
 
 
 def _label(result: Result, place: int, trial: int) -> str:

@@ -1,29 +1,50 @@
-"""The return over one or two of the names that were searched."""
+"""The greedy return over one or two of the names that were searched."""
 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import PathCollection
 from matplotlib.figure import Figure
 
 from purerl.plots.scales import Scale, dress, scale_of
-from purerl.plots.style import COLORS, DARK, FAINT, MAP, count, frame, new_figure, words
+from purerl.plots.style import (
+    COLORS,
+    DARK,
+    DIVERGED,
+    FAINT,
+    MAP,
+    Entries,
+    bar,
+    count,
+    crosses,
+    diverged_entry,
+    frame,
+    legend,
+    line,
+    new_figure,
+    words,
+)
 from purerl.sweep.results.comparison import Comparison
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
 
+Style: TypeAlias = dict[str, Any]
+"""Keywords of matplotlib."""
 _GRID = 60
+_TREND = 12  # trials below which there is nothing to smooth
 
 
 def parameters(result: Result, top: int = 5) -> Figure:
-    """A panel for each name that was searched: its value against the return, of the trials that can be compared.
+    """A panel for each name that was searched: its value against the greedy return, of the trials that can be compared.
 
-    The line is the median near a value, the band the middle half; a bar behind a point is the range of its seeds. The
-    `top` trials of the final ranking are in colour.
+    With early stopping that is the rung that most trials reached, which the title names. The line is the median of
+    nearby trials, the band the middle half of them; a bar behind a point is the range of its seeds. The `top` trials of
+    the final ranking are in colour, and crosses mark trials that diverged.
 
     Raises:
       ValueError: nothing was searched.
@@ -31,42 +52,46 @@ def parameters(result: Result, top: int = 5) -> Figure:
     names = _searched(result)
     columns = min(3, len(names))
     rows = math.ceil(len(names) / columns)
-    figure = new_figure(max(3.9 * columns, 5.5), 3.4 * rows)
+    figure = new_figure(max(3.9 * columns, 6.5), 3.4 * rows + 0.7)
     panels = figure.subplots(rows, columns, sharey=True, squeeze=False)
+    entries: Entries = []
     for axes, name in zip(panels.flat, names):
-        draw_parameter(axes, result, name, top)
+        entries += draw_parameter(axes, result, name, top)
         axes.set_title("", loc="left")
-        axes.set_ylabel("return" if axes in panels[:, 0] else "")
+        axes.set_ylabel("greedy return" if axes in panels[:, 0] else "")
     for axes in panels.flat[len(names) :]:
         axes.remove()
     figure.suptitle(_title(result, result.comparable()), fontsize=11, fontweight="bold", color=DARK, x=0.01, ha="left")
+    legend(figure, entries, columns=2 if columns == 1 else 4)
     return figure
 
 
 def landscape(result: Result, x: str, y: str | None = None, top: int = 5) -> Figure:
-    """The return over one name that was searched, or over two as a smoothed surface under the trials.
+    """The greedy return over one name that was searched, or over two as a smoothed surface under the trials.
 
-    Of the trials that can be compared. The surface is a mean weighted by exp(-d² / 2 h²), d the distance on the axes as
-    drawn, and ends where there are no trials near; categories are not smoothed over. Crosses are trials that diverged.
+    The trials are those that can be compared. The surface is a mean weighted by exp(-d² / 2 h²), d the distance on the
+    axes as drawn, and ends where no trials are near; categories are not smoothed. Crosses are trials that diverged.
 
     Args:
       result: a finished search.
       x, y: the names; without `y` the picture is a panel of `parameters`.
-      top: how many of the best trials of the final ranking get their rank beside them, or their colour.
+      top: number of the best trials of the final ranking that are labelled with their rank, or coloured.
 
     Raises:
       ValueError: a name was not searched.
     """
-    figure = new_figure(6.4, 4.6)
+    figure = new_figure(6.6, 5.2)
     axes = figure.subplots()
     if y is None:
-        draw_parameter(axes, result, x, top)
+        legend(figure, draw_parameter(axes, result, x, top), columns=2)
         return figure
     for name in (x, y):
         _check(result, name)
     compared = result.comparable()
     across, up = scale_of(result, x), scale_of(result, y)
-    colors: dict[str, Any] = {"cmap": MAP, "vmin": np.nanmin(compared.iqm), "vmax": np.nanmax(compared.iqm)}
+    known = compared.iqm[~np.isnan(compared.iqm)]
+    colors: Style = {"cmap": MAP, "vmin": known.min(initial=np.inf), "vmax": known.max(initial=-np.inf)}
+    colors |= {} if known.size else {"vmin": 0.0, "vmax": 1.0}
     _draw_surface(axes, compared, across, up, colors)
     points = _draw_points(axes, compared, across, up, colors)
     for place, trial in enumerate(result.order[:top], start=1):
@@ -79,12 +104,16 @@ def landscape(result: Result, x: str, y: str | None = None, top: int = 5) -> Fig
     axes.grid(False)
     dress(axes.xaxis, across)
     dress(axes.yaxis, up)
-    figure.colorbar(points, ax=axes, label="return").outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(points, ax=axes, label="greedy return").outline.set_visible(False)  # type: ignore[operator]
+    entries: Entries = [(line(DARK, marker="o", linestyle=""), "a trial (#: rank in the final ranking)")]
+    if len(known) >= _TREND:
+        entries.append((bar(FAINT, 0.4), "background: smoothed return"))
+    legend(figure, entries + diverged_entry(len(compared.iqm) - len(known)), columns=2)
     return figure
 
 
-def draw_parameter(axes: Axes, result: Result, name: str, top: int) -> None:
-    """One name against the return, into axes of one's own.
+def draw_parameter(axes: Axes, result: Result, name: str, top: int) -> Entries:
+    """Draw one name against the greedy return into given axes, and return the entries of its legend.
 
     Raises:
       ValueError: it was not searched.
@@ -96,21 +125,29 @@ def draw_parameter(axes: Axes, result: Result, name: str, top: int) -> None:
     alpha = float(np.clip(60 / len(iqm), 0.25, 1))
     axes.vlines(at, seeds.min(axis=1), seeds.max(axis=1), color=FAINT, alpha=0.5 * alpha, linewidth=1)
     axes.plot(at, iqm, "o", color=FAINT, markeredgecolor="white", markeredgewidth=0.4, markersize=size, alpha=alpha)
-    _draw_trend(axes, scale, compared.trials, iqm)
+    entries: Entries = [(line(FAINT, marker="o", linestyle=""), "a trial, mean over its seeds")]
+    if result.num_seeds > 1:
+        entries.append((line(FAINT, linewidth=1), "range of the seeds"))
+    entries += _draw_trend(axes, scale, compared.trials, iqm)
     places = dict(zip(compared.trials.tolist(), range(len(iqm))))
     best = [(color, places[trial]) for color, trial in zip(COLORS, result.order[:top].tolist()) if trial in places]
     for color, place in reversed(best):
         axes.plot(at[place], iqm[place], "o", color=color, markeredgecolor="white", markersize=8, zorder=4)
-    frame(axes, _title(result, compared), words(name), "return")
+    if best:
+        label = f"the best {len(best)} of the final ranking" if len(best) > 1 else "the best of the final ranking"
+        entries.append((line(COLORS[0], marker="o", linestyle="", markersize=8), label))
+    crosses(axes, at[np.isnan(iqm)])
+    frame(axes, _title(result, compared), words(name), "greedy return")
     dress(axes.xaxis, scale)
+    return entries + diverged_entry(int(np.isnan(iqm).sum()))
 
 
-def _draw_trend(axes: Axes, scale: Scale, trials: np.ndarray, iqm: np.ndarray) -> None:
-    """The middle and the middle half of what is near; with fewer than 12 trials there is nothing to smooth."""
+def _draw_trend(axes: Axes, scale: Scale, trials: np.ndarray, iqm: np.ndarray) -> Entries:
+    """The median and the middle half of nearby trials; empty if there are too few."""
     known = ~np.isnan(iqm)
     trials, iqm = trials[known], iqm[known]
-    if len(trials) < 12:
-        return
+    if len(trials) < _TREND:
+        return []
     inside = scale.unit(scale.at[trials])
     at = scale.positions(np.linspace(inside.min(), inside.max(), _GRID))
     at = np.unique(scale.at[trials]) if scale.categories else at
@@ -118,15 +155,17 @@ def _draw_trend(axes: Axes, scale: Scale, trials: np.ndarray, iqm: np.ndarray) -
     if scale.categories:
         axes.vlines(at - 0.3, low, high, color=DARK, linewidth=2.2, alpha=0.55)
         axes.plot(at - 0.3, middle, "D", color=DARK, markersize=5)
-        return
+        median = line(DARK, marker="D", markersize=5, linewidth=2.2)
+        return [(median, "median and middle half of a category")]
     axes.fill_between(at, low, high, color=DARK, alpha=0.1, linewidth=0)
     axes.plot(at, middle, color=DARK, linewidth=1.5)
+    return [(line(DARK, linewidth=1.5), "median of nearby trials"), (bar(DARK, 0.15), "middle half of them")]
 
 
-def _draw_surface(axes: Axes, compared: Comparison, across: Scale, up: Scale, colors: dict[str, Any]) -> None:
+def _draw_surface(axes: Axes, compared: Comparison, across: Scale, up: Scale, colors: Style) -> None:
     known = ~np.isnan(compared.iqm)
     trials, height = compared.trials[known], compared.iqm[known]
-    if len(trials) < 12:
+    if len(trials) < _TREND:
         return
     edges = [scale.positions(np.linspace(0, 1, _cells(scale) + 1)) for scale in (across, up)]
     middles = [scale.positions((np.arange(_cells(scale)) + 0.5) / _cells(scale)) for scale in (across, up)]
@@ -137,11 +176,11 @@ def _draw_surface(axes: Axes, compared: Comparison, across: Scale, up: Scale, co
     axes.pcolormesh(*edges, surface, alpha=0.55, rasterized=True, linewidth=0, **colors)
 
 
-def _draw_points(axes: Axes, compared: Comparison, across: Scale, up: Scale, colors: dict[str, Any]) -> Any:
+def _draw_points(axes: Axes, compared: Comparison, across: Scale, up: Scale, colors: Style) -> PathCollection:
     known = ~np.isnan(compared.iqm)
     trials, diverged = compared.trials[known], compared.trials[~known]
     x, y = across.spread(), up.spread()
-    axes.plot(x[diverged], y[diverged], "x", color=FAINT, markersize=5)
+    axes.plot(x[diverged], y[diverged], "x", color=DIVERGED, markersize=6, zorder=3)
     height = compared.iqm[known]
     return axes.scatter(x[trials], y[trials], c=height, s=26, edgecolors="white", linewidths=0.6, zorder=3, **colors)
 
@@ -166,8 +205,12 @@ def _weighted_quantile(values: np.ndarray, weights: np.ndarray, q: float) -> np.
 
 
 def _title(result: Result, compared: Comparison) -> str:
-    of = "" if len(compared.trials) == result.num_trials else f"{len(compared.trials):,} trials, "
-    return f"{of}greedy policy after {count(compared.steps)} steps"
+    """The trials that a panel shows; with early stopping, the rung after which they were evaluated."""
+    ends = sorted({updates * result.update_steps for bracket in result.settings["brackets"] for _, updates in bracket})
+    if len(ends) == 1:
+        return f"Greedy policy after {count(compared.steps)} steps"
+    rung = f"rung {ends.index(compared.steps) + 1} of {len(ends)}"
+    return f"{len(compared.trials):,} trials after {count(compared.steps)} steps, {rung}"
 
 
 def _check(result: Result, name: str) -> None:

@@ -11,7 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from purerl.plots.style import COLORS, DARK, FAINT, frame, new_figure, words
+from purerl.plots.style import COLORS, DARK, FAINT, crosses, diverged_entry, frame, legend, new_figure, words
 
 if TYPE_CHECKING:
     from purerl.pbt import PBTResult
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 def family(result: PBTResult) -> Figure:
     """Scores, and a panel for each hyperparameter that changed, against environment steps.
 
-    A line leads from each member's parent in one round to the member in the next: dark where it is an ancestor of
-    somebody in the last population, faint where it died out, in colour where it is one of the best member's.
+    A line leads from each member's parent in one round to the member in the next: dark if the member is an ancestor of
+    one in the last population, faint if its line died out, in colour if it is an ancestor of the best member. Crosses
+    mark members that diverged in a round and were replaced after it.
     """
     count = 1 + len(result.space)
     columns = min(3, count)
@@ -37,14 +38,16 @@ def family(result: PBTResult) -> Figure:
         axes.set_yscale("log" if getattr(space, "log", False) else "linear")
     for axes in panels[count:]:
         axes.remove()
-    figure.legend(
-        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9
-    )
+    broken = np.isnan(result.lineage.scores)
+    for axes, values in zip(panels, [None, *(getattr(result.lineage.hparams, name) for name in result.space)]):
+        at = np.broadcast_to(result.steps[:, None], broken.shape)[broken]
+        crosses(axes, at, None if values is None else values[broken])
+    legend(figure, [*zip(*panels[0].get_legend_handles_labels()), *diverged_entry(int(broken.sum()))], columns=4)
     return figure
 
 
 def _draw(axes: Axes, result: PBTResult, values: np.ndarray) -> None:
-    """One number a round and member, values [R, P], along the lines of descent."""
+    """One number per round and member, values [R, P], along the lines of descent."""
     rounds, steps, parents = np.arange(result.num_rounds), result.steps, result.lineage.parents
     before = np.take_along_axis(values[:-1], parents[1:], axis=1)
     x = np.broadcast_to(np.stack([steps[:-1], steps[1:]], axis=1)[:, None], (*before.shape, 2))

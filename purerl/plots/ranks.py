@@ -9,9 +9,23 @@ import jax
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from scipy.stats import rankdata
 
-from purerl.plots.style import COLORS, DARK, FAINT, count, frame, new_figure
+from purerl.plots.style import (
+    COLORS,
+    DARK,
+    FAINT,
+    Entries,
+    bar,
+    count,
+    crosses,
+    diverged_entry,
+    frame,
+    legend,
+    line,
+    new_figure,
+)
 from purerl.sweep import interquartile_mean, rank_interval
 from purerl.sweep.results.statistics import rank_correlation
 
@@ -20,90 +34,134 @@ if TYPE_CHECKING:
 
 
 def ranking(result: Result, top: int = 5) -> Figure:
-    """Return of every trial in the order of their ranks: interquartile mean, its 95% interval, and each seed.
+    """Greedy return of every trial in the order of their ranks: interquartile mean, its 95% interval, and each seed.
 
-    Dotted lines part trials that were trained further from those that were stopped earlier.
+    Dotted lines separate trials that were trained further from those that were stopped earlier. Crosses mark trials
+    that diverged. If the best trials tie, a bracket says how many: their order shows only which learned faster.
     """
-    figure = new_figure(7.5, 4.3)
+    figure = new_figure(7.5, 5.0)
     axes = figure.subplots()
     places, order = np.arange(1, result.num_trials + 1), result.order
     iqm, (low, high) = result.iqm[order], result.interval[order].T
     width = float(np.clip(250 / len(places), 0.8, 8))
-    axes.vlines(places, low, high, color=FAINT, alpha=0.45, linewidth=width, label="95% interval")
-    seeds = axes.plot(places, result.seed_returns[order], "_", color=FAINT, markersize=min(width, 4) + 2)
-    seeds[0].set_label("a seed")
-    axes.plot(places, iqm, "o", color=DARK, markersize=np.clip(width, 2, 5), label="interquartile mean")
+    axes.vlines(places, low, high, color=FAINT, alpha=0.45, linewidth=width)
+    axes.plot(places, result.seed_returns[order], "_", color=FAINT, markersize=min(width, 4) + 2)
+    axes.plot(places, iqm, "o", color=DARK, markersize=np.clip(width, 2, 5))
     for color, place in reversed(list(zip(COLORS, places[:top].tolist()))):
         axes.plot(place, iqm[place - 1], "o", color=color, markeredgecolor="white", markersize=8)
-    frame(axes, f"{result.num_trials:,} trials by rank", "rank", f"return of {result.returns.shape[2]} greedy episodes")
-    _part_by_training(axes, result)
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+    diverged = result.diverged[order].any(axis=1)
+    crosses(axes, places[diverged])
+    title = f"{result.num_trials:,} trials by rank"
+    frame(axes, title, "rank", f"greedy return, {result.returns.shape[2]} episodes per seed")
+    _separate_by_training(axes, result)
+    entries: Entries = [(line(DARK, marker="o", linestyle=""), "interquartile mean of a trial")]
+    if result.num_seeds > 1:
+        entries += [(line(FAINT, marker="_", linestyle=""), "a seed"), (bar(FAINT, 0.45), "95% interval")]
+    entries.append((line(COLORS[0], marker="o", linestyle="", markersize=8), f"the best {min(top, len(places))}"))
+    tied = _num_tied(result)
+    if tied > 1:
+        axes.axvspan(0.5, tied + 0.5, color=COLORS[4], alpha=0.12, linewidth=0, zorder=0)
+        entries.append((bar(COLORS[4], 0.2), f"{tied} trials tie; the one that learned fastest is first"))
+    legend(figure, entries + diverged_entry(int(diverged.sum())), columns=2)
     return figure
 
 
 def rank_stability(result: Result, top: int = 20) -> Figure:
-    """How the ranking moves: from seed to seed, and with early stopping from rung to rung.
+    """How stable the ranking is: from seed to seed, and with early stopping from rung to rung.
 
     Left, the best trials: the rank that each seed alone would give them among those trained as far, and the 95%
-    bootstrap interval of the rank by all seeds (`sweep.rank_interval`). Right, where there are rungs: the trials of the
-    last one, ranked among themselves after each. ρ is Spearman's correlation, 1 for the same order.
+    bootstrap interval of the rank by all seeds (`sweep.rank_interval`). Trials that tie in every seed share one row.
+    Right, if there are rungs: the trials of the last one, ranked among themselves after each. ρ is Spearman's
+    correlation, 1 for the same order.
 
     Args:
       result: a finished search.
-      top: how many of the best trials are shown on the left.
+      top: number of rows on the left.
     """
     rungs = _rung_scores(result)
-    figure = new_figure(10.5 if len(rungs) > 1 else 7.0, 4.8)
+    figure = new_figure(10.5 if len(rungs) > 1 else 7.0, 5.2)
     panels = np.atleast_1d(figure.subplots(1, min(len(rungs), 2)))
-    _draw_seeds(panels[0], result, top)
+    entries = _draw_seeds(panels[0], result, top)
     if len(rungs) > 1:
-        _draw_rungs(panels[1], result, rungs)
+        entries += _draw_rungs(panels[1], result, rungs)
+    legend(figure, entries, columns=3)
     return figure
 
 
-def _draw_seeds(axes: Axes, result: Result, top: int) -> None:
-    far = np.flatnonzero(result.num_updates == result.num_updates.max())
+def _draw_seeds(axes: Axes, result: Result, top: int) -> Entries:
+    far = result.order[result.num_updates[result.order] == result.num_updates.max()]  # from best to worst
     returns = result.seed_returns[far]
-    ranks = rankdata(np.where(np.isnan(returns), np.inf, -returns), axis=0)
-    interval = rank_interval(jax.random.key(0), returns)
-    shown = [np.flatnonzero(far == trial)[0] for trial in result.order[: min(top, len(far))]]
-    places = np.arange(1, len(shown) + 1)
-    low, high = interval[shown].T
-    axes.hlines(places, low, high, color=FAINT, alpha=0.5, linewidth=6, label="95% interval of the rank")
-    dots = axes.plot(ranks[shown], places, "o", color=COLORS[1], markersize=4, alpha=0.7, markeredgewidth=0)
-    dots[0].set_label("rank by one seed")
-    axes.plot(places, places, color=DARK, linestyle=":", linewidth=1)
-    axes.invert_yaxis()
+    rows = _rows_of_ties(returns)[:top]
+    first = np.array([row[0] for row in rows])
+    ranks = rankdata(np.where(np.isnan(returns), np.inf, -returns), axis=0)[first]
+    low, high = rank_interval(jax.random.key(0), returns)[first].T
+    heights = np.arange(1, len(rows) + 1)
+    axes.hlines(heights, low, high, color=FAINT, alpha=0.5, linewidth=6)
+    axes.plot(ranks, heights, "o", color=COLORS[1], markersize=4, alpha=0.7, markeredgewidth=0)
+    middle = [1 + np.mean(row) for row in rows]
+    axes.plot(middle, heights, color=DARK, linestyle=":", linewidth=1, marker="." if len(rows) == 1 else None)
+    axes.set_ylim(len(rows) + 0.7, 0.3)
+    axes.set_xlim(0, max(rows[-1][-1] + 1, ranks.max(), np.nanmax(high, initial=1)) + 1)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     agreement = result.seed_agreement()
-    agreed = "all are alike" if np.isnan(agreement) else f"ρ = {agreement:.2f}"
-    title = f"Between seeds: {agreed}" if result.num_seeds > 1 else "One seed: no telling"
+    words = "all trials tie" if np.isnan(agreement) else f"ρ = {agreement:.2f}"
+    title = f"Between seeds: {words}" if result.num_seeds > 1 else "One seed: its ranks cannot be compared"
     frame(axes, title, f"rank among the {len(far):,} trained furthest", "rank in the search")
-    axes.yaxis.get_major_locator().set_params(integer=True)  # type: ignore[attr-defined,call-arg]
-    axes.set_ylim(len(shown) + 0.7, 0.3)
-    axes.legend(frameon=True, framealpha=0.8, edgecolor="none", fontsize=8.5, loc="best")
+    chosen = heights if len(rows) <= 20 else heights[:: len(rows) // 10]
+    axes.set_yticks(chosen, [_row_label(rows[height - 1]) for height in chosen.tolist()])
+    entries: Entries = [(line(COLORS[1], marker="o", linestyle="", markersize=4), "rank by one seed")]
+    entries.append((line(DARK, linestyle=":", linewidth=1), "rank in the search"))
+    return entries + ([(bar(FAINT, 0.5), "95% interval of the rank")] if result.num_seeds > 1 else [])
 
 
-def _draw_rungs(axes: Axes, result: Result, rungs: list[tuple[int, np.ndarray]]) -> None:
-    """Lines from rung to rung of the trials that all of the rungs have."""
+def _rows_of_ties(returns: np.ndarray) -> list[list[int]]:
+    """Positions [K] of trials with returns [K, S], those that are equal in every seed together."""
+    rows: list[list[int]] = []
+    for place, each in enumerate(returns):
+        if rows and np.array_equal(each, returns[rows[-1][0]]):
+            rows[-1].append(place)
+        else:
+            rows.append([place])
+    return rows
+
+
+def _row_label(row: list[int]) -> str:
+    return f"{row[0] + 1}" if len(row) == 1 else f"{row[0] + 1} to {row[-1] + 1}: tied"
+
+
+def _num_tied(result: Result) -> int:
+    """The number of trials that share the highest return, among those trained as far as the best one."""
+    best = int(result.order[0])
+    equal = result.iqm == result.iqm[best]
+    return int((equal & (result.num_updates == result.num_updates[best])).sum())
+
+
+def _draw_rungs(axes: Axes, result: Result, rungs: list[tuple[int, np.ndarray]]) -> Entries:
+    """Lines from rung to rung, for the trials that reached all of them."""
     steps = [updates * result.update_steps for updates, _ in rungs]
     scores = np.stack([score for _, score in rungs])
-    all_of_it = np.flatnonzero(~np.isnan(scores).any(axis=0))
-    ranks = rankdata(-scores[:, all_of_it], axis=1)
+    whole = np.flatnonzero(~np.isnan(scores).any(axis=0))
+    ranks = rankdata(-scores[:, whole], axis=1)
     colors = dict(zip(result.order[: len(COLORS)].tolist(), COLORS))
-    for trial, line in zip(all_of_it.tolist(), ranks.T):
+    for trial, path in zip(whole.tolist(), ranks.T):
         best = trial in colors
         axes.plot(
-            range(len(steps)), line, "-o", color=colors.get(trial, FAINT), alpha=1 if best else 0.45,
+            range(len(steps)), path, "-o", color=colors.get(trial, FAINT), alpha=1 if best else 0.45,
             linewidth=2 if best else 0.9, markersize=5 if best else 2.5, zorder=3 if best else 2,
         )  # fmt: skip
     rhos = [rank_correlation(a, b) for a, b in itertools.pairwise(scores)]
     values = ", ".join("?" if np.isnan(rho) else f"{rho:.2f}" for rho in rhos)
     frame(
-        axes, f"Between rungs: ρ = {values}", "evaluated after so many steps", f"rank among the last {len(all_of_it)}"
+        axes, f"Between rungs: ρ = {values}", "environment steps at the evaluation", f"rank among the last {len(whole)}"
     )
     axes.set_xticks(range(len(steps)), [count(each) for each in steps])
     axes.set_xlim(-0.15, len(steps) - 0.85)
     axes.invert_yaxis()
+    axes.yaxis.set_major_locator(MaxNLocator(integer=True))
+    places = {trial: place for place, trial in enumerate(result.order.tolist(), start=1)}
+    shown = sorted(places[trial] for trial in whole.tolist() if trial in colors)
+    entries: Entries = [(line(COLORS[place - 1], marker="o"), f"#{place}") for place in shown]
+    return entries + ([(line(FAINT, marker="o"), "other trials of the last rung")] if len(whole) > len(shown) else [])
 
 
 def _rung_scores(result: Result) -> list[tuple[int, np.ndarray]]:
@@ -114,7 +172,7 @@ def _rung_scores(result: Result) -> list[tuple[int, np.ndarray]]:
     return [(updates, np.where(after[r] == updates, scores[r], np.nan)) for r, (_, updates) in enumerate(bracket)]
 
 
-def _part_by_training(axes: Axes, result: Result) -> None:
+def _separate_by_training(axes: Axes, result: Result) -> None:
     far = result.num_updates[result.order]
     ends = [*np.flatnonzero(np.diff(far)).tolist(), len(far) - 1]
     if len(ends) == 1:
@@ -128,5 +186,5 @@ def _part_by_training(axes: Axes, result: Result) -> None:
             xycoords=axes.get_xaxis_transform(), fontsize=8.5, color=DARK,
         )  # fmt: skip
         begin = end + 1
-    axes.set_title(axes.get_title("left") + ", and the steps they trained", loc="left", pad=18, fontsize=11,
+    axes.set_title(axes.get_title("left") + ", and the steps that they were trained", loc="left", pad=18, fontsize=11,
                    color=DARK, fontweight="bold")  # fmt: skip

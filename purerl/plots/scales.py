@@ -1,4 +1,4 @@
-"""Where the values of what was searched lie on an axis: numbers, logarithms, or categories side by side."""
+"""The axis of each name that was searched: numbers, logarithms, or categories side by side."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Scale(NamedTuple):
         return np.exp(low + unit * (high - low)) if self.log else low + unit * (high - low)
 
     def spread(self) -> np.ndarray:
-        """[P] the positions, those of a category side by side instead of on top of each other."""
+        """[P] the positions, those of one category side by side instead of on top of each other."""
         if not self.categories:
             return self.at
         golden = (np.arange(len(self.at)) * 0.618034) % 1 - 0.5
@@ -53,7 +53,7 @@ class Scale(NamedTuple):
 def scale_of(result: Result, name: str) -> Scale:
     """The axis for one name that was searched."""
     values, space = result.values(name), result.space.get(name)
-    if isinstance(space, Choice) or values.dtype == object or values.dtype == bool:
+    if isinstance(space, Choice) or values.dtype in (object, bool) or not np.isfinite(values).all():
         options = space.grid().tolist() if isinstance(space, Choice) else sorted(set(values.tolist()))
         labels = [number(option) for option in options]
         at = np.array([_nearest(labels, options, value) for value in values.tolist()], float)
@@ -87,7 +87,7 @@ def dress(axis: Axis, scale: Scale) -> None:
 
 
 def _nearest(labels: list[str], options: list, value: object) -> int:
-    """The place of a value among the options; a float that went through float32 is the nearest one."""
+    """The position of a value among the options; for a float that was rounded to float32, that of the nearest one."""
     if value in options:
         return options.index(value)
     if isinstance(value, float):

@@ -1,26 +1,33 @@
-"""What all pictures share: colours, the frame, words and numbers."""
+"""The style that all pictures share: colours, frames, legends, words and numbers."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 FAINT, DARK, GRID = "#9AA5B1", "#1F2933", "#E4E7EB"
+DIVERGED = "#7B2D26"
 MAP = "viridis"
+
+Entries: TypeAlias = list[tuple[Artist, str]]
+"""Entries of a legend: a handle and its label."""
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure whose parts make room for each other, in inches."""
+    """A figure of a size in inches, with a layout that leaves room for every label."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def frame(axes: Axes, title: str, x: str, y: str) -> None:
-    """Title, labels, and a frame that stays in the background."""
+    """Set the title and the labels, and keep the frame in the background."""
     axes.set_title(title, loc="left", fontsize=11, color=DARK, fontweight="bold")
     axes.set_xlabel(x, color=DARK)
     axes.set_ylabel(y, color=DARK)
@@ -31,12 +38,48 @@ def frame(axes: Axes, title: str, x: str, y: str) -> None:
     axes.set_axisbelow(True)
 
 
+def legend(figure: Figure, entries: Entries, columns: int = 4) -> None:
+    """A legend under the figure, where it hides nothing; of entries with one label the first is shown."""
+    shown: dict[str, Any] = {}
+    for handle, label in entries:
+        shown.setdefault(label, handle)
+    handles, labels = list(shown.values()), list(shown)
+    figure.legend(handles, labels, loc="outside lower center", ncols=columns, frameon=False, fontsize=9)
+
+
+def line(color: str, **style: Any) -> Line2D:
+    """A handle for a legend that looks like a line, or like a point with `marker="o", linestyle=""`."""
+    return Line2D([], [], color=color, **style)
+
+
+def bar(color: str, alpha: float) -> Patch:
+    """A handle for a legend that looks like a band or a bar."""
+    return Patch(color=color, alpha=alpha, linewidth=0)
+
+
+def crosses(axes: Axes, x: np.ndarray, y: np.ndarray | float | None = None) -> None:
+    """Mark members that diverged, at the lower edge if `y` is None: they have no return to be drawn at."""
+    if not len(x):
+        return
+    transform = axes.get_xaxis_transform() if y is None else axes.transData
+    height = np.full(len(x), 0.03) if y is None else np.broadcast_to(y, len(x))
+    axes.scatter(
+        x, height, marker="x", gid="diverged", s=26, color=DIVERGED, linewidths=1.2, transform=transform, zorder=5
+    )
+
+
+def diverged_entry(number: int) -> Entries:
+    """The legend's entry for `crosses`; empty if nothing diverged."""
+    handle = line(DIVERGED, marker="x", linestyle="", markersize=6)
+    return [(handle, f"diverged ({number:,})")] if number else []
+
+
 def words(name: str) -> str:
     """The name of a hyperparameter as words."""
     return name.replace("_", " ")
 
 
-def number(value: Any) -> str:
+def number(value: object) -> str:
     """Two significant digits, as 0.012 or 3.4e-4; whole numbers, booleans and tuples as they are."""
     if isinstance(value, float | np.floating):
         value = float(value)

@@ -1,4 +1,4 @@
-"""Whether a result holds: on fresh seeds, and in other environments."""
+"""How far a result holds: on fresh seeds, and in other environments."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from purerl.plots.style import COLORS, DARK, FAINT, MAP, frame, new_figure, words
+from purerl.plots.style import COLORS, DARK, FAINT, MAP, Entries, frame, legend, line, new_figure, words
 from purerl.sweep import bootstrap_interval, interquartile_mean
 
 if TYPE_CHECKING:
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 
 
 def optimism(result: Result) -> Figure:
-    """Return in the search against that on fresh seeds, of the trials that were trained again.
+    """Greedy return in the search against that on fresh seeds, for the trials that were trained again.
 
-    Bars are 95% bootstrap intervals over the seeds; the dotted line is where both are equal, and below it the search
-    was optimistic.
+    Bars are 95% bootstrap intervals over the seeds. On the dotted line both returns are equal; below it the search was
+    optimistic.
 
     Raises:
-      ValueError: no trial was trained again; `search(..., confirm=5)` does.
+      ValueError: no trial was trained again, as `search(..., confirm=5)` does.
     """
     if not len(result.fresh_trials):
-        raise ValueError("no trial was trained again on fresh seeds: search with confirm=5, say")
+        raise ValueError("no trial was trained again on fresh seeds: search with, for example, confirm=5")
     fresh = result.fresh_returns.mean(axis=2, dtype=np.float64)
     places = np.argsort(result.order)[result.fresh_trials]
     old, new = result.iqm[result.fresh_trials], interquartile_mean(fresh)
     old_ends, new_ends = result.interval[result.fresh_trials], bootstrap_interval(jax.random.key(0), fresh)
-    figure = new_figure(6.2, 5.0)
+    figure = new_figure(6.2, 5.4)
     axes = figure.subplots()
     axes.hlines(new, *old_ends.T, color=FAINT, linewidth=1.6, alpha=0.8)
     axes.vlines(old, *new_ends.T, color=FAINT, linewidth=1.6, alpha=0.8)
@@ -51,20 +51,27 @@ def optimism(result: Result) -> Figure:
     first = np.argmin(places)
     title = f"The search's #{places[first] + 1}: {old[first]:.4g}, on fresh seeds {new[first]:.4g}"
     seeds = f"{result.fresh_returns.shape[1]} fresh seeds"
-    frame(axes, title, f"return in the search, {result.num_seeds} seeds", f"return on {seeds}")
+    frame(axes, title, f"greedy return in the search, {result.num_seeds} seeds", f"greedy return on {seeds}")
+    entries: Entries = [
+        (line(COLORS[0], marker="o", linestyle="", markersize=9), "a trial (#: rank in the search)"),
+        (line(DARK, linestyle=":", linewidth=1), "equal; below it the search was optimistic"),
+    ]
+    if (~np.isnan(np.concatenate([old_ends, new_ends]))).any():
+        entries.append((line(FAINT, linewidth=1.6), "95% intervals over the seeds"))
+    legend(figure, entries, columns=2)
     return figure
 
 
 def robustness(
     returns: np.ndarray, columns: Mapping[str, np.ndarray], labels: Sequence[str] = (), nominal: float | None = None
 ) -> Figure:
-    """Return over one parameter of the environment, a line an agent; over two, the interquartile mean of all agents.
+    """Greedy return over one parameter of the environment, a line per agent; over two, the mean over all agents.
 
     Args:
       returns: [A, Q, E] of `sweep.robustness`.
-      columns: what differs between the rows, [Q] by name, as in `sweep.env_grid(...).columns`; one name or two.
+      columns: the parameters that vary, [Q] by name, as in `sweep.env_grid(...).columns`; one name or two.
       labels: of the agents; up to 5 are shown.
-      nominal: the value that they were trained with, for a line of its own.
+      nominal: the value that they were trained with, marked by a dotted line.
 
     Raises:
       ValueError: there are neither one nor two columns, or their lengths differ from Q.
@@ -81,21 +88,26 @@ def robustness(
     place = np.argsort(values)
     for i, agent in enumerate(played):
         shown = i < min(len(labels), len(COLORS))
-        color, label = (COLORS[i], labels[i]) if shown else (FAINT, None)
-        axes.plot(values[place], agent[place], color=color, label=label, linewidth=1.6 if shown else 0.8, alpha=0.85)
+        color, label = (COLORS[i], labels[i]) if shown else (FAINT, "other agents" if labels else "an agent")
+        mark = "o" if len(values) == 1 else None
+        axes.plot(
+            values[place], agent[place], color=color, label=label, linewidth=1.6 if shown else 0.8, alpha=0.85,
+            marker=mark,
+        )  # fmt: skip
     if len(played) > 1:
         low, high = bootstrap_interval(jax.random.key(0), played.T).T
-        axes.fill_between(values[place], low[place], high[place], color=DARK, alpha=0.12, linewidth=0)
+        axes.fill_between(
+            values[place], low[place], high[place], color=DARK, alpha=0.12, linewidth=0, label="its 95% interval"
+        )
         axes.plot(
             values[place], interquartile_mean(played.T)[place], color=DARK, linewidth=2, label="interquartile mean"
         )
     if nominal is not None:
-        axes.axvline(nominal, color=DARK, linestyle=":", linewidth=1, label="trained with")
-    frame(axes, f"{len(played)} agents, {returns.shape[2]} episodes each", words(name), "return")
-    axes.set_xlim(values.min(), values.max())
-    handles, texts = axes.get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, texts, loc="outside lower center", ncols=3, frameon=False, fontsize=9)
+        axes.axvline(nominal, color=DARK, linestyle=":", linewidth=1, label="value in training")
+    frame(axes, f"{len(played)} agents, {returns.shape[2]} episodes each", words(name), "greedy return")
+    if len(values) > 1:
+        axes.set_xlim(values.min(), values.max())
+    legend(figure, list(zip(*axes.get_legend_handles_labels())), columns=3)
     return figure
 
 
@@ -110,11 +122,11 @@ def _draw_table(figure: Figure, axes: Axes, played: np.ndarray, columns: Mapping
     for axis, values in ((axes.xaxis, xs), (axes.yaxis, ys)):
         chosen = np.unique(np.linspace(0, len(values) - 1, min(7, len(values))).round().astype(int))
         axis.set_ticks(chosen, [f"{value:.3g}" for value in values[chosen]])
-    figure.colorbar(shown, ax=axes, label="return").outline.set_visible(False)  # type: ignore[operator]
+    figure.colorbar(shown, ax=axes, label="greedy return").outline.set_visible(False)  # type: ignore[operator]
 
 
 def _label_points(axes: Axes, places: np.ndarray, x: np.ndarray, y: np.ndarray, width: float) -> None:
-    """The rank beside each point; of points that lie together, one label for all."""
+    """The rank beside each point; points that lie close together share one label."""
     near: dict[tuple[int, int], list[int]] = {}
     for i in np.argsort(places).tolist():
         near.setdefault((round(9 * x[i] / width), round(9 * y[i] / width)), []).append(i)

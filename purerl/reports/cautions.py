@@ -1,4 +1,4 @@
-"""What a reader of a search should know before believing it, in sentences."""
+"""Sentences on how far the results of a search can be trusted."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def cautions(result: Result) -> list[str]:
-    """Sentences, the weightiest first: how much the seeds can say, how optimistic the best is, what is missing."""
+    """Sentences, the most important first: what the seeds can tell, how optimistic the best is, what is missing."""
     return [*_of_seeds(result), *_of_the_best(result), *_of_trials(result), *_of_edges(result)]
 
 
@@ -23,20 +23,20 @@ def _of_seeds(result: Result) -> Iterator[str]:
     count = result.num_seeds
     if count == 1:
         yield (
-            "Each trial has one seed, so nothing is known about how much luck is in a return: its intervals are "
-            "unknown. Use two seeds to find candidates and ten to compare them."
+            "Each trial has one seed, so the influence of chance on its return is unknown, and there are no intervals. "
+            "Use two seeds to find candidates and ten to compare them."
         )
         return
     if count < 6:
         yield (
-            f"{count} seeds a trial are a hint: intervals never reach beyond the seeds seen, so they hold the median "
-            f"of all possible seeds with a probability of at most {1 - 2.0 ** (1 - count):.0%}."
+            f"{count} seeds per trial are only a hint: intervals never reach beyond the seeds seen, so they contain "
+            f"the median of all possible seeds with a probability of at most {1 - 2.0 ** (1 - count):.0%}."
         )
     agreement = result.seed_agreement()
     if agreement < 0.5:
         yield (
-            f"The seeds agree little on the order of the trials trained furthest (Spearman's ρ = {agreement:.2f}): "
-            "neighbours in the ranking are not really different."
+            f"The seeds hardly agree on the order of the trials trained furthest (Spearman's ρ = {agreement:.2f}): "
+            "neighbours in the ranking cannot be told apart."
         )
 
 
@@ -45,35 +45,39 @@ def _of_the_best(result: Result) -> Iterator[str]:
     if best in result.fresh_trials:
         fresh = result.fresh_returns[result.fresh_trials.tolist().index(best)].mean(axis=1, dtype=np.float64)
         yield (
-            f"The best of {result.num_trials:,} trials was chosen for its luck too: it returned "
+            f"The best of {result.num_trials:,} trials was selected partly by chance: it returned "
             f"{result.iqm[best]:.4g} in the search and {float(interquartile_mean(fresh)):.4g} when trained again on "
             f"{len(fresh)} fresh seeds. Quote the second number."
         )
     elif result.num_trials > 1:
         yield (
-            f"The return of the best of {result.num_trials:,} trials is optimistic: it was chosen for its luck too. "
-            "Search with confirm=5 to train the best ones again on fresh seeds, and quote that."
+            f"The return of the best of {result.num_trials:,} trials is optimistic, since it was selected partly by "
+            "chance. Search with confirm=5 to train the best trials again on fresh seeds, and quote that return."
         )
     top = result.iqm[best]
     equal = int((result.iqm[result.num_updates == result.num_updates[best]] == top).sum())
     if equal > 1:
-        yield f"{equal} trials share the highest return; those that learned faster come first."
+        yield f"{equal} trials tie for the highest return; among them, those that learned faster come first."
 
 
 def _of_trials(result: Result) -> Iterator[str]:
     stopped = int((result.num_updates < result.num_updates.max()).sum())
     if stopped:
         yield (
-            f"{stopped:,} of {result.num_trials:,} trials were stopped early. They stand below all that were trained "
-            "further, by the return that they had when they were stopped."
+            f"{stopped:,} of {result.num_trials:,} trials were stopped early. They rank below all that were trained "
+            "further, by their return when they were stopped."
         )
-    diverged = int(np.isnan(result.iqm).sum())
-    if diverged:
-        yield f"{diverged} trial{'s' * (diverged > 1)} returned NaN: training diverged."
+    diverged = np.flatnonzero(result.diverged.any(axis=1))
+    if diverged.size:
+        some = ", ".join(map(str, diverged[:10])) + (", ..." if diverged.size > 10 else "")
+        yield (
+            f"{diverged.size} trial{'s' * (diverged.size > 1)} diverged: a return or a parameter of at least one seed "
+            f"became NaN or infinite (trial{'s' * (diverged.size > 1)} {some}). They rank last."
+        )
 
 
 def _of_edges(result: Result) -> Iterator[str]:
-    """Ranges of which the best trials take only an end."""
+    """Ranges in which the best trials lie at one end."""
     if result.num_trials < 20:
         return
     best = result.order[: max(5, result.num_trials // 20)]
@@ -86,5 +90,5 @@ def _of_edges(result: Result) -> Iterator[str]:
             if near.mean() > 0.7:
                 yield (
                     f"{near.sum()} of the {len(best)} best trials have {name} at the {end} end of its range: "
-                    "the best value may lie outside."
+                    "the best value may lie outside it."
                 )

@@ -1,5 +1,5 @@
 "use strict";
-// A click on a heading of the table sorts by that column, a second click the other way round; empty cells stay last.
+// A click on a heading of the table sorts by that column, a second click reverses the order; empty cells stay last.
 for (const table of document.querySelectorAll("table.sortable")) {
   const heads = [...table.tHead.rows[0].cells];
   const body = table.tBodies[0];
@@ -16,4 +16,29 @@ for (const table of document.querySelectorAll("table.sortable")) {
     });
     body.append(...rows.map(([, row]) => row));
   }));
+}
+// A click on a picture shows it large, where it can be scrolled; another click or Escape closes it.
+const close = () => document.querySelectorAll("figure.large").forEach((figure) => figure.classList.remove("large"));
+for (const button of document.querySelectorAll("button.zoom")) {
+  button.addEventListener("click", () => {
+    const figure = button.closest("figure");
+    const open = !figure.classList.contains("large");
+    close();
+    figure.classList.toggle("large", open);
+  });
+}
+document.addEventListener("keydown", (event) => { if (event.key === "Escape") close(); });
+// A button copies the code beside it; a page opened from a file may have no clipboard, so the text is then selected.
+for (const button of document.querySelectorAll("button.copy")) {
+  button.addEventListener("click", async () => {
+    const code = button.parentElement.querySelector("code");
+    try {
+      await navigator.clipboard.writeText(code.textContent);
+    } catch {
+      getSelection().selectAllChildren(code);
+      document.execCommand("copy");
+    }
+    button.classList.add("done");
+    setTimeout(() => button.classList.remove("done"), 2000);
+  });
 }

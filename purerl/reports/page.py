@@ -1,4 +1,4 @@
-"""The report's page: header, cautions, the best trial, pictures and the table, with everything it needs inside."""
+"""The page of a report on a search: summary, cautions, the best trial, pictures and the table, in one HTML file."""
 
 from __future__ import annotations
 
@@ -24,15 +24,19 @@ def write_html(
     title: str = "Hyperparameter search",
     about: Mapping[str, str] | None = None,
     use: str | None = None,
+    repeat: str | None = None,
+    load: str | None = None,
 ) -> Path:
-    """Write a search as one HTML file that loads nothing else: styles, script and pictures are in it.
+    """Write a search as one self-contained HTML file: styles, script and pictures are in it.
 
     Args:
       result: a finished search.
       path: of the file, which is replaced.
       title: its heading.
-      about: more lines for the header, such as the environment and the versions.
-      use: how to train the best trial again, such as a command; None writes its hyperparameters as Python.
+      about: further facts, such as the environment and the versions.
+      use: code that trains the best trial again, such as a command; None writes its hyperparameters as Python.
+      repeat: code that repeats the search; None writes the call of `sweep.search`.
+      load: code that loads the trained policy; None writes the call of `sweep.load`, if states were kept.
 
     Returns:
       The path.
@@ -44,6 +48,8 @@ def write_html(
         sections.summary(result, rows),
         pieces.notes(cautions(result)),
         sections.best(result, use),
+        sections.policy(result, Path(path).parent, load),
+        sections.again(result, repeat),
         sections.importances(shares),
         sections.pictures(result, shares),
         sections.trials(rows),
@@ -52,7 +58,7 @@ def write_html(
 
 
 def write_page(path: str | os.PathLike[str], title: str, *parts: str) -> Path:
-    """Write a page of its own from pieces of HTML, the first of which stands beside the title."""
+    """Write a self-contained page from pieces of HTML, the first of which belongs to the title."""
     head, *rest = parts
     body = "\n".join([f"<header><h1>{escape(title)}</h1>{head}</header>", *rest])
     style, script = (_HERE.joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))

@@ -1,4 +1,4 @@
-"""Pieces of HTML that every report is made of; whatever comes from outside is escaped."""
+"""Pieces of HTML that reports are made of; all text from outside is escaped."""
 
 from __future__ import annotations
 
@@ -6,55 +6,61 @@ import base64
 import io
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from purerl.plots.style import number
+from purerl.sweep.trials.spaces import Choice
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_DPI = 110
+    from purerl.sweep.results.storage import Row
+    from purerl.sweep.trials.spaces import Space
+
+_DPI = 150
 
 
 def tiles(numbers: Mapping[str, str]) -> str:
-    """Large numbers side by side, by what they are."""
+    """Large numbers side by side, with their labels."""
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in numbers.items())
     return f'<div class="tiles">{cells}</div>'
 
 
 def notes(sentences: Sequence[str]) -> str:
-    """What to know before believing any of it."""
+    """Limits of the results, which a reader should know first."""
     items = "".join(f"<li>{escape(sentence)}</li>" for sentence in sentences)
-    return f'<section class="notes"><h2>Before you believe it</h2><ul>{items}</ul></section>' if sentences else ""
+    return f'<section class="notes"><h2>How far to trust it</h2><ul>{items}</ul></section>' if sentences else ""
 
 
 def code(heading: str, text: str, lines: str) -> str:
-    """A paragraph, and something to copy."""
-    return f"<section><h2>{escape(heading)}</h2><p>{escape(text)}</p><pre><code>{escape(lines)}</code></pre></section>"
+    """A paragraph, and lines of code with a button that copies them."""
+    button = '<button type="button" class="copy" aria-label="Copy the code"></button>'
+    block = f'<div class="code">{button}<pre><code>{escape(lines)}</code></pre></div>'
+    return f"<section><h2>{escape(heading)}</h2><p>{escape(text)}</p>{block}</section>"
 
 
 def pictures(figures: Sequence[tuple[str, Callable[[], Figure]]]) -> str:
-    """Pictures, each with a line about it; one is drawn and gone before the next one is."""
+    """Pictures with captions; each is drawn and freed before the next one."""
     shown = "".join(_picture(draw(), words) for words, draw in figures)
-    return f'<section class="pictures"><h2>Pictures</h2>{shown}</section>'
+    return f'<section class="pictures"><h2>Pictures</h2><p>Click or tap a picture to enlarge it.</p>{shown}</section>'
 
 
-def table(heading: str, note: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Rows of one kind; a click on a heading sorts by it. The note is HTML already."""
+def table(heading: str, note: str, rows: Sequence[Row]) -> str:
+    """A table of rows with the same columns; a click on a heading sorts by it. The note is HTML already."""
     names = list(rows[0])
     heads = "".join(f'<th scope="col"><button type="button">{escape(name)}</button></th>' for name in names)
     body = "".join(f"<tr>{''.join(_cell(row[name]) for name in names)}</tr>\n" for row in rows)
     return (
-        f"<section><h2>{escape(heading)}</h2><p>A click on a heading sorts. {note}</p>"
+        f"<section><h2>{escape(heading)}</h2><p>Click a heading to sort by it. {note}</p>"
         f'<div class="scroll" tabindex="0"><table class="sortable"><thead><tr>{heads}</tr></thead>\n'
         f"<tbody>\n{body}</tbody></table></div></section>"
     )
 
 
-def facts(about: Mapping[str, str], space: Mapping[str, Any], settings: Mapping[str, Any]) -> str:
-    """How a run was made, a line each: what is told about it, its spaces, its settings."""
+def facts(about: Mapping[str, str], space: Mapping[str, Space], settings: Row) -> str:
+    """How a run was made, one line per fact: those in `about`, its spaces, its settings."""
     spaces = {f"space of {name}": _space(each) for name, each in space.items()}
     ran = {name.replace("_", " "): _plain(value) for name, value in settings.items()}
     every = {**about, **spaces, **ran}
@@ -65,15 +71,25 @@ def facts(about: Mapping[str, str], space: Mapping[str, Any], settings: Mapping[
 # --- Words ------------------------------------------------------------------------------------------------------------
 
 
-def short(value: Any) -> str:
-    """A number in four digits, whole numbers and booleans as they are, a dash for NaN."""
+def short(value: float) -> str:
+    """A number in four digits, whole numbers and booleans as they are, a dash for NaN.
+
+    Examples:
+      >>> short(1234567), short(0.000123456), short(float("nan"))
+      ('1,234,567', '0.0001235', '–')
+    """
     if isinstance(value, bool | int):
         return str(value) if isinstance(value, bool) else f"{value:,}"
     return "–" if np.isnan(value) else f"{value:.4g}"
 
 
 def minutes(seconds: float | None) -> str:
-    """A time such as 12 s or 3:05 min, a dash where it is unknown."""
+    """A time, a dash if it is unknown.
+
+    Examples:
+      >>> minutes(12), minutes(185.2), minutes(None)
+      ('12 s', '3:05 min', '–')
+    """
     if seconds is None or np.isnan(seconds):
         return "–"
     whole, rest = divmod(round(seconds), 60)
@@ -81,7 +97,12 @@ def minutes(seconds: float | None) -> str:
 
 
 def rate(per_second: float | None) -> str:
-    """A speed without its unit, a dash where it is unknown."""
+    """A speed without its unit, a dash if it is unknown.
+
+    Examples:
+      >>> rate(12345.6), rate(None)
+      ('12,346', '–')
+    """
     return "–" if per_second is None or np.isnan(per_second) else f"{per_second:,.0f}"
 
 
@@ -90,25 +111,27 @@ def _picture(figure: Figure, words: str) -> str:
     figure.savefig(file, dpi=_DPI, format="png")
     data = base64.b64encode(file.getvalue()).decode("ascii")
     words = escape(words)
-    return f'<figure><img alt="{words}" src="data:image/png;base64,{data}"><figcaption>{words}</figcaption></figure>\n'
+    image = f'<img alt="{words}" src="data:image/png;base64,{data}">'
+    button = f'<button type="button" class="zoom" aria-label="Enlarge the picture">{image}</button>'
+    return f"<figure>{button}<figcaption>{words}</figcaption></figure>\n"
 
 
-def _cell(value: Any) -> str:
-    """A cell with the exact value to sort by."""
+def _cell(value: object) -> str:
+    """A cell, with the exact value for sorting."""
     if isinstance(value, bool | int | float):
         exact = "" if value != value else repr(float(value))
         return f'<td data-v="{exact}">{escape(short(value))}</td>'
     return f"<td>{escape(number(value))}</td>"
 
 
-def _space(space: Any) -> str:
-    if hasattr(space, "values"):
+def _space(space: Space) -> str:
+    if isinstance(space, Choice):
         return "one of " + ", ".join(number(value) for value in space.values)
     kind = "integers" if space.integer else "numbers"
     return f"{kind} from {space.low:g} to {space.high:g}" + (", uniform in the logarithm" if space.log else "")
 
 
-def _plain(value: Any) -> str:
+def _plain(value: object) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name} {each}" for name, each in value.items())
     if isinstance(value, float):

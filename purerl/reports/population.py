@@ -1,4 +1,4 @@
-"""The report on population-based training: who learned from whom, and what it is worth."""
+"""The report on population-based training: lineage, the best schedule, and how far to trust them."""
 
 from __future__ import annotations
 
@@ -25,33 +25,45 @@ def write_population_html(
     title: str = "Population-based training",
     about: Mapping[str, str] | None = None,
     use: str = "result.schedule()",
+    repeat: str | None = None,
+    load: str | None = None,
 ) -> Path:
-    """Write a population's training as one HTML file that loads nothing else.
+    """Write population-based training as one self-contained HTML file.
 
     Args:
       result: finished population-based training.
       path: of the file, which is replaced.
       title: its heading.
-      about: more lines on how it was made.
-      use: how to get the best schedule, and train by it.
+      about: further facts on how it was made.
+      use: code that gets the best schedule, and trains by it.
+      repeat: code that repeats the run; None leaves it out.
+      load: code that loads the trained policy; None writes the call of `load_pbt`.
 
     Returns:
       The path.
     """
     from purerl import plots
 
-    lines = "Each line leads from a parent to its child: in colour the ancestors of the best member."
+    lines = "Each line leads from a parent to its child; the ancestors of the best member are in colour."
+    default = (
+        f"result = purerl.pbt.load_pbt({str(Path(path).parent)!r}, agent, env, hparams)\n"
+        "action, _ = agent.act(None, result.best, obs)"
+    )
+    policy = "The trained agent of the best member chooses greedy actions without a key:"
+    same = "The same arguments, with the same key, give the same bits:"
     return write_page(
         path,
         title,
         _summary(result),
         pieces.notes(population_cautions(result)),
         pieces.code("The best schedule", _best(result), use),
+        pieces.code("Load the policy", policy, load if load is not None else default),
+        "" if repeat is None else pieces.code("Repeat the run", same, repeat),
         pieces.pictures([(lines, lambda: plots.family(result))]),
         pieces.table(
             f"The {result.population_size:,} members after the last round",
-            "<code>began_as</code>: in whose place the learner began; <code>moves</code>: how often it was copied to "
-            "another place since. lineage.csv has all rounds.",
+            "<code>began_as</code> is the member in whose place the learner began, <code>moves</code> how often it was "
+            "copied to another place since. lineage.csv has all rounds.",
             result.member_rows(),
         ),
         pieces.facts(about or {}, result.space, result.settings),
@@ -59,7 +71,7 @@ def write_population_html(
 
 
 def population_cautions(result: PBTResult) -> list[str]:
-    """What a reader should know before believing it, in sentences, the weightiest first."""
+    """Sentences on how far the results can be trusted, the most important first."""
     return [*_of_the_best(result), *_of_descent(result), *_of_edges(result)]
 
 
@@ -72,9 +84,9 @@ def _summary(result: PBTResult) -> str:
             "median score": short(float(median)),
             "members": f"{result.population_size:,}",
             "rounds": f"{result.num_rounds:,}",
-            "steps each": f"{steps:,}",
+            "steps per member": f"{steps:,}",
             "time": pieces.minutes(result.seconds),
-            "agent-steps a second": pieces.rate(result.population_size * steps / result.seconds),
+            "steps per second, all members": pieces.rate(result.population_size * steps / result.seconds),
         }
     )
 
@@ -84,7 +96,7 @@ def _best(result: PBTResult) -> str:
     values = ", ".join(f"{name} {short(float(first[name]))}" for name in result.space)
     return (
         f"Member {first['member']} scored {short(first['score'])} in the last round. Its learner began as member "
-        f"{first['began_as']}, was copied {first['moves']} times on the way, and ended with {values}."
+        f"{first['began_as']}, was copied to another place {first['moves']} times, and ended with {values}."
     )
 
 
@@ -92,21 +104,26 @@ def _of_the_best(result: PBTResult) -> Iterator[str]:
     scores, episodes = result.lineage.scores[-1], result.settings.get("eval_episodes", "few")
     yield (
         f"The best score is optimistic: it is the highest of {result.population_size:,} on the same {episodes} "
-        "episodes. Play that policy on other episodes, and quote that."
+        "episodes. Evaluate that policy on other episodes, and quote that return."
     )
     yield (
-        "The schedule was chosen together with the luck of those who followed it: train by it on fresh seeds "
-        "(pbt.train_schedule) to learn what it is worth by itself."
+        "The schedule was selected together with the luck of the members that followed it. Train by it on fresh seeds "
+        "(pbt.train_schedule) to learn what the schedule alone is worth."
     )
     equal = int((scores == np.nanmax(scores)).sum()) if (~np.isnan(scores)).any() else 0
     if equal > max(2, result.population_size // 5):
         yield (
-            f"{equal} of {result.population_size:,} members share the highest score of the last round: the task does "
-            "not tell them apart any more, and which of them comes first means nothing."
+            f"{equal} of {result.population_size:,} members tie for the highest score of the last round: the task no "
+            "longer tells them apart, and their order is meaningless."
         )
     broken = int(np.isnan(result.lineage.scores).sum())
     if broken:
-        yield f"A member broke in {broken} rounds (its score or its learner was not finite), and was replaced."
+        members, rounds = (np.isnan(result.lineage.scores).any(axis=axis).sum() for axis in (0, 1))
+        yield (
+            f"Members diverged {broken} times (a score that is not finite, or NaN in the learner), at {members} of "
+            f"{result.population_size:,} places in {rounds} of {result.num_rounds:,} rounds. They ranked last and were "
+            "replaced in the next round."
+        )
 
 
 def _of_descent(result: PBTResult) -> Iterator[str]:
@@ -114,8 +131,8 @@ def _of_descent(result: PBTResult) -> Iterator[str]:
     if len(founders) <= max(1, result.population_size // 8):
         names = "one member" if len(founders) == 1 else f"{len(founders)} members"
         yield (
-            f"All {result.population_size:,} learners descend from {names} of the first population: what the others "
-            "began with was tried for a short while only. Longer rounds choose less hastily."
+            f"All {result.population_size:,} learners descend from {names} of the first population: the initial values "
+            "of the others were tried only briefly. Longer rounds select less hastily."
         )
 
 
@@ -132,5 +149,5 @@ def _of_edges(result: PBTResult) -> Iterator[str]:
             if near.mean() > 0.7:
                 yield (
                     f"{near.sum()} of the {len(best)} best members ended with {name} at the {end} end of its range: "
-                    "the best value may lie outside."
+                    "the best value may lie outside it."
                 )

@@ -1,10 +1,11 @@
-"""The parts of the report on a search, each a piece of HTML."""
+"""The sections of the report on a search, each a piece of HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -15,47 +16,83 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from purerl.sweep import Result
+    from purerl.sweep.results.storage import Row
+    from purerl.types import Hparams
 
 
-def summary(result: Result, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The search, whose table has these rows, in one line of large numbers."""
+def summary(result: Result, rows: Sequence[Row]) -> str:
+    """The search in one line of large numbers; `rows` are those of its table."""
     settings, best = result.settings, result.best
     tiles = {
-        "best return": short(best.iqm),
+        "best greedy return": short(best.iqm),
         "trials": f"{result.num_trials:,}",
-        "seeds each": f"{result.num_seeds}",
-        "steps each, at most": f"{int(result.steps[-1]):,}",
+        "seeds per trial": f"{result.num_seeds}",
+        "steps per agent, at most": f"{int(result.steps[-1]):,}",
         "time": pieces.minutes(settings.get("seconds")),
-        "agent-steps a second": pieces.rate(settings.get("steps_per_second")),
+        "steps per second, all agents": pieces.rate(settings.get("steps_per_second")),
     }
     if "fresh_return" in rows[0]:
         fresh = short(rows[0]["fresh_return"])
-        tiles = {"best return": tiles.pop("best return"), "the same on fresh seeds": fresh, **tiles}
+        tiles = {"best greedy return": tiles.pop("best greedy return"), "the same on fresh seeds": fresh, **tiles}
     return pieces.tiles(tiles)
 
 
 def best(result: Result, use: str | None) -> str:
-    """The trial ranked first, and how to use it."""
+    """The trial ranked first, and how to train it again."""
     trial = result.best
     interval = "" if np.isnan(trial.interval[0]) else f", 95% interval {' to '.join(map(short, trial.interval))}"
     seeds = ", ".join(map(short, trial.returns.tolist()))
     text = (
-        f"Trial {trial.number} returned {short(trial.iqm)} over {result.num_seeds} "
-        f"seed{'s' * (result.num_seeds > 1)} ({seeds}){interval}, after {trial.steps:,} steps."
+        f"Trial {trial.number} had a greedy return of {short(trial.iqm)} over {result.num_seeds} "
+        f"seed{'s' * (result.num_seeds > 1)} ({seeds}){interval}, after {trial.steps:,} steps. To train it again:"
     )
     use = use if use is not None else as_python(trial.hparams, trial.choices)
     return pieces.code("The best trial", text, use)
 
 
-def as_python(hparams: Any, choices: Mapping[str, Any]) -> str:
-    """Hyperparameters as the call that makes them, and what else was chosen as comments."""
+def policy(result: Result, directory: Path, load: str | None) -> str:
+    """How to load the trained policy of the best trial; empty if its state was not kept and `load` is None."""
+    if load is None and not len(result.kept):
+        return ""
+    default = (
+        f"result = purerl.sweep.load({str(directory)!r}, agent, env, hparams)\n"
+        "action, _ = agent.act(None, result.best.state, obs)"
+    )
+    text = "The trained agent of the best trial chooses greedy actions without a key:"
+    return pieces.code("Load the policy", text, load if load is not None else default)
+
+
+def again(result: Result, repeat: str | None) -> str:
+    """How to repeat the search."""
+    text = "The same arguments, with the same key, give the same bits at the same width of the blocks:"
+    return pieces.code("Repeat the search", text, repeat if repeat is not None else search_as_python(result))
+
+
+def search_as_python(result: Result) -> str:
+    """The call of `sweep.search` with the sizes, the space and the rungs of a search."""
+    settings = result.settings
+    names = ("num_seeds", "num_updates", "num_envs", "rollout_length", "eval_max_steps", "num_chunks")
+    sizes = {"num_trials": result.num_trials} | {name: settings[name] for name in names if name in settings}
+    sizes["eval_episodes"] = result.returns.shape[2]
+    if len(result.fresh_trials):
+        sizes |= {"confirm": len(result.fresh_trials), "confirm_seeds": result.fresh_returns.shape[1]}
+    rungs = ", ".join(
+        f"({', '.join(f'Rung({count}, {updates})' for count, updates in bracket)},)" for bracket in settings["brackets"]
+    )
+    lines = ["from purerl.sweep import Rung, search", "", "result = search("]
+    lines += ["    key, agent, env, hparams, space,", *(f"    {name}={value}," for name, value in sizes.items())]
+    return "\n".join([*lines, f"    schedule=lambda num_trials, num_updates: ({rungs},),", ")"])
+
+
+def as_python(hparams: Hparams, choices: Row) -> str:
+    """Hyperparameters as the call that makes them, and the other choices as comments."""
     lines = [f"    {name}={value!r}," for name, value in hparams._asdict().items()]
     others = [f"# {name} = {value!r}" for name, value in choices.items()]
     return "\n".join([f"{type(hparams).__name__}(", *lines, ")", *others])
 
 
 def importances(shares: Mapping[str, float] | str) -> str:
-    """Bars: how much of the spread each name accounts for; or why that is not known."""
+    """Bars with the share of the variance that each name accounts for; or the reason why it is unknown."""
     if isinstance(shares, str):
         return f"<section><h2>What mattered</h2><p>{escape(shares)}</p></section>"
     rows = "".join(
@@ -64,33 +101,38 @@ def importances(shares: Mapping[str, float] | str) -> str:
         for name, share in shares.items()
     )
     return (
-        "<section><h2>What mattered</h2><p>Share of the variance of the returns that each name accounts for alone. "
-        "What is missing to 100% is the part of combinations, and noise.</p>"
+        "<section><h2>What mattered</h2><p>Share of the variance of the greedy returns that each name accounts for "
+        "alone. The rest, up to 100%, is due to combinations and noise.</p>"
         f'<table class="bars"><tbody>{rows}</tbody></table></section>'
     )
 
 
 def pictures(result: Result, shares: Mapping[str, float] | str) -> str:
-    """All pictures that this search has something for."""
+    """All pictures for which this search has data."""
     from purerl import plots
 
+    compared = result.comparable()
+    stopped = len({updates for bracket in result.settings["brackets"] for _, updates in bracket}) > 1
+    which = f", after the rung that most trials reached ({compared.steps:,} steps)" if stopped else ""
+    fresh = "Greedy returns of the best trials, and of the same trials trained again on fresh seeds."
+    every = f"Each name that was searched against the greedy return{which}."
     figures: list[tuple[str, Callable[[], Figure]]] = [
-        ("Learning curves of all trials, the best in colour.", lambda: plots.learning_curves(result)),
-        ("Return of every trial by rank.", lambda: plots.ranking(result)),
-        ("How far the ranking depends on seeds and rungs.", lambda: plots.rank_stability(result)),
+        ("Training returns of all trials over time, the best in colour.", lambda: plots.learning_curves(result)),
+        ("Greedy return of every trial, by rank.", lambda: plots.ranking(result)),
+        ("How much the ranking depends on the seeds, and on the rung.", lambda: plots.rank_stability(result)),
     ]
     if len(result.fresh_trials):
-        figures.append(("The best trials, trained again on fresh seeds.", lambda: plots.optimism(result)))
+        figures.append((fresh, lambda: plots.optimism(result)))
     if result.searched:
-        figures.append(("Each name that was searched against the return.", lambda: plots.parameters(result)))
-        figures.append(("Every trial as a line through its values.", lambda: plots.parallel_coordinates(result)))
+        lines = f"Every trial as a line through its values{which}."
+        figures += [(every, lambda: plots.parameters(result)), (lines, lambda: plots.parallel_coordinates(result))]
     if len(result.searched) > 1:
         x, y = list(result.searched if isinstance(shares, str) else shares)[:2]
-        figures.append((f"The return over {x} and {y}.", lambda: plots.landscape(result, x, y)))
+        figures.append((f"The greedy return over {x} and {y}{which}.", lambda: plots.landscape(result, x, y)))
     return pieces.pictures(figures)
 
 
-def trials(rows: Sequence[Mapping[str, Any]]) -> str:
+def trials(rows: Sequence[Row]) -> str:
     """The whole table; a click on a heading sorts by it."""
     return pieces.table(
         f"All {len(rows):,} trials",
@@ -101,7 +143,7 @@ def trials(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def facts(result: Result, about: Mapping[str, str]) -> str:
-    """What was searched, and how it ran."""
+    """The spaces that were searched, and how the search ran."""
     settings = dict(result.settings)
     rungs = "; ".join(
         ", ".join(f"{count:,} trials to {updates * result.update_steps:,} steps" for count, updates in bracket)

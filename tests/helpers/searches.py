@@ -1,4 +1,4 @@
-"""Made-up searches, as `sweep.search` would return them, without training anything."""
+"""Synthetic searches, as `sweep.search` would return them, without any training."""
 
 from typing import NamedTuple
 
@@ -59,7 +59,7 @@ def _stopped(trials, steps, curves, evaluated, num_rungs, num_updates, confirm):
     num_trials, num_seeds = curves.shape[:2]
     ends = [num_updates // 4 ** (num_rungs - 1 - r) for r in range(num_rungs)]
     counts = [-(-num_trials // 4**r) for r in range(num_rungs)]
-    rung_returns = np.full((num_rungs, num_trials, num_seeds, evaluated.shape[-1]), np.nan)
+    rung_returns = np.full((num_rungs, num_trials, num_seeds, evaluated.shape[-1]), np.nan, np.float32)
     ended, alive = np.zeros(num_trials, int), np.arange(num_trials)
     for r, (end, count) in enumerate(zip(ends, counts)):
         if r:
@@ -75,7 +75,7 @@ def _stopped(trials, steps, curves, evaluated, num_rungs, num_updates, confirm):
         "num_devices": 1, "brackets": (tuple(zip(counts, ends)),), "seconds": 83.2, "steps_per_second": 123456.0,
         "eval_max_steps": 500, "num_chunks": len(steps),
     }  # fmt: skip
-    empty = np.empty((0, 4, 8))
+    empty = np.empty((0, 4, 8), np.float32)
     result = sweep.Result(
         trials, steps, curves, returns, rung_returns, ended, interval, np.empty(0, int), empty, np.empty(0, int), None,
         settings,
@@ -85,4 +85,5 @@ def _stopped(trials, steps, curves, evaluated, num_rungs, num_updates, confirm):
     best = np.sort(result.order[:confirm])
     rng = np.random.default_rng(1)
     fresh = np.clip(result.iqm[best][:, None, None] * (0.85 + 0.15 * rng.random((confirm, 4, 8))), 0, 500)
+    fresh = fresh.astype(np.float32)
     return sweep.Result(**{**vars(result), "fresh_trials": best, "fresh_returns": fresh})

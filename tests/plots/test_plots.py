@@ -55,7 +55,8 @@ def test_learning_curves_show_every_trial_the_median_and_the_best(result):
         assert to_hex(line.get_color()).upper() == color
         np.testing.assert_allclose(line.get_ydata(), result.curves[result.order[place - 1]].mean(axis=0))
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    assert [label[:2] for label in labels] == ["#1", "#2", "#3", "me"]
+    assert [label[:2] for label in labels[:4]] == ["#1", "#2", "#3", "me"]
+    assert labels[4:] == ["a trial, mean over its seeds", "range of the seeds, of #1 to #3", "diverged (1)"]
 
 
 def test_the_median_passes_over_trials_without_a_value(result):
@@ -85,7 +86,7 @@ def test_stopped_trials_end_and_rungs_are_marked(halved):
     assert marks == [1000, 4000]
     known = (~np.isnan(halved.curves).all(axis=1)).sum(axis=1)
     assert sorted(set(known[halved.num_updates == 1])) in ([0, 1], [1])
-    assert "median of those that run" in [line.get_label() for line in axes.get_lines()]
+    assert "median of the trials still running" in [line.get_label() for line in axes.get_lines()]
 
 
 def test_parameters_have_a_panel_each_with_the_scale_of_their_space(result):
@@ -111,7 +112,7 @@ def test_the_landscape_is_of_trials_that_were_trained_equally_far(halved):
     figure = plots.landscape(halved, "learning_rate", "entropy_coef")
     axes, bar = figure.axes
     assert "after 1k steps" in axes.get_title("left")
-    assert bar.get_ylabel() == "return"
+    assert bar.get_ylabel() == "greedy return"
     (points,) = [each for each in axes.collections if len(each.get_offsets()) == 63]
     np.testing.assert_allclose(points.get_offsets()[:, 0], np.delete(halved.values("learning_rate"), 3))
     (crosses,) = [line for line in axes.get_lines() if line.get_marker() == "x"]
@@ -140,9 +141,59 @@ def test_a_scale_maps_to_the_unit_interval_and_back(result):
     ]
 
 
+def crossed(axes):
+    """The crosses of an axes, [K, 2]."""
+    found = [np.asarray(each.get_offsets()) for each in axes.collections if each.get_gid() == "diverged"]
+    return np.concatenate([np.empty((0, 2)), *found])
+
+
+@pytest.mark.parametrize("name", ["learning_curves", "ranking", "parameters", "sweep_figure"])
+def test_trials_that_diverged_have_a_mark_and_an_entry_in_the_legend(result, name):
+    figure = DRAWN[name](result)
+    assert len(crossed(figure.axes[0])) == 1
+    assert "diverged (1)" in [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_every_picture_has_a_legend(halved, name):
+    assert DRAWN[name](halved).legends
+
+
+def test_curves_of_one_point_are_drawn_as_points(result):
+    curves = np.where(np.arange(result.curves.shape[2]) == 15, result.curves, np.nan)
+    (axes,) = plots.learning_curves(dataclasses.replace(result, curves=curves), top=2).axes
+    lines = {line.get_label()[:2]: line for line in axes.get_lines()}
+    assert [lines[name].get_marker() for name in ("#1", "#2", "me")] == ["o"] * 3
+    dots = max(len(each.get_offsets()) for each in axes.collections if len(np.shape(each.get_offsets())) == 2)
+    assert dots == 63
+
+
+def test_panels_after_halving_say_which_rung_they_show(halved):
+    assert "64 trials after 1k steps, rung 1 of 3" in plots.parameters(halved).get_suptitle()
+    assert "rung 1 of 3" in plots.sweep_figure(halved).axes[1].get_title("left")
+
+
+def test_training_and_greedy_returns_are_told_apart(result):
+    assert [axes.get_ylabel() for axes in plots.sweep_figure(result).axes] == ["training return", "greedy return"]
+
+
+def make_tied(result, number):
+    returns = result.returns.copy()
+    returns[result.order[:number]] = 500
+    return dataclasses.replace(result, returns=returns, rung_returns=returns[None])
+
+
+def test_tied_trials_share_a_row_and_are_named(result):
+    tied = make_tied(result, 23)
+    (axes,) = plots.rank_stability(tied).axes
+    assert [label.get_text() for label in axes.get_yticklabels()][:2] == ["1 to 23: tied", "24"]
+    legend = [text.get_text() for text in plots.ranking(tied).legends[0].get_texts()]
+    assert "23 trials tie; the one that learned fastest is first" in legend
+
+
 def test_parallel_coordinates_have_an_axis_a_name_and_a_line_a_trial(result):
     host, *axes = plots.parallel_coordinates(result, best=2).axes
-    assert [label.get_text() for label in host.get_xticklabels()][::5] == ["learning\nrate", "return"]
+    assert [label.get_text() for label in host.get_xticklabels()][::5] == ["learning\nrate", "greedy\nreturn"]
     assert len(axes) == len(NAMES) + 1
     assert axes[0].get_yscale() == "log"
     assert len(host.get_lines()) == 2

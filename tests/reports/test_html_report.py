@@ -111,11 +111,40 @@ def test_the_best_trial_can_be_copied(page, result):
     assert "Hparams(" in text
 
 
+def test_every_block_of_code_has_a_button_that_copies_it(page):
+    tags = [(tag, attrs.get("class")) for tag, attrs in page.attributes]
+    assert tags.count(("pre", None)) == tags.count(("button", "copy")) == 2  # the best trial and the search
+
+
+def test_every_picture_can_be_enlarged(page):
+    tags = [(tag, attrs.get("class")) for tag, attrs in page.attributes]
+    assert tags.count(("button", "zoom")) == tags.count(("img", None)) >= 6
+
+
+def test_the_report_says_how_to_repeat_the_search(page, result):
+    text = "".join(page.text)
+    assert "num_trials=24," in text
+    assert f"num_updates={result.settings['num_updates']}," in text
+    assert "schedule=lambda num_trials, num_updates: ((Rung(24, 4), Rung(6, 16),),)," in text
+
+
+def test_the_commands_that_are_given_are_shown(result, tmp_path):
+    commands = {"use": "purerl train --seed 1", "repeat": "purerl sweep --seed 2", "load": "purerl evaluate here"}
+    text = "".join(Page(reports.write_html(result, tmp_path / "r.html", **commands).read_text("utf-8")).text)
+    assert all(command in text for command in commands.values())
+
+
+def test_the_report_says_how_to_load_a_policy_that_was_kept(result, tmp_path):
+    kept = Result(**{**vars(result), "kept": np.array([0]), "states": (0,)})
+    text = "".join(Page(reports.write_html(kept, tmp_path / "r.html").read_text("utf-8")).text)
+    assert f"purerl.sweep.load({str(tmp_path)!r}, agent, env, hparams)" in text
+
+
 def test_cautions_fit_the_search(result):
     said = " ".join(reports.cautions(result))
     best, fresh = result.iqm[result.order[0]], result.rows()[0]["fresh_return"]
     assert f"{best:.4g} in the search and {fresh:.4g} when trained again" in said
-    assert "2 seeds a trial are a hint" in said
+    assert "2 seeds per trial are only a hint" in said
     assert "at most 50%" in said
     assert "18 of 24 trials were stopped early" in said
 
@@ -124,7 +153,8 @@ def test_cautions_name_what_is_missing():
     alone = " ".join(reports.cautions(make_search(8, 1)))
     assert "has one seed" in alone
     assert "confirm=5" in alone
-    assert "1 trial returned NaN" in alone
+    assert "1 trial diverged" in alone
+    assert "(trial 3)" in alone
     many = " ".join(reports.cautions(make_search(30, 12)))
     assert "hint" not in many
     assert "end of its range" not in many
