@@ -24,11 +24,9 @@ from purerl import (
     reports,
     returns,
     rlhf,
-    runs,
     schedules,
     spaces,
     sweep,
-    text,
     types,
 )
 from purerl.agents.actor_critic import ActorCriticHparams, actor_critic
@@ -148,7 +146,6 @@ __all__ = [
     "returns",
     "rlhf",
     "rollout",
-    "runs",
     "sac",
     "sarsa",
     "schedules",
@@ -161,7 +158,6 @@ __all__ = [
     "td",
     "td3",
     "td_lambda",
-    "text",
     "train",
     "train_on_host",
     "types",

@@ -134,6 +134,25 @@ def _learned(state: Any) -> list[str]:
     return [name for name in state._fields if not any(isinstance(m, ExperienceMark) for m in marks.get(name, ()))]
 
 
+def diverged(state: State) -> jax.Array:
+    """Whether anything in an agent's learner is NaN: parameters, optimizer state or statistics.
+
+    Metrics and greedy actions hide it: NaN is left out of a mean over updates, and the argmax of NaN is an action.
+
+    Args:
+      state: an agent's state, or any other tree, which then counts as a whole.
+
+    Returns:
+      bool scalar.
+    """
+    try:
+        leaves = jax.tree.leaves(get_learner(state))
+    except TypeError:
+        leaves = jax.tree.leaves(state)
+    found = [jnp.isnan(leaf).any() for leaf in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
+    return jnp.array(found, bool).any()
+
+
 def cast(tree: PyTree) -> PyTree:
     """Strongly typed arrays for every leaf: float to the default float, int to int32, bool kept.
 

@@ -9,47 +9,37 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import jax
-import numpy as np
-
-from purerl import distributed, runs
 from purerl.commands import console
-from purerl.commands.options import Output, UsageError
+from purerl.commands.options import Output, UsageError, usage_errors
 
 
 @contextlib.contextmanager
 def joined(text: str | None) -> Iterator[None]:
-    """Run the body in step with the other processes, of which only the main one prints.
+    """Run what follows in step with the other processes, of which only the main one prints.
 
-    A mistake in the options is the same in all processes, and each exits by itself. Any other error ends its process at
-    once, since the others wait for it; they then end by themselves, see `distributed.initialize`.
+    What is wrong with the options is wrong in all of them, and each leaves by itself. Any other error ends its process
+    at once, since the others wait for it; they then end by themselves, see `distributed.initialize`.
 
     Args:
-      text: `auto`, or `HOST:PORT,N,I`; None: there is one process.
+      text: `auto`, or `HOST:PORT,N,I`; None: there are no others.
 
     Raises:
-      UsageError: it is neither, or no cluster is found.
+      UsageError: it is neither, or no cluster tells who is who.
     """
     if text is None:
         yield
         return
-    address = _parse(text)
-    try:
-        distributed.initialize(*address)
-    except (ValueError, RuntimeError) as error:
-        if not address:
-            raise UsageError(
-                "--distributed auto found no cluster (Slurm, Open MPI, Kubernetes or a TPU pod): start the command "
-                "with srun or mpirun, or give HOST:PORT,N,I"
-            ) from error
-        raise UsageError(f"--distributed {text}: {error}") from error
+    from purerl import distributed
+
+    with usage_errors():
+        distributed.initialize(*_parse(text))
     with contextlib.ExitStack() as stack:
         if not distributed.is_main():
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
             yield
-        except (UsageError, runs.RunError):
+        except UsageError:
             raise
         except KeyboardInterrupt:
             console.say("interrupted")
@@ -59,31 +49,38 @@ def joined(text: str | None) -> Iterator[None]:
 
 
 def check_free(output: Output) -> None:
-    """Reject, in all processes, a name that another run has.
+    """Refuse, in all processes alike, a name that another run has.
 
     Raises:
-      RunError: the name is taken, or is not a plain directory name.
-      UsageError: there are several processes and no name.
+      UsageError: as `runs.check_free`; or there are several processes and no name.
     """
-    if output.name is None:
-        if jax.process_count() > 1:
-            raise UsageError("--distributed needs a --name, so that all processes use the same directory")
-        return
-    directory = runs.named(output.name, output.runs_dir)
+    import jax
+    import numpy as np
+
+    from purerl import distributed
+    from purerl.commands import runs
+
     if jax.process_count() == 1:
-        runs.check_free(directory)
-    elif distributed.from_main(np.array(directory.exists())):
-        raise UsageError(f"{directory} already exists: choose another --name")
+        return runs.check_free(output)
+    if output.name is None:
+        raise UsageError("--distributed needs a --name, so that all processes work in the same directory")
+    if distributed.from_main(np.array(runs.directory_of(output).exists())):
+        raise UsageError(f"{runs.directory_of(output)} is already there: choose another --name")
 
 
 def create(output: Output, default_name: str, config: Mapping[str, Any]) -> Path:
-    """The directory of a new run, created by the main process for all."""
-    name, runs_dir = output.name, output.runs_dir
-    directory = runs.named(name, runs_dir) if name is not None else runs.first_free(default_name, runs_dir)
+    """`runs.create`, by the main process for all."""
+    import jax
+
+    from purerl import distributed
+    from purerl.commands import runs
+
+    if jax.process_count() == 1:
+        return runs.create(output, default_name, config)
     if distributed.is_main():
-        runs.create(directory, config)
+        runs.create(output, default_name, config)
     distributed.wait_for_all()
-    return directory
+    return runs.directory_of(output)
 
 
 def _parse(text: str) -> tuple[Any, ...]:
@@ -92,7 +89,7 @@ def _parse(text: str) -> tuple[Any, ...]:
     address, *numbers = text.split(",")
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and len(numbers) == 2 and all(number.isdecimal() for number in numbers)):
-        raise UsageError(f"--distributed {text}: give auto, or HOST:PORT,N,I such as localhost:1234,2,0")
+        raise UsageError(f"--distributed {text}: it is auto, or HOST:PORT,N,I such as localhost:1234,2,0")
     count, index = map(int, numbers)
     if index >= count:
         raise UsageError(f"--distributed {text}: the processes are numbered from 0 to {count - 1}")

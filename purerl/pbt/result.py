@@ -1,4 +1,4 @@
-"""What population-based training returns: who learned from whom, with which hyperparameters, and how well."""
+"""Results of population-based training: the lineage, the hyperparameters along it, and the scores."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from purerl.pbt.rounds import Lineage
 from purerl.sweep.results import storage
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.spaces import Space
-from purerl.types import Agent, Env, PyTree
+from purerl.types import Agent, Env, Hparams, PyTree
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -27,10 +27,10 @@ class PBTResult:
 
     Attributes:
       space: the hyperparameters that changed.
-      lineage: everything that was decided and measured, leaves [R, P].
+      lineage: all decisions and scores, leaves [R, P].
       steps: [R] environment steps of one member at the end of each round.
-      states: the trained agents' states, leaves [P, ...]; None where they were not read.
-      seconds: how long it took, compiling included.
+      states: the trained agents' states, leaves [P, ...]; None if they were not read.
+      seconds: time that it took, including compiling.
       settings: the sizes of the run, its devices and versions, for the record.
     """
 
@@ -52,8 +52,13 @@ class PBTResult:
         return self.lineage.parents.shape[1]
 
     @property
+    def diverged(self) -> np.ndarray:
+        """[R, P] bool: the member's score, or anything in its learner, was not finite at the end of the round."""
+        return np.isnan(self.lineage.scores)
+
+    @property
     def order(self) -> np.ndarray:
-        """[P], the members from best to worst by the scores of the last round; NaN last."""
+        """[P], the members from best to worst by the scores of the last round; those that diverged come last."""
         return np.argsort(-self.lineage.scores[-1], kind="stable")
 
     @property
@@ -64,7 +69,7 @@ class PBTResult:
     def select(self, rank: int) -> PyTree:
         """The trained state of the member of a rank, 1 being the best, for `agent.act(None, state, obs)`.
 
-        Where several processes hold the population, all of them must call it.
+        If several processes hold the population, all of them must call it.
 
         Raises:
           IndexError: there is no such rank.
@@ -75,7 +80,7 @@ class PBTResult:
         return jax.tree.map(jnp.asarray, to_host(state))
 
     def ancestry(self, member: int | None = None) -> np.ndarray:
-        """[R], which member's place a member's learner was trained in, in each round; None: the best one's.
+        """[R], the place in which a member's learner was trained in each round; None: that of the best member.
 
         a[R-1] = member,   a[r-1] = parents[r, a[r]]
         """
@@ -84,30 +89,32 @@ class PBTResult:
             places.append(int(parents[places[-1]]))
         return np.array(places[::-1])
 
-    def schedule(self, member: int | None = None) -> Any:
+    def schedule(self, member: int | None = None) -> Hparams:
         """The hyperparameters, leaves [R], that a member's learner was trained with, for `train_schedule`."""
         return jax.tree.map(lambda leaf: leaf[np.arange(self.num_rounds), self.ancestry(member)], self.lineage.hparams)
 
     def member_rows(self) -> list[dict[str, Any]]:
-        """A row for each member of the last population, from best to worst.
+        """One row per member of the last population, from best to worst.
 
-        Its `rank`, `member` and `score`; `began_as`, the place that its learner had in the first round; `moves`, how
-        often it was copied to another place since; and the hyperparameters that it ended with.
+        The columns: `rank`, `member` and `score`; `began_as`, the place of its learner in the first round; `moves`, how
+        often the learner was copied to another place since; `diverged`, whether the member diverged in the last round,
+        if any did; and its last hyperparameters.
         """
         rows = []
         for rank, member in enumerate(self.order.tolist(), start=1):
             places = self.ancestry(member)
             last, moves = self._row(self.num_rounds - 1, member), int((places[1:] != places[:-1]).sum())
             row = {"rank": rank, "member": member, "score": last["score"], "began_as": int(places[0]), "moves": moves}
+            row |= {"diverged": bool(self.diverged[-1, member])} if self.diverged[-1].any() else {}
             rows.append(row | {name: last[name] for name in self.space})
         return rows
 
     def rows(self) -> list[dict[str, Any]]:
-        """A tidy table, one dict for each round and member, ready for pandas or polars."""
+        """A tidy table, one dict per round and member, ready for pandas or polars."""
         return [self._row(r, m) for r in range(self.num_rounds) for m in range(self.population_size)]
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
-        """Write `rows()`: a header, and a line for each round and member; NaN is an empty field."""
+        """Write `rows()`: a header, and one line per round and member; NaN is an empty field."""
         return storage.write_csv(self.rows(), path)
 
     def to_json(self, path: str | os.PathLike[str]) -> Path:
@@ -117,10 +124,10 @@ class PBTResult:
         return storage.write_json(self._about() | {"best": best, "rows": self.rows()}, path)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
-        """Write everything, so that `load_pbt` reads it again bit for bit; with several processes all must call it.
+        """Write everything, so that `load_pbt` reads it back bit for bit; with several processes all must call it.
 
-        The directory, which may hold other files, gets `lineage.csv` (`rows()`), `pbt.json`, and the checkpoints
-        `arrays` and `states`. What was there under these names is replaced.
+        The directory, which may hold other files, receives `lineage.csv` (`rows()`), `pbt.json`, and the checkpoints
+        `arrays` and `states`. Files of these names are replaced.
 
         Returns:
           The directory.
@@ -148,17 +155,17 @@ class PBTResult:
 
 
 def load_pbt(
-    directory: str | os.PathLike[str], agent: Agent | None = None, env: Env | None = None, hparams: Any = None
+    directory: str | os.PathLike[str], agent: Agent | None = None, env: Env | None = None, hparams: Hparams = None
 ) -> PBTResult:
     """Read what `PBTResult.save` wrote, after checking every file.
 
     Args:
       directory: the directory given to `save`.
-      agent, env, hparams: what was trained. Without them there are no states, and the hyperparameters are in a
+      agent, env, hparams: the arguments of `pbt`. Without them there are no states, and the hyperparameters are in a
         NamedTuple of the same name and fields but of another class.
 
     Raises:
-      CheckpointError: a file is damaged or missing, or the states are those of another agent.
+      CheckpointError: a file is damaged or missing, or the states belong to another agent.
       TypeError: `hparams` has other fields.
     """
     directory = Path(directory)
@@ -170,5 +177,5 @@ def load_pbt(
         owners = np.zeros(settings["population_size"], int)
         each = storage.read_states(directory, agent, env, hparams, settings["num_envs"], owners, ({},)) or ()
         states = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)
-    space = spaces.from_json(about["space"])
+    space = spaces.from_json(storage.with_tuples(about["space"]))
     return PBTResult(space, lineage, np.array(about["steps"]), states, about["seconds"], settings)

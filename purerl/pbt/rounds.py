@@ -1,10 +1,10 @@
 """The rounds of population-based training as one jitted program, and the resumable layer `start` / `advance`.
 
-    round r:  members that did badly in round r - 1 take over the learner of one that did well, and move its
-              hyperparameters  ->  every member trains  ->  greedy evaluation on common random numbers gives the scores
+    round r:  the worst members of round r - 1 copy the learner of one of the best, and perturb its hyperparameters
+              ->  every member trains  ->  greedy evaluation on common random numbers gives the scores
 
-A learner is what `types.get_learner` says: parameters, optimizer state, hyperparameters and statistics. Replay,
-environments and keys stay where they are, so two copies of one learner see different data from then on.
+A learner is everything that `hparams.get_learner` returns: parameters, optimizer state, hyperparameters and statistics.
+Replay, environments and keys stay in place, so two copies of one learner see different data from then on.
 """
 
 from __future__ import annotations
@@ -18,35 +18,35 @@ import jax.numpy as jnp
 
 from purerl import loops
 from purerl.distributed import over_devices
-from purerl.hparams import cast, check_positive, get_hparams, get_learner
+from purerl.hparams import cast, check_positive, diverged, get_hparams
 from purerl.pbt import exploit_explore
 from purerl.prng import check_key
 from purerl.sweep.trials.draws import sample
 from purerl.sweep.trials.spaces import Space
-from purerl.types import Agent, Env
+from purerl.types import Agent, Env, Hparams, PyTree
 
 
 class Lineage(NamedTuple):
-    """The decisions and the scores of R rounds of P members, leaves [R, P]. Given to `pbt`, it is repeated.
+    """The decisions and the scores of R rounds of P members, leaves [R, P]. `pbt` can repeat them.
 
     Attributes:
-      parents: int32, the member whose learner each had at the beginning of the round; its own number where it kept it.
+      parents: int32, the member whose learner each had at the beginning of the round; its own if it was kept.
       hparams: the agent's NamedTuple, the hyperparameters that each trained with in the round.
-      scores: float32, mean greedy return after the round; NaN where the member broke.
+      scores: float32, mean greedy return after the round; NaN if the member diverged.
     """
 
     parents: Any
-    hparams: Any
+    hparams: Hparams
     scores: Any
 
 
 class Population(NamedTuple):
-    """Everything a population is, so that saving it and going on is the same run.
+    """The whole state of a population, so that a run that is saved and resumed is the same run.
 
     Attributes:
       key: of the decisions and of the evaluations; round r uses `fold_in(key, r)`.
       members: `LoopState` with leaves [P]; each keeps its own key.
-      scores: float32 [P], of the last round; NaN where the member must be replaced.
+      scores: float32 [P], of the last round; NaN if the member must be replaced.
       num_rounds: int32, rounds made so far.
     """
 
@@ -57,15 +57,15 @@ class Population(NamedTuple):
 
 
 class Rounds(NamedTuple):
-    """What a round is, all of it static. Build one with `rounds`, which checks it.
+    """The definition of a round, all of it static. Build one with `rounds`, which checks it.
 
     Attributes:
-      agent, env: what is trained, and where.
+      agent, env: the agent, and its environment.
       spaces: the hyperparameters that may change.
       updates, rollout_length, rollout: the training of a round, as in `loops.train`.
       eval_episodes, eval_max_steps: the evaluation that ends it, as in `loops.evaluate`.
-      num_replaced: how many of the worst take over one of as many best.
-      resample_probability, factors: see `evolution.explore`.
+      num_replaced: number of the worst members that copy one of as many best.
+      resample_probability, factors: see `exploit_explore.explore`.
     """
 
     agent: Agent
@@ -96,11 +96,11 @@ def rounds(
     resample_probability: float = 0.25,
     perturb_factors: tuple[float, ...] = (0.8, 1.2),
 ) -> Rounds:
-    """What each round of a population does, checked. Arguments and errors as in `pbt`; `spaces` without constants."""
+    """The checked definition of a round. Arguments and errors are those of `pbt`; `spaces` has no constants."""
     sizes = {"updates_per_round": updates_per_round, "rollout_length": rollout_length, "eval_episodes": eval_episodes}
     check_positive(population_size=population_size, eval_max_steps=eval_max_steps, **sizes)
     if population_size < 2:
-        raise ValueError(f"population_size = {population_size} must be at least 2: members learn from each other")
+        raise ValueError(f"population_size = {population_size} must be at least 2: members copy each other")
     if not 0 <= exploit_fraction <= 0.5:
         raise ValueError(f"exploit_fraction = {exploit_fraction} must be between 0 and 0.5")
     if not 0 <= resample_probability <= 1:
@@ -124,9 +124,9 @@ def rounds(
 
 
 def start(
-    key: jax.Array, program: Rounds, hparams: Any, *, population_size: int, num_envs: int, env_params: Any = None
+    key: jax.Array, program: Rounds, hparams: Hparams, *, population_size: int, num_envs: int, env_params: PyTree = None
 ) -> Population:
-    """The population before its first round: hyperparameters drawn from the spaces, a key and a fresh learner each."""
+    """The population before its first round: each member has drawn hyperparameters, its own key and a fresh learner."""
     check_key(key)
     check_positive(population_size=population_size, num_envs=num_envs)
     draw_key, members_key, key = jax.random.split(key, 3)
@@ -137,9 +137,9 @@ def start(
 
 @functools.partial(jax.jit, static_argnums=(4, 5))
 def _start(key, keys, hparams, env_params, program, num_envs):  # type: ignore[no-untyped-def]
-    """Scores are made where the members are, so that the first `advance` finds what every later one does."""
+    """Scores are placed with the members, so that the first `advance` finds the same layout as every later one."""
 
-    def one(key: jax.Array, hparams: Any, env_params: Any) -> tuple[loops.LoopState, jax.Array]:
+    def one(key: jax.Array, hparams: Hparams, env_params: PyTree) -> tuple[loops.LoopState, jax.Array]:
         member = loops.start(key, program.agent, program.env, hparams, num_envs=num_envs, env_params=env_params)
         return member, jnp.float32(0)
 
@@ -150,11 +150,11 @@ def _start(key, keys, hparams, env_params, program, num_envs):  # type: ignore[n
 def advance(
     state: Population, program: Rounds, *, num_rounds: int, lineage: Lineage | None = None, donate: bool = False
 ) -> tuple[Population, Lineage]:
-    """Go on for `num_rounds` rounds; in any number of chunks it is the same run, bit for bit.
+    """Advance by `num_rounds` rounds; cut into any chunks it is the same run, bit for bit.
 
     Args:
-      state: what `start`, or an earlier `advance`, returned.
-      program: what a round does.
+      state: as `start`, or an earlier `advance`, returned it.
+      program: the definition of a round.
       num_rounds: rounds R of this chunk; each distinct number compiles once.
       lineage: [R, P] decisions to repeat; None decides by the scores.
       donate: give the memory of `state` to the result; it must not be used afterwards.
@@ -193,7 +193,7 @@ _advance_donated = jax.jit(_advance_impl, static_argnums=(3, 4), donate_argnums=
 
 
 def _decide(key: jax.Array, state: Population, program: Rounds) -> tuple[jax.Array, Any]:
-    """Parents [P] and hyperparameters [P] of a round; the first one changes nothing."""
+    """Parents [P] and hyperparameters [P] of a round; the first round changes nothing."""
     exploit_key, explore_key = jax.random.split(key)
     members = jnp.arange(state.scores.shape[0])
     parents = exploit_explore.exploit(exploit_key, state.scores, program.num_replaced)
@@ -211,7 +211,7 @@ def _decide(key: jax.Array, state: Population, program: Rounds) -> tuple[jax.Arr
 
 
 def _score(key: jax.Array, member: loops.LoopState, program: Rounds) -> jax.Array:
-    """Mean return of one member's greedy episodes; NaN where it is not finite or anything in the learner is NaN."""
+    """Mean return of one member's greedy episodes; NaN if it is not finite or anything in the learner is NaN."""
     returns = loops.evaluate(
         key,
         program.agent,
@@ -221,10 +221,8 @@ def _score(key: jax.Array, member: loops.LoopState, program: Rounds) -> jax.Arra
         max_steps=program.eval_max_steps,
         env_params=member.env_params,
     ).episode_return
-    leaves = jax.tree.leaves(get_learner(member.agent_state))
-    broken = [jnp.isnan(leaf).any() for leaf in leaves if jnp.issubdtype(leaf.dtype, jnp.floating)]
     score = returns.mean()
-    return jnp.where(jnp.isfinite(score) & ~jnp.array(broken).any(), score, jnp.nan)
+    return jnp.where(jnp.isfinite(score) & ~diverged(member.agent_state), score, jnp.nan)
 
 
 def _no_decisions(state: Population, num_rounds: int) -> tuple[jax.Array, Any]:

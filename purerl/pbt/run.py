@@ -13,32 +13,34 @@ import numpy as np
 
 from purerl import loops
 from purerl.distributed import is_main, num_parts, to_host
-from purerl.hparams import check_positive
+from purerl.hparams import cast, check_positive
 from purerl.pbt import snapshots
 from purerl.pbt.result import PBTResult, load_pbt
 from purerl.pbt.rounds import Lineage, Population, Rounds, advance, rounds, start
 from purerl.pbt.snapshots import Standing
 from purerl.sweep.results import storage
-from purerl.sweep.run import journal
+from purerl.sweep.run import fingerprint, journal
+from purerl.sweep.run.fingerprint import digest_of
 from purerl.sweep.run.journal import Journal
+from purerl.sweep.run.programs import MemberData, Program
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.spaces import SearchSpace, check_space
-from purerl.types import Agent, Env
+from purerl.types import Agent, Env, Hparams, PyTree
 
-# What of a program's `Rounds` is plain data, and is written down.
+# The fields of `Rounds` that are plain data, which the journal records.
 _RECORDED = (
     "updates", "rollout_length", "eval_episodes", "eval_max_steps", "num_replaced", "resample_probability", "factors"
 )  # fmt: skip
 
 
 class PBTProgress(NamedTuple):
-    """Where population-based training stands, as its `progress` callback sees it after every chunk of rounds.
+    """The progress of population-based training, as its `progress` callback sees it after every chunk of rounds.
 
     Attributes:
-      round, num_rounds: rounds done, and of how many.
-      seconds: since the beginning, compiling included, with earlier processes that it goes on from.
-      best_score, median_score: over the healthy members in the last round; NaN where none is.
-      population: everything, to be saved; its memory is given to the next chunk when the callback returns.
+      round, num_rounds: rounds so far, and in total.
+      seconds: since the beginning, including compiling and earlier processes of a resumed run.
+      best_score, median_score: over the members that have not diverged in the last round; NaN if all have.
+      population: the whole population; its memory is given to the next chunk when the callback returns.
     """
 
     round: int
@@ -53,7 +55,7 @@ def pbt(
     key: jax.Array,
     agent: Agent,
     env: Env,
-    hparams: Any,
+    hparams: Hparams,
     space: SearchSpace,
     *,
     population_size: int,
@@ -61,7 +63,7 @@ def pbt(
     updates_per_round: int,
     num_envs: int,
     rollout_length: int,
-    env_params: Any = None,
+    env_params: PyTree = None,
     rollout: Callable[..., Any] = loops.rollout,
     exploit_fraction: float = 0.2,
     resample_probability: float = 0.25,
@@ -76,41 +78,42 @@ def pbt(
 ) -> PBTResult:
     """Train a population whose hyperparameters change while it learns.
 
-    The score of a round is the mean return of greedy episodes after its training, the same episodes for all members and
-    others in every round. Training returns would be free, but they are those of policies that have since changed,
-    include exploration, which is itself searched, and are missing where no episode ended in a short round.
+    The score of a round is the mean return of greedy episodes after its training: the same episodes for all members,
+    others in every round. Training returns would be free, but they belong to policies that have since changed, include
+    exploration, which is itself searched, and are missing if no episode ended in a short round.
 
-    It compiles once for an agent, environment, space and set of sizes. The same arguments give the same bits, in any
-    chunks.
+    It compiles once for an agent, environment, space and set of sizes. The same arguments give the same bits, whatever
+    the chunks.
 
     Args:
       key: typed key.
       agent, env, env_params, num_envs, rollout_length, rollout: as in `loops.train`.
-      hparams: the agent's hyperparameters: the values of what the space leaves out, which never change.
-      space: from names of hyperparameters to spaces or constants; the first values are drawn from it.
+      hparams: the agent's hyperparameters: the values of those that the space leaves out, which never change.
+      space: a mapping from names of hyperparameters to spaces or constants; the first values are drawn from it.
       population_size: members P, at least 2.
       num_rounds: rounds R.
       updates_per_round: updates of each member between two decisions.
       exploit_fraction: share of the population that is replaced in a round, rounded, at least one member; at most 1/2.
-        0: every member keeps its learner and its hyperparameters.
-      resample_probability, perturb_factors: how copied hyperparameters move, see `evolution.explore`.
-      eval_episodes, eval_max_steps: greedy episodes that a score is the mean of, and the longest of them.
-      lineage: of an earlier run of R rounds and P members; its decisions are repeated. With the same key and sizes that
-        run is reproduced bit for bit, since the same program is told what it else decides.
-      rounds_per_chunk: rounds in one call of the program; None: all, or 1 where there is `progress` or a directory.
-      directory: where everything is written after each chunk, so that a run that was killed can go on; at the end it
-        holds what `PBTResult.save` writes. None keeps all in memory.
-      resume: go on with the run in `directory`; the arguments must be the same. Finished rounds are not done again.
+        With 0 every member keeps its learner and its hyperparameters.
+      resample_probability, perturb_factors: how copied hyperparameters change, see `exploit_explore.explore`.
+      eval_episodes, eval_max_steps: number of greedy episodes of a score, and the length at which they are cut.
+      lineage: of an earlier run of R rounds and P members, whose decisions are repeated. With the same key and sizes
+        that run is reproduced bit for bit, since the same program is given the decisions it would make.
+      rounds_per_chunk: rounds in one call of the program; None: all, or 1 with `progress` or a directory.
+      directory: everything is written there after each chunk, so that an interrupted run can be resumed; at the end it
+        holds what `PBTResult.save` writes. None keeps everything in memory.
+      resume: resume the run in `directory`, which must have been begun with the same arguments. Finished rounds are not
+        run again.
       progress: called after every chunk.
 
     Returns:
       A `PBTResult`.
 
     Raises:
-      TypeError: `key` is no typed key, or a space is none.
+      TypeError: `key` is not a typed key, or a space has the wrong type.
       ValueError: a size, fraction or probability is out of range, a space does not fit the hyperparameters, the lineage
-        has other sizes, or `directory` was begun with other arguments.
-      FileExistsError, FileNotFoundError: `directory` holds a run and `resume` is not set, or the other way round.
+        has other sizes, or `directory` was begun with other arguments, or with another agent, environment or rollout.
+      FileExistsError, FileNotFoundError: `directory` holds a run and `resume` is not set, or the reverse.
       BlockingIOError: another process works in `directory`.
 
     Source: Jaderberg et al. 2017, arXiv:1711.09846, algorithm 1; synchronous, since all members are one program.
@@ -118,25 +121,17 @@ def pbt(
     check_positive(num_rounds=num_rounds, rounds_per_chunk=rounds_per_chunk or 1)
     hparams, searched = check_space(hparams, space)
     program = rounds(
-        agent,
-        env,
-        searched,
-        population_size=population_size,
-        updates_per_round=updates_per_round,
-        rollout_length=rollout_length,
-        rollout=rollout,
-        eval_episodes=eval_episodes,
-        eval_max_steps=eval_max_steps,
-        exploit_fraction=exploit_fraction,
-        resample_probability=resample_probability,
-        perturb_factors=perturb_factors,
-    )
+        agent, env, searched, population_size=population_size, updates_per_round=updates_per_round,
+        rollout_length=rollout_length, rollout=rollout, eval_episodes=eval_episodes, eval_max_steps=eval_max_steps,
+        exploit_fraction=exploit_fraction, resample_probability=resample_probability, perturb_factors=perturb_factors,
+    )  # fmt: skip
     told = None if lineage is None else _check_lineage(lineage, num_rounds, population_size)
     sizes = {"population_size": population_size, "num_rounds": num_rounds, "num_envs": num_envs}
     settings = sizes | {name: getattr(program, name) for name in _RECORDED}
     with journal.opened(directory, resume=resume) as log:
-        start_from = snapshots.digest(key, hparams, env_params, lineage)
+        start_from = digest_of(key, hparams, env_params, lineage)
         journal.check_same(log, settings | {"space": spaces.to_json(searched), "start": start_from})
+        fingerprint.check(log, *_member(program, key, hparams, env_params, num_envs))
         if log.find("end") and directory is not None:
             return load_pbt(directory, agent, env, hparams)
         begun = start(key, program, hparams, population_size=population_size, num_envs=num_envs, env_params=env_params)
@@ -162,7 +157,7 @@ def _run(
     log: Journal,
     progress: Callable[[PBTProgress], None] | None,
 ) -> Standing:
-    """The rounds that are left, in chunks, each of which is written down before the next one begins."""
+    """Run the remaining rounds in chunks, each of which is recorded before the next one begins."""
     begin = time.perf_counter() - now.seconds
     for first in range(len(now.lineage.parents), num_rounds, chunk):
         count = min(chunk, num_rounds - first)
@@ -174,6 +169,16 @@ def _run(
         if progress is not None:
             progress(_progress(now, num_rounds))
     return now
+
+
+def _member(
+    rounds: Rounds, key: jax.Array, hparams: Hparams, env_params: PyTree, num_envs: int
+) -> tuple[Program, MemberData]:
+    """One member as the program of a search, whose fingerprint is that of the population."""
+    sizes = (num_envs, rounds.rollout_length, rounds.rollout, rounds.eval_episodes, rounds.eval_max_steps)
+    program = Program(rounds.agent, rounds.env, *sizes, key_impl=str(jax.random.key_impl(key)))
+    data = MemberData(jax.random.key_data(key), cast(hparams), cast(env_params))
+    return program, jax.tree.map(lambda leaf: leaf[None], data)
 
 
 def _check_lineage(lineage: Lineage, num_rounds: int, population_size: int) -> Lineage:

@@ -1,4 +1,4 @@
-"""One agent trained by hyperparameters that change while it learns, such as a population found."""
+"""Train one agent with hyperparameters that change while it learns, such as those that a population found."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import jax
 
 from purerl import loops
 from purerl.hparams import cast, check_hparams, check_positive, set_hparams
-from purerl.types import Agent, Env, Metrics
+from purerl.types import Agent, Env, Hparams, Metrics, PyTree, State
 
 
 def train_schedule(
     key: jax.Array,
     agent: Agent,
     env: Env,
-    schedule: Any,
+    schedule: Hparams,
     *,
     updates_per_round: int,
     num_envs: int,
     rollout_length: int,
-    env_params: Any = None,
+    env_params: PyTree = None,
     rollout: Callable[..., Any] = loops.rollout,
-) -> tuple[Any, Metrics]:
-    """Train one agent afresh with hyperparameters that change from round to round, such as `PBTResult.schedule()`.
+) -> tuple[State, Metrics]:
+    """Train one agent from scratch with hyperparameters that change from round to round.
 
-    A schedule that population-based training found was found together with luck: trained on fresh seeds
-    (`jax.vmap` over `key`) it shows what it is worth by itself.
+    `PBTResult.schedule()` returns such hyperparameters. That schedule was selected together with the luck of its
+    members; training on fresh seeds (`jax.vmap` over `key`) shows what the schedule alone is worth.
 
     Args:
       key: typed key.
@@ -53,7 +53,7 @@ def train_schedule(
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))
 def _follow(state, schedule, agent, env, updates, rollout_length, rollout):  # type: ignore[no-untyped-def]
-    def one(state: loops.LoopState, hparams: Any) -> tuple[loops.LoopState, Metrics]:
+    def one(state: loops.LoopState, hparams: Hparams) -> tuple[loops.LoopState, Metrics]:
         state = state._replace(agent_state=set_hparams(state.agent_state, hparams))
         return loops.advance(state, agent, env, num_updates=updates, rollout_length=rollout_length, rollout=rollout)
 

@@ -1,15 +1,14 @@
-"""Population-based training on the disk: where it stands, written as its rounds end.
+"""Population-based training on disk: its standing, written as rounds end.
 
-    directory/journal        what is trained, and that it has ended; for one process at a time, see `journal`
+    directory/journal        the settings, and whether it has ended; for one process at a time, see `journal`
     directory/population/    checkpoints after the last two chunks of rounds: the members, and the lineage so far
 
-A checkpoint appears whole or not at all, and the one before it stays until it has: whenever the process dies, one is
-there, and going on from it is the same run, bit for bit.
+A checkpoint appears whole or not at all, and the one before it stays until then: whenever the process dies, one exists,
+and a run resumed from it is the same run, bit for bit.
 """
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 from typing import Any, NamedTuple
 
@@ -21,21 +20,19 @@ from purerl import checkpoint
 from purerl.distributed import is_main, population_sharding
 from purerl.hparams import get_hparams
 from purerl.pbt.rounds import Lineage, Population
-from purerl.prng import is_key
 from purerl.sweep.run import packing
 from purerl.sweep.run.journal import Journal
-from purerl.types import PyTree
 
 _FOLDER = "population"
 
 
 class Standing(NamedTuple):
-    """How far a run is.
+    """The state of an unfinished run.
 
     Attributes:
       population: after the last round.
       lineage: of all rounds so far, [r, P], on the host.
-      seconds: how long they took, in all processes.
+      seconds: time that they took, in all processes.
     """
 
     population: Population
@@ -55,11 +52,11 @@ def record(log: Journal, standing: Standing) -> None:
 
 
 def recall(log: Journal, begun: Population) -> Standing:
-    """Where the run in the journal's directory stands; at its beginning where there is none.
+    """The standing of the run in the journal's directory; its beginning if there is no checkpoint.
 
     Args:
       log: of the run.
-      begun: the population before the first round, which says what the checkpoint must hold, and where it lies.
+      begun: the population before the first round, whose structure, types and placement the checkpoint must have.
 
     Raises:
       CheckpointError: the checkpoint is damaged, or holds another population.
@@ -80,21 +77,12 @@ def recall(log: Journal, begun: Population) -> Standing:
 
 
 def forget(log: Journal) -> None:
-    """Delete the checkpoints, when the result is on the disk."""
+    """Delete the checkpoints once the result is on disk."""
     if log.directory is not None:
         shutil.rmtree(log.directory / _FOLDER, ignore_errors=True)
 
 
-def digest(*trees: PyTree) -> str:
-    """SHA-256 of the structure and the leaves of trees, which are numbers, arrays and typed keys."""
-    leaves, structure = jax.tree.flatten(trees)
-    made = hashlib.sha256(repr(structure).encode())
-    for leaf in leaves:
-        made.update(np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf).tobytes())
-    return made.hexdigest()
-
-
 def _lineage_like(begun: Population, num_rounds: int) -> Lineage:
-    """Shapes and types of the lineage of so many rounds."""
+    """Shapes and dtypes of the lineage of a number of rounds."""
     one = Lineage(jnp.arange(begun.scores.size), get_hparams(begun.members.agent_state), begun.scores)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_rounds, *leaf.shape), leaf.dtype), one)

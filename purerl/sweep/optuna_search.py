@@ -1,4 +1,4 @@
-"""Optuna proposes, purerl trains: batches of trials are asked for, trained side by side as one search, and told back.
+"""Search with Optuna: ask for a batch of trials, train them side by side as one search, and tell the results.
 
 Needs the extra `purerl[optuna]`. Every trial is in Optuna's own storage, so its dashboard and its other tools see it.
 """
@@ -6,56 +6,67 @@ Needs the extra `purerl[optuna]`. Every trial is in Optuna's own storage, so its
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 
 from purerl.hparams import python_number
-from purerl.runtime import install_hint
+from purerl.sweep import optuna_workers
 from purerl.sweep.results.result import Result
+from purerl.sweep.results.storage import Row
 from purerl.sweep.search import search
 from purerl.sweep.trials import trials as trials_module
 from purerl.sweep.trials.spaces import Choice, Range, SearchSpace, Space
 from purerl.sweep.trials.trials import Parts
-from purerl.types import Agent, Env, PyTree
+from purerl.types import Agent, Env, Hparams, PyTree
 
-_NUMBER, _DIVERGED = "purerl_batch", "diverged"
+Study: TypeAlias = Any
+"""`optuna.Study`; Optuna is optional, so its types are not imported."""
+Sampler: TypeAlias = Any
+"""`optuna.samplers.BaseSampler`."""
+Asked: TypeAlias = Any
+"""`optuna.Trial`."""
+
+_BATCH, _WORKER, _DIVERGED = "purerl_batch", "purerl_worker", "diverged"
 
 
 def optuna_search(
     key: jax.Array,
     agent: Agent | Callable[..., Agent],
     env: Env,
-    hparams: Any,
+    hparams: Hparams,
     space: SearchSpace,
     *,
     num_trials: int,
     batch_size: int,
     storage: str | os.PathLike[str] | None = None,
     study_name: str = "purerl",
-    sampler: Any = None,
+    sampler: Sampler | None = None,
     static: Mapping[str, Choice] | None = None,
     env_params: PyTree = None,
     **options: Any,
-) -> Any:
+) -> Study:
     """Search with an Optuna sampler, `batch_size` trials at a time.
 
     Batch b is one `search` with the key `fold_in(key, b)`. A trial's value is the interquartile mean of its seeds;
-    where a schedule stopped it, it is told as pruned, with its value after each rung at its number of updates. A trial
-    that came out NaN is told as failed.
+    a trial that a schedule stopped is told as pruned, with its value after each rung at its number of updates, and a
+    trial that diverged as failed.
 
-    With a storage a study goes on where it stopped: trials that were asked for and never told, because the process
-    died, are told as failed and their parameters asked for again.
+    With a storage a study resumes where it stopped: trials that were asked for and never told, because their process
+    died, are told as failed and their parameters asked for again. Several processes may work on one storage; trials
+    that another one is training are left to it.
 
     Args:
       key, agent, env, hparams, space, static, env_params: as in `search`.
-      num_trials: number of trials in all, those of earlier processes included.
+      num_trials: total number of trials, including those of other processes, earlier and now.
       batch_size: trials that are asked for together; the sampler learns from one batch to the next.
-      storage: path of a journal file that keeps the study; None keeps it in memory.
+      storage: path of a journal file that keeps the study; None keeps it in memory. The folder `<storage>.workers`
+        beside it holds a lock file for each process.
       study_name: its name there.
-      sampler: any of Optuna's; None takes TPE, told not to crowd a batch, with a seed from the key.
+      sampler: any of Optuna's; None takes TPE with `constant_liar`, which spreads a batch, seeded from the key.
       **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, ...
 
     Returns:
@@ -76,29 +87,34 @@ def optuna_search(
     study = optuna.create_study(
         storage=backend, study_name=study_name, sampler=sampler, direction="maximize", load_if_exists=True
     )
-    _ask_again(optuna, study)
     distributions = {name: _distribution(optuna, each) for name, each in _named(parts).items()}
-    while (left := num_trials - _num_told(optuna, study)) > 0:
-        batch = study.user_attrs.get(_NUMBER, 0)
-        asked = [study.ask(distributions) for _ in range(min(batch_size, left))]
-        drawn = _columns(parts, [trial.params for trial in asked])
-        made = trials_module.assemble(parts, drawn, len(asked))
-        result = search(jax.random.fold_in(key, batch), agent, env, made, **options)
-        for i, trial in enumerate(asked):
-            _tell(optuna, study, trial, result, i)
-        study.set_user_attr(_NUMBER, batch + 1)
+    with optuna_workers.working_on(storage) as worker:
+        _ask_again(optuna, study, storage)
+        while (left := num_trials - _num_taken(optuna, study)) > 0:
+            batch = 1 + max(
+                (trial.user_attrs.get(_BATCH, -1) for trial in study.get_trials(deepcopy=False)), default=-1
+            )
+            asked = [study.ask(distributions) for _ in range(min(batch_size, left))]
+            for trial in asked:
+                trial.set_user_attr(_WORKER, worker)
+                trial.set_user_attr(_BATCH, batch)
+            drawn = _columns(parts, [trial.params for trial in asked])
+            made = trials_module.assemble(parts, drawn, len(asked))
+            result = search(jax.random.fold_in(key, batch), agent, env, made, **options)
+            for i, trial in enumerate(asked):
+                _tell(optuna, study, trial, result, i)
     return study
 
 
-def _tell(optuna: Any, study: Any, trial: Any, result: Result, i: int) -> None:
-    """Tell how a trial ended, after its value at each rung it reached."""
+def _tell(optuna: ModuleType, study: Study, trial: Asked, result: Result, i: int) -> None:
+    """Tell the outcome of a trial, and before it its value at each rung that it reached."""
     state = optuna.trial.TrialState
     means = result.rung_returns[:, i].mean(axis=(1, 2), dtype=np.float64)
     ends = sorted({rung.num_updates for bracket in result.settings["brackets"] for rung in bracket})
     for end, value in zip(ends, means):
         if np.isfinite(value):
             trial.report(float(value), end)
-    if not np.isfinite(result.iqm[i]):
+    if result.diverged[i].any():
         trial.set_user_attr(_DIVERGED, True)
         study.tell(trial, state=state.FAIL)
     elif result.num_updates[i] < result.num_updates.max():
@@ -107,26 +123,31 @@ def _tell(optuna: Any, study: Any, trial: Any, result: Result, i: int) -> None:
         study.tell(trial, float(result.iqm[i]))
 
 
-def _ask_again(optuna: Any, study: Any) -> None:
-    """Queue what a process that died had asked for."""
+def _ask_again(optuna: ModuleType, study: Study, storage: str | os.PathLike[str] | None) -> None:
+    """Queue the trials that dead processes had asked for, and leave those of living ones alone."""
     for trial in study.get_trials(deepcopy=False, states=(optuna.trial.TrialState.RUNNING,)):
+        if optuna_workers.is_alive(storage, trial.user_attrs.get(_WORKER)):
+            continue
+        try:
+            study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
+        except (ValueError, RuntimeError):  # another process, which starts now too, has told it before
+            continue
         study.enqueue_trial(trial.params)
-        study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
 
 
-def _num_told(optuna: Any, study: Any) -> int:
-    """Trials that ended; one that failed because its process died was asked for again and does not count."""
+def _num_taken(optuna: ModuleType, study: Study) -> int:
+    """Trials that ended or are being trained; those that failed with their process were asked for again."""
     states = optuna.trial.TrialState
-    told = study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED))
+    taken = study.get_trials(deepcopy=False, states=(states.COMPLETE, states.PRUNED, states.RUNNING))
     failed = study.get_trials(deepcopy=False, states=(states.FAIL,))
-    return len(told) + sum(_DIVERGED in trial.user_attrs for trial in failed)
+    return len(taken) + sum(_DIVERGED in trial.user_attrs for trial in failed)
 
 
 def _named(parts: Parts) -> dict[str, Space]:
     return {**parts.searched, **parts.env_searched, **parts.static}
 
 
-def _distribution(optuna: Any, space: Space) -> Any:
+def _distribution(optuna: ModuleType, space: Space) -> Any:
     if isinstance(space, Range) and space.integer:
         return optuna.distributions.IntDistribution(int(space.low), int(space.high), log=space.log)
     if isinstance(space, Range):
@@ -134,13 +155,13 @@ def _distribution(optuna: Any, space: Space) -> Any:
     return optuna.distributions.CategoricalDistribution([_label(value) for value in space.values])
 
 
-def _label(value: Any) -> Any:
-    """A choice as Optuna can store it: tuples by their text."""
+def _label(value: object) -> bool | float | str:
+    """A choice as Optuna can store it; a tuple becomes its text."""
     return value if isinstance(value, bool | int | float | str) else repr(value)
 
 
-def _columns(parts: Parts, params: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """What `trials.assemble` takes: values by name, of static choices their indices."""
+def _columns(parts: Parts, params: Sequence[Row]) -> dict[str, np.ndarray]:
+    """The arguments of `trials.assemble`: values by name; static choices by index."""
     columns = {}
     for name in _named(parts):
         values = [each[name] for each in params]
@@ -155,6 +176,6 @@ def _import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(f"searching with Optuna needs optuna: {install_hint('optuna')}") from None
+        raise ModuleNotFoundError("searching with Optuna needs it: pip install 'purerl[optuna]'") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

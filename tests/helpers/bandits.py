@@ -1,4 +1,4 @@
-"""An agent and an environment whose runs have a closed form, so that a whole search has an oracle.
+"""An agent and an environment with closed-form runs, which are an oracle for a whole search.
 
 An episode lasts EPISODE steps and shows its goal g ~ 0.3 + 0.1 N(0, 1); an action a is worth 1 - (a - g)². The agent's
 action is its parameter θ, and an update moves it: θ <- θ + learning_rate (target - θ). So after n updates

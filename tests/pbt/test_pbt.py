@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from bandits import EPISODE, Hparams, make_agent, make_env
 
-from purerl import combinators, pbt, plots, sweep
+from purerl import combinators, pbt, plots, reports, sweep
 from purerl.agents.tabular.td_control import TDControlState
 from purerl.agents.tabular.td_prediction import TDState
 from purerl.combinators.normalization import NormalizedState, ScaledState
@@ -253,7 +253,7 @@ def test_a_schedule_trains_one_agent_and_vmaps_over_seeds(world, result):
     assert metrics["episode_return"].shape == (4, 18)
 
 
-def test_members_that_break_are_replaced_even_where_their_actions_hide_it(world):
+def test_members_that_diverge_are_replaced_even_if_their_actions_hide_it(world):
     plain, env, _ = world
 
     def update(key, state, data):
@@ -268,6 +268,17 @@ def test_members_that_break_are_replaced_even_where_their_actions_hide_it(world)
     assert not np.isnan(lineage.scores[0])[lineage.parents[1]].any()
     assert (lineage.parents[1] != np.arange(20))[np.isnan(lineage.scores[0])].all()
     assert not np.isnan(broken.lineage.scores[-1][broken.order[0]])
+    check_named(broken)
+
+
+def check_named(broken):
+    """Members that diverged are marked in the picture, and named in the report and, in the last round, in the rows."""
+    score, *_ = plots.family(broken).axes
+    (crosses,) = [each for each in score.collections if each.get_gid() == "diverged"]
+    assert len(crosses.get_offsets()) == broken.diverged.sum() > 0
+    assert f"diverged {broken.diverged.sum()} times" in " ".join(reports.population_cautions(broken))
+    rows = broken.member_rows()
+    assert sum(row.get("diverged", False) for row in rows) == broken.diverged[-1].sum()
 
 
 class Descent(NamedTuple):
@@ -279,7 +290,7 @@ class Descent(NamedTuple):
 def test_a_schedule_found_is_better_than_every_fixed_value():
     """θ <- θ + α (ξ[n] - θ), θ₀ = 10, with one sequence ξ[n] ~ N(0, 1)⁶⁴ for all: a large α first and a small one last.
 
-    Members differ by their α alone, so luck has no part in it, and NumPy computes what any schedule is worth.
+    Members differ by their α alone, so chance plays no part, and NumPy computes the value of any schedule.
     """
     noise = jax.random.normal(jax.random.key(7), (40, 64))
 
@@ -354,12 +365,12 @@ def test_the_family_tree_is_drawn(result, tmp_path):
         ({"updates_per_round": 0}, "updates_per_round must be a positive integer"),
     ],
 )
-def test_what_is_wrong_is_named(world, options, message):
+def test_errors_name_the_argument(world, options, message):
     with pytest.raises(ValueError, match=message):
         run(world, **options)
 
 
-def test_going_on_from_a_population_is_the_same_run(world, result):
+def test_advancing_in_chunks_is_the_same_run(world, result):
     agent, env, _ = world
     options = {name: SIZES[name] for name in SIZES if name != "num_envs"}
     program = rounds(agent, env, SPACE, population_size=10, **options)

@@ -1,4 +1,4 @@
-"""A population that was killed goes on, and ends in the same lineage and the same states, bit for bit."""
+"""A population that was killed resumes, and ends with the same lineage and the same states, bit for bit."""
 
 import json
 
@@ -75,7 +75,7 @@ def test_a_directory_changes_nothing_and_holds_the_result(whole):
 
 
 @pytest.mark.parametrize("number", [1, 3, 5])
-def test_after_whichever_round_it_is_cut_off_it_ends_alike(whole, tmp_path, number):
+def test_a_run_interrupted_after_any_round_ends_the_same(whole, tmp_path, number):
     with pytest.raises(Cut):
         run(tmp_path, progress=cut_at(number))
     with pytest.raises(FileExistsError, match="resume=True"):
@@ -87,7 +87,7 @@ def test_after_whichever_round_it_is_cut_off_it_ends_alike(whole, tmp_path, numb
 
 
 @pytest.mark.parametrize("step", ["_write", "_publish", "_flush_one"])
-def test_cut_off_while_a_checkpoint_is_written_it_goes_on_from_the_one_before(whole, tmp_path, monkeypatch, step):
+def test_a_run_interrupted_while_saving_resumes_from_the_checkpoint_before(whole, tmp_path, monkeypatch, step):
     original, calls = getattr(checkpoint, step), []
 
     def dying(*arguments):
@@ -99,7 +99,7 @@ def test_cut_off_while_a_checkpoint_is_written_it_goes_on_from_the_one_before(wh
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, step, dying)
-        patch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)  # the dead clear nothing away
+        patch.setattr(checkpoint.shutil, "rmtree", lambda *_, **__: None)  # a dead process deletes nothing
         with pytest.raises(Cut):
             run(tmp_path)
     assert checkpoint.steps(tmp_path / "population")
@@ -107,7 +107,7 @@ def test_cut_off_while_a_checkpoint_is_written_it_goes_on_from_the_one_before(wh
     assert not [path for path in tmp_path.rglob("*incomplete*") if path.is_dir()]
 
 
-def test_when_it_has_ended_the_result_comes_from_the_disk(whole):
+def test_the_result_of_a_finished_run_is_loaded(whole):
     _, directory = whole
     silent = []
     again = run(directory, resume=True, progress=silent.append)
@@ -115,7 +115,7 @@ def test_when_it_has_ended_the_result_comes_from_the_disk(whole):
     assert_same(directory, again, whole)
 
 
-def test_a_damaged_checkpoint_is_refused(whole, tmp_path):
+def test_a_damaged_checkpoint_is_rejected(whole, tmp_path):
     with pytest.raises(Cut):
         run(tmp_path, progress=cut_at(2))
     manifest = tmp_path / "population" / f"{2:012d}" / "SHA256SUMS"
@@ -126,7 +126,7 @@ def test_a_damaged_checkpoint_is_refused(whole, tmp_path):
         run(tmp_path, resume=True)
 
 
-def test_other_arguments_and_a_second_process_are_refused(tmp_path):
+def test_other_arguments_programs_and_a_second_process_are_rejected(tmp_path):
     with pytest.raises(Cut):
         run(tmp_path, progress=cut_at(1))
     for change, message in [
@@ -136,6 +136,10 @@ def test_other_arguments_and_a_second_process_are_refused(tmp_path):
     ]:
         with pytest.raises(ValueError, match=message):
             run(tmp_path, resume=True, **change)
+    doubled = make_agent()._replace(act=lambda key, state, obs: (2 * state.theta, ()))
+    doubled = combinators.with_replay(doubled, capacity=16, batch_size=4)
+    with pytest.raises(ValueError, match="another program"):
+        pbt.pbt(KEY, doubled, ENV, Hparams(), SPACE, **OPTIONS, directory=tmp_path, resume=True)
     with journal.opened(tmp_path, resume=True), pytest.raises(BlockingIOError, match="another process"):
         run(tmp_path, resume=True)
     with pytest.raises(FileNotFoundError, match="no search"):

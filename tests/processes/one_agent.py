@@ -1,4 +1,4 @@
-"""One PPO agent on one device and on four: `one_agent.py`. Prints what a test looks at, as JSON."""
+"""One PPO agent on one device and on four: `one_agent.py`. Prints the numbers that a test checks, as JSON."""
 
 import json
 import pathlib
@@ -51,7 +51,7 @@ class Network(NamedTuple):
 
 
 def run(agent, env):
-    """An update: what came of it, its work on each device, the collectives, and how far the parameters went."""
+    """One update: its results, the operations per device, the collectives, and how far the parameters moved."""
     state = loops.start(jax.random.key(0), agent, env, PPOHparams(learning_rate=0.01), num_envs=16)
     compiled = jax.jit(lambda state: loops.advance(state, agent, env, **SIZES)).lower(state).compile()
     new, metrics = compiled(state)

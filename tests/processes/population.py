@@ -1,7 +1,7 @@
 """One process of a run that trains a small population: `population.py PORT NUM_PROCESSES PROCESS DEVICES FILE MODE`.
 
-Process 0 writes what everyone should have got into FILE. In the mode `forever` it goes on until it is ended, in the
-mode `fail` until process 1 raises an exception.
+Process 0 writes the expected result to FILE. In the mode `forever` it trains until it is ended, in the mode `fail`
+until process 1 raises an exception.
 """
 
 import pathlib
@@ -38,7 +38,7 @@ def main(port, num_processes, process, num_devices, file, mode=None):
     population, lineage = advance(population, each, num_rounds=4)
     assert len(population.members.key.sharding.device_set) == jax.device_count()
     population, lineage = advance(population, each, num_rounds=4)
-    assert rounds_module._advance._cache_size() == 1  # where the arrays lie is the same from the first call on
+    assert rounds_module._advance._cache_size() == 1  # arrays have the same placement from the first call on
     whole = distributed.to_host((lineage, population))
     if distributed.is_main():
         whole = jax.tree.map(lambda x: x if isinstance(x, np.ndarray) else jax.random.key_data(x), whole)

@@ -1,6 +1,6 @@
 """One process of a search with successive halving: `search.py PORT NUM_PROCESSES PROCESS DEVICES DIRECTORY [slow]`.
 
-It goes on with the search in DIRECTORY where there is one. `slow` waits after every chunk, so that it can be ended.
+It resumes the search in DIRECTORY if there is one. `slow` waits after every chunk, so that it can be killed.
 """
 
 import pathlib

@@ -1,4 +1,5 @@
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from bandits import Hparams, make_agent, make_env
@@ -53,3 +54,40 @@ def test_a_trial_that_diverges_is_told_as_failed_and_not_asked_again():
     agent = AGENT._replace(update=lambda key, state, data: (state._replace(theta=state.theta * np.nan), {}))
     study = sweep.optuna_search(KEY, agent, ENV, Hparams(), SPACE, num_trials=3, batch_size=3, num_chunks=1, **SIZES)
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
+
+
+@pytest.mark.parametrize("values", [np.array([0.25, 0.5], np.float32), jnp.array([0.25, 0.5]), [np.float64(0.25), 0.5]])
+def test_choices_of_numpy_and_jax_scalars_are_told_as_numbers(values):
+    space = {"learning_rate": sweep.choice(values)}
+    study = sweep.optuna_search(KEY, AGENT, ENV, Hparams(), space, num_trials=4, batch_size=2, num_chunks=1, **SIZES)
+    assert [trial.state.name for trial in study.trials] == ["COMPLETE"] * 4
+    assert {trial.params["learning_rate"] for trial in study.trials} <= {0.25, 0.5}
+
+
+def test_a_second_process_leaves_the_trials_of_a_living_one_alone(tmp_path):
+    path, seen = tmp_path / "study.log", []
+
+    def join(progress):
+        if progress.phase == "train" and not seen:
+            seen.append(run(8, path))
+
+    first = run(8, path, progress=join)
+    states = [trial.state.name for trial in first.trials]
+    assert len(states) == 8
+    assert "FAIL" not in states
+    assert {trial.user_attrs["purerl_batch"] for trial in first.trials} == {0, 1}
+    assert len({trial.user_attrs["purerl_worker"] for trial in first.trials}) == 2
+    assert not list((tmp_path / "study.log.workers").iterdir())
+
+
+def test_the_trials_of_a_dead_process_are_asked_again(tmp_path):
+    path = tmp_path / "study.log"
+
+    def die(progress):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(4, path, progress=die)
+    study = run(4, path)
+    assert [trial.state.name for trial in study.trials].count("FAIL") == 4
+    assert [trial.params for trial in study.trials[:4]] == [trial.params for trial in study.trials[4:]]

@@ -7,8 +7,7 @@ import pytest
 from bandits import EPISODE, Hparams, make_agent, make_env
 
 from purerl import loops, sweep
-from purerl.loops.chunks import split_updates
-from purerl.sweep.run.blocks import split_agents
+from purerl.sweep.run.blocks import split_agents, split_updates
 
 KEY = jax.random.key(7)
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
@@ -83,7 +82,7 @@ def test_curves_are_the_training_returns(result):
     np.testing.assert_allclose(result.curves[best, :, -1], result.seed_returns[best], atol=0.3)
 
 
-def test_curves_are_nan_where_no_episode_ended():
+def test_curves_are_nan_if_no_episode_ended():
     sizes = SIZES | {"num_updates": 4, "rollout_length": 2}
     result = sweep.search(KEY, AGENT, ENV, Hparams(), {}, num_trials=1, num_seeds=2, num_chunks=4, **sizes)
     assert np.isnan(result.curves).tolist() == [[[True, False, True, False]] * 2]
@@ -164,7 +163,7 @@ def test_all_states_are_kept_on_request():
         assert result.select(rank).state.hparams.target == pytest.approx(result.select(rank).hparams.target)
 
 
-def test_a_grid_and_a_table_of_ones_own():
+def test_a_table_of_trials_is_searched_like_the_grid_that_made_it():
     space = {"learning_rate": sweep.log_uniform(0.01, 1.0, points=3), "spread": sweep.choice([0, 1])}
     by_grid = sweep.search(KEY, AGENT, ENV, Hparams(), space, num_seeds=1, num_chunks=3, **SIZES)
     np.testing.assert_allclose(by_grid.hparams.learning_rate, [0.01, 0.01, 0.1, 0.1, 1, 1], rtol=1e-6)
@@ -178,6 +177,36 @@ def test_a_trial_that_diverges_comes_last():
     table = Hparams(np.array([0.5, 0.5, 0.5]), np.array([np.inf, 5.0, 0.3]), np.array([1, 1, 1]))
     result = sweep.search(KEY, AGENT, ENV, table, num_seeds=2, num_chunks=3, **SIZES)
     assert result.order.tolist() == [2, 1, 0]
+
+
+@pytest.fixture(scope="module")
+def hidden():
+    """A learner that is NaN where the learning rate is 1, while its action, as an argmax does, hides that."""
+    agent = AGENT._replace(
+        act=lambda key, state, obs: (jnp.nan_to_num(state.theta), ()),
+        update=lambda key, state, data: (
+            state._replace(theta=jnp.where(state.hparams.learning_rate < 1, 0.3, jnp.nan)), {}
+        ),
+    )  # fmt: skip
+    table = Hparams(np.array([1.0, 0.5, 0.6]), np.array([0.3, 0.3, 0.3]), np.array([1, 1, 1]))
+    schedule = sweep.successive_halving(eta=2, num_rungs=2)
+    return sweep.search(KEY, agent, ENV, table, num_seeds=2, num_chunks=3, schedule=schedule, **SIZES)
+
+
+def test_a_member_whose_parameters_are_nan_has_diverged_whatever_it_returns(hidden):
+    assert hidden.diverged.tolist() == [[True, True], [False, False], [False, False]]
+    assert np.isfinite(hidden.curves[:, :, 0]).all()
+    assert np.isnan(hidden.returns[0]).all()
+
+
+def test_a_member_that_has_diverged_is_stopped_and_ranked_last(hidden):
+    assert hidden.num_updates.tolist() == [3, 6, 6]
+    assert hidden.order[-1] == 0
+
+
+def test_members_that_have_diverged_are_named_in_the_rows_and_the_table(hidden):
+    assert [row["diverged"] for row in hidden.rows()] == [0, 0, 2]
+    assert "1 of 3 trials diverged" in sweep.table(hidden).caption
 
 
 def never(*_):
@@ -198,7 +227,7 @@ def never(*_):
         (SPACE, {"keep": 0}, "keep"),
     ],
 )
-def test_what_is_wrong_is_said_before_anything_is_compiled(space, options, message):
+def test_errors_are_raised_before_anything_is_compiled(space, options, message):
     agent = AGENT._replace(init=never, act=never, update=never)
     with pytest.raises(ValueError, match=message):
         sweep.search(KEY, agent, ENV, Hparams(), space, **{"num_trials": 3} | SIZES | options)
@@ -224,5 +253,5 @@ def test_blocks_hold_every_agent_and_little_else(agents, size):
     ("updates", "chunks", "expected"),
     [(195, 20, [13] * 15), (40, 20, [2] * 20), (3, 20, [1] * 3), (1, 1, [1]), (7, 1, [7]), (23, 4, [6, 6, 6, 5])],
 )
-def test_chunks_are_of_one_length_where_they_can_be(updates, chunks, expected):
+def test_chunks_have_one_length_if_possible(updates, chunks, expected):
     assert split_updates(updates, chunks) == expected

@@ -1,4 +1,4 @@
-"""How much of the spread of the returns each searched name accounts for."""
+"""Importance: how much of the variance of the returns each searched name accounts for."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ import numpy as np
 from purerl.sweep.trials.spaces import Choice, Space
 
 Method: TypeAlias = Literal["auto", "fanova", "permutation"]
+Tree: TypeAlias = Any
+"""scikit-learn's `sklearn.tree._tree.Tree`."""
 _TREES = 64
-_MISSING = "importance needs scikit-learn: pip install scikit-learn"
+_MISSING = "importance needs scikit-learn: pip install 'purerl[importance]'"
 
 
 def importance(
@@ -24,34 +26,39 @@ def importance(
 ) -> dict[str, float]:
     """Share of the variance of the returns that each column accounts for, by a forest of regression trees.
 
-    Values are mapped to where they lie in their space first, so a logarithmic range is measured in the logarithm, and
-    choices are categories without an order, each as likely. Returns that are NaN count as the lowest of all: that a
-    value makes training diverge is what matters about it.
+    Values are first mapped to their position in their space, so a logarithmic range is measured in the logarithm, and
+    choices are categories without an order, all equally likely. Returns that are NaN count as the lowest of all, so a
+    value that makes training diverge is important.
 
     "fanova" is the variance of a tree's mean prediction given one column alone, over the variance of all its
     predictions, averaged over the trees (Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter
-    Importance", eq. 7): what is missing to 1 is the part of interactions. "permutation" is by how much the prediction's
-    squared error grows when one column is shuffled, normalised to a sum of 1 (Breiman 2001, by scikit-learn):
-    interactions count for each of their columns. Both are estimates: below some 50 trials take them as a hint.
+    Importance", eq. 7); the rest, up to 1, is due to interactions. "permutation" is the growth of the prediction's
+    squared error when one column is shuffled, normalised to a sum of 1 (Breiman 2001, by scikit-learn); interactions
+    count for each of their columns. Both are estimates: with fewer than about 50 trials take them as a hint.
 
     Args:
       columns: [K] values by name.
-      space: where they come from, by name; a column without a space is taken as it is.
+      space: the spaces they come from, by name; a column without a space is used unchanged.
       returns: [K].
       method: "auto" is "fanova".
       seed: of the forest.
 
     Returns:
-      From names to shares in [0, 1], the largest first; all 0 where the returns do not differ.
+      A dict from names to shares in [0, 1], the largest first; all 0 if the returns do not differ.
 
     Raises:
       ModuleNotFoundError: scikit-learn is missing; the message names the extra.
       ValueError: fewer than 4 trials, no column, no return that is a number, or an unknown method.
+
+    Examples:
+      >>> columns = {"rate": np.arange(8.0), "idle": np.array([0, 0, 1, 1, 0, 1, 0, 1.0])}
+      >>> list(importance(columns, {}, returns=np.arange(8.0)))
+      ['rate', 'idle']
     """
     if not columns or len(returns) < 4:
-        raise ValueError(f"importance needs something that was searched and at least 4 trials, not {len(returns)}")
+        raise ValueError(f"importance needs at least one searched name and at least 4 trials; there are {len(returns)}")
     if np.isnan(returns).all():
-        raise ValueError("importance needs a trial whose return is a number")
+        raise ValueError("importance needs a trial whose return is a number; all are NaN")
     if method not in ("auto", "fanova", "permutation"):
         raise ValueError(f"method = {method!r} must be 'auto', 'fanova' or 'permutation'")
     if importlib.util.find_spec("sklearn") is None:
@@ -67,11 +74,11 @@ def importance(
 
 
 def _encode(column: np.ndarray, space: Space | None) -> np.ndarray:
-    """[K] places in [0, 1]: between the ends of the column, or the middle of one of c equal parts for c categories.
+    """[K] positions in [0, 1]: between the ends of the column, or the middle of one of c equal parts for c categories.
 
     Trees split between any parts, so the order of the categories does not matter, and each has the same measure.
     """
-    if isinstance(space, Choice) or column.dtype == bool or column.dtype == object:
+    if isinstance(space, Choice) or column.dtype in (bool, object) or not np.isfinite(column).all():
         names, code = np.unique([repr(value) for value in column.tolist()], return_inverse=True)
         return (code + 0.5) / len(names)
     values = np.log(column.astype(np.float64)) if getattr(space, "log", False) else column.astype(np.float64)
@@ -87,7 +94,7 @@ def _fanova(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int) -> 
     return dict(zip(values, np.mean(shares, axis=0).tolist()))
 
 
-def _shares_of_tree(tree: Any) -> list[float]:
+def _shares_of_tree(tree: Tree) -> list[float]:
     """Share of the variance of one tree's predictions over [0, 1]^D that each column accounts for alone.
 
     A tree is constant on boxes that fill the cube. The mean of its predictions given x in column d is a step function,
@@ -111,7 +118,7 @@ def _shares_of_tree(tree: Any) -> list[float]:
     return shares
 
 
-def _boxes(tree: Any) -> tuple[np.ndarray, np.ndarray]:
+def _boxes(tree: Tree) -> tuple[np.ndarray, np.ndarray]:
     """The lowest and the highest corner of the box of each node, [N, D], from the root down."""
     low, high = np.zeros((tree.node_count, tree.n_features)), np.ones((tree.node_count, tree.n_features))
     nodes = np.zeros(1, int)

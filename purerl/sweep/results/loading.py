@@ -38,7 +38,7 @@ def load(
     if 0 < sum(given is not None for given in (agent, env, hparams)) < 3:
         raise TypeError("pass all of agent, env and hparams, which make the states playable, or none of them")
     arrays, table, about = storage.read_arrays(directory, hparams)
-    listed: dict[str, Any] = {name: np.array(about[name], dtype) for name, dtype in LISTED.items()}
+    listed: dict[str, Any] = {name: np.array(storage.with_tuples(about[name]), dtype) for name, dtype in LISTED.items()}
     trials = _read_trials(table, about)
     settings = storage.with_tuples(about["settings"])
     states = None
@@ -49,16 +49,15 @@ def load(
     return Result(trials=trials, steps=steps, states=states, settings=settings, **arrays, **listed)
 
 
-def _read_trials(hparams: Hparams, about: dict[str, Any]) -> Trials:
+def _read_trials(hparams: Hparams, about: dict[str, storage.Json]) -> Trials:
     columns = {}
     for name, values in about["columns"].items():
         column = np.empty(len(values), object)
-        column[:] = [storage.with_tuples(value) for value in values]
-        plain = getattr(hparams, name) if name in hparams._fields else column
-        columns[name] = np.array(column.tolist()) if plain is column and _numeric(values) else plain
-    groups = tuple(storage.with_tuples(group) for group in about["groups"])
-    return Trials(hparams, None, np.array(about["group"], int), groups, columns, spaces.from_json(about["space"]))
-
-
-def _numeric(values: list[Any]) -> bool:
-    return all(isinstance(value, int | float) for value in values)
+        column[:] = storage.with_tuples(values)
+        numeric = all(isinstance(value, int | float) for value in column)
+        columns[name] = np.array(column.tolist()) if numeric else column
+        if name in hparams._fields:
+            columns[name] = getattr(hparams, name)
+    groups = storage.with_tuples(about["groups"])
+    space = spaces.from_json(storage.with_tuples(about["space"]))
+    return Trials(hparams, None, np.array(about["group"], int), groups, columns, space)

@@ -16,7 +16,7 @@ def rank(returns: np.ndarray, curves: np.ndarray, num_updates: np.ndarray | None
 
     Args:
       returns: [P, S, E] evaluation returns.
-      curves: [P, S, C] learning curves, NaN where there is no value.
+      curves: [P, S, C] learning curves, NaN if there is no value.
       num_updates: [P] how far each was trained; None: all equally far.
 
     Returns:

@@ -1,4 +1,4 @@
-"""How trained agents do in environments other than their own: each of them in each row of a table of parameters."""
+"""Robustness: returns of trained agents in environments with other parameters than those of their training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class EnvGrid(NamedTuple):
 
     Attributes:
       env_params: the parameters, leaves [Q].
-      columns: what differs between them, values [Q] by name.
+      columns: the parameters that differ between them, values [Q] by name.
     """
 
     env_params: PyTree
@@ -36,10 +36,19 @@ def env_grid(env_params: PyTree, space: SearchSpace) -> EnvGrid:
 
     Args:
       env_params: the parameters, such as `purerl.envs.env_params("CartPole-v1")` returns.
-      space: from names of its fields to spaces with `points`, choices or constants.
+      space: a mapping from names of its fields to spaces with `points`, choices or constants.
 
     Raises:
-      ValueError: there is no such field, or a space has no `points`.
+      ValueError: a field does not exist, or a space has no `points`.
+
+    Examples:
+      >>> from purerl.sweep import uniform
+      >>> class Params(NamedTuple):
+      ...     length: float = 0.5
+      ...     gravity: float = 9.8
+      >>> grid = env_grid(Params(), {"length": uniform(0.0, 1.0, points=3)})
+      >>> grid.env_params.length.tolist(), grid.env_params.gravity.shape
+      ([0.0, 0.5, 1.0], (3,))
     """
     prefixed = {trials.ENV_PREFIX + name: each for name, each in space.items()}
     made = trials.make(jax.random.key(0), _NoHparams(), prefixed, None, env_params=env_params)
@@ -60,31 +69,31 @@ def robustness(
 ) -> np.ndarray:
     """Returns of greedy episodes of every agent with every row of environment parameters, in one compiled program.
 
-    All of them play with one key, so agents and parameters meet the same random numbers.
+    There is one key for all of them, so agents and parameters share their random numbers.
 
     Args:
       key: typed key.
       agent: the agent.
       env: its environment.
-      states: of the agents, a tree with leaves [A, ...] or a sequence of A trees; or a `Result`, of which the kept
-        agents play, the best trial first and each trial's seeds in their order: see `kept_agents`.
+      states: of the agents, a tree with leaves [A, ...] or a sequence of A trees; or a `Result`, whose kept agents
+        play, the best trial first and each trial's seeds in their order: see `kept_agents`.
       env_params: leaves [Q, ...], such as `env_grid(...).env_params`.
       num_episodes: episodes of each pair, E.
-      max_steps: longest of them, in steps.
-      top: of how many of the best trials of a `Result`; None: all that were kept.
+      max_steps: length at which an episode is cut, in steps.
+      top: number of the best trials of a `Result` to play; None: all that were kept.
 
     Returns:
       [A, Q, E] float32.
 
     Raises:
-      TypeError, ValueError: the key is none, a size is not positive, no states were kept, they differ in shape (those
-        of static choices: pass them one group at a time), or the leaves of `env_params` differ in their first axis.
+      TypeError, ValueError: the key is not typed, a size is not positive, no states were kept, they differ in shape
+        (with static choices: pass one group at a time), or the leaves of `env_params` differ in their first axis.
     """
     check_key(key)
     check_positive(num_episodes=num_episodes, max_steps=max_steps, top=1 if top is None else top)
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(env_params)}
     if len(sizes) != 1 or sizes == {()}:
-        raise ValueError("every leaf of env_params must have the same leading axis: the rows of the table")
+        raise ValueError("every leaf of env_params must have the same leading axis: one entry per row of the table")
     play = _play(agent, env, num_episodes, max_steps)
     return np.asarray(play(key, _stack(states, top), jax.tree.map(jnp.asarray, env_params)))
 
@@ -98,19 +107,19 @@ def kept_agents(result: Result, top: int | None = None) -> list[tuple[int, int]]
 
 
 class _NoHparams(NamedTuple):
-    """Nothing: the grid is over the environment alone."""
+    """No hyperparameters: the grid is over the environment only."""
 
 
 def _stack(states: Result | PyTree, top: int | None) -> PyTree:
     if isinstance(states, Result):
         states = [states.select(rank, seed).state for rank, seed in kept_agents(states, top)]
         if not states or states[0] is None:
-            raise ValueError("the result holds no states: search with keep=..., or load it with agent, env and hparams")
+            raise ValueError("the result has no states: search with keep=..., or load it with agent, env and hparams")
     if not isinstance(states, Sequence) or hasattr(states, "_fields"):
         return states
     shapes = {(jax.tree.structure(s), tuple(jnp.shape(leaf) for leaf in jax.tree.leaves(s))) for s in states}
     if len(shapes) > 1:
-        raise ValueError("the agents' states differ in shape: play those of one group of static choices at a time")
+        raise ValueError("the agents' states differ in shape: pass those of one group of static choices at a time")
     return jax.tree.map(lambda *leaves: jnp.stack(leaves), *states)
 
 

@@ -1,4 +1,4 @@
-"""What a few runs say: interquartile means and ranks with bootstrap intervals, in NumPy, over many trials at once.
+"""Statistics of few runs: interquartile means and ranks with bootstrap intervals, in NumPy, for many trials at once.
 
 Follows Agarwal et al. (2021), "Deep Reinforcement Learning at the Edge of the Statistical Precipice", section 4.
 """
@@ -14,20 +14,24 @@ _BLOCK = 4_000_000  # resampled numbers held at a time: 32 MB
 def interquartile_mean(values: np.ndarray) -> np.ndarray:
     """Mean of the middle half: of n sorted values, without the ⌊n/4⌋ smallest and the ⌊n/4⌋ largest.
 
-    Whole values are cut, as in scipy's `trim_mean(x, 0.25)` and rliable; up to three values it is the mean.
+    Whole values are cut, as in scipy's `trim_mean(x, 0.25)` and rliable; for up to three values it is the mean.
 
     Args:
       values: [..., n] numbers; n > 0.
 
     Returns:
-      [...] float64; NaN where a value is NaN.
+      [...] float64; NaN if a value is NaN.
 
     Raises:
       ValueError: there are no values.
+
+    Examples:
+      >>> float(interquartile_mean(np.array([0.0, 1.0, 3.0, 100.0])))
+      2.0
     """
     values = np.asarray(values, np.float64)
     if values.ndim == 0 or values.shape[-1] == 0:
-        raise ValueError(f"values of shape {values.shape} hold nothing to average")
+        raise ValueError(f"values of shape {values.shape} contain nothing to average")
     cut = values.shape[-1] // 4
     kept = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut]
     return np.where(np.isnan(values).any(axis=-1), np.nan, kept.mean(axis=-1))
@@ -38,22 +42,26 @@ def bootstrap_interval(
 ) -> np.ndarray:
     """Percentile bootstrap interval of the interquartile mean, over independent runs on the last axis.
 
-    The runs are drawn n at a time with replacement, `num_resamples` times; the interval is the central `confidence` of
-    the interquartile means. All leading axes share the draws. It never reaches beyond the smallest and the largest run,
-    so it holds the median of all possible runs with a probability of at most 1 - 2^(1-n): 50% with two runs, 75% with
-    three, 94% with five, whatever `confidence` asks for. One run has no interval.
+    The runs are drawn n at a time with replacement, `num_resamples` times; the interval holds the central `confidence`
+    of the interquartile means. All leading axes share the draws. It never reaches beyond the smallest and the largest
+    run, so it contains the median of all possible runs with a probability of at most 1 - 2^(1-n), whatever
+    `confidence` is: 50% with two runs, 75% with three, 94% with five. One run has no interval.
 
     Args:
       key: typed key; the same key gives the same interval.
-      values: [..., n], one number a run.
+      values: [..., n], one number per run.
       confidence: in (0, 1).
       num_resamples: number of draws.
 
     Returns:
-      [..., 2] float64, low and high; NaN where n = 1 or a value is NaN.
+      [..., 2] float64, low and high; NaN if n = 1 or a value is NaN.
 
     Raises:
       ValueError: `confidence` is not in (0, 1), or `num_resamples` is not positive.
+
+    Examples:
+      >>> bootstrap_interval(jax.random.key(0), np.array([[1.0, 2.0], [5.0, 5.0]])).tolist()
+      [[1.0, 2.0], [5.0, 5.0]]
     """
     return stratified_bootstrap_interval(key, np.asarray(values)[..., None, :], confidence, num_resamples)
 
@@ -64,8 +72,8 @@ def stratified_bootstrap_interval(
     """Percentile bootstrap interval of the interquartile mean over the runs of several tasks.
 
     Each resample draws n runs with replacement within every task, and takes one interquartile mean of all m n numbers;
-    the tasks themselves are not resampled. Numbers must mean the same on all tasks: normalise them first. One task is
-    `bootstrap_interval`.
+    the tasks themselves are not resampled. Numbers must be comparable between tasks: normalise them first. With one
+    task it is `bootstrap_interval`.
 
     Agarwal et al. (2021), section 4.1: the interval that rliable's `get_interval_estimates` computes.
 
@@ -75,10 +83,15 @@ def stratified_bootstrap_interval(
       confidence, num_resamples: as in `bootstrap_interval`.
 
     Returns:
-      [..., 2] float64, low and high; NaN where n = 1 or a value is NaN.
+      [..., 2] float64, low and high; NaN if n = 1 or a value is NaN.
 
     Raises:
-      ValueError: as in `bootstrap_interval`, or `values` has less than two axes.
+      ValueError: as in `bootstrap_interval`, or `values` has fewer than two axes.
+
+    Examples:
+      >>> low, high = stratified_bootstrap_interval(jax.random.key(0), np.array([[0.0, 0.2], [0.8, 1.0]]))
+      >>> round(float(low), 2), round(float(high), 2)
+      (0.4, 0.6)
     """
     if not 0 < confidence < 1:
         raise ValueError(f"confidence = {confidence} must lie between 0 and 1")
@@ -95,7 +108,7 @@ def rank_interval(
 ) -> np.ndarray:
     """Percentile bootstrap interval of each trial's rank, 1 being the highest interquartile mean.
 
-    A resample draws the same n seeds for all trials, since seed s is the same key in each, and ranks them; equal ones
+    A resample draws the same n seeds for all trials, since seed s is the same key in each, and ranks the trials; ties
     share the mean of their ranks, and trials with NaN come last.
 
     Args:
@@ -108,6 +121,10 @@ def rank_interval(
 
     Raises:
       ValueError: as in `bootstrap_interval`.
+
+    Examples:
+      >>> rank_interval(jax.random.key(0), np.array([[9.0, 8.0], [1.0, 2.0]])).tolist()
+      [[1.0, 1.0], [2.0, 2.0]]
     """
     values = np.asarray(values, np.float64)
     if not 0 < confidence < 1:
@@ -120,15 +137,19 @@ def rank_interval(
 
 
 def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
-    """Spearman's ρ: the correlation of two rankings of the same things, over those that have both numbers.
+    """Spearman's ρ, the correlation of two rankings, over the entries that are not NaN in either.
 
-    ρ = cov(rank a, rank b) / (std(rank a) std(rank b)), equal ones sharing the mean of their ranks.
+    ρ = cov(rank a, rank b) / (std(rank a) std(rank b)), where ties share the mean of their ranks.
 
     Args:
       a, b: [n] numbers.
 
     Returns:
-      -1 (reversed) to 1 (the same order); NaN where less than two have both numbers, or all of one side are equal.
+      -1 (reversed) to 1 (the same order); NaN if fewer than two entries remain, or all of one side are equal.
+
+    Examples:
+      >>> round(rank_correlation(np.array([1.0, 2.0, 3.0]), np.array([10.0, 30.0, 20.0])), 6)
+      0.5
     """
     both = ~np.isnan(a) & ~np.isnan(b)
     ranks = np.stack([_ranks(a[both]), _ranks(b[both])])
@@ -138,7 +159,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _resampled_means(key: jax.Array, values: np.ndarray, num_resamples: int) -> np.ndarray:
-    """[..., m, n] to [..., num_resamples]: interquartile means of runs resampled within each task; NaN where n = 1."""
+    """[..., m, n] to [..., num_resamples]: interquartile means of runs resampled within each task; NaN if n = 1."""
     if num_resamples < 1:
         raise ValueError(f"num_resamples = {num_resamples} must be at least 1")
     *leading, num_tasks, num_runs = values.shape
@@ -156,7 +177,7 @@ def _resampled_means(key: jax.Array, values: np.ndarray, num_resamples: int) -> 
 
 
 def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks along the first axis, from 1; equal ones share their mean. SciPy's statistics take a second to import."""
+    """Ranks along the first axis, from 1; ties share their mean. SciPy's statistics take a second to import."""
     from scipy.stats import rankdata
 
     return rankdata(values, axis=0)

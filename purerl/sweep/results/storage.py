@@ -1,4 +1,4 @@
-"""The files of a result: CSV and JSON for people and other programs, checkpoints from which it is read again."""
+"""The files of a result: CSV and JSON for people and other programs, and checkpoints from which it is loaded."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -18,11 +18,17 @@ import numpy as np
 
 import purerl
 from purerl import checkpoint, loops
-from purerl.types import Agent, Env, PyTree
+from purerl.checkpoint import Json
+from purerl.types import Agent, Env, Hparams, PyTree
+
+Row: TypeAlias = Mapping[str, Any]
+"""A row of a table, values by the names of its columns."""
+
+_FLOAT = "float"
 
 
-def write_csv(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -> Path:
-    """A header and a line a row; NaN becomes an empty field."""
+def write_csv(rows: Sequence[Row], path: str | os.PathLike[str]) -> Path:
+    """A header and one line per row; NaN becomes an empty field."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
@@ -30,27 +36,29 @@ def write_csv(rows: Sequence[Mapping[str, Any]], path: str | os.PathLike[str]) -
     return Path(path)
 
 
-def write_json(content: Any, path: str | os.PathLike[str]) -> Path:
+def write_json(content: Json, path: str | os.PathLike[str]) -> Path:
     """Strict JSON: NaN becomes null, an infinity the string "inf" or "-inf"."""
-    Path(path).write_text(json.dumps(_plain(content), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    Path(path).write_text(json.dumps(_plain(content, _readable), indent=1, allow_nan=False) + "\n", encoding="utf-8")
     return Path(path)
 
 
 def made_with() -> dict[str, str]:
-    """What a search runs on, for the record: the kind of its devices, and versions."""
+    """The kind of the devices and the versions, for the record."""
     return {"device": jax.devices()[0].device_kind, "jax": jax.__version__, "purerl": purerl.__version__}
 
 
-def write_arrays(directory: Path, arrays: Mapping[str, np.ndarray], hparams: Any, about: Mapping[str, Any]) -> None:
+def write_arrays(
+    directory: Path, arrays: Mapping[str, np.ndarray], hparams: Hparams, about: Mapping[str, Json]
+) -> None:
     """A checkpoint `directory/arrays`; `about` is JSON."""
     content = {"arrays": dict(arrays), "hparams": hparams._asdict()}
     shapes = jax.tree.map(lambda leaf: {"shape": leaf.shape, "dtype": str(leaf.dtype)}, content)
     about = {**about, "shapes": shapes, "name": type(hparams).__name__, "fields": hparams._fields}
-    checkpoint.save(directory / "arrays", content, _plain(about), overwrite=True)
+    checkpoint.save(directory / "arrays", content, _plain(about, _tagged), overwrite=True)
 
 
 def write_states(directory: Path, states: Sequence[PyTree] | None, groups: np.ndarray) -> None:
-    """A checkpoint `directory/states` of agents' states, [K] of them, stacked by the group of each; none: no file."""
+    """A checkpoint `directory/states` of K agents' states, stacked by their groups; no states write no file."""
     if not states:
         return
     stacked = {}
@@ -60,12 +68,12 @@ def write_states(directory: Path, states: Sequence[PyTree] | None, groups: np.nd
     checkpoint.save(directory / "states", stacked, overwrite=True)
 
 
-def read_arrays(directory: Path, hparams: Any = None) -> tuple[dict[str, np.ndarray], Any, dict[str, Any]]:
+def read_arrays(directory: Path, hparams: Hparams = None) -> tuple[dict[str, np.ndarray], Any, dict[str, Any]]:
     """The arrays, the table of hyperparameters and `about`, as they were given to `write_arrays`.
 
     Args:
-      directory: where they are.
-      hparams: of the class that the table shall have; None makes a NamedTuple of the same name and fields.
+      directory: the directory given to `write_arrays`.
+      hparams: a NamedTuple whose class the table shall have; None makes one of the same name and fields.
 
     Raises:
       CheckpointError: a file is damaged or missing.
@@ -84,17 +92,17 @@ def read_states(
     directory: Path,
     agent: Agent | Callable[..., Agent],
     env: Env,
-    hparams: Any,
+    hparams: Hparams,
     num_envs: int,
     owners: np.ndarray,
-    groups: Sequence[Mapping[str, Any]],
+    groups: Sequence[Row],
 ) -> tuple[PyTree, ...] | None:
-    """The kept states, one an agent; None where there are none.
+    """The kept states, one per agent; None if there are none.
 
     Args:
-      directory: where they are.
+      directory: the directory given to `write_states`.
       agent: the agent, or a function from static choices to one.
-      env, hparams, num_envs: as the search had them.
+      env, hparams, num_envs: those of the search.
       owners: [K] the group of each.
       groups: the static choices of each group.
 
@@ -122,26 +130,43 @@ def read_states(
     )
 
 
-def one_of(hparams: Any) -> Any:
-    """One trial's hyperparameters out of a table, or the hyperparameters as they are."""
+def one_of(hparams: Hparams) -> Hparams:
+    """The first trial's hyperparameters from a table, or the hyperparameters unchanged."""
     return jax.tree.map(lambda leaf: leaf[0] if np.ndim(leaf) else leaf, hparams)
 
 
-def with_tuples(value: Any) -> Any:
-    """JSON data with tuples in place of lists."""
+def with_tuples(value: Json) -> Any:
+    """JSON data with tuples instead of lists, and the floats that `write_arrays` tagged.
+
+    Examples:
+      >>> with_tuples({"sizes": [64, [1, 2]], "clip": {"float": "inf"}})
+      {'sizes': (64, (1, 2)), 'clip': inf}
+    """
     if isinstance(value, list | tuple):
         return tuple(with_tuples(each) for each in value)
-    return {name: with_tuples(each) for name, each in value.items()} if isinstance(value, dict) else value
+    if not isinstance(value, dict):
+        return value
+    if value.keys() == {_FLOAT}:
+        return float(value[_FLOAT])
+    return {name: with_tuples(each) for name, each in value.items()}
 
 
-def _plain(value: Any) -> Any:
-    """The same data in the types that strict JSON has."""
+def _plain(value: Json, not_finite: Callable[[float], Json]) -> Json:
+    """The same data in the types of strict JSON, which has no infinity and no NaN: these go through `not_finite`."""
     if isinstance(value, Mapping):
-        return {name: _plain(each) for name, each in value.items()}
+        return {name: _plain(each, not_finite) for name, each in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(each) for each in value]
+        return [_plain(each, not_finite) for each in value]
     if isinstance(value, np.ndarray | np.generic):
-        return _plain(value.tolist())
-    if isinstance(value, float) and not math.isfinite(value):
-        return None if math.isnan(value) else str(value)
-    return value
+        return _plain(value.tolist(), not_finite)
+    return not_finite(value) if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _readable(value: float) -> str | None:
+    """NaN and infinity for other programs."""
+    return None if math.isnan(value) else str(value)
+
+
+def _tagged(value: float) -> dict[str, str]:
+    """NaN and infinity, distinct from any string, so that they are read back as numbers."""
+    return {_FLOAT: str(value)}

@@ -2,44 +2,99 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import re
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from purerl.checkpoint import Json
 from purerl.sweep.results.result import Result
+from purerl.sweep.results.storage import Row
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
-def table(result: Result, top: int = 10) -> Table:
+def table(result: Result, top: int = 10, width: int | None = None) -> Table:
     """The best trials as a table for `rich.print`: rank, return with its interval, return of each seed, parameters.
+
+    Headers and numbers are never cut. If the table is too wide, borders go and long headers are broken; then the seeds,
+    the intervals, the steps and finally the last parameters are left out, which the caption says.
 
     Args:
       result: a finished search.
       top: number of rows.
+      width: columns of the terminal; None takes those of this one.
     """
+    width = shutil.get_terminal_size().columns if width is None else width
+    columns = _columns(result, result.rows()[:top])
+    dropped: list[str] = []
+    if _width(columns, compact=False) <= width:
+        return _build(result, columns, dropped, compact=False)
+    while _width(columns, compact=True) > width and any(column.optional for column in columns):
+        last = max(columns, key=lambda column: column.optional)
+        columns = [column for column in columns if column is not last]
+        dropped.insert(0, last.header)
+    return _build(result, columns, dropped, compact=True)
+
+
+class _Column(NamedTuple):
+    """A column. Of several that are `optional`, the one with the largest number is left out first; 0 never is."""
+
+    header: str
+    cells: list[str]
+    style: str
+    optional: int
+
+
+def _columns(result: Result, rows: Sequence[Row]) -> list[_Column]:
+    last = len(result.searched)
+    columns = [
+        _Column("#", [str(row["rank"]) for row in rows], "dim", 0),
+        _Column("return", [_return(row) for row in rows], "bold", 0),
+        _Column("95% interval", [_interval(row) for row in rows], "", last + 2),
+        _Column("seeds", [_seeds(row, result.num_seeds) for row in rows], "", last + 3),
+    ]
+    if len(result.fresh_trials):
+        columns.append(_Column("fresh seeds", [_short(row["fresh_return"]) for row in rows], "", 0))
+    if len(set(result.num_updates.tolist())) > 1:
+        columns.append(_Column("steps", [f"{row['steps']:,}" for row in rows], "", last + 1))
+    for place, name in enumerate(result.searched):
+        columns.append(_Column(name, [_short(row[name], digits=3) for row in rows], "cyan", place))
+    return columns
+
+
+def _build(result: Result, columns: list[_Column], dropped: list[str], compact: bool) -> Table:
+    from rich import box
     from rich.table import Table
 
-    shown = Table(title=_title(result), title_justify="left", header_style="bold", caption=_caption(result))
-    shown.add_column("#", justify="right", style="dim")
-    shown.add_column("return", justify="right", style="bold")
-    shown.add_column("95% interval", justify="right", no_wrap=True)
-    shown.add_column("seeds", justify="right")
-    rows, fresh, rungs = result.rows(), len(result.fresh_trials) > 0, len(set(result.num_updates.tolist())) > 1
-    for name in ["fresh seeds"] * fresh + ["steps"] * rungs:
-        shown.add_column(name, justify="right")
-    for name in result.searched:
-        shown.add_column(name, justify="right", style="cyan")
-    for row in rows[:top]:
-        interval = "-" if np.isnan(row["return_low"]) else f"{_short(row['return_low'])} - {_short(row['return_high'])}"
-        seeds = " ".join(_short(row[f"return_seed_{seed}"]) for seed in range(min(result.num_seeds, 4)))
-        more = " ..." if result.num_seeds > 4 else ""
-        extra = [_short(row["fresh_return"])] if fresh else []
-        extra += [f"{row['steps']:,}"] if rungs else []
-        parameters = [_short(row[name], digits=3) for name in result.searched]
-        shown.add_row(str(row["rank"]), _short(row["return"]), interval, seeds + more, *extra, *parameters)
+    style = {"box": box.SIMPLE_HEAD, "padding": (0, 1, 0, 0)} if compact else {"box": box.HEAVY_HEAD}
+    words = {"title": _title(result), "title_justify": "left", "caption": _caption(result, dropped)}
+    shown = Table(**words, header_style="bold", **style)  # type: ignore
+    for column in columns:
+        header = _broken(column.header) if compact else column.header
+        shown.add_column(header, justify="right", style=column.style, no_wrap=True)
+    for cells in zip(*(column.cells for column in columns)):
+        shown.add_row(*cells)
     return shown
+
+
+def _width(columns: list[_Column], compact: bool) -> int:
+    """Width of the table: each column has spaces beside it, one if compact, and borders around and between."""
+    lines = [[*(_broken(c.header) if compact else c.header).split("\n"), *c.cells] for c in columns]
+    return 1 + sum((2 if compact else 3) + max(map(len, each)) for each in lines)
+
+
+def _broken(header: str) -> str:
+    """A long name on several lines.
+
+    Examples:
+      >>> _broken("learning_rate").split("\\n"), _broken("steps")
+      (['learning_', 'rate'], 'steps')
+    """
+    return header if len(header) <= 7 else re.sub(r"(?<=[_.])(?=.)| ", "\n", header)
 
 
 def _title(result: Result) -> str:
@@ -47,15 +102,34 @@ def _title(result: Result) -> str:
     return f"{result.num_trials} trials x {result.num_seeds} seeds, {most}{result.steps[-1]:,} steps each"
 
 
-def _caption(result: Result) -> str:
-    return (
-        f"return: interquartile mean over the seeds, each the mean of {result.returns.shape[2]} greedy episodes; "
-        "interval: bootstrap over the seeds"
-    )
+def _caption(result: Result, dropped: list[str]) -> str:
+    episodes = result.returns.shape[2]
+    sentences = [f"Return: interquartile mean over the seeds, each the mean of {episodes} greedy episodes."]
+    if "95% interval" not in dropped:
+        sentences.append("Interval: bootstrap over the seeds.")
+    diverged = int(result.diverged.any(axis=1).sum())
+    if diverged:
+        sentences.append(f"{diverged} of {result.num_trials} trials diverged.")
+    if dropped:
+        sentences.append(f"Too wide to be shown: {', '.join(dropped)}.")
+    return " ".join(sentences)
 
 
-def _short(value: Any, digits: int = 4) -> str:
-    """A number in few characters: numbers with `digits` significant ones, NaN as a dash, all else as it is."""
+def _return(row: Row) -> str:
+    return "diverged" if row.get("diverged") else _short(row["return"])
+
+
+def _interval(row: Row) -> str:
+    return "-" if np.isnan(row["return_low"]) else f"{_short(row['return_low'])} - {_short(row['return_high'])}"
+
+
+def _seeds(row: Row, count: int) -> str:
+    shown = " ".join(_short(row[f"return_seed_{seed}"]) for seed in range(min(count, 4)))
+    return shown + " ..." * (count > 4)
+
+
+def _short(value: Json, digits: int = 4) -> str:
+    """A number in few characters: `digits` significant ones, NaN as a dash, anything else as it is."""
     if isinstance(value, bool | int | str | tuple):
         return str(value)
     if np.isnan(value):

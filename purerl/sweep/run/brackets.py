@@ -9,16 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.sweep.results.ranking import rank
-from purerl.sweep.run import records, rungs, stages, tables
+from purerl.sweep.run import measurements, records, rungs, stages
 from purerl.sweep.run.engine import Engine
+from purerl.sweep.run.measurements import Measurements
 from purerl.sweep.run.plan import Plan
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.rungs import Rung
-from purerl.sweep.run.tables import Tables
 
 
 def run(engine: Engine, plan: Plan, key: jax.Array, keep: int | None, stop_clearly_worse: bool) -> Pool:
-    """Run all brackets, which fills the engine's tables.
+    """Run all brackets, which fills the engine's measurements.
 
     Args:
       engine: the parts that all rungs share.
@@ -37,7 +37,7 @@ def run(engine: Engine, plan: Plan, key: jax.Array, keep: int | None, stop_clear
         final = _run_bracket(engine, plan, b, trials, jax.random.fold_in(key, b), keep, stop_clearly_worse)
         if final is not None:
             kept.merge(final)
-            kept.retain(engine.member_index.of_trials(best_trials(engine.tables, keep)))
+            kept.retain(engine.member_index.of_trials(best_trials(engine.measured, keep)))
     return kept
 
 
@@ -47,24 +47,24 @@ def confirm(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: i
     Returns:
       The trials [K] in ascending order, and their returns [K, S', E].
     """
-    best = np.sort(best_trials(engine.tables, count)) if count else np.empty(0, int)
+    best = np.sort(best_trials(engine.measured, count)) if count else np.empty(0, int)
     num_episodes = engine.programs[0].eval_episodes
     if not best.size:
         return best, np.empty((0, num_seeds, num_episodes), np.float32)
     seed_key, eval_key = jax.random.split(jax.random.fold_in(key, 1))
     plan = plan._replace(brackets=((Rung(len(best), plan.num_updates),),))
     fresh = engine._replace(
-        tables=tables.empty(plan, engine.trials.size, num_seeds, num_episodes),
+        measured=measurements.empty(plan, engine.trials.size, num_seeds, num_episodes),
         seed_keys=keys_of_seeds(seed_key, num_seeds),
         eval_key=key_data(eval_key),
     )
     nobody = np.empty(0, int)
     members = fresh.member_index.of_trials(best)
     stages.run(fresh, plan.whole("confirm"), members, None, trim=lambda _, pool: pool.retain(nobody))
-    return best, fresh.tables.returns[best]
+    return best, fresh.measured.returns[best]
 
 
-def best_trials(measured: Tables, count: int | None) -> np.ndarray:
+def best_trials(measured: Measurements, count: int | None) -> np.ndarray:
     """The `count` best trials, those trained furthest first; None: all that were trained."""
     order = rank(measured.returns, measured.curves, measured.num_updates)
     return order[: (measured.num_updates > 0).sum()][:count]
@@ -93,7 +93,7 @@ def _run_bracket(
     states: Pool | None = None
     for r, rung in enumerate(plan.brackets[b]):
         if r:
-            returns, curves = engine.tables.returns[trials], engine.tables.curves[trials]
+            returns, curves = engine.measured.returns[trials], engine.measured.curves[trials]
             choice = {"stop_clearly_worse": stop_clearly_worse}
             trials = trials[rungs.survivors(jax.random.fold_in(key, r), returns, curves, rung.num_trials, **choice)]
         if not trials.size:
@@ -113,6 +113,6 @@ def _trim(engine: Engine, trials: np.ndarray, keep: int | None, done: np.ndarray
     """Keep the states of the best trials of a last rung as its blocks finish, and of those that still lack seeds."""
     finished = engine.member_index.by_trial(np.isin(engine.member_index.of_trials(trials), done))  # [K, S]
     complete = trials[finished.all(axis=1)]
-    best = complete[rank(engine.tables.returns[complete], engine.tables.curves[complete])][:keep]
+    best = complete[rank(engine.measured.returns[complete], engine.measured.curves[complete])][:keep]
     partial = trials[finished.any(axis=1) & ~finished.all(axis=1)]
     pool.retain(engine.member_index.of_trials(np.union1d(best, partial)))

@@ -8,13 +8,14 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from purerl.sweep.run import packing, programs
+from purerl.sweep.run import fingerprint, packing, programs
 from purerl.sweep.run.executors import Executor
 from purerl.sweep.run.journal import Journal
+from purerl.sweep.run.measurements import Measurements
 from purerl.sweep.run.monitor import Monitor
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.programs import MemberData, Program
-from purerl.sweep.run.tables import Tables
+from purerl.sweep.trials import trials
 from purerl.sweep.trials.members import MemberIndex
 from purerl.sweep.trials.trials import Trials
 from purerl.types import PyTree
@@ -26,7 +27,7 @@ class Engine(NamedTuple):
     Attributes:
       programs: by group of static choices.
       trials: the trials.
-      tables: the measurements of all members so far.
+      measured: the measurements of all members so far.
       seed_keys: [S, ...] data of the keys, one per seed.
       eval_key: data of the key of the evaluations.
       log: the journal, where finished blocks are written.
@@ -38,7 +39,7 @@ class Engine(NamedTuple):
 
     programs: tuple[Program, ...]
     trials: Trials
-    tables: Tables
+    measured: Measurements
     seed_keys: np.ndarray
     eval_key: np.ndarray
     log: Journal
@@ -73,9 +74,15 @@ def data_of(engine: Engine, members: np.ndarray) -> MemberData:
 
 def packed_like(engine: Engine, group: int, width: int) -> PyTree:
     """Shapes and dtypes of the packed states of a block of a group."""
-    (trials,) = np.nonzero(engine.trials.group == group)
-    data = data_of(engine, engine.member_index.encode(trials[:1], np.zeros(1, int)))
+    data = data_of(engine, _first_of(engine, group))
     return packing.packed_like(programs.states_like(engine.programs[group], data, width))
+
+
+def check_programs(engine: Engine) -> None:
+    """Compare the program of each group with the one in the journal; see `fingerprint.check`."""
+    for group, program in enumerate(engine.programs):
+        data, label = data_of(engine, _first_of(engine, group)), trials.label(engine.trials.groups[group])
+        fingerprint.check(engine.log, program, data, group, label)
 
 
 def agent_states(engine: Engine, pool: Pool, members: np.ndarray) -> tuple[PyTree, ...]:
@@ -87,3 +94,9 @@ def agent_states(engine: Engine, pool: Pool, members: np.ndarray) -> tuple[PyTre
         state = jax.tree.map(lambda leaf: leaf[0], pool.gather(member).agent_state)
         states.append(packing.unpack(state, like.agent_state))
     return tuple(states)
+
+
+def _first_of(engine: Engine, group: int) -> np.ndarray:
+    """[1], the first member of a group."""
+    (found,) = np.nonzero(engine.trials.group == group)
+    return engine.member_index.of_trials(found[:1])[:1]

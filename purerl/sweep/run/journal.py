@@ -1,10 +1,11 @@
 """The record of a search on disk: an append-only file of checksummed lines, written as things finish.
 
-    sweep directory/journal      one line an event: SHA-256, a space, JSON
-    sweep directory/blocks/      states of agents that go on to the next rung (checkpoints, see `purerl.checkpoint`)
+    sweep directory/journal      one line per event: SHA-256, a space, JSON
+    sweep directory/blocks/      states of members that continue in the next rung (see `purerl.checkpoint`)
 
-A line is flushed to the disk before the search goes on, so after a crash or a power cut at most the last line is torn;
-it is cut off when the journal is opened again. One process at a time holds the journal, by a lock that dies with it.
+A line is flushed to the disk before the search continues, so after a crash or a power cut at most the last line is
+torn; it is cut off when the journal is opened again. One process at a time holds the journal, by a lock that ends with
+the process.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from purerl.checkpoint import CheckpointError
+from purerl.checkpoint import CheckpointError, Json
 from purerl.distributed import is_main, wait_for_all
 
 NAME = "journal"
@@ -29,7 +30,7 @@ NAME = "journal"
 class Journal:
     """An open journal; see `opened`."""
 
-    def __init__(self, directory: Path | None, descriptor: int | None, events: list[dict[str, Any]]) -> None:
+    def __init__(self, directory: Path | None, descriptor: int | None, events: list[dict[str, Json]]) -> None:
         self.directory = directory
         self._descriptor = descriptor
         self._events = {(event["kind"], event["name"]): event for event in events}
@@ -38,7 +39,7 @@ class Journal:
         """The last event of a kind and name, as it was added."""
         return self._events.get((kind, name))
 
-    def add(self, kind: str, name: str = "", **content: Any) -> None:
+    def add(self, kind: str, name: str = "", **content: Json) -> None:
         """Append an event (JSON data) and wait until it is on the disk."""
         event = {"kind": kind, "name": name, **content}
         if self._descriptor is not None:
@@ -49,17 +50,24 @@ class Journal:
 
 @contextlib.contextmanager
 def opened(directory: str | os.PathLike[str] | None, *, resume: bool) -> Iterator[Journal]:
-    """Open, or begin, the journal of a directory for this process alone; without a directory it is kept nowhere.
+    """Open, or begin, the journal of a directory for this process alone; without a directory nothing is written.
 
     Args:
-      directory: of the search; made where it is not there. With several processes all see it, and the main one writes.
-      resume: go on with the journal that is there.
+      directory: of the search; created if it does not exist. With several processes all read it, and the main one
+        writes.
+      resume: continue the journal that exists.
 
     Raises:
-      FileExistsError: there is one and `resume` is not set.
+      FileExistsError: there is a journal and `resume` is not set.
       FileNotFoundError: there is none and `resume` is set.
       BlockingIOError: another process holds it.
-      CheckpointError: a line in the middle does not match its checksum.
+      CheckpointError: a line other than the last does not match its checksum.
+
+    Examples:
+      >>> with opened(None, resume=False) as log:
+      ...     log.add("block", "first", seconds=1.5)
+      ...     log.find("block", "first")["seconds"]
+      1.5
     """
     if directory is None:
         yield Journal(None, None, [])
@@ -72,7 +80,7 @@ def opened(directory: str | os.PathLike[str] | None, *, resume: bool) -> Iterato
         yield Journal(Path(directory), None, events)
         return
     if path.is_file() and not resume:
-        raise FileExistsError(f"{path.parent} holds a search already: go on with it by resume=True")
+        raise FileExistsError(f"{path.parent} already holds a search: pass resume=True to resume it")
     if resume and not path.is_file():
         raise FileNotFoundError(f"{path.parent} holds no search to resume")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -93,8 +101,8 @@ def exists(directory: str | os.PathLike[str]) -> bool:
     return (Path(directory) / NAME).is_file()
 
 
-def check_same(journal: Journal, plan: Mapping[str, Any]) -> None:
-    """Note what is searched in a new journal; in one that is gone on with, refuse anything else.
+def check_same(journal: Journal, plan: Mapping[str, Json]) -> None:
+    """Record the plan in a new journal; when resuming, reject other settings.
 
     Raises:
       ValueError: names the first difference.
@@ -108,17 +116,22 @@ def check_same(journal: Journal, plan: Mapping[str, Any]) -> None:
         if before["plan"].get(name) != value:
             raise ValueError(
                 f"{journal.directory} was begun with {name} = {before['plan'].get(name)!r}, not {value!r}: "
-                "go on with the same settings, or begin in another directory"
+                "resume with the same settings, or begin in another directory"
             )
 
 
 def encode(array: np.ndarray) -> dict[str, Any]:
-    """An array as JSON data, bit for bit; `decode` is the inverse."""
+    """An array as JSON data, bit for bit; `decode` is the inverse.
+
+    Examples:
+      >>> decode(encode(np.array([1.5, np.nan]))).tolist()
+      [1.5, nan]
+    """
     data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
     return {"dtype": str(array.dtype), "shape": list(array.shape), "data": data}
 
 
-def decode(data: Mapping[str, Any]) -> np.ndarray:
+def decode(data: Mapping[str, Json]) -> np.ndarray:
     """The array that `encode` was given."""
     return np.frombuffer(base64.b64decode(data["data"]), data["dtype"]).reshape(data["shape"])
 
@@ -132,7 +145,7 @@ def _lock(descriptor: int, path: Path) -> None:
         raise BlockingIOError(f"another process is working on the search in {path.parent}") from None
 
 
-def _line(event: Mapping[str, Any]) -> bytes:
+def _line(event: Mapping[str, Json]) -> bytes:
     text = json.dumps(event, separators=(",", ":")).encode("utf-8")
     return hashlib.sha256(text).hexdigest().encode("ascii") + b" " + text + b"\n"
 

@@ -1,7 +1,7 @@
-"""How much memory a block of agents takes, from the compiler's own account of its programs.
+"""Memory of a block of members, from the compiler's own analysis of its programs.
 
-A program of width w needs argument + output + temporary - aliased bytes, which is a straight line in w: two widths fit
-it. (`peak_memory_in_bytes` of the same account is wrong on CPUs.)
+A program of width w needs argument + output + temporary - aliased bytes, which is linear in w: two widths determine
+it. (`peak_memory_in_bytes` of the same analysis is wrong on CPUs.)
 """
 
 from __future__ import annotations
@@ -11,15 +11,14 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from purerl.distributed import from_main
-from purerl.text import format_bytes
 
-_HEADROOM = 0.8  # of what is free: the host loop, the compiler and other processes need some too
+_HEADROOM = 0.8  # of the free memory: the host loop, the compiler and other processes need some too
 
 
 class Line(NamedTuple):
@@ -33,17 +32,23 @@ class Line(NamedTuple):
         return self.fixed + self.per_agent * width
 
     def largest_width(self, limit: float) -> int:
-        """The largest width within a limit; 0 where not even one agent fits."""
+        """The largest width within a limit; 0 if not even one member fits."""
         if self.per_agent <= 0:
             return 2**30 if self.fixed <= limit else 0
         return max(0, math.floor((limit - self.fixed) / self.per_agent))
 
 
 def fit(width_1: int, bytes_1: float, width_2: int, bytes_2: float) -> Line:
-    """The line through what two widths take.
+    """The line through the memory of two widths.
 
     Raises:
       ValueError: the widths are equal.
+
+    Examples:
+      >>> fit(1, 30.0, 11, 130.0)
+      Line(fixed=20.0, per_agent=10.0)
+      >>> fit(1, 30.0, 11, 130.0).largest_width(limit=75.0)
+      5
     """
     if width_1 == width_2:
         raise ValueError(f"two widths are needed, not {width_1} twice")
@@ -51,8 +56,8 @@ def fit(width_1: int, bytes_1: float, width_2: int, bytes_2: float) -> Line:
     return Line(bytes_1 - per_agent * width_1, per_agent)
 
 
-def of_compiled(compiled: Any) -> float:
-    """Bytes that a compiled program takes on each device; 0 where the backend does not say."""
+def of_compiled(compiled: jax.stages.Compiled) -> float:
+    """Bytes that a compiled program takes on each device; 0 if the backend does not report them."""
     account = compiled.memory_analysis()
     if account is None:
         return 0.0
@@ -67,20 +72,24 @@ def of_compiled(compiled: Any) -> float:
 def widest(block_size: int, unit: int, limit: float, measure: Callable[[int], float]) -> tuple[int, float]:
     """The largest width, a multiple of `unit` and at most `block_size`, whose block stays within a limit.
 
-    The width asked for is measured first, and taken if it fits: one compilation, which is needed anyway. Otherwise a
+    The requested width is measured first, and taken if it fits: one compilation, which is needed anyway. Otherwise a
     line through it and a small width proposes the next one, which is measured too.
 
     Args:
-      block_size: the width asked for.
+      block_size: the requested width.
       unit: number of devices that a block is spread over.
       limit: bytes on each device.
-      measure: from a width to the bytes on each device, by compiling.
+      measure: maps a width to the bytes on each device, by compiling.
 
     Returns:
       The width and its bytes on each device.
 
     Raises:
-      MemoryError: not even `unit` agents fit.
+      MemoryError: not even `unit` members fit.
+
+    Examples:
+      >>> widest(64, 1, limit=500.0, measure=lambda width: 20.0 + 10.0 * width)
+      (48, 500.0)
     """
     width = max(unit, block_size // unit * unit)
     taken = measure(width)
@@ -91,20 +100,51 @@ def widest(block_size: int, unit: int, limit: float, measure: Callable[[int], fl
         taken = measure(width)
     if taken > limit:
         raise MemoryError(
-            f"a block of {width} agents takes {format_bytes(taken)} on a device, the limit is {format_bytes(limit)}: "
-            "fewer environments or a shorter rollout take less"
+            f"a block of {width} agents takes {format_bytes(taken)} per device; the limit is {format_bytes(limit)}: "
+            "use fewer environments or a shorter rollout"
         )
     return width, taken
 
 
-def device_limit() -> float:
-    """Bytes that a block may take on each local device: most of what the accelerator, or the machine, has free."""
+def device_limit(asked: float | None = None) -> float:
+    """Bytes that a block may take on each local device: those asked for, or most of the free memory."""
+    if asked is not None:
+        return asked
     stats = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in stats:
         free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     else:
         free = _free_host_memory() / jax.local_device_count()
     return _HEADROOM * float(from_main(np.float64(free)))
+
+
+def parse_bytes(text: str) -> int:
+    """An amount of memory as people write it, in bytes.
+
+    Raises:
+      ValueError: the text is not an amount of memory.
+
+    Examples:
+      >>> parse_bytes("800MB"), parse_bytes("1.5GiB"), parse_bytes("2G")
+      (800000000, 1610612736, 2000000000)
+    """
+    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
+    if not match or not float(match[1]):
+        raise ValueError(f"{text!r} is not an amount of memory, such as 800MB or 4GiB")
+    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " "))
+
+
+def format_bytes(count: float) -> str:
+    """An amount of memory in words.
+
+    Examples:
+      >>> format_bytes(212e6), format_bytes(3.41e9)
+      ('212 MB', '3.41 GB')
+    """
+    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count:.0f} B"
 
 
 def _free_host_memory() -> float:
@@ -116,7 +156,7 @@ def _free_host_memory() -> float:
 
 
 def _container_limit() -> float:
-    """What a container may use; infinite where it is not said."""
+    """The memory limit of the container; infinite if there is none."""
     path = Path("/sys/fs/cgroup/memory.max")
     text = path.read_text().strip() if path.is_file() else "max"
     return float(text) if text.isdecimal() else math.inf

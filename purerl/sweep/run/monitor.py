@@ -1,4 +1,4 @@
-"""How far a search is, for whoever watches it."""
+"""Progress of a search while it runs."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from typing import NamedTuple
 
 
 class Progress(NamedTuple):
-    """Where a search stands, as its `progress` callback sees it after every chunk.
+    """The progress of a search, as its `progress` callback sees it after every chunk.
 
     Attributes:
       phase: "compile" (before the first chunk), "train" or "evaluate".
-      block, num_blocks: which block of agents runs, from 0, and of how many.
-      steps, total_steps: environment steps of all agents, done and in all.
-      seconds: since the search began, with earlier processes that it goes on from.
+      block, num_blocks: index of the running block, from 0, and the number of blocks.
+      steps, total_steps: environment steps of all agents, so far and in total.
+      seconds: since the search began, including earlier processes of a resumed search.
       steps_per_second: since the first chunk ended, so without compiling; NaN until the second one has.
       seconds_left: at that rate; NaN until it is known.
-      best_return: highest training return of a trial in a chunk so far, the mean over its seeds; NaN while none.
-      note: what has just been decided, such as the width of the blocks; empty most of the time.
+      best_return: highest training return of a trial in a chunk so far, the mean over its seeds; NaN if none yet.
+      note: what has just been decided: the exact plan before the first rung, then the width of the blocks; often empty.
     """
 
     phase: str
@@ -35,7 +35,7 @@ class Progress(NamedTuple):
 
 
 class Monitor:
-    """Measures a search as it runs and tells the callback."""
+    """Measures a search as it runs and calls the callback."""
 
     def __init__(self, callback: Callable[[Progress], None] | None, total_steps: int) -> None:
         self._callback = callback
@@ -49,7 +49,7 @@ class Monitor:
         self.num_blocks = 0
 
     def skip(self, steps: int, seconds: float) -> None:
-        """Count what an earlier process has done, at `seconds` since the search began."""
+        """Count the steps of an earlier process, which ended `seconds` after the search began."""
         self._steps += steps
         self._first = self._last = (self._last[0], self._last[1] + steps)
         self._before = max(self._before, seconds)
@@ -84,6 +84,6 @@ class Monitor:
         return self._before + time.perf_counter() - self._begin
 
     def steps_per_second(self) -> float:
-        """Environment steps a second since the first chunk ended; NaN before the second has."""
+        """Environment steps per second since the first chunk ended; NaN before the second has."""
         (first_time, first_steps), (last_time, last_steps) = self._first, self._last
         return (last_steps - first_steps) / (last_time - first_time) if last_time > first_time else math.nan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
@@ -10,6 +10,9 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from purerl.distributed import to_host
 from purerl.prng import is_key, key_implementation
 from purerl.types import PyTree
+
+Leaf: TypeAlias = Any
+"""An array of NumPy or JAX, or the shape and dtype of one."""
 
 
 def pack(states: PyTree) -> PyTree:
@@ -26,7 +29,7 @@ def pack(states: PyTree) -> PyTree:
 def unpack(packed: PyTree, like: PyTree, sharding: Sharding | None = None) -> PyTree:
     """The tree of arrays that `pack` was given; `like` has its types, such as `programs.states_like` returns."""
 
-    def typed(leaf: Any, spec: Any) -> Any:
+    def typed(leaf: Leaf, spec: Leaf) -> Leaf:
         leaf = jax.device_put(leaf, leaf_sharding(leaf, sharding))
         return jax.random.wrap_key_data(leaf, impl=key_implementation(spec)) if is_key(spec) else leaf
 
@@ -38,12 +41,12 @@ def packed_like(like: PyTree) -> PyTree:
     return jax.eval_shape(lambda tree: jax.tree.map(_key_data, tree), like)
 
 
-def leaf_sharding(leaf: Any, sharding: Any) -> Any:
+def leaf_sharding(leaf: Leaf, sharding: Sharding | None) -> Sharding | None:
     """The sharding of a leaf: a compiled program leaves one without elements whole on every device."""
-    if sharding is None or leaf.size:
+    if not isinstance(sharding, NamedSharding) or leaf.size:
         return sharding
     return NamedSharding(sharding.mesh, PartitionSpec())
 
 
-def _key_data(leaf: Any) -> Any:
+def _key_data(leaf: Leaf) -> Leaf:
     return jax.random.key_data(leaf) if is_key(leaf) else leaf

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from purerl.loops.chunks import chunk_length, cut
+from purerl.sweep.run import blocks
 from purerl.sweep.run.programs import Program
 from purerl.sweep.run.rungs import Bracket
 
@@ -34,11 +34,11 @@ class Plan(NamedTuple):
     """The plan of a search.
 
     Attributes:
-      brackets: of rungs, as the schedule gave them, cut to the number of trials.
+      brackets: brackets of rungs from the schedule, cut to the number of trials.
       lengths: length of a chunk in each group, in its updates.
-      scales: updates of each group for one update at the nominal sizes.
+      scales: updates of each group per update at the nominal sizes.
       length: length of a chunk at the nominal sizes.
-      update_steps: environment steps of one update of an agent at the nominal sizes.
+      update_steps: environment steps of one update of a member at the nominal sizes.
     """
 
     brackets: tuple[Bracket, ...]
@@ -54,8 +54,8 @@ class Plan(NamedTuple):
 
     @property
     def steps(self) -> np.ndarray:
-        """[C] environment steps of an agent at the end of each chunk: the points of the learning curves."""
-        return np.cumsum(cut(self.num_updates, self.length)) * self.update_steps
+        """[C] environment steps of a member at the end of each chunk: the points of the learning curves."""
+        return np.cumsum(blocks.cut(self.num_updates, self.length)) * self.update_steps
 
     def stage(self, bracket: int, rung: int) -> Stage:
         """A rung of a bracket, cut into chunks."""
@@ -66,16 +66,20 @@ class Plan(NamedTuple):
         """A whole run, from the beginning to the end."""
         return self._stage(name, 0, 0, self.num_updates)
 
-    def total_steps(self, num_seeds: int) -> int:
-        """Environment steps of all agents, but for the rounding of groups and for trials that fail."""
+    def total_steps(self, num_seeds: int, num_whole: int = 0) -> int:
+        """Environment steps of all members and of `num_whole` further runs from the beginning to the end.
+
+        It is exact apart from the rounding of groups and from trials that diverge.
+        """
         spans = [
             (rung.num_trials, self._span(b, r)) for b, each in enumerate(self.brackets) for r, rung in enumerate(each)
         ]
-        return num_seeds * self.update_steps * sum(count * (end - begin) for count, (begin, end) in spans)
+        updates = num_seeds * sum(count * (end - begin) for count, (begin, end) in spans)
+        return self.update_steps * (updates + num_whole * self.num_updates)
 
     def _stage(self, name: str, rung: int, begin: int, end: int) -> Stage:
         spans = [_scaled((begin, end), scale) for scale in self.scales]
-        chunks = tuple(tuple(cut(last - first, length)) for (first, last), length in zip(spans, self.lengths))
+        chunks = tuple(tuple(blocks.cut(last - first, length)) for (first, last), length in zip(spans, self.lengths))
         updates = self.steps // self.update_steps
         return Stage(name, rung, end, chunks, np.flatnonzero((updates > begin) & (updates <= end)))
 
@@ -90,30 +94,30 @@ def make(
     """Plan a search.
 
     Args:
-      brackets: what the schedule says.
+      brackets: as the schedule returns them.
       programs: by group.
-      update_steps: environment steps of one update of an agent at the nominal sizes.
-      num_trials: how many trials there are; brackets take them in turn, and what is left over is cut off.
-      num_chunks: about how many chunks the longest run is to have.
+      update_steps: environment steps of one update of a member at the nominal sizes.
+      num_trials: number of trials; brackets take them in turn, and are cut when none are left.
+      num_chunks: approximate number of chunks of the longest run.
 
     Raises:
-      ValueError: rungs that do not grow in updates, or that do in trials.
+      ValueError: a rung does not have more updates than the one before, or has more trials.
     """
     brackets = _cut(brackets, num_trials)
     ends = [rung.num_updates for bracket in brackets for rung in bracket]
     scales = tuple(update_steps / program.update_steps for program in programs)
-    lengths = tuple(chunk_length([_scaled((0, end), scale)[1] for end in ends], num_chunks) for scale in scales)
-    return Plan(brackets, lengths, scales, chunk_length(ends, num_chunks), update_steps)
+    lengths = tuple(blocks.chunk_length([_scaled((0, end), scale)[1] for end in ends], num_chunks) for scale in scales)
+    return Plan(brackets, lengths, scales, blocks.chunk_length(ends, num_chunks), update_steps)
 
 
 def _scaled(span: tuple[int, int], scale: float) -> tuple[int, int]:
-    """The same environment steps in another group's updates; never nothing."""
+    """The same environment steps in another group's updates; at least one."""
     begin, end = round(span[0] * scale), round(span[1] * scale)
     return begin, max(end, begin + 1)
 
 
 def _cut(brackets: Sequence[Bracket], num_trials: int) -> tuple[Bracket, ...]:
-    """Brackets with as many trials as there are."""
+    """Brackets cut to the number of trials."""
     left, kept = num_trials, []
     for bracket in brackets:
         _check(bracket)
@@ -126,9 +130,9 @@ def _cut(brackets: Sequence[Bracket], num_trials: int) -> tuple[Bracket, ...]:
 
 def _check(bracket: Bracket) -> None:
     if not bracket:
-        raise ValueError("a bracket without rungs trains nothing")
+        raise ValueError("a bracket needs at least one rung")
     for i, (before, rung) in enumerate(zip((bracket[0]._replace(num_updates=0), *bracket), bracket)):
         if rung.num_updates <= before.num_updates:
-            raise ValueError(f"rung {i} ends after {rung.num_updates} updates, which is not after the one before")
+            raise ValueError(f"rung {i} ends after {rung.num_updates} updates, which must be more than before it")
         if not 1 <= rung.num_trials <= before.num_trials:
-            raise ValueError(f"rung {i} trains {rung.num_trials} trials, the one before {before.num_trials}")
+            raise ValueError(f"rung {i} trains {rung.num_trials} trials, but the rung before only {before.num_trials}")

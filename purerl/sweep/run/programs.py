@@ -17,9 +17,10 @@ import jax.numpy as jnp
 
 from purerl import loops
 from purerl.distributed import over_devices, population_sharding
+from purerl.hparams import diverged
 from purerl.loops import LoopState
 from purerl.sweep.run import memory
-from purerl.sweep.run.packing import leaf_sharding, unpack
+from purerl.sweep.run.packing import Leaf, leaf_sharding, unpack
 from purerl.types import Agent, Env, Hparams, Metrics, PyTree
 
 
@@ -72,7 +73,10 @@ def advance(program: Program, states: LoopState, num_updates: int) -> tuple[Loop
 
 
 def evaluate(program: Program, states: LoopState, key: jax.Array) -> jax.Array:
-    """Returns of greedy episodes, [W, eval_episodes]; one key for all members, so they play the same episodes."""
+    """Returns of greedy episodes, [W, eval_episodes]; NaN for a member whose learner has become NaN.
+
+    There is one key for all members, so they play the same episodes.
+    """
     return compiled_evaluate(program, _spec(states)).call(states, key)
 
 
@@ -134,7 +138,7 @@ def _spec(tree: PyTree) -> _Spec:
     leaves, treedef = jax.tree.flatten(tree)
     sharding = population_sharding(leaves[0].shape[0])
 
-    def spec(leaf: Any) -> jax.ShapeDtypeStruct:
+    def spec(leaf: Leaf) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf_sharding(leaf, sharding))
 
     return _Spec(treedef, tuple(map(spec, leaves)))
@@ -162,7 +166,7 @@ def compiled_evaluate(program: Program, spec: _Spec) -> Compiled:
     """The program that `evaluate` runs."""
 
     def one(state: LoopState, key: jax.Array) -> jax.Array:
-        return loops.evaluate(
+        returns = loops.evaluate(
             key,
             program.agent,
             program.env,
@@ -171,6 +175,7 @@ def compiled_evaluate(program: Program, spec: _Spec) -> Compiled:
             max_steps=program.eval_max_steps,
             env_params=state.env_params,
         ).episode_return
+        return jnp.where(diverged(state.agent_state), jnp.nan, returns)
 
     def run(states: LoopState, key: jax.Array) -> jax.Array:
         return over_devices(jax.vmap(one, (0, None)), (states,), (key,))
@@ -178,7 +183,7 @@ def compiled_evaluate(program: Program, spec: _Spec) -> Compiled:
     return _compile(jax.jit(run), spec.tree(), jax.eval_shape(lambda: jax.random.key(0, impl=program.key_impl)))
 
 
-def _compile(function: Any, *arguments: Any) -> Compiled:
+def _compile(function: jax.stages.Wrapped, *arguments: PyTree) -> Compiled:
     begun = time.perf_counter()
     compiled = function.lower(*arguments).compile()
     return Compiled(compiled, time.perf_counter() - begun, memory.of_compiled(compiled))

@@ -11,13 +11,12 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from purerl.runtime import install_hint
 from purerl.sweep.run import executors
 from purerl.sweep.run.executors import Block, Executor, Outcome, Report
 from purerl.sweep.run.programs import Program
 
 _TOKEN = "RAY_AUTH_TOKEN"
-_programs: dict[str, tuple[Program, ...]] = {}  # of a worker process, so that its blocks share what it compiled
+_programs: dict[str, tuple[Program, ...]] = {}  # of a worker process, whose blocks share compiled programs
 
 
 def on_ray(
@@ -93,5 +92,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ModuleNotFoundError:
-        raise ModuleNotFoundError(f"running blocks with Ray needs ray: {install_hint('ray')}") from None
+        raise ModuleNotFoundError("blocks on Ray need it: pip install 'purerl[ray]'") from None
     return ray

@@ -1,14 +1,15 @@
-"""Schedules: how many trials are trained how far before the worse ones stop.
+"""Schedules: how many trials are trained for how long before the worse ones stop.
 
-A schedule maps (number of trials, number of updates) to brackets; a bracket is a tuple of rungs, and the trials that
-do best in one rung go on to the next.
+A schedule maps (number of trials, number of updates) to brackets; a bracket is a tuple of rungs, and the best trials of
+one rung continue in the next. The last rung of a bracket ends after exactly the number of updates asked for, so a
+learning rate that is annealed over them reaches its end.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
@@ -21,8 +22,8 @@ class Rung(NamedTuple):
     """A stage of a bracket.
 
     Attributes:
-      num_trials: how many trials run in it, at most.
-      num_updates: how many updates each of them has made at its end, counted from its beginning.
+      num_trials: number of trials that run in it, at most.
+      num_updates: updates that each of them has made at its end, counted from its beginning.
     """
 
     num_trials: int
@@ -30,47 +31,66 @@ class Rung(NamedTuple):
 
 
 Bracket: TypeAlias = tuple[Rung, ...]
-Schedule: TypeAlias = Callable[[int, int], tuple[Bracket, ...]]
 
 
-def full(num_trials: int, num_updates: int) -> tuple[Bracket, ...]:
-    """Every trial to the end: random and grid search."""
+class Schedule(Protocol):
+    """Decides how the budget of a search is spent, before anything has run.
+
+    It is a function and not a list of rungs, so that the same schedule serves searches of any size. Trials are assigned
+    to brackets in the order in which they were drawn.
+    """
+
+    def __call__(self, num_trials: int, num_updates: int, /) -> tuple[Bracket, ...]:
+        """The brackets of a search with this many trials, the longest of which make this many updates."""
+
+
+def full(num_trials: int, num_updates: int, /) -> tuple[Bracket, ...]:
+    """Train every trial to the end: random and grid search.
+
+    Examples:
+      >>> full(64, 100)
+      ((Rung(num_trials=64, num_updates=100),),)
+    """
     return ((Rung(num_trials, num_updates),),)
 
 
 def successive_halving(eta: int = 4, num_rungs: int = 3) -> Schedule:
-    """Synchronous successive halving: rung k trains ⌈P / ηᵏ⌉ trials until ηᵏ u updates, k = 0, ..., K - 1.
+    """Synchronous successive halving: rung k trains ⌈P / ηᵏ⌉ trials until u ηᵏ updates, k = 0, ..., K - 1.
 
-    u = ⌊U / ηᴷ⁻¹⌋ for U updates in all, so that all rungs are multiples of one length; where U is none, training ends
-    at the largest multiple below it.
+    The last rung ends after exactly U updates, the number asked for. u is U / ηᴷ⁻¹ rounded to an integer, or to a
+    divisor of U near it, since rungs that are multiples of one length share their compiled programs.
 
     Jamieson and Talwalkar (2016), "Non-stochastic Best Arm Identification and Hyperparameter Optimization", figure 3.
 
     Args:
-      eta: by how much the trials shrink and the training grows from rung to rung.
+      eta: each rung keeps 1/eta of the trials and trains eta times as long.
       num_rungs: number of rungs K.
 
     Returns:
       The schedule, of one bracket.
 
     Raises:
-      ValueError: `eta` is below 2, `num_rungs` is not positive, or (when the schedule is asked) U is below ηᴷ⁻¹.
+      ValueError: `eta` is below 2, `num_rungs` is not positive, or (when the schedule is called) U is below ηᴷ⁻¹.
+
+    Examples:
+      >>> [tuple(rung) for rung in successive_halving(eta=4, num_rungs=3)(64, 31)[0]]
+      [(64, 2), (16, 8), (4, 31)]
     """
     _check(eta, num_rungs)
 
-    def schedule(num_trials: int, num_updates: int) -> tuple[Bracket, ...]:
-        unit = _unit(num_updates, eta, num_rungs)
-        return (tuple(Rung(math.ceil(num_trials / eta**k), unit * eta**k) for k in range(num_rungs)),)
+    def schedule(num_trials: int, num_updates: int, /) -> tuple[Bracket, ...]:
+        ends = _ends(num_updates, eta, num_rungs)
+        return (tuple(Rung(math.ceil(num_trials / eta**k), end) for k, end in enumerate(ends)),)
 
     return schedule
 
 
 def hyperband(eta: int = 3, num_brackets: int = 3) -> Schedule:
-    """Hyperband: brackets of successive halving that trade many trials against long training.
+    """Hyperband: brackets of successive halving that trade the number of trials against their length.
 
-    Bracket s = B - 1, ..., 0 has s + 1 rungs: rung i trains nₛ / ηⁱ trials until u ηᴮ⁻¹⁻ˢ⁺ⁱ updates, with
-    u = ⌊U / ηᴮ⁻¹⌋ and nₛ in proportion to ηˢ / (s + 1), so that each bracket costs about the same; together they have P
-    trials, rounded up in each.
+    Bracket s = B - 1, ..., 0 has s + 1 rungs: rung i trains nₛ / ηⁱ trials until u ηᴮ⁻¹⁻ˢ⁺ⁱ updates, with u as in
+    `successive_halving`, the last until U. nₛ is proportional to ηˢ / (s + 1), so that all brackets cost about the
+    same; together they have P trials, rounded up in each.
 
     Li et al. (2018), "Hyperband: A Novel Bandit-Based Approach to Hyperparameter Optimization", algorithm 1, with P
     given in place of its n.
@@ -81,38 +101,68 @@ def hyperband(eta: int = 3, num_brackets: int = 3) -> Schedule:
 
     Raises:
       ValueError: as in `successive_halving`.
+
+    Examples:
+      >>> [[tuple(rung) for rung in bracket] for bracket in hyperband(eta=2, num_brackets=2)(8, 100)]
+      [[(4, 50), (2, 100)], [(4, 100)]]
     """
     _check(eta, num_brackets)
 
-    def schedule(num_trials: int, num_updates: int) -> tuple[Bracket, ...]:
-        unit = _unit(num_updates, eta, num_brackets)
+    def schedule(num_trials: int, num_updates: int, /) -> tuple[Bracket, ...]:
+        ends = _ends(num_updates, eta, num_brackets)
         shares = {s: eta**s / (s + 1) for s in reversed(range(num_brackets))}
         counts = {s: math.ceil(num_trials * share / sum(shares.values())) for s, share in shares.items()}
         return tuple(
-            tuple(Rung(math.ceil(count / eta**i), unit * eta ** (num_brackets - 1 - s + i)) for i in range(s + 1))
+            tuple(Rung(math.ceil(count / eta**i), ends[num_brackets - 1 - s + i]) for i in range(s + 1))
             for s, count in counts.items()
         )
 
     return schedule
 
 
+def describe(brackets: Sequence[Bracket], update_steps: int) -> str:
+    """The brackets of a search in words, with their exact numbers.
+
+    Args:
+      brackets: as a schedule returns them.
+      update_steps: environment steps of one update.
+
+    Examples:
+      >>> print(describe(successive_halving(4, 2)(64, 31), 512))
+      64 trials to 4,096 steps (8 updates), the best 16 to 15,872 steps (31 updates)
+    """
+    return "; ".join(
+        ", ".join(
+            f"{'the best ' * (r > 0)}{rung.num_trials:,} {'trials ' * (r == 0)}to {rung.num_updates * update_steps:,} "
+            f"steps ({rung.num_updates:,} updates)"
+            for r, rung in enumerate(bracket)
+        )
+        for bracket in brackets
+    )
+
+
 def survivors(
     key: jax.Array, returns: np.ndarray, curves: np.ndarray, count: int, *, stop_clearly_worse: bool = False
 ) -> np.ndarray:
-    """Which trials of a rung go on: the best `count` by the interquartile mean over their seeds.
+    """The trials of a rung that continue: the best `count` by the interquartile mean over their seeds.
 
-    With `stop_clearly_worse` those among them stop too whose 95% bootstrap interval lies wholly below that of the
-    median survivor. With one seed there are no intervals and none stops by them.
+    With `stop_clearly_worse`, those among them whose 95% bootstrap interval lies entirely below that of the median
+    survivor stop too. With one seed there are no intervals, so none stops for this reason.
 
     Args:
       key: typed key, of the bootstrap.
       returns: [P, S, E] of the trials of this rung.
       curves: [P, S, C] their learning curves, which break ties.
-      count: how many go on, at most.
+      count: largest number of trials that continue.
       stop_clearly_worse: see above.
 
     Returns:
-      [<= count] indices in ascending order. Trials with NaN never go on; where all have it, the result is empty.
+      [<= count] indices in ascending order. Trials with NaN never continue; if all have it, the result is empty.
+
+    Examples:
+      >>> returns = np.array([3.0, 1.0, np.nan, 2.0])[:, None, None]
+      >>> survivors(jax.random.key(0), returns, np.zeros((4, 1, 1)), 3).tolist()
+      [0, 1, 3]
     """
     best = rank(returns, curves)[:count]
     best = best[~np.isnan(interquartile_mean(returns[best].mean(axis=2, dtype=np.float64)))]
@@ -124,15 +174,23 @@ def survivors(
 
 def _check(eta: int, count: int) -> None:
     if eta < 2:
-        raise ValueError(f"eta = {eta} must be at least 2: so many times fewer trials go on from each rung")
+        raise ValueError(f"eta = {eta} must be at least 2: each rung keeps 1/eta of the trials")
     if count < 1:
         raise ValueError(f"{count} rungs or brackets: there must be at least 1")
 
 
-def _unit(num_updates: int, eta: int, count: int) -> int:
-    unit = num_updates // eta ** (count - 1)
-    if not unit:
+def _ends(num_updates: int, eta: int, count: int) -> list[int]:
+    """The updates after which `count` rungs end, about eta times as many from one to the next, the last at the end."""
+    least = eta ** (count - 1)
+    if num_updates < least:
         raise ValueError(
-            f"num_updates = {num_updates} is too few for {count} rungs with eta = {eta}: it takes {eta ** (count - 1)}"
+            f"num_updates = {num_updates} is too few for {count} rungs with eta = {eta}: use {least} or more"
         )
-    return unit
+    unit = _near_divisor(num_updates, num_updates / least)
+    return [*(unit * eta**k for k in range(count - 1)), num_updates]
+
+
+def _near_divisor(total: int, wanted: float) -> int:
+    """A divisor of `total` within a fifth of `wanted`, or else the nearest integer."""
+    near = [n for n in range(math.ceil(wanted / 1.2), math.floor(1.2 * wanted) + 1) if n and total % n == 0]
+    return min(near, key=lambda n: abs(math.log(n / wanted)), default=round(wanted))

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from purerl.sweep.run import blocks, records, tables, widths
+from purerl.sweep.run import blocks, measurements, records, widths
 from purerl.sweep.run.engine import Engine, data_of, group_of, packed_like
 from purerl.sweep.run.executors import Block, Report
 from purerl.sweep.run.plan import Stage
@@ -17,7 +17,7 @@ Trim = Callable[[np.ndarray, Pool], None]
 
 
 def run(engine: Engine, stage: Stage, members: np.ndarray, before: Pool | None, trim: Trim | None = None) -> Pool:
-    """Train members through a stage, evaluate them, and fill the engine's tables.
+    """Train members through a stage, evaluate them, and fill the engine's measurements.
 
     Args:
       engine: the parts that all rungs share.
@@ -36,7 +36,7 @@ def run(engine: Engine, stage: Stage, members: np.ndarray, before: Pool | None, 
     finished = np.empty(0, int)
     for place in stored:
         curves, returns = records.recall(engine, place.name, place.group, place.members, stage.chunks[place.group])
-        tables.fill(engine.tables, engine.member_index, stage, np.unique(place.members), curves, returns)
+        measurements.fill(engine.measured, engine.member_index, stage, np.unique(place.members), curves, returns)
         like = packed_like(engine, place.group, len(place.members))
         after.add(place.members, None, records.states_path(engine, place.name), like)
         finished = np.union1d(finished, place.members)
@@ -44,7 +44,7 @@ def run(engine: Engine, stage: Stage, members: np.ndarray, before: Pool | None, 
     report = _reporter(engine, stage, members, len(stored), len(places))
     for block, outcome in engine.execute(engine.programs, todo, report):
         path = records.record(engine, block, outcome)
-        tables.fill(engine.tables, engine.member_index, stage, block.members, outcome.curves, outcome.returns)
+        measurements.fill(engine.measured, engine.member_index, stage, block.members, outcome.curves, outcome.returns)
         after.add(block.members, outcome.states, path, packed_like(engine, block.group, len(block.members)))
         finished = np.union1d(finished, block.members)
         if trim:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import jax
 import numpy as np
 
+from purerl.checkpoint import Json
 from purerl.distributed import num_parts
 from purerl.sweep.run import blocks, memory, programs
 from purerl.sweep.run.engine import Engine, data_of
 from purerl.sweep.run.plan import Stage
 from purerl.sweep.trials import trials
-from purerl.text import format_bytes
 
 
 def settle(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> int:
@@ -28,7 +27,7 @@ def settle(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> int
     return int(known["width"])
 
 
-def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> dict[str, Any]:
+def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> dict[str, Json]:
     chunks, parts = stage.chunks[group], jax.device_count()
     measured = engine.log.find("speed", f"group{group}") if jax.process_count() == 1 else None
     limit_width = engine.log.find("limit", f"group{group}")
@@ -53,10 +52,10 @@ def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> di
     return {"width": width, "devices": num_parts(width), "bytes": taken, "limit": engine.limit}
 
 
-def _describe(label: str, count: int, known: dict[str, Any]) -> str:
+def _describe(label: str, count: int, known: dict[str, Json]) -> str:
     width, devices = known["width"], known["devices"]
     over = f" on {devices} devices" if devices > 1 else ""
-    taken, limit = format_bytes(known["bytes"]), format_bytes(known["limit"])
+    taken, limit = memory.format_bytes(known["bytes"]), memory.format_bytes(known["limit"])
     number = -(-count // width)
     plural = "s" if number > 1 else ""
     return f"{label}: {count:,} agents in {number} block{plural} of {width}{over}, {taken} of {limit} each"

@@ -1,4 +1,4 @@
-"""Tables of trials out of search spaces: at random, by a Sobol sequence, or every point of a grid.
+"""Tables of trials from search spaces: at random, by a Sobol sequence, or every point of a grid.
 
 A table is the agent's own NamedTuple of hyperparameters with leaves [num_trials]: `jax.vmap` takes it.
 """
@@ -8,27 +8,28 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import numpy as np
 
 from purerl.hparams import cast
 from purerl.sweep.trials.spaces import SearchSpace, Space, check_space
+from purerl.types import Hparams
 
 Method = Literal["random", "sobol"]
 
 
-def sample(key: jax.Array, hparams: Any, space: SearchSpace, num_trials: int) -> Any:
+def sample(key: jax.Array, hparams: Hparams, space: SearchSpace, num_trials: int) -> Hparams:
     """Draw trials from a space, independently and uniformly over it.
 
-    A hyperparameter's draws depend on the key and its own name alone, and trial i's on neither the number of trials nor
-    the other hyperparameters: a search of 128 trials begins with the 64 of the smaller one.
+    A hyperparameter's draws depend only on the key and its own name, and trial i's neither on the number of trials nor
+    on the other hyperparameters: a search of 128 trials begins with the 64 of the smaller one.
 
     Args:
       key: typed key.
-      hparams: the agent's hyperparameters, a NamedTuple of scalars: the values of what the space leaves out.
-      space: from the names of hyperparameters to spaces or constants.
+      hparams: the agent's hyperparameters, a NamedTuple of scalars: the values of those that the space leaves out.
+      space: a mapping from the names of hyperparameters to spaces or constants.
       num_trials: number of trials P.
 
     Returns:
@@ -36,27 +37,56 @@ def sample(key: jax.Array, hparams: Any, space: SearchSpace, num_trials: int) ->
 
     Raises:
       TypeError, ValueError: as `check_space`, or `num_trials` is not positive.
+
+    Examples:
+      >>> from typing import NamedTuple
+      >>> from purerl.sweep import uniform
+      >>> class Hparams(NamedTuple):
+      ...     learning_rate: float = 0.1
+      ...     discount: float = 0.99
+      >>> table = sample(jax.random.key(0), Hparams(), {"learning_rate": uniform(0, 1)}, num_trials=4)
+      >>> table.learning_rate.shape, table.discount.shape
+      ((4,), (4,))
     """
     hparams, spaces = check_space(hparams, space)
     return table(hparams, columns(key, spaces, num_trials, "random"), num_trials)
 
 
-def sobol(key: jax.Array, hparams: Any, space: SearchSpace, num_trials: int) -> Any:
+def sobol(key: jax.Array, hparams: Hparams, space: SearchSpace, num_trials: int) -> Hparams:
     """Draw trials by a scrambled Sobol sequence, which covers the space more evenly than independent draws.
 
     Best with a power of two of trials. A search of 128 trials begins with the 64 of the smaller one; another
-    hyperparameter in the space gives other draws. Owen's scrambling, by `scipy.stats.qmc.Sobol`.
+    hyperparameter in the space changes all draws. Owen's scrambling, by `scipy.stats.qmc.Sobol`.
 
-    Arguments, result and errors as in `sample`.
+    Arguments, result and errors are those of `sample`.
+
+    Examples:
+      >>> from typing import NamedTuple
+      >>> from purerl.sweep import uniform
+      >>> class Hparams(NamedTuple):
+      ...     learning_rate: float = 0.1
+      >>> table = sobol(jax.random.key(0), Hparams(), {"learning_rate": uniform(0, 1)}, num_trials=4)
+      >>> sorted((4 * table.learning_rate).astype(int).tolist())  # one in each quarter
+      [0, 1, 2, 3]
     """
     hparams, spaces = check_space(hparams, space)
     return table(hparams, columns(key, spaces, num_trials, "sobol"), num_trials)
 
 
-def grid(hparams: Any, space: SearchSpace) -> Any:
+def grid(hparams: Hparams, space: SearchSpace) -> Hparams:
     """Every combination of the grid points of a space; the last hyperparameter varies fastest.
 
-    Arguments, result and errors as in `sample`; a continuous space without `points` is a ValueError too.
+    Arguments, result and errors are those of `sample`; a continuous space without `points` is a ValueError too.
+
+    Examples:
+      >>> from typing import NamedTuple
+      >>> from purerl.sweep import choice, integers
+      >>> class Hparams(NamedTuple):
+      ...     learning_rate: float = 0.1
+      ...     num_steps: int = 4
+      >>> table = grid(Hparams(), {"learning_rate": choice([0.25, 0.5]), "num_steps": integers(1, 2)})
+      >>> table.learning_rate.tolist(), table.num_steps.tolist()
+      ([0.25, 0.25, 0.5, 0.5], [1, 2, 1, 2])
     """
     hparams, spaces = check_space(hparams, space)
     points = grid_columns(spaces)
@@ -67,7 +97,7 @@ def columns(key: jax.Array, spaces: Mapping[str, Space], num_trials: int, method
     """Draws from each space, [num_trials] by name.
 
     Raises:
-      ValueError: `num_trials` is not positive, or there is no such method.
+      ValueError: `num_trials` is not positive, or the method is unknown.
     """
     if num_trials < 1:
         raise ValueError(f"num_trials = {num_trials} must be at least 1")
@@ -94,8 +124,8 @@ def grid_columns(spaces: Mapping[str, Space]) -> dict[str, np.ndarray]:
     return dict(zip(spaces, (axis.reshape(-1) for axis in np.meshgrid(*points, indexing="ij"))))
 
 
-def table(hparams: Any, columns: Mapping[str, np.ndarray], num_trials: int) -> Any:
-    """The hyperparameters repeated for each trial, leaves [num_trials], with the columns put in."""
+def table(hparams: Hparams, columns: Mapping[str, np.ndarray], num_trials: int) -> Hparams:
+    """The hyperparameters repeated for each trial, leaves [num_trials], with the columns inserted."""
     base = jax.tree.map(np.asarray, cast(hparams))
     full = jax.tree.map(lambda leaf: np.repeat(leaf[None], num_trials, axis=0), base)
     return full._replace(**{name: values.astype(getattr(base, name).dtype) for name, values in columns.items()})

@@ -1,7 +1,7 @@
 """Search spaces: a dict from the name of a hyperparameter to a space, or to a constant.
 
-A space is one map from [0, 1) to values, so that pseudo-random numbers and low-discrepancy sequences draw from it
-alike; `draws` makes tables of trials from spaces.
+A space is one map from [0, 1) to values, which serves pseudo-random numbers and low-discrepancy sequences;
+`draws` makes tables of trials from spaces.
 """
 
 from __future__ import annotations
@@ -16,18 +16,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.hparams import cast, check_hparams, suggestion
+from purerl.hparams import cast, check_hparams, python_number, suggestion
+from purerl.types import Hparams, PyTree, Scalar
 
 
 @dataclasses.dataclass(frozen=True)
 class Range:
-    """Numbers between two ends, both included; made by `uniform`, `log_uniform` and `integers`.
+    """Numbers between two bounds, both included; made by `uniform`, `log_uniform` and `integers`.
 
     Attributes:
-      low, high: the ends.
+      low, high: the bounds.
       log: uniform in the logarithm.
-      integer: whole numbers only.
-      points: number of points of a grid; None: all the integers, or no grid.
+      integer: integers only.
+      points: number of points of a grid; None: all integers, or no grid.
     """
 
     low: float
@@ -37,12 +38,14 @@ class Range:
     points: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "low", python_number(self.low))
+        object.__setattr__(self, "high", python_number(self.high))
         if not (math.isfinite(self.low) and math.isfinite(self.high)):
             raise ValueError(f"low = {self.low} and high = {self.high} must be finite numbers")
         if self.low >= self.high:
             raise ValueError(f"low = {self.low} must be below high = {self.high}")
         if self.log and self.low <= 0:
-            raise ValueError(f"low = {self.low} must be above 0 where the scale is logarithmic")
+            raise ValueError(f"low = {self.low} must be above 0 for a logarithmic scale")
         if self.integer and (self.low != int(self.low) or self.high != int(self.high)):
             raise ValueError(f"low = {self.low} and high = {self.high} must be integers")
         if self.points is not None and (self.points < 2 or self.points != int(self.points)):
@@ -52,8 +55,8 @@ class Range:
         """The smallest and the largest value, of the type that the values have."""
         return (int(self.low), int(self.high)) if self.integer else (float(self.low), float(self.high))
 
-    def from_unit(self, unit: Any) -> Any:
-        """Map u in [0, 1) to low + u (high - low); in the logarithm where `log`; each integer an equal share.
+    def from_unit(self, unit: PyTree) -> Any:
+        """Map u in [0, 1) to low + u (high - low); in the logarithm if `log`; all integers are equally likely.
 
         Args:
           unit: [...] numbers in [0, 1), of NumPy or JAX, which then computes the result.
@@ -67,7 +70,7 @@ class Range:
         return xp.clip(xp.floor(_between(self.low, self.high + 1, unit, self.log)), self.low, self.high).astype(int)
 
     def grid(self) -> np.ndarray:
-        """`points` values from low to high, equally spaced (in the logarithm where `log`), integers rounded.
+        """`points` values from low to high, equally spaced (in the logarithm if `log`), integers rounded.
 
         Raises:
           ValueError: the interval is continuous and has no `points`.
@@ -82,24 +85,25 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One of `values`, each as likely; made by `choice`."""
+    """One of `values`, all equally likely; made by `choice`. NumPy and JAX scalars become Python numbers."""
 
     values: tuple[Any, ...]
 
     def __post_init__(self) -> None:
         if not self.values:
             raise ValueError("values is empty: a choice needs at least one")
+        object.__setattr__(self, "values", tuple(python_number(value) for value in self.values))
 
     def ends(self) -> tuple[Any, ...]:
-        """All values, since any of them may be the one that is wrong."""
+        """All values, since any of them may be invalid."""
         return self.values
 
-    def from_unit(self, unit: Any) -> Any:
+    def from_unit(self, unit: PyTree) -> Any:
         """Map u in [0, 1) to values[⌊u · len(values)⌋]; [...] to [...]."""
         return self.grid()[np.minimum((unit * len(self.values)).astype(int), len(self.values) - 1)]
 
     def grid(self) -> np.ndarray:
-        """The values, in the order given; an array of objects where they are no numbers."""
+        """The values, in the order given; an array of objects if they are not numbers."""
         if all(isinstance(value, bool | numbers.Number) for value in self.values):
             return np.asarray(self.values)
         values = np.empty(len(self.values), object)
@@ -112,38 +116,58 @@ SearchSpace: TypeAlias = Mapping[str, Space | float]
 
 
 def uniform(low: float, high: float, points: int | None = None) -> Range:
-    """Real numbers in [low, high], uniform. A grid takes `points` of them, equally spaced."""
+    """Real numbers in [low, high], uniform. A grid takes `points` of them, equally spaced.
+
+    Examples:
+      >>> uniform(0.0, 1.0, points=3).grid().tolist()
+      [0.0, 0.5, 1.0]
+    """
     return Range(low, high, points=points)
 
 
 def log_uniform(low: float, high: float, points: int | None = None) -> Range:
-    """Positive numbers in [low, high], uniform in the logarithm. A grid takes `points` of them in equal ratios."""
+    """Positive numbers in [low, high], uniform in the logarithm. A grid takes `points` of them in equal ratios.
+
+    Examples:
+      >>> log_uniform(1e-4, 1e-2, points=3).grid().round(6).tolist()
+      [0.0001, 0.001, 0.01]
+    """
     return Range(low, high, log=True, points=points)
 
 
 def integers(low: int, high: int, points: int | None = None) -> Range:
-    """Integers from low to high, both included. A grid takes all of them, or `points` of them."""
+    """Integers from low to high, both included. A grid takes all of them, or `points` of them.
+
+    Examples:
+      >>> integers(1, 9, points=3).grid().tolist()
+      [1, 5, 9]
+    """
     return Range(low, high, integer=True, points=points)
 
 
 def choice(values: Iterable[Any]) -> Choice:
-    """One of the values given, each as likely. A grid takes them all."""
+    """One of the values given, all equally likely. A grid takes all of them.
+
+    Examples:
+      >>> choice([0.9, 0.99]).from_unit(np.array([0.2, 0.7])).tolist()
+      [0.9, 0.99]
+    """
     return Choice(tuple(values))
 
 
-def check_space(hparams: Any, space: SearchSpace) -> tuple[Any, dict[str, Space]]:
+def check_space(hparams: Hparams, space: SearchSpace) -> tuple[Hparams, dict[str, Space]]:
     """Reject a space that does not fit the hyperparameters, before anything is compiled.
 
     Args:
-      hparams: a NamedTuple of scalars; its class may carry `ranges`, see `types.check_hparams`.
-      space: from names to spaces or constants.
+      hparams: a NamedTuple of scalars; its class may declare ranges, see `hparams.check_hparams`.
+      space: a mapping from names to spaces or constants.
 
     Returns:
-      The hyperparameters with the constants of the space put in, and the spaces that are left.
+      The hyperparameters with the constants of the space inserted, and the remaining spaces.
 
     Raises:
-      TypeError: a value is neither a number nor a space, or `hparams` is no NamedTuple.
-      ValueError: an unknown name (the nearest one is suggested), NaN, a choice that is no number, a value of another
+      TypeError: a value is neither a number nor a space, or `hparams` is not a NamedTuple.
+      ValueError: an unknown name (the nearest one is suggested), NaN, a choice that is not a number, a value of another
         kind than the hyperparameter, or one outside its range. The message names the hyperparameter.
     """
     if not hasattr(hparams, "_fields"):
@@ -171,48 +195,50 @@ def to_json(space: Mapping[str, Space]) -> dict[str, Any]:
 
 
 def from_json(data: Mapping[str, Any]) -> dict[str, Space]:
-    """The spaces that `to_json` wrote."""
+    """The spaces that `to_json` wrote, with tuples instead of lists.
 
-    def tuples(value: Any) -> Any:
-        return tuple(tuples(each) for each in value) if isinstance(value, list) else value
-
+    Examples:
+      >>> space = {"rate": log_uniform(0.1, 1.0), "hidden": choice([(64, 64), (8,)])}
+      >>> from_json(to_json(space)) == space
+      True
+    """
     return {
-        name: choice(tuples(list(fields["values"]))) if "values" in fields else Range(**fields)
+        name: Choice(tuple(fields["values"])) if "values" in fields else Range(**fields)
         for name, fields in data.items()
     }
 
 
-def _between(low: float, high: float, unit: Any, log: bool) -> Any:
+def _between(low: float, high: float, unit: PyTree, log: bool) -> Any:
     if log:
         return _library(unit).exp(_between(math.log(low), math.log(high), unit, log=False))
     return low + unit * (high - low)
 
 
-def _library(x: Any) -> Any:
-    """The one of NumPy and JAX that an array belongs to."""
+def _library(x: PyTree) -> Any:
+    """The library, NumPy or JAX, that an array belongs to."""
     return jnp if isinstance(x, jax.Array) else np
 
 
-def _ends(each: Any) -> tuple[Any, ...]:
+def _ends(each: Space | Scalar) -> tuple[Any, ...]:
     return each.ends() if isinstance(each, Range | Choice) else (each,)
 
 
-def _check_name(name: str, hparams: Any) -> None:
+def _check_name(name: str, hparams: Hparams) -> None:
     if name not in hparams._fields:
         hint = suggestion(name, hparams._fields)
         raise ValueError(f"space[{name!r}]: {type(hparams).__name__} has no such hyperparameter{hint}")
 
 
-def _check_kind(name: str, value: Any, like: Any) -> None:
+def _check_kind(name: str, value: Any, like: PyTree) -> None:
     if not isinstance(value, numbers.Number | np.ndarray | np.generic | jax.Array) or isinstance(value, complex):
         raise ValueError(f"space[{name!r}]: {value!r} is not a number")
     kind, wanted = _kind(value), _kind(like)
     if wanted == "float" and kind == "integer":
         return
     if kind != wanted:
-        raise ValueError(f"space[{name!r}]: {value!r} is of kind {kind}, but the hyperparameter of kind {wanted}")
+        raise ValueError(f"space[{name!r}]: {value!r} has kind {kind}, but the hyperparameter has kind {wanted}")
 
 
-def _kind(value: Any) -> str:
+def _kind(value: PyTree) -> str:
     kinds = {"b": "bool", "i": "integer", "u": "integer"}
     return kinds.get(np.asarray(value).dtype.kind, "float")

@@ -1,7 +1,8 @@
-"""What a search tries: hyperparameters, parameters of the environment, and static choices, drawn from one space.
+"""The trials of a search: hyperparameters, parameters of the environment and static choices, drawn from one space.
 
 Hyperparameters and environment parameters are data: they are one more axis of a program. Static choices (layer sizes,
-rollout length, number of environments) shape the program, so trials that share them form a group that compiles once.
+rollout length, number of environments) shape the program, so the trials that share them form a group, which compiles
+once.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import numpy as np
 from purerl.hparams import cast, check_hparams, suggestion
 from purerl.sweep.trials import draws
 from purerl.sweep.trials.spaces import Choice, Range, SearchSpace, Space, check_space, choice
-from purerl.types import PyTree
+from purerl.types import Hparams, PyTree
 
 ENV_PREFIX = "env."
 
@@ -28,13 +29,13 @@ class Trials(NamedTuple):
     Attributes:
       hparams: the agent's NamedTuple with leaves [P].
       env_params: parameters of the environment, leaves [P]; None for its own.
-      group: [P] which static choices a trial has.
+      group: [P] index of each trial's static choices.
       groups: the distinct static choices, each a dict of keywords.
-      columns: what was searched, values [P] by name: hyperparameters, `env.` parameters and static choices.
-      space: where it was drawn from, by name.
+      columns: everything that was searched, values [P] by name: hyperparameters, `env.` parameters and static choices.
+      space: the space that it was drawn from, by name.
     """
 
-    hparams: Any
+    hparams: Hparams
     env_params: PyTree
     group: np.ndarray
     groups: tuple[dict[str, Any], ...]
@@ -49,7 +50,7 @@ class Trials(NamedTuple):
 
 def make(
     key: jax.Array,
-    hparams: Any,
+    hparams: Hparams,
     space: SearchSpace | None,
     num_trials: int | None,
     *,
@@ -61,12 +62,12 @@ def make(
 
     Args:
       key: typed key.
-      hparams: the agent's hyperparameters; without a space a table of trials, leaves [P], or `Trials`, taken as it is.
-      space: from names of hyperparameters, and of fields of `env_params` behind `env.`, to spaces or constants.
+      hparams: the agent's hyperparameters; without a space a table of trials, leaves [P], or `Trials`, used unchanged.
+      space: a mapping from names of hyperparameters, and `env.` with fields of `env_params`, to spaces or constants.
       num_trials: number of trials; None takes the grid.
       method: "random" or "sobol".
-      static: from names of static choices to `choice([...])`.
-      env_params: parameters of the environment, the same for all trials but for what the space says.
+      static: a mapping from names of static choices to `choice([...])`.
+      env_params: parameters of the environment, the same for all trials except those in the space.
 
     Raises:
       TypeError, ValueError: a space does not fit; the message names it.
@@ -82,15 +83,15 @@ def make(
 
 
 class Parts(NamedTuple):
-    """A search space by kind: what stays as it is, and what is searched.
+    """A search space by kind: constants, and what is searched.
 
     Attributes:
-      hparams, env_params: with the constants of the space put in.
+      hparams, env_params: with the constants of the space inserted.
       searched, env_searched: spaces of hyperparameters and of `env.` parameters, by name.
       static: static choices, by name.
     """
 
-    hparams: Any
+    hparams: Hparams
     searched: dict[str, Space]
     env_params: PyTree
     env_searched: dict[str, Space]
@@ -98,15 +99,15 @@ class Parts(NamedTuple):
 
     @property
     def drawn(self) -> dict[str, Space]:
-        """What is drawn: the spaces, and of static choices their indices."""
+        """The spaces that are drawn from; static choices are drawn by index."""
         indices = {name: choice(range(len(each.values))) for name, each in self.static.items()}
         return {**self.searched, **self.env_searched, **indices}
 
 
 def split(
-    hparams: Any, space: SearchSpace, *, static: Mapping[str, Choice] | None = None, env_params: PyTree = None
+    hparams: Hparams, space: SearchSpace, *, static: Mapping[str, Choice] | None = None, env_params: PyTree = None
 ) -> Parts:
-    """Check a search space and take it apart; arguments and errors as in `make`."""
+    """Check a search space and split it by kind; arguments and errors as in `make`."""
     env_space = {name: each for name, each in space.items() if name.startswith(ENV_PREFIX)}
     hparams, searched = check_space(hparams, {name: space[name] for name in space if name not in env_space})
     checked = _check_static(static or {})
@@ -115,7 +116,7 @@ def split(
 
 
 def assemble(parts: Parts, drawn: Mapping[str, np.ndarray], count: int) -> Trials:
-    """The trials of which `drawn` has a value [count] for each name in `parts.drawn`."""
+    """Trials from drawn values, [count] for each name in `parts.drawn`."""
     table = draws.table(parts.hparams, {name: drawn[name] for name in parts.searched}, count)
     group, groups = _groups({name: drawn[name] for name in parts.static}, parts.static, count)
     env_columns = {name: drawn[name] for name in parts.env_searched}
@@ -126,14 +127,16 @@ def assemble(parts: Parts, drawn: Mapping[str, np.ndarray], count: int) -> Trial
     return Trials(table, params, group, groups, columns, space)
 
 
-def _from_table(hparams: Any, num_trials: int | None, env_params: PyTree, static: Any) -> Trials:
+def _from_table(
+    hparams: Hparams, num_trials: int | None, env_params: PyTree, static: Mapping[str, Choice] | None
+) -> Trials:
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(hparams)}
     if len(sizes) != 1 or sizes == {()}:
-        raise ValueError("without a space, every leaf of hparams must have the same leading axis: the trials")
+        raise ValueError("without a space, every leaf of hparams must have the same leading axis: one entry per trial")
     if num_trials is not None:
         raise ValueError(f"num_trials = {num_trials} needs a space to draw from; hparams is a table of trials")
     if static:
-        raise ValueError("static choices need a space to be drawn with; pass space={} for theirs alone")
+        raise ValueError("static choices need a space; pass space={} to search nothing else")
     check_hparams(hparams)
     table = jax.tree.map(np.asarray, cast(hparams))
     count = int(next(iter(sizes))[0])
@@ -154,20 +157,20 @@ def _groups(
     return group.reshape(-1), choices
 
 
-def _check_static(static: Mapping[str, Any]) -> dict[str, Choice]:
+def _check_static(static: Mapping[str, Choice]) -> dict[str, Choice]:
     for name, each in static.items():
         if not isinstance(each, Choice):
-            raise TypeError(f"static[{name!r}] = {each!r} must be choice([...]): each value is a program of its own")
+            raise TypeError(f"static[{name!r}] = {each!r} must be choice([...]): each value is a separate program")
         for value in each.values:
             try:
                 hash(value)
             except TypeError:
-                raise TypeError(f"static[{name!r}]: {value!r} must be hashable; write (64, 64), say") from None
+                raise TypeError(f"static[{name!r}]: {value!r} must be hashable, such as (64, 64)") from None
     return dict(static)
 
 
 def _check_env_space(env_params: PyTree, space: SearchSpace) -> tuple[PyTree, dict[str, Space]]:
-    """The environment's parameters with the constants put in, and the spaces that are left."""
+    """The environment's parameters with the constants inserted, and the remaining spaces."""
     if not space:
         return env_params, {}
     if env_params is None:
@@ -204,5 +207,10 @@ def _replace(env_params: PyTree, values: Mapping[str, Any]) -> PyTree:
 
 
 def label(static: Mapping[str, Any]) -> str:
-    """A group in words, such as hidden=(64, 64) num_envs=4."""
+    """A group in words.
+
+    Examples:
+      >>> label({"hidden": (64, 64), "num_envs": 4})
+      'hidden=(64, 64) num_envs=4'
+    """
     return " ".join(itertools.starmap("{}={}".format, static.items()))

@@ -9,7 +9,7 @@ from bandits import Hparams, make_agent, make_env
 from rich.console import Console
 from searches import make_search
 
-from purerl import sweep
+from purerl import reports, sweep
 from purerl.checkpoint import CheckpointError
 from purerl.sweep.results.ranking import rank
 
@@ -107,6 +107,23 @@ def test_load_is_bit_exact(result, directory):
     assert AGENT.act(None, loaded.best.state, 0.0)[0] == AGENT.act(None, result.best.state, 0.0)[0]
 
 
+def test_infinity_comes_back_from_the_disk_as_a_number(tmp_path):
+    made = make_search(4, 2, names=("learning_rate",))
+    limits = np.array([np.inf, 4.0, 4.0, np.inf])
+    static = np.array(["inf", 8, "inf", 8], object)
+    trials = made.trials._replace(
+        columns={"env.limit": limits, "clip": static},
+        space={"env.limit": sweep.choice([np.inf, 4.0]), "clip": sweep.choice(["inf", 8])},
+        groups=({"clip": np.inf},),
+    )
+    loaded = sweep.load(sweep.Result(**{**vars(made), "trials": trials}).save(tmp_path))
+    assert loaded.space == trials.space
+    assert loaded.trials.groups == trials.groups
+    np.testing.assert_array_equal(loaded.values("env.limit"), limits)
+    assert loaded.values("clip").tolist() == static.tolist()
+    reports.write_html(loaded, tmp_path / "report.html")
+
+
 def test_without_the_agent_there_are_tables_but_no_states(directory):
     loaded = sweep.load(directory)
     assert loaded.best.state is None
@@ -143,7 +160,7 @@ def test_a_directory_with_other_files_can_be_saved_to(result, tmp_path):
 
 def test_table_shows_the_best_trials_and_their_parameters(result):
     console = Console(width=120, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-    console.print(sweep.table(result, top=3))
+    console.print(sweep.table(result, top=3, width=120))
     lines = console.export_text().splitlines()
     text = "\n".join(lines)
     assert "5 trials x 2 seeds" in text
@@ -159,7 +176,7 @@ def test_one_seed_has_no_interval():
         rollout_length=2, num_chunks=1, eval_episodes=3, eval_max_steps=4,
     )  # fmt: skip
     assert np.isnan(one.interval).all()
-    assert "nan" not in "".join(sweep.table(one).columns[2].cells)
+    assert "nan" not in "".join(sweep.table(one, width=120).columns[2].cells)
 
 
 @pytest.mark.parametrize("library", ["pandas", "polars"])
@@ -180,7 +197,7 @@ def test_the_tables_are_read_by_data_frame_libraries(result, directory, library)
 def test_the_table_shows_stopped_and_confirmed_trials_and_static_choices():
     console = Console(width=160, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
     made = make_search(16, 2, num_rungs=2, confirm=2)
-    console.print(sweep.table(made, top=16))
+    console.print(sweep.table(made, top=16, width=160))
     text = console.export_text()
     assert "at most 16,000 steps each" in text
     best = made.rows()[0]
@@ -189,3 +206,30 @@ def test_the_table_shows_stopped_and_confirmed_trials_and_static_choices():
     assert "16,000" in line
     assert str(best["network.hidden"]) in line
     assert "nan" not in text
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 120])
+def test_the_table_fits_the_terminal_and_cuts_neither_headers_nor_returns(width):
+    made = make_search(16, 2, num_rungs=2, confirm=2)
+    console = Console(width=width, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
+    console.print(sweep.table(made, top=16, width=width))
+    text = console.export_text()
+    assert "…" not in text
+    assert max(map(len, text.splitlines())) <= width
+    for row in made.rows():
+        assert f"{row['return']:.4g}" in text or np.isnan(row["return"])
+
+
+def test_the_table_of_eighty_columns_shows_every_parameter_and_says_what_it_leaves_out():
+    made = make_search(16, 2, num_rungs=2, confirm=2)
+    shown = sweep.table(made, width=80)
+    headers = [str(column.header).replace("\n", "") for column in shown.columns]
+    assert headers == ["#", "return", "freshseeds", "steps", *made.searched]
+    assert "Too wide to be shown: 95% interval, seeds." in shown.caption
+
+
+def test_a_trial_has_its_settings_by_name():
+    best = make_search(16, 2).best
+    assert list(best.settings) == ["learning_rate", "entropy_coef", "num_steps", "env.length", "network.hidden"]
+    assert best.settings["learning_rate"] == best.hparams.learning_rate
+    assert best.settings["network.hidden"] == best.choices["network.hidden"]

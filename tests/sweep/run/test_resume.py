@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from bandits import Hparams, make_agent, make_env
 
-from purerl import checkpoint, sweep
-from purerl.sweep.run import journal
+from purerl import checkpoint, combinators, loops, sweep
+from purerl.spaces import Box
+from purerl.sweep.run import fingerprint, journal
+from purerl.sweep.run.programs import MemberData, Program
 
 ENV, AGENT = make_env(), make_agent()
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
@@ -59,7 +61,7 @@ def test_a_directory_changes_nothing_and_holds_the_result(whole):
         np.testing.assert_array_equal(getattr(loaded, name), getattr(result, name))
 
 
-def test_wherever_it_is_cut_off_it_ends_in_the_same_table(whole, tmp_path):
+def test_a_search_interrupted_anywhere_resumes_to_the_same_table(whole, tmp_path):
     _, directory, num_events = whole
     table = (directory / "trials.csv").read_bytes()
     for i, number in enumerate(np.linspace(1, num_events - 1, 7).astype(int)):
@@ -74,7 +76,7 @@ def test_wherever_it_is_cut_off_it_ends_in_the_same_table(whole, tmp_path):
         jax.tree.map(np.testing.assert_array_equal, again.states, whole[0].states)
 
 
-def test_what_is_done_is_not_done_again(whole, tmp_path):
+def test_finished_blocks_are_not_run_again(whole, tmp_path):
     with pytest.raises(Cut):
         run(tmp_path / "a", progress=cut_after(14))
     blocks = [
@@ -93,7 +95,7 @@ def test_what_is_done_is_not_done_again(whole, tmp_path):
     assert not silent
 
 
-def test_a_torn_line_is_cut_off_and_a_damaged_one_refused(whole, tmp_path):
+def test_a_torn_line_is_cut_off_and_a_damaged_one_rejected(whole, tmp_path):
     with pytest.raises(Cut):
         run(tmp_path / "a", progress=cut_after(14))
     path = tmp_path / "a" / "journal"
@@ -106,7 +108,7 @@ def test_a_torn_line_is_cut_off_and_a_damaged_one_refused(whole, tmp_path):
         run(tmp_path / "a", resume=True)
 
 
-def test_other_arguments_are_refused_by_name(tmp_path):
+def test_other_arguments_are_rejected_by_name(tmp_path):
     with pytest.raises(Cut):
         run(tmp_path / "a", progress=cut_after(5))
     for change, message in [
@@ -118,6 +120,74 @@ def test_other_arguments_are_refused_by_name(tmp_path):
             run(tmp_path / "a", resume=True, **change)
     with pytest.raises(FileNotFoundError, match="no search"):
         run(tmp_path / "b", resume=True)
+
+
+def doubled_reward(*args):
+    out = ENV.step(*args)
+    return out._replace(reward=2 * out.reward)
+
+
+OTHERS = {
+    "a constant of the agent": (
+        {"agent": AGENT._replace(act=lambda key, state, obs: (state.theta + 1, ()))},
+        "program",
+    ),
+    "a constant of the environment": ({"env": ENV._replace(step=doubled_reward)}, "program"),
+    "a bound of a space": ({"env": ENV._replace(action_space=Box(-9.0, 9.0))}, "action space.*high=10.0.*, not .*9.0"),
+    "the agent's state": (
+        {"agent": combinators.with_observation_normalization(AGENT)},
+        "agent or environment.*instead of",
+    ),
+    "the rollout": ({"rollout": loops.rollout_episodes}, "program"),
+}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("sweep") / "begun"
+    with pytest.raises(Cut):
+        run(directory, progress=cut_after(5))
+    return directory
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_another_program_is_refused_by_name(begun, what):
+    changes, message = OTHERS[what]
+    parts = {"agent": AGENT, "env": ENV} | changes
+    options = {name: value for name, value in changes.items() if name == "rollout"}
+    with pytest.raises(ValueError, match=f"begun was begun with another {message}"):
+        sweep.search(
+            KEY,
+            parts["agent"],
+            parts["env"],
+            Hparams(),
+            SPACE,
+            **SIZES | OPTIONS | options,
+            directory=begun,
+            resume=True,
+        )
+
+
+def test_another_program_is_refused_when_the_search_has_ended_too(whole):
+    with pytest.raises(ValueError, match="another program"):
+        sweep.search(
+            KEY, AGENT, ENV._replace(step=doubled_reward), Hparams(), SPACE, **SIZES | OPTIONS, directory=whole[1],
+            resume=True,
+        )  # fmt: skip
+
+
+def test_a_constant_array_is_part_of_the_program():
+    def shifted(by):
+        table = np.linspace(0, by, 3000, dtype=np.float32)
+        agent = AGENT._replace(act=lambda key, state, obs: (state.theta + jax.numpy.asarray(table)[-1500], ()))
+        program = Program(agent, ENV, 3, 4, loops.rollout, 5, 4)
+        data = MemberData(
+            np.zeros((1, 2), np.uint32), jax.tree.map(lambda x: np.array([x], np.float32), Hparams()), None
+        )
+        return fingerprint.fingerprint(program, data)["program"]
+
+    assert shifted(1.0) == shifted(1.0)
+    assert shifted(1.0) != shifted(2.0)
 
 
 def test_two_processes_do_not_share_a_directory(tmp_path):

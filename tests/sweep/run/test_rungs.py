@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -18,10 +19,34 @@ KEY = jax.random.key(5)
 
 def test_successive_halving_of_the_paper():
     assert rungs.successive_halving(eta=4, num_rungs=3)(1024, 784) == ((Rung(1024, 49), Rung(256, 196), Rung(64, 784)),)
-    assert rungs.successive_halving(eta=2, num_rungs=2)(5, 9) == ((Rung(5, 4), Rung(3, 8)),)
+    assert rungs.successive_halving(eta=2, num_rungs=2)(5, 8) == ((Rung(5, 4), Rung(3, 8)),)
 
 
-def test_hyperband_spends_alike_on_its_brackets():
+@pytest.mark.parametrize("schedule", [rungs.successive_halving(4, 3), rungs.hyperband(3, 3), rungs.hyperband(2, 4)])
+@pytest.mark.parametrize("num_updates", [16, 31, 195, 196, 977])
+def test_the_last_rung_ends_where_training_was_asked_to_end(schedule, num_updates):
+    """So a learning rate annealed over `num_updates` reaches its end, and no budget is lost by rounding."""
+    for bracket in schedule(64, num_updates):
+        ends = [rung.num_updates for rung in bracket]
+        assert ends[-1] == num_updates
+        assert all(a < b for a, b in itertools.pairwise(ends))
+
+
+def test_rungs_share_a_chunk_length_where_the_number_of_updates_has_a_divisor_near():
+    assert [rung.num_updates for rung in rungs.successive_halving(4, 3)(64, 195)[0]] == [13, 52, 195]
+    assert [rung.num_updates for rung in rungs.successive_halving(4, 3)(64, 31)[0]] == [2, 8, 31]
+
+
+def test_the_plan_is_told_before_the_first_chunk():
+    events = []
+    sweep.search(
+        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=4, num_seeds=2, num_chunks=4, progress=events.append,
+        schedule=sweep.successive_halving(eta=2, num_rungs=2), **SIZES,
+    )  # fmt: skip
+    assert events[0].note == "4 trials to 48 steps (4 updates), the best 2 to 96 steps (8 updates)"
+
+
+def test_brackets_of_hyperband_cost_about_the_same():
     brackets = rungs.hyperband(eta=3, num_brackets=3)(143, 81)
     assert [[rung.num_updates for rung in bracket] for bracket in brackets] == [[9, 27, 81], [27, 81], [81]]
     assert sum(bracket[0].num_trials for bracket in brackets) in range(143, 146)
@@ -39,7 +64,7 @@ def test_hyperband_spends_alike_on_its_brackets():
         (lambda: rungs.successive_halving(4, 3)(8, 15), "num_updates = 15"),
     ],
 )
-def test_schedules_refuse_what_they_cannot_do(make, message):
+def test_schedules_reject_impossible_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
 
@@ -81,7 +106,7 @@ def test_halving_trains_the_best_of_each_rung_and_no_others(halved):
     assert set(np.argsort(-np.nan_to_num(second, nan=-np.inf))[:3]) == set(np.flatnonzero(halved.num_updates == 8))
 
 
-def test_a_trial_that_goes_on_is_the_one_that_was_never_stopped(halved, plain):
+def test_a_trial_that_continues_equals_one_that_was_never_stopped(halved, plain):
     whole = np.flatnonzero(halved.num_updates == 8)
     np.testing.assert_allclose(halved.returns[whole], plain.returns[whole], rtol=1e-5)
     np.testing.assert_allclose(halved.curves[whole], plain.curves[whole], rtol=1e-4)
@@ -90,7 +115,7 @@ def test_a_trial_that_goes_on_is_the_one_that_was_never_stopped(halved, plain):
     np.testing.assert_allclose(halved.curves[stopped, :, 0], plain.curves[stopped, :, 0], rtol=1e-4)
 
 
-def test_ranks_put_who_was_trained_further_first(halved):
+def test_trials_trained_further_rank_first(halved):
     far = halved.num_updates[halved.order]
     assert (np.diff(far) <= 0).all()
     assert [row["steps"] for row in halved.rows()] == (far * 12).tolist()
@@ -120,14 +145,14 @@ def test_hyperband_gives_every_bracket_its_own_trials():
     assert (result.num_updates > 0).all()
 
 
-def test_width_weighs_filling_up_against_compiling():
+def test_the_width_weighs_idle_members_against_compiling():
     # 100 agents, blocks of 64: two blocks of 50; a program of 64 is there and would fill up 28 agents
     assert blocks.choose_width(100, 64, 1) == 50
     assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=0.01) == 64
     assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=1.0) == 50
     assert blocks.choose_width(100, 64, 2, compiled=[128], compile_seconds=3.0, agent_seconds=0.0) == 50
     assert [blocks.choose_width(count, 64, 4, num_processes=2) for count in (1, 3, 5, 8)] == [2, 4, 8, 8]
-    assert blocks.choose_width(9, 1, 4, num_processes=2) == 2  # not less than an agent each
+    assert blocks.choose_width(9, 1, 4, num_processes=2) == 2  # at least one member per process
 
 
 def test_the_table_of_a_search_that_was_stopped_early_shows_steps(halved, plain):
@@ -135,7 +160,7 @@ def test_the_table_of_a_search_that_was_stopped_early_shows_steps(halved, plain)
 
     def shown(result):
         console = Console(width=140, record=True, file=open("/dev/null", "w"))  # noqa: SIM115
-        console.print(sweep.table(result, top=9))
+        console.print(sweep.table(result, top=9, width=140))
         return console.export_text()
 
     assert "fresh seeds" in shown(halved)
@@ -144,7 +169,7 @@ def test_the_table_of_a_search_that_was_stopped_early_shows_steps(halved, plain)
 
 
 def test_ties_are_kept_by_the_same_rule_as_they_are_ranked():
-    """Rewards saturate, so returns and curves of the last rung are all alike, and curves of the first one decide."""
+    """Rewards saturate, so returns and curves of the last rung tie, and curves of the first one decide."""
     env = ENV._replace(step=lambda *args: (out := ENV.step(*args))._replace(reward=jnp.minimum(out.reward, 0.5)))
     table = Hparams(np.linspace(0.55, 0.9, 8, dtype=np.float32), np.full(8, 0.3), np.full(8, 60))
     result = sweep.search(

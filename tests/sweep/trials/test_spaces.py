@@ -161,6 +161,13 @@ def test_spaces_survive_json():
     assert spaces.from_json(spaces.to_json(space)) == space
 
 
+def test_scalars_of_numpy_and_jax_become_python_numbers():
+    space = sweep.choice([np.float32(0.1), jnp.float32(0.5), np.int64(3), np.bool_(True), "tanh", (64, 64)])
+    assert space.values == (0.1, 0.5, 3, True, "tanh", (64, 64))
+    assert [type(value) for value in space.values[:4]] == [float, float, int, bool]
+    assert sweep.uniform(np.float32(0.1), jnp.float32(2)) == sweep.uniform(0.1, 2.0)
+
+
 @pytest.mark.filterwarnings("error")
 def test_a_column_that_is_infinite_all_over_is_not_searched():
     table = Hparams(np.array([0.1, 0.2]), np.full(2, np.inf), np.array([np.inf, 4]), np.zeros(2))

@@ -10,7 +10,7 @@ from purerl.sweep.run.plan import Plan, Stage
 from purerl.sweep.trials.members import MemberIndex
 
 
-class Tables(NamedTuple):
+class Measurements(NamedTuple):
     """Measurements of P trials with S seeds each, on the host; the fields are those of `Result`.
 
     Attributes:
@@ -26,23 +26,28 @@ class Tables(NamedTuple):
     num_updates: np.ndarray
 
 
-def empty(plan: Plan, num_trials: int, num_seeds: int, num_episodes: int) -> Tables:
-    """Tables before anything has run: NaN, and 0 updates."""
+def empty(plan: Plan, num_trials: int, num_seeds: int, num_episodes: int) -> Measurements:
+    """Measurements before anything has run: NaN, and 0 updates."""
     num_rungs = max(len(bracket) for bracket in plan.brackets)
     shapes = ((len(plan.steps),), (num_episodes,))
     curves, returns = (np.full((num_trials, num_seeds, *shape), np.nan, np.float32) for shape in shapes)
-    return Tables(
+    return Measurements(
         curves, returns, np.repeat(np.full_like(returns, np.nan)[None], num_rungs, 0), np.zeros(num_trials, int)
     )
 
 
 def fill(
-    tables: Tables, index: MemberIndex, stage: Stage, members: np.ndarray, curves: np.ndarray, returns: np.ndarray
+    measured: Measurements,
+    index: MemberIndex,
+    stage: Stage,
+    members: np.ndarray,
+    curves: np.ndarray,
+    returns: np.ndarray,
 ) -> None:
-    """Enter the measurements of some members in a stage; the tables change in place.
+    """Enter the measurements of some members in a stage; the arrays change in place.
 
     Args:
-      tables: to be filled.
+      measured: to be filled.
       index: of the members.
       stage: the rung that they have finished.
       members: [W]; repeats hold the same numbers again.
@@ -53,6 +58,6 @@ def fill(
     trial, seed = index.decode(members)
     num_points = len(stage.points)
     chunk = (2 * np.arange(num_points) + 1) * curves.shape[1] // (2 * max(num_points, 1))
-    tables.curves[trial[:, None], seed[:, None], stage.points] = curves[:, chunk]  # [W, C'] -> [W, points]
-    tables.returns[trial, seed] = tables.rung_returns[stage.rung, trial, seed] = returns
-    tables.num_updates[trial] = stage.num_updates
+    measured.curves[trial[:, None], seed[:, None], stage.points] = curves[:, chunk]  # [W, C'] -> [W, points]
+    measured.returns[trial, seed] = measured.rung_returns[stage.rung, trial, seed] = returns
+    measured.num_updates[trial] = stage.num_updates
