@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from purerl import losses, returns
 from purerl.agents.common import counts, minibatches, optimization, policy_network, trajectories
+from purerl.distributed import platform
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
@@ -205,18 +206,19 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
             settings.value_loss,
         )
 
-    def step(learner: _Learner, part: Batch) -> tuple[_Learner, Metrics]:
+    def step(learner: _Learner, part: Batch) -> tuple[_Learner, jax.Array]:
         grads, metrics = jax.grad(loss, has_aux=True)(learner.packed, part)
         packed, opt_state = optimization.apply_gradients(
             settings.optimizer, annealed, grads, learner.packed, learner.opt_state
         )
-        return _Learner(packed, opt_state, metrics["loss/approx_kl"] > hparams.target_kl), metrics
+        stopped = metrics["loss/approx_kl"] > hparams.target_kl
+        return _Learner(packed, opt_state, stopped), jnp.stack([metrics[name] for name in _METRICS])
 
-    def skip(learner: _Learner, part: Batch) -> tuple[_Learner, Metrics]:
-        return learner, dict.fromkeys(_METRICS, jnp.asarray(jnp.nan, float))
+    def step_unless_stopped(learner: _Learner, part: Batch) -> tuple[_Learner, jax.Array]:
+        def skip(learner: _Learner) -> tuple[_Learner, jax.Array]:
+            return learner, jnp.full(len(_METRICS), jnp.nan)
 
-    def step_unless_stopped(learner: _Learner, part: Batch) -> tuple[_Learner, Metrics]:
-        return jax.lax.cond(learner.stopped, skip, step, learner, part)
+        return platform.select(learner.stopped, skip, lambda learner: step(learner, part), learner)
 
     learner, metrics = minibatches.epochs(
         key,
@@ -227,7 +229,8 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
         num_minibatches=settings.num_minibatches,
     )
     state = TrainState(unpack(learner.packed), learner.opt_state, hparams, counts.increment(state.num_updates))
-    return state, jax.tree.map(jnp.nanmean, metrics)
+    # [num_epochs, num_minibatches, 5] -> [5]; steps that were skipped are NaN
+    return state, dict(zip(_METRICS, jnp.nanmean(metrics, axis=(0, 1))))
 
 
 def _check_environments(settings: _Settings, data: Transition) -> None:

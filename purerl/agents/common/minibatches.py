@@ -6,9 +6,9 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 import jax
-import jax.numpy as jnp
 
 from purerl.distributed import mesh
+from purerl.packing import pack
 from purerl.prng import permutation
 from purerl.types import Key, PyTree
 
@@ -49,7 +49,7 @@ def epochs(
         raise ValueError(
             f"num_minibatches = {num_minibatches} does not divide the batch of {size} steps (rollout_length x num_envs)"
         )
-    packed, unpack = _pack(batch, size)
+    packed, unpack = pack(batch)
     carry, packed = mesh.whole((carry, packed))
 
     def epoch(carry: Carry, order: jax.Array) -> tuple[Carry, PyTree]:
@@ -59,31 +59,3 @@ def epochs(
 
     orders = jax.vmap(lambda key: permutation(key, size))(jax.random.split(key, num_epochs))
     return jax.lax.scan(epoch, carry, orders)
-
-
-def _pack(batch: PyTree, size: int) -> tuple[list[jax.Array], Callable[[list[jax.Array]], PyTree]]:
-    """The leaves as few arrays [B, D], one for all four-byte dtypes and one for every other, and the way back."""
-    leaves, structure = jax.tree.flatten(batch)
-    groups: dict[str, list[int]] = {}
-    for i, leaf in enumerate(leaves):
-        groups.setdefault("4" if leaf.dtype.itemsize == 4 else leaf.dtype.name, []).append(i)
-
-    def to_columns(leaf: jax.Array) -> jax.Array:
-        columns = leaf.reshape(size, -1)  # [B, ...] -> [B, d]
-        return jax.lax.bitcast_convert_type(columns, jnp.uint32) if leaf.dtype.itemsize == 4 else columns
-
-    def unpack(packed: list[jax.Array]) -> PyTree:
-        parts: list[Any] = [None] * len(leaves)
-        for columns, members in zip(packed, groups.values()):
-            start = 0
-            for i in members:
-                shape, dtype = leaves[i].shape[1:], leaves[i].dtype
-                width = leaves[i].size // size
-                part = columns[:, start : start + width]
-                part = jax.lax.bitcast_convert_type(part, dtype) if dtype.itemsize == 4 else part
-                parts[i] = part.reshape(-1, *shape)
-                start += width
-        return jax.tree.unflatten(structure, parts)
-
-    packed = [jnp.concatenate([to_columns(leaves[i]) for i in members], axis=1) for members in groups.values()]
-    return packed, unpack

@@ -1,0 +1,43 @@
+"""Packing is the identity, bit for bit, for every dtype."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.packing import pack
+
+TREE = {
+    "float": jnp.array([[1.5, -jnp.nan], [jnp.inf, -0.0]]),
+    "int": jnp.array([2**31 - 1, -(2**31)]),
+    "flag": jnp.array([True, False]),
+    "image": jnp.arange(12, dtype=jnp.uint8).reshape(2, 3, 2),
+    "half": jnp.ones((2, 1), jnp.bfloat16),
+    "key": jax.random.split(jax.random.key(0), 2),
+    "none": (),
+}
+
+
+def test_unpacking_gives_the_tree_back_bit_for_bit():
+    packed, unpack = pack(TREE)
+    for before, after in zip(jax.tree.leaves(TREE), jax.tree.leaves(unpack(packed))):
+        assert before.dtype == after.dtype
+        if before.dtype == jax.random.key(0).dtype:
+            before, after = jax.random.key_data(before), jax.random.key_data(after)
+        assert np.asarray(before).tobytes() == np.asarray(after).tobytes()
+
+
+def test_words_and_flags_share_one_array():
+    packed, _ = pack({name: TREE[name] for name in ("float", "int", "flag")})
+    assert [each.shape for each in packed] == [(2, 4)]
+
+
+def test_bytes_stay_bytes():
+    packed, _ = pack({"image": TREE["image"], "float": TREE["float"]})
+    assert sorted(each.dtype.name for each in packed) == ["int32", "uint8"]
+
+
+def test_stacked_rows_unpack_with_their_leading_axes():
+    packed, unpack = pack(TREE | {"key": ()})
+    stacked = unpack([jnp.stack([each] * 3) for each in packed])
+    assert stacked["image"].shape == (3, 2, 3, 2)
+    np.testing.assert_array_equal(stacked["int"], np.stack([TREE["int"]] * 3))
