@@ -26,9 +26,9 @@ from matplotlib.ticker import EngFormatter
 
 import purerl
 from purerl import distributed, pbt, presets, sweep
-from purerl.commands.search_space import parse_spaces
 from purerl.sweep.results.ranking import rank
 from purerl.sweep.run import rungs
+from purerl.sweep.trials.parsing import parse_spaces
 
 RESULTS = pathlib.Path(__file__).parent / "results"
 REPEATS, ETA, NUM_RUNGS = 30, 4, 3

@@ -11,7 +11,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "agents", "checkpoint", "combinators", "datasets", "distributed", "distributions", "envs", "experiments",
     "exploration", "hparams", "loops", "losses", "mdp", "networks", "pbt", "plots", "preferences", "presets", "prng",
-    "replay", "reports", "returns", "rlhf", "schedules", "spaces", "sweep", "types",
+    "replay", "reports", "returns", "rlhf", "runs", "schedules", "spaces", "sweep", "text", "types",
 }  # fmt: skip
 
 _NAMES = {

@@ -24,9 +24,11 @@ from purerl import (
     reports,
     returns,
     rlhf,
+    runs,
     schedules,
     spaces,
     sweep,
+    text,
     types,
 )
 from purerl.agents.actor_critic import ActorCriticHparams, actor_critic
@@ -146,6 +148,7 @@ __all__ = [
     "returns",
     "rlhf",
     "rollout",
+    "runs",
     "sac",
     "sarsa",
     "schedules",
@@ -158,6 +161,7 @@ __all__ = [
     "td",
     "td3",
     "td_lambda",
+    "text",
     "train",
     "train_on_host",
     "types",

@@ -1,4 +1,4 @@
-"""Writers of metrics: pairs of plain functions that a host loop calls between chunks of a compiled run.
+"""Writers of metrics: pairs of plain functions that a host loop calls between the chunks of a compiled run.
 
     writer = logging.tee(logging.csv_writer("runs/a/metrics.csv"), logging.tensorboard_writer("runs/a/tb"))
     writer.write(step, {"episode_return": 195.0, "loss/value": 0.3})
@@ -11,12 +11,15 @@ Metrics carry this package's names (`episode_return`, `episode_length`, `num_epi
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
 import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from purerl.runtime import install_hint
 
 Row = Mapping[str, Any]
 
@@ -39,11 +42,11 @@ _TENSORBOARD_NAMES = {
 
 
 class Writer(NamedTuple):
-    """Where metrics go.
+    """A destination of metrics.
 
     Attributes:
       write: `(step, metrics) -> None`: `step` is the number of environment steps so far, an increasing integer, and
-        `metrics` a mapping from names to numbers (strings too, but for TensorBoard).
+        `metrics` a mapping from names to numbers (or to strings, which TensorBoard skips).
       close: `() -> None`: flush and release; nothing may be written afterwards.
     """
 
@@ -52,7 +55,7 @@ class Writer(NamedTuple):
 
 
 def tee(*writers: Writer) -> Writer:
-    """A writer that passes everything on to each of several, in order."""
+    """A writer that passes everything to each of several writers, in order."""
 
     def write(step: int, metrics: Row) -> None:
         for writer in writers:
@@ -66,17 +69,17 @@ def tee(*writers: Writer) -> Writer:
 
 
 def csv_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) -> Writer:
-    """A CSV file with a column `step` and one column a metric, flushed after every row.
+    """A CSV file with a column `step` and one column per metric, flushed after every row.
 
     The first row written sets the columns. NaN and missing metrics are empty cells.
 
     Args:
-      path: the file; its parents are made, and a file that is there is replaced.
-      resume_at: keep the rows of a file that is there up to and including this step, drop those after it (written
-        between the last checkpoint and the end of an interrupted run), and append. None starts afresh.
+      path: the file; its parents are created, and an existing file is replaced.
+      resume_at: keep the rows of an existing file up to and including this step, drop those after it (written between
+        the last checkpoint and the end of an interrupted run), and append. None starts a new file.
 
     Raises:
-      ValueError: in `write`, a metric that is no column of the file; it is named.
+      ValueError: in `write`, a metric that is not a column of the file; it is named.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,7 +103,7 @@ def csv_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) ->
 
 
 def jsonl_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) -> Writer:
-    """One JSON object a line, `{"step": ..., <metric>: ...}`, flushed after each. NaN and infinities become null.
+    """One JSON object per line, `{"step": ..., <metric>: ...}`, flushed after each. NaN and infinities become null.
 
     Arguments as in `csv_writer`.
     """
@@ -123,16 +126,15 @@ def tensorboard_writer(directory: str | os.PathLike[str], *, resume_at: int | No
     """TensorBoard event files, under the names that Stable-Baselines3 uses (see `tensorboard_name`).
 
     Args:
-      directory: where the event files go; TensorBoard shows it as one run.
+      directory: of the event files; TensorBoard shows it as one run.
       resume_at: hide what an interrupted run wrote after this step. None starts a new event file and hides nothing.
 
     Raises:
       ModuleNotFoundError: tensorboardX is not installed; the message says how to install it.
     """
-    try:
-        from tensorboardX import SummaryWriter
-    except ModuleNotFoundError:
-        raise ModuleNotFoundError("TensorBoard needs an extra: pip install 'purerl[tensorboard]'") from None
+    check_tensorboard()
+    from tensorboardX import SummaryWriter
+
     purge = {} if resume_at is None else {"purge_step": resume_at + 1}
     summary = SummaryWriter(str(directory), **purge)
 
@@ -145,8 +147,18 @@ def tensorboard_writer(directory: str | os.PathLike[str], *, resume_at: int | No
     return Writer(write, summary.close)
 
 
+def check_tensorboard() -> None:
+    """Check that `tensorboard_writer` can be used.
+
+    Raises:
+      ModuleNotFoundError: tensorboardX is not installed; the message says how to install it.
+    """
+    if importlib.util.find_spec("tensorboardX") is None:
+        raise ModuleNotFoundError(f"TensorBoard events need tensorboardX: {install_hint('tensorboard')}")
+
+
 def tensorboard_name(name: str) -> str:
-    """The name that Stable-Baselines3 has for a metric; where it has none, `loss/x` is `train/x` and others stay.
+    """The name that Stable-Baselines3 has for a metric; otherwise `loss/x` becomes `train/x` and other names stay.
 
     The entropy is `train/entropy`: Stable-Baselines3's `train/entropy_loss` is its negative.
     """

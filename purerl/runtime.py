@@ -1,6 +1,13 @@
-"""What machine this is, without importing anything heavy."""
+"""The machine that this process runs on, and how JAX is started on it. Importing it costs nothing."""
 
+from __future__ import annotations
+
+import hashlib
 import os
+import platform
+from pathlib import Path
+
+CACHE_VARIABLE = "PURERL_COMPILE_CACHE"
 
 
 def num_cores() -> int:
@@ -8,3 +15,63 @@ def num_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def machine() -> str:
+    """A name for this type of machine. Programs compiled for another type may be slower here, or not run at all."""
+    features = platform.processor()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        wanted = ("flags", "Features", "model name")
+        lines = {line for line in info.read_text(errors="replace").splitlines() if line.startswith(wanted)}
+        features = "\n".join(sorted(lines))
+    digest = hashlib.sha256(features.encode()).hexdigest()[:12]
+    return f"{platform.system()}-{platform.machine()}-{num_cores()}cores-{digest}".lower()
+
+
+def default_cache_root() -> Path:
+    """Directory of compiled programs: `PURERL_COMPILE_CACHE`, or `purerl/xla` in the user's cache directory."""
+    named = os.environ.get(CACHE_VARIABLE)
+    cache = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(named) if named else Path(cache) / "purerl" / "xla"
+
+
+def use_compile_cache(choice: str = "") -> None:
+    """Keep compiled programs on disk. Call it before JAX is imported; JAX's own variables win if they are set.
+
+    Args:
+      choice: a directory, "off", or "" for `default_cache_root()`.
+    """
+    root = choice or str(default_cache_root())
+    if root.lower() == "off":
+        os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+        return
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(root).expanduser() / machine()))
+    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def show_all_cores() -> None:
+    """Let JAX treat every CPU core as a device. Call it before JAX is imported; the user's own setting wins."""
+    if "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(num_cores()))
+
+
+def memory_in_use() -> int | None:
+    """Bytes in use on the first accelerator, or by this process on a CPU; None if it cannot be measured."""
+    import jax
+
+    used = (jax.local_devices()[0].memory_stats() or {}).get("bytes_in_use")
+    statm = Path("/proc/self/statm")
+    if used is None and statm.is_file():
+        used = int(statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return used
+
+
+def install_hint(extra: str) -> str:
+    """How to install an optional extra, from a checkout or from an index.
+
+    Examples:
+      >>> install_hint("ray")
+      "pip install '.[ray]' in a checkout, or pip install 'purerl[ray]'"
+    """
+    return f"pip install '.[{extra}]' in a checkout, or pip install 'purerl[{extra}]'"

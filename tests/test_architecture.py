@@ -14,7 +14,7 @@ PACKAGE = pathlib.Path(purerl.__file__).parent
 STUB = PACKAGE / "__init__.pyi"
 
 # The parts of the package that each part may import, from the bottom up. A part that is missing may import none.
-BASE = {"hparams", "packing", "prng", "spaces", "types"}
+BASE = {"hparams", "packing", "prng", "runtime", "spaces", "text", "types"}
 PIECES = {"distributions", "exploration", "losses", "mdp", "networks", "replay", "returns", "schedules"}
 ALLOWED = {
     "types": {"hparams", "spaces"},
@@ -37,12 +37,14 @@ ALLOWED = {
     "pbt": BASE | {"checkpoint", "distributed", "loops", "sweep"},
     "plots": BASE | {"pbt", "sweep"},
     "reports": BASE | {"pbt", "plots", "sweep"},
+    "runs": BASE | {"checkpoint", "presets"},
+    "logging": {"runtime"},
     "presets": BASE | {"agents", "combinators", "datasets", "envs", "loops", "networks"},
     "rlhf": BASE | PIECES | {"agents", "checkpoint", "combinators", "envs", "loops"},
     "preferences": BASE | PIECES | {"agents", "combinators", "envs", "loops", "rlhf"},
     "experiments": BASE | PIECES | {"agents", "combinators", "envs", "loops", "preferences", "rlhf"},
 }
-FREE = {"cli", "commands", "__init__"}
+FREE = {"cli", "commands", "__init__", "__main__"}
 HEAVY = {"flax", "gymnax", "distrax", "matplotlib", "orbax", "tensorflow_probability", "tyro", "rich", "pandas"}
 LIGHT = [
     "types",

@@ -1,4 +1,4 @@
-"""The commands of `purerl`: one module each, with a frozen dataclass `Options` and `run(options) -> None`.
+"""The commands of `purerl`: for each a light module of its `Options`, in `options`, and one with `run(options)`.
 
-The modules import nothing heavy outside `run`, so that `purerl --help` answers at once.
+Nothing outside `purerl.cli` imports this package: what is useful beyond one command lives in the library.
 """

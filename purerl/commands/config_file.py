@@ -1,4 +1,4 @@
-"""Options out of a TOML file: `purerl sweep --config search.toml`.
+"""Options from a TOML file: `purerl sweep --config search.toml`.
 
 num_trials = 1024            # as on the command line, with _ for -
 num_steps = "400k"
@@ -12,6 +12,7 @@ clip_epsilon = "choice:0.1,0.2"
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,17 @@ from purerl.commands.options import UsageError
 _OPTION = "--config"
 
 
-def expand(arguments: list[str]) -> list[str]:
-    """The command line with the options of the file that `--config` names; those that are typed too stay as typed.
+def expand(arguments: list[str], several: Collection[str] = ()) -> list[str]:
+    """The command line with the options of the file that `--config` names. What is typed wins.
+
+    The values of an option that takes NAME=VALUE pairs are merged name by name.
+
+    Args:
+      arguments: what follows the name of the command.
+      several: names of the options that take several values.
 
     Raises:
-      UsageError: the file is not there, is no TOML, or holds what cannot be an option.
+      UsageError: the file does not exist, is not TOML, or holds a value that cannot be an option.
     """
     place = next((i for i, text in enumerate(arguments) if text.partition("=")[0] == _OPTION), None)
     if place is None:
@@ -32,10 +39,19 @@ def expand(arguments: list[str]) -> list[str]:
     _, equals, name = arguments[place].partition("=")
     used = 1 if equals else 2
     name = name if equals else next(iter(arguments[place + 1 : place + 2]), "")
-    rest = arguments[:place] + arguments[place + used :]
-    typed = {text.partition("=")[0].lstrip("-").replace("-", "_") for text in rest if text.startswith("--")}
-    options = {option: value for option, value in _read(name).items() if option.replace("-", "_") not in typed}
-    return rest + [text for option, value in options.items() for text in _as_typed(name, option, value)]
+    if not name or name.startswith("--"):
+        raise UsageError(f"{_OPTION} needs a value: a TOML file")
+    typed = arguments[:place] + arguments[place + used :]
+    for option, value in _read(name).items():
+        flag = "--" + option.replace("_", "-")
+        values = _as_typed(name, option, value)
+        at = next((i for i, text in enumerate(typed) if text.partition("=")[0].replace("_", "-") == flag), None)
+        if at is None:
+            typed += [flag, *values] if values is not None else []
+        elif option.replace("-", "_") in several and values:
+            names = {text.partition("=")[0] for text in typed[at + 1 :] if not text.startswith("--")}
+            typed[at + 1 : at + 1] = [text for text in values if text.partition("=")[0] not in names]
+    return typed
 
 
 def _read(name: str) -> dict[str, Any]:
@@ -43,20 +59,19 @@ def _read(name: str) -> dict[str, Any]:
         return tomllib.loads(Path(name).read_text(encoding="utf-8"))
     except OSError as error:
         raise UsageError(f"{_OPTION} {name}: {error.strerror or error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UsageError(f"{_OPTION} {name} is no TOML: {error}") from error
+    except ValueError as error:
+        raise UsageError(f"{_OPTION} {name} is not a TOML file: {error}") from error
 
 
-def _as_typed(name: str, option: str, value: Any) -> list[str]:
-    """An option and its value, as they would be typed."""
-    flag = "--" + option.replace("_", "-")
+def _as_typed(name: str, option: str, value: Any) -> list[str] | None:
+    """The values of an option as they would be typed; None for a flag that is off."""
     if isinstance(value, bool):
-        return [flag] if value else []
+        return [] if value else None
     if isinstance(value, dict):
-        return [flag, *(f"{key}={_text(name, f'{option}.{key}', each)}" for key, each in _flat(value).items())]
+        return [f"{key}={_text(name, f'{option}.{key}', each)}" for key, each in _flat(value).items()]
     if isinstance(value, list):
-        return [flag, *(_text(name, option, each) for each in value)]
-    return [flag, _text(name, option, value)]
+        return [_text(name, option, each) for each in value]
+    return [_text(name, option, value)]
 
 
 def _flat(table: dict[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -1,39 +1,53 @@
-"""What commands print: tables, and progress as a live bar on a terminal or as plain lines everywhere else."""
+"""Output of the commands: tables, and progress as a live bar on a terminal or as plain lines everywhere else."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-import os
+import shutil
 import signal
 import sys
+import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
+
+from purerl import runtime
+from purerl.text import format_bytes, format_rate, format_seconds
 
 Update = Callable[..., None]
 _PLAIN_SECONDS = 10.0
 
 
-def console() -> Any:
-    """A rich console on standard output, 140 columns wide where that is no terminal."""
-    from rich.console import Console
+def console() -> Console:
+    """A rich console on standard output, as wide as the terminal; 100 columns if there is none."""
+    return Console(highlight=False, width=width())
 
-    return Console(highlight=False, width=None if sys.stdout.isatty() else 140)
+
+def width() -> int:
+    """Columns of the terminal, or of `COLUMNS`; 100 if there is neither."""
+    return shutil.get_terminal_size((100, 24)).columns
 
 
 def say(text: str) -> None:
-    """One line on standard output, at once."""
+    """Print a line at once."""
     print(text, flush=True)
 
 
-def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """A table; columns whose cells are all numbers are aligned to the right."""
-    from rich import box
-    from rich.table import Table
+def prose(text: str) -> None:
+    """Print a sentence at once, in lines of the width of the terminal."""
+    columns = shutil.get_terminal_size((10_000, 24)).columns
+    say(textwrap.fill(text, columns, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False))
 
+
+def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table; columns whose cells are all numbers are aligned to the right."""
     rows = [tuple(row) for row in rows]
     table = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
@@ -48,14 +62,14 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
 
 @contextlib.contextmanager
 def progress(total: int, *, done: int = 0, unit: str = "steps") -> Iterator[Update]:
-    """Show how far a run is: `update(done, note, total=None)` after every part of it; a total replaces the first one.
+    """Show the progress of a run: call `update(done, note, total=None)` after every part of it.
 
     The rate counts from the first update, which is expected once the program is compiled: call it with the same `done`.
 
     Args:
-      total: how many units there are.
-      done: how many are done already.
-      unit: what is counted.
+      total: number of units; a total given to `update` replaces it.
+      done: units that are done already.
+      unit: name of the units.
     """
     if sys.stdout.isatty():
         yield from _live(total, done, unit)
@@ -71,7 +85,7 @@ class Rate(NamedTuple):
 
 
 def meter() -> Callable[[int, int], Rate]:
-    """A function from what is done, and the total, to the rate since its first call; NaN until there is one."""
+    """A function from the units done, and the total, to the rate since its first call; NaN until there is one."""
     begun: list[tuple[float, int]] = []
 
     def rate(done: int, total: int) -> Rate:
@@ -85,52 +99,22 @@ def meter() -> Callable[[int, int], Rate]:
     return rate
 
 
-def format_seconds(seconds: float) -> str:
-    """Such as 45 s, 12:30 min or 3:05:00 h; ? where unknown."""
-    if not math.isfinite(seconds):
-        return "?"
-    whole = math.ceil(seconds)
-    if whole < 100:
-        return f"{whole} s"
-    minutes, rest = divmod(whole, 60)
-    return f"{minutes}:{rest:02} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02} h"
-
-
-def format_rate(per_second: float, unit: str = "steps") -> str:
-    """Such as 182,331 steps/s; empty where unknown."""
-    return f"{per_second:,.0f} {unit}/s" if math.isfinite(per_second) else ""
-
-
 def memory_in_use() -> str:
-    """What the device has in use, or on a CPU this process: such as 1.2 GB."""
-    import jax
-
-    stats = jax.local_devices()[0].memory_stats() or {}
-    used = stats.get("bytes_in_use")
-    if used is None and Path("/proc/self/statm").is_file():
-        used = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    return "" if used is None else f"{used / 1e9:.2g} GB"
-
-
-def format_number(value: float) -> str:
-    """Up to four significant digits, without an exponent where that is readable; - for NaN."""
-    if math.isnan(value):
-        return "-"
-    if value == 0 or 1e-3 <= abs(value) < 1e5:
-        return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3g}"
-    return f"{value:.2e}"
+    """Memory in use on the device, or by this process on a CPU, such as 1.2 GB."""
+    used = runtime.memory_in_use()
+    return "" if used is None else format_bytes(used)
 
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a flag that the loop asks for; the second one interrupts as usual."""
+    """Turn the first Ctrl-C (or SIGTERM) into a flag that the loop reads; the second one interrupts as usual."""
     stopped = threading.Event()
 
     def handler(number: int, frame: Any) -> None:
         if stopped.is_set():
             raise KeyboardInterrupt
         stopped.set()
-        say("\nstopping after this part (once more to stop at once, without saving) ...")
+        say("\nStopping after this part. Press Ctrl-C again to stop without saving.")
 
     if threading.current_thread() is not threading.main_thread():
         yield stopped.is_set
@@ -162,11 +146,10 @@ def _plain(total: int, unit: str) -> Update:
 
 
 def _live(total: int, done: int, unit: str) -> Iterator[Update]:
-    from rich.progress import BarColumn, Progress, TextColumn
-
+    narrow = width() < 110
     columns = (
-        BarColumn(bar_width=30),
-        TextColumn(f"{{task.completed:,}} of {{task.total:,}} {unit}"),
+        BarColumn(bar_width=8 if narrow else 30),
+        TextColumn("{task.percentage:>3.0f}%" if narrow else f"{{task.completed:,}} of {{task.total:,}} {unit}"),
         TextColumn("[cyan]{task.fields[speed]}"),
         TextColumn("[green]{task.fields[note]}"),
         TextColumn("[dim]{task.fields[left]}"),

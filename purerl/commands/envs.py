@@ -1,24 +1,15 @@
-"""`purerl envs`: what there is to train on, and with what."""
+"""`purerl envs`: the environments and algorithms, and the presets for one environment."""
 
 from __future__ import annotations
 
-import dataclasses
-from typing import Annotated, Any, Optional
+from typing import Any
 
-import tyro
-
+from purerl import envs, presets
 from purerl.commands import console
 from purerl.commands.options import usage_errors
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """List all environments with their spaces, and the algorithms; or show the settings for one environment."""
-
-    env: tyro.conf.Positional[
-        Annotated[Optional[str], tyro.conf.arg(metavar="[ID]", help_behavior_hint="")]  # noqa: UP045
-    ] = None
-    """An environment, to see which settings each algorithm takes for it."""
+from purerl.commands.options.envs import Options
+from purerl.presets.tasks import bare_environment, time_limit
+from purerl.types import Space
 
 
 def run(options: Options) -> None:
@@ -35,35 +26,25 @@ def run(options: Options) -> None:
 
 
 def _all() -> None:
-    from purerl import envs, presets
-
     console.print_table("environments", ("id", "observations", "actions", "time limit"), map(_row, envs.IDS))
     rows = [(name, entry.summary, ", ".join(entry.actions)) for name, entry in presets.ALGORITHMS.items()]
     console.print_table("algorithms", ("name", "", "action spaces"), rows)
-    console.say("purerl envs CartPole-v1 shows the settings for one environment")
+    others = ", ".join(f"{name} ({alias.algorithm})" for name, alias in presets.ALIASES.items())
+    console.say(f"Other names of algorithms: {others}.")
+    console.say("purerl envs CartPole-v1 shows the presets for one environment.")
 
 
 def _row(env_id: str) -> tuple[str, str, str, str]:
-    from purerl.commands.runs import Task
-    from purerl.presets import Preset
-
-    task = Task(env_id, {}, Preset("", 1, 1, 1))
     try:
-        env = task.make_env()
+        env = envs.make(env_id)
     except FileNotFoundError:
-        return env_id, "(needs data that are not here)", "", ""
-    return (
-        env_id,
-        describe_space(env.observation_space),
-        describe_space(env.action_space),
-        f"{task.time_limit() or '-'}",
-    )
+        return env_id, "(data files are missing)", "", ""
+    limit = time_limit(env_id, {})
+    return env_id, describe_space(env.observation_space), describe_space(env.action_space), f"{limit or '-'}"
 
 
 def _one(env_id: str) -> None:
-    from purerl import envs, presets
-
-    env = envs.make(env_id)
+    env = bare_environment(env_id, {})
     console.say(f"{env_id}: observations {describe_space(env.observation_space)}")
     console.say(f"{' ' * len(env_id)}  actions {describe_space(env.action_space)}")
     for name, entry in presets.ALGORITHMS.items():
@@ -79,17 +60,23 @@ def _one(env_id: str) -> None:
         console.print_table(f"{name} on {env_id}", ("option", "value"), rows)
 
 
-def describe_space(space: Any) -> str:
+def describe_space(space: Space) -> str:
     """A space in a few characters: 4 floats in [-1, 1], one of 2, an image 10 x 10 x 4."""
+    return " ".join(_described(space).split())
+
+
+def _described(space: Any) -> str:
     kind = type(space).__name__
     if kind == "Discrete":
         return f"one of {space.n}"
     if kind == "MultiDiscrete":
         return f"one of each of {space.num_values}"
     if kind == "Dict":
-        return ", ".join(f"{name}: {describe_space(part)}" for name, part in space.spaces)
+        return ", ".join(f"{name}: {_described(part)}" for name, part in space.spaces)
     if kind == "Tuple":
-        return ", ".join(map(describe_space, space.spaces))
+        return ", ".join(map(_described, space.spaces))
+    if kind != "Box":
+        return str(space)
     shape = " x ".join(map(str, space.shape)) or "1"
     low, high = (bound.min() if i == 0 else bound.max() for i, bound in enumerate(space.bounds()))
     return f"{shape} {space.dtype} in [{_bound(low)}, {_bound(high)}]"

@@ -9,37 +9,47 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import numpy as np
+
+from purerl import distributed, runs
 from purerl.commands import console
-from purerl.commands.options import Output, UsageError, usage_errors
+from purerl.commands.options import Output, UsageError
 
 
 @contextlib.contextmanager
 def joined(text: str | None) -> Iterator[None]:
-    """Run what follows in step with the other processes, of which only the main one prints.
+    """Run the body in step with the other processes, of which only the main one prints.
 
-    What is wrong with the options is wrong in all of them, and each leaves by itself. Any other error ends its process
-    at once, since the others wait for it; they then end by themselves, see `distributed.initialize`.
+    A mistake in the options is the same in all processes, and each exits by itself. Any other error ends its process at
+    once, since the others wait for it; they then end by themselves, see `distributed.initialize`.
 
     Args:
-      text: `auto`, or `HOST:PORT,N,I`; None: there are no others.
+      text: `auto`, or `HOST:PORT,N,I`; None: there is one process.
 
     Raises:
-      UsageError: it is neither, or no cluster tells who is who.
+      UsageError: it is neither, or no cluster is found.
     """
     if text is None:
         yield
         return
-    from purerl import distributed
-
-    with usage_errors():
-        distributed.initialize(*_parse(text))
+    address = _parse(text)
+    try:
+        distributed.initialize(*address)
+    except (ValueError, RuntimeError) as error:
+        if not address:
+            raise UsageError(
+                "--distributed auto found no cluster (Slurm, Open MPI, Kubernetes or a TPU pod): start the command "
+                "with srun or mpirun, or give HOST:PORT,N,I"
+            ) from error
+        raise UsageError(f"--distributed {text}: {error}") from error
     with contextlib.ExitStack() as stack:
         if not distributed.is_main():
             nowhere = stack.enter_context(open(os.devnull, "w", encoding="utf-8"))
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
             yield
-        except UsageError:
+        except (UsageError, runs.RunError):
             raise
         except KeyboardInterrupt:
             console.say("interrupted")
@@ -49,38 +59,31 @@ def joined(text: str | None) -> Iterator[None]:
 
 
 def check_free(output: Output) -> None:
-    """Refuse, in all processes alike, a name that another run has.
+    """Reject, in all processes, a name that another run has.
 
     Raises:
-      UsageError: as `runs.check_free`; or there are several processes and no name.
+      RunError: the name is taken, or is not a plain directory name.
+      UsageError: there are several processes and no name.
     """
-    import jax
-    import numpy as np
-
-    from purerl import distributed
-    from purerl.commands import runs
-
-    if jax.process_count() == 1:
-        return runs.check_free(output)
     if output.name is None:
-        raise UsageError("--distributed needs a --name, so that all processes work in the same directory")
-    if distributed.from_main(np.array(runs.directory_of(output).exists())):
-        raise UsageError(f"{runs.directory_of(output)} is already there: choose another --name")
+        if jax.process_count() > 1:
+            raise UsageError("--distributed needs a --name, so that all processes use the same directory")
+        return
+    directory = runs.named(output.name, output.runs_dir)
+    if jax.process_count() == 1:
+        runs.check_free(directory)
+    elif distributed.from_main(np.array(directory.exists())):
+        raise UsageError(f"{directory} already exists: choose another --name")
 
 
 def create(output: Output, default_name: str, config: Mapping[str, Any]) -> Path:
-    """`runs.create`, by the main process for all."""
-    import jax
-
-    from purerl import distributed
-    from purerl.commands import runs
-
-    if jax.process_count() == 1:
-        return runs.create(output, default_name, config)
+    """The directory of a new run, created by the main process for all."""
+    name, runs_dir = output.name, output.runs_dir
+    directory = runs.named(name, runs_dir) if name is not None else runs.first_free(default_name, runs_dir)
     if distributed.is_main():
-        runs.create(output, default_name, config)
+        runs.create(directory, config)
     distributed.wait_for_all()
-    return runs.directory_of(output)
+    return directory
 
 
 def _parse(text: str) -> tuple[Any, ...]:
@@ -89,7 +92,7 @@ def _parse(text: str) -> tuple[Any, ...]:
     address, *numbers = text.split(",")
     host, _, port = address.rpartition(":")
     if not (host and port.isdecimal() and len(numbers) == 2 and all(number.isdecimal() for number in numbers)):
-        raise UsageError(f"--distributed {text}: it is auto, or HOST:PORT,N,I such as localhost:1234,2,0")
+        raise UsageError(f"--distributed {text}: give auto, or HOST:PORT,N,I such as localhost:1234,2,0")
     count, index = map(int, numbers)
     if index >= count:
         raise UsageError(f"--distributed {text}: the processes are numbered from 0 to {count - 1}")

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from purerl.commands import console, searches
+import jax
+import numpy as np
+
+from purerl import distributed, pbt, plots, presets
+from purerl.commands import console, searches, tasks
 from purerl.commands.options import UsageError, usage_errors
-from purerl.commands.sweep_options import Options
-
-if TYPE_CHECKING:
-    from purerl.commands.runs import Task
-    from purerl.pbt import PBTResult
-    from purerl.pbt.run import PBTProgress
-    from purerl.types import Agent, Env
+from purerl.commands.options.sweep import Options
+from purerl.hparams import python_number
+from purerl.pbt import PBTResult
+from purerl.pbt.rounds import rounds
+from purerl.pbt.run import PBTProgress
+from purerl.presets.tasks import Task, check_update
+from purerl.sweep.run import journal
+from purerl.sweep.trials.spaces import check_space
+from purerl.text import format_number, format_seconds
+from purerl.types import Agent, Env, State
 
 
 class Job(NamedTuple):
@@ -38,74 +45,69 @@ class Job(NamedTuple):
         return self.options.num_trials * self.updates_per_round * preset.num_envs * preset.rollout_length
 
 
-def run(options: Options, resume: bool) -> None:
-    """Train the population that the options describe, or go on with it.
+def run(options: Options, directory: Path | None) -> None:
+    """Train the population that the options describe, or resume it in a directory.
 
     Raises:
-      UsageError: they cannot be done.
+      UsageError: the options cannot be carried out.
       BlockingIOError: another process trains it.
     """
-    from purerl.distributed import is_main
-
     with usage_errors():
-        job = _job(options, resume)
-    preset, rounds = job.task.preset, options.population.rounds
-    console.say(
-        f"{options.num_trials:,} members x {rounds} rounds of {job.updates_per_round:,} updates, {preset.algorithm} on "
-        f"{job.task.env}: {preset.num_envs} environments x {preset.rollout_length} steps -> {job.directory}"
+        job = _job(options, directory)
+    preset, num_rounds = job.task.preset, options.population.rounds
+    console.prose(
+        f"{options.num_trials:,} members x {num_rounds} rounds of {job.updates_per_round:,} updates, "
+        f"{preset.algorithm} on {job.task.env}: {preset.num_envs} environments x {preset.rollout_length} steps "
+        f"-> {job.directory}"
     )
-    with searches.going_on(options, job.directory):
-        result = _train(job, resume)
+    if options.num_steps not in (None, preset.num_steps):
+        console.say(f"{options.num_steps:,} steps are rounded to {preset.num_steps:,}, the same in every round.")
+    with searches.kept(job.directory, new=directory is None):
+        result = _train(job, directory is not None)
     best = result.best
-    if is_main():
+    if distributed.is_main():
         _finish(job, result, best)
 
 
-def _job(options: Options, resume: bool) -> Job:
-    """Everything that can be said to be wrong before anything is compiled or written."""
-    from purerl import distributed, presets
-    from purerl.commands import runs, training
-    from purerl.pbt.rounds import rounds
-    from purerl.sweep.trials.spaces import check_space
-
-    task = _whole_rounds(runs.resolve(options.setup, options.num_steps or 100_000), options.population.rounds)
+def _job(options: Options, directory: Path | None) -> Job:
+    """Validate everything before anything is compiled or saved."""
+    task = tasks.resolve(options.setup, options.num_steps or 100_000)
+    task = _whole_rounds(task, options.population.rounds)
     env = task.make_env()
     space = _space(options, task)
     agent = presets.build(task.preset, env)
     distributed.num_parts(options.num_trials)
     _, spaces = check_space(presets.hparams(task.preset), space)
     if not spaces:
-        raise UsageError("--space holds constants alone: there is nothing that a population could change")
+        raise UsageError("--space holds constants only: there is nothing that a population could change")
     rounds(
         agent, env, spaces, population_size=options.num_trials, updates_per_round=1, rollout_length=1,
         **_decisions(options),
     )  # fmt: skip
-    training.check(task, agent, env)
-    return Job(options, task, searches.begin(options, task, resume), agent, env, space)
+    check_update(task, agent, env)
+    return Job(options, task, searches.begin(options, task, directory), agent, env, space)
 
 
-def _whole_rounds(task: Task, rounds: int) -> Task:
-    """The task with as many steps as come nearest to what was asked for and are the same in every round.
+def _whole_rounds(task: Task, num_rounds: int) -> Task:
+    """The task with the nearest number of steps that is the same in every round.
 
     Raises:
-      UsageError: that is not one update a round.
+      UsageError: that is less than one update per round.
     """
     preset = task.preset
     batch = preset.num_envs * preset.rollout_length
-    if preset.num_updates < rounds:
+    if preset.num_updates < num_rounds:
         raise UsageError(
-            f"--rounds {rounds}: {preset.num_steps:,} steps are {preset.num_updates} updates of {preset.num_envs} "
-            f"environments x {preset.rollout_length} steps: take fewer rounds, or --num-steps {rounds * batch}"
+            f"--rounds {num_rounds}: {preset.num_steps:,} steps are {preset.num_updates} updates of {preset.num_envs} "
+            f"environments x {preset.rollout_length} steps: use fewer rounds, or --num-steps {num_rounds * batch}"
         )
-    num_steps = round(preset.num_updates / rounds) * rounds * batch
+    num_steps = round(preset.num_updates / num_rounds) * num_rounds * batch
     return task._replace(preset=preset._replace(num_steps=num_steps))
 
 
 def _space(options: Options, task: Task) -> dict[str, Any]:
-    """The space; of hyperparameters alone, for all else is the same for all members of a population."""
-    from purerl import presets
-
-    space = searches.space_of(options, task.preset.algorithm)
+    """The space. It holds hyperparameters only, since everything else is the same for all members of a population."""
+    space = searches.space_of(options, task)
     names = presets.hparams(task.preset)._fields
     for name in space:
         if "." in name or (name in ("num_envs", "rollout_length") and name not in names):
@@ -119,11 +121,6 @@ def _decisions(options: Options) -> dict[str, Any]:
 
 
 def _train(job: Job, resume: bool) -> PBTResult:
-    import jax
-
-    from purerl import pbt, presets
-    from purerl.sweep.run import journal
-
     options, preset = job.options, job.task.preset
     with console.progress(job.round_steps * options.population.rounds) as show:
         return pbt.pbt(
@@ -137,35 +134,32 @@ def _train(job: Job, resume: bool) -> PBTResult:
 
 
 def _show(show: console.Update, job: Job, now: PBTProgress) -> None:
-    scores = f"scores: best {console.format_number(now.best_score)}, median {console.format_number(now.median_score)}"
-    memory = console.memory_in_use()
-    show(now.round * job.round_steps, f"round {now.round} of {now.num_rounds}, {scores}, {memory}")
+    scores = f"scores: best {format_number(now.best_score)}, median {format_number(now.median_score)}"
+    show(now.round * job.round_steps, f"round {now.round} of {now.num_rounds}, {scores}, {console.memory_in_use()}")
 
 
-def _finish(job: Job, result: PBTResult, best: Any) -> None:
-    """Show and save the table, the picture and the best policy, and play that again on other episodes."""
-    import jax
-
-    from purerl import plots
-    from purerl.hparams import python_number
-
+def _finish(job: Job, result: PBTResult, best: State) -> None:
+    """Show and save the table, the figure and the best policy, and play that on other episodes."""
     plots.family(result).savefig(job.directory / "family.png", dpi=150)
     rows = result.member_rows()
     columns = [name.replace("_", " ") for name in rows[0]]
     shown = [[_short(value) for value in row.values()] for row in rows[: job.options.top]]
-    title = f"{result.population_size} members after {int(result.steps[-1]):,} steps each, and what they ended with"
+    title = f"{result.population_size} members after {int(result.steps[-1]):,} steps each"
     console.print_table(title, columns, shown)
     member = int(result.order[0])
-    details = {"member": member, "score": float(result.lineage.scores[-1, member])}
+    score = float(result.lineage.scores[-1, member])
+    if np.isnan(score):
+        raise FloatingPointError("every member diverged: no score is finite, and no policy was saved")
+    details = {"member": member, "score": score}
     hparams = jax.tree.map(lambda leaf: python_number(leaf[-1, member]), result.lineage.hparams)
     seed = job.options.seed + 1
-    console.say(searches.keep_best(job.directory, job.task, job.agent, job.env, hparams, best, details, seed))
-    console.say(
-        f"{console.format_seconds(result.seconds)}; saved lineage.csv, pbt.json, family.png and the best policy to "
-        f"{job.directory}"
+    console.prose(searches.keep_best(job.directory, job.task, job.agent, job.env, hparams, best, details, seed))
+    console.prose(
+        f"{format_seconds(result.seconds)}. Saved in {job.directory}: lineage.csv, pbt.json, family.png, policy/"
     )
-    console.say(f"play it with: purerl evaluate {job.directory}; read about it with: purerl report {job.directory}")
+    console.say(f"Play it with: purerl evaluate {job.directory}")
+    console.say(f"Read about the population with: purerl report {job.directory}")
 
 
 def _short(value: float) -> str:
-    return str(value) if isinstance(value, int) else console.format_number(value)
+    return str(value) if isinstance(value, int) else format_number(value)

@@ -1,60 +1,76 @@
-"""Going on with a training run: its configuration, after a check that the options ask for nothing else."""
+"""Resuming a training run: its configuration, after a check that the options ask for the same settings."""
 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from purerl import presets
-from purerl.commands import runs
-from purerl.commands.options import Setup, UsageError, parse_assignments
+from purerl import presets, runs
+from purerl.commands import tasks
+from purerl.commands.options import UsageError, parse_assignments
+from purerl.commands.options.train import Options
 from purerl.commands.training import Config
-from purerl.presets import Preset
+from purerl.presets.tasks import task_from_json
 
 
-def config(directory: Path, setup: Setup, *, num_steps: int | None, num_seeds: int | None, seed: int | None) -> Config:
-    """The configuration of the run in a directory, made longer where `num_steps` says so.
+def directory(resume: str, name: str | None, runs_dir: str) -> Path:
+    """The directory of the run to resume, which is named by --resume RUN, or by --resume and --name.
 
     Raises:
-      UsageError: there is no training run, or an option differs from its settings (it is named).
+      UsageError: no run is named, or two are.
+      RunError: no such run.
     """
-    saved = runs.read_config(directory)
+    if resume and name and resume != name:
+        raise UsageError(f"--resume {resume} and --name {name} name two runs: leave out --name")
+    if not (resume or name):
+        raise UsageError("--resume needs the run to resume: --resume RUN")
+    return runs.find(resume or name or "", runs_dir)
+
+
+def config(path: Path, options: Options) -> Config:
+    """The configuration of the run in a directory, made longer if `num_steps` says so.
+
+    Raises:
+      UsageError: it is not a training run, or an option differs from its settings; it is named.
+    """
+    saved = runs.read_config(path)
     if saved.get("command") != "train":
-        raise UsageError(f"{directory} was made by purerl {saved.get('command')}, which has nothing to resume")
-    config = Config(runs.task_from_json(saved["task"]), saved["num_seeds"], saved["seed"])
+        raise UsageError(f"{path} was made by purerl {saved.get('command')}, not by purerl train")
+    config = Config(task_from_json(saved["task"]), saved["num_seeds"], saved["seed"])
     preset = config.task.preset
+    setup = options.setup
     before = {"algorithm": preset.algorithm, "env": config.task.env, "num_envs": preset.num_envs}
     before |= {"rollout_length": preset.rollout_length, "num_seeds": config.num_seeds, "seed": config.seed}
     before["dataset"] = preset.dataset
-    wanted = dataclasses.asdict(setup) | {"num_seeds": num_seeds, "seed": seed}
-    wanted["dataset"] = runs.absolute(setup.dataset) or None
+    wanted = dataclasses.asdict(setup) | {"num_seeds": options.num_seeds, "seed": options.seed}
+    wanted["algorithm"] = presets.canonical(setup.algorithm) if setup.algorithm else None
+    wanted["dataset"] = tasks.absolute(setup.dataset) or None
     _check({name: value for name, value in wanted.items() if name in before and value is not None}, before)
     _check(parse_assignments("env-settings", setup.env_settings), config.task.env_settings)
-    _check(parse_assignments("hparams", setup.hparams), _hparams(preset))
+    _check(parse_assignments("hparams", setup.hparams), presets.hparams(preset)._asdict())
     _check(parse_assignments("agent", setup.agent), preset.agent)
-    _check(parse_assignments("network", setup.network), preset.network)
-    return _extended(directory, config, num_steps)
+    _check(tasks.network_settings(parse_assignments("network", setup.network)), preset.network)
+    return _extended(path, config, options.num_steps)
 
 
-def _check(wanted: dict[str, Any], before: Any) -> None:
+def _check(wanted: Mapping[str, Any], before: Mapping[str, Any]) -> None:
     for name, value in wanted.items():
         if name not in before or value != before[name]:
             was = f"{name} = {before[name]}" if name in before else f"no {name}"
-            raise UsageError(f"the run was started with {was}, not {value}: a resumed run keeps its settings")
+            raise UsageError(f"the run was started with {was}, not {value}; a resumed run keeps its settings")
 
 
-def _hparams(preset: Preset) -> dict[str, Any]:
-    return presets.hparams(preset)._asdict()
-
-
-def _extended(directory: Path, config: Config, num_steps: int | None) -> Config:
+def _extended(path: Path, config: Config, num_steps: int | None) -> Config:
     preset = config.task.preset
     if num_steps is None or num_steps == preset.num_steps:
         return config
-    if preset.anneal or num_steps < preset.num_steps:
-        why = "the learning rate falls to 0 by then" if preset.anneal else "a resumed run can only become longer"
-        raise UsageError(f"the run was started with num_steps = {preset.num_steps:,}, not {num_steps:,}: {why}")
+    if num_steps < preset.num_steps:
+        raise UsageError(
+            f"the run was started with num_steps = {preset.num_steps:,}, not {num_steps:,}; a resumed run can only be "
+            "made longer"
+        )
     config = config._replace(task=config.task._replace(preset=preset._replace(num_steps=num_steps)))
-    runs.write_json(directory / "config.json", runs.read_config(directory) | config.to_json())
+    runs.write_json(path / "config.json", runs.read_config(path) | config.to_json())
     return config

@@ -1,51 +1,26 @@
-"""`purerl rlhf`: learning from preferences on built-in tasks whose truth is known, with pictures."""
+"""`purerl rlhf`: learn from preferences on built-in tasks whose true reward is known, with figures."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
-from pathlib import Path
-from typing import Any, Literal
+from collections.abc import Callable
+from typing import Any
 
-import tyro
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.figure import Figure
 
 from purerl.commands import console
 from purerl.commands.options import UsageError
-
-_METHODS = ("ppo", "rloo", "grpo", "dpo")
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """Learn from preferences on a task whose truth is known.
-
-    language: a small GPT on a synthetic language: SFT, reward model, RL and DPO, and reward against KL in a picture.
-    goodhart: what optimising a reward model of a few pairs ever harder does to the true reward, exactly.
-    pendulum: swing up from answers to "which of these two segments is better?", one in ten of them at random.
-    clicks: relevance from clicks on lists, with the bias of the position corrected and not.
-    """
-
-    task: tyro.conf.Positional[Literal["language", "goodhart", "pendulum", "clicks"]] = "language"
-    """Which task."""
-
-    methods: tuple[str, ...] = _METHODS
-    """language: which methods, among ppo, rloo, grpo, dpo, ipo, robust, hinge, simpo, cpo, orpo, sppo."""
-
-    num_pairs: int | None = None
-    """Labelled pairs; by default 15,000 for language, 1,000 for goodhart, 700 for pendulum; 5,000 lists for clicks."""
-
-    seed: int = 0
-    """Seed of the task and of the run."""
-
-    quick: bool = False
-    """language: a tenth of everything, to see that it runs."""
-
-    output: Path | None = None
-    """Directory for <task>.png and <task>.json; by default none are saved."""
+from purerl.commands.options.rlhf import Options
+from purerl.experiments import goodhart, language, pendulum, pictures
+from purerl.preferences import clicks, control, reward_ensemble
+from purerl.rlhf.direct import DIRECT_LOSSES
 
 
 def run(options: Options) -> None:
-    """Run the task and report it.
+    """Run the task and print its results.
 
     Raises:
       UsageError: an unknown method, or a number that is not positive.
@@ -56,13 +31,10 @@ def run(options: Options) -> None:
 
 
 def _language(options: Options) -> None:
-    from purerl.experiments import language, pictures
-    from purerl.rlhf.direct import DIRECT_LOSSES
-
     known = ("ppo", "rloo", "grpo", *(name for name in DIRECT_LOSSES if name != "plackett_luce"))
     for method in options.methods:
         if method not in known:
-            raise UsageError(f"--methods: unknown method {method!r}; there are {', '.join(known)}")
+            raise UsageError(f"--methods: unknown method {method!r}; known are {', '.join(known)}")
     sizes = language.Sizes(num_pairs=options.num_pairs or language.Sizes().num_pairs)
     road = language.Road(options.seed, language.quick(sizes) if options.quick else sizes, console.say)
     points, accuracies = language.travel(road, options.methods)
@@ -76,8 +48,6 @@ def _language(options: Options) -> None:
 
 
 def _goodhart(options: Options) -> None:
-    from purerl.experiments import goodhart, pictures
-
     curve = goodhart.goodhart(options.seed, options.num_pairs or 1_000)
     rows = [[f"{float(x):.2f}" for x in row] for row in list(zip(*curve))[::5]]
     console.print_table("Exact means", ["beta", "true reward", "learned reward", "KL"], rows)
@@ -86,23 +56,18 @@ def _goodhart(options: Options) -> None:
 
 
 def _pendulum(options: Options) -> None:
-    import jax
-    import numpy as np
-
-    from purerl.experiments import pendulum, pictures
-    from purerl.preferences import control, reward_ensemble
 
     sizes = pendulum.SIZES
     labels = options.num_pairs or sizes.num_labels
     if labels < sizes.num_rounds:
-        raise UsageError(f"--num-pairs: there are {sizes.num_rounds} rounds of answers, so at least as many")
+        raise UsageError(f"--num-pairs {labels}: give at least 1 for each of the {sizes.num_rounds} rounds of answers")
     each = labels // sizes.num_rounds
     sizes = sizes._replace(first_labels=labels - (sizes.num_rounds - 1) * each, labels_per_round=each)
 
     def say(ended: control.Round) -> None:
         number, reward, correlation = (float(x) for x in ended)
         console.say(
-            f"{number:.0f} answers: true reward {reward:.2f} a step; the learned one correlates {correlation:.2f}"
+            f"{number:.0f} answers: true reward {reward:.2f} per step, correlation {correlation:.2f} with learned"
         )
 
     found = pendulum.run(jax.random.key(options.seed), pendulum.task(), sizes, say)
@@ -115,11 +80,6 @@ def _pendulum(options: Options) -> None:
 
 
 def _clicks(options: Options) -> None:
-    import jax
-    import jax.numpy as jnp
-
-    from purerl.experiments import pictures
-    from purerl.preferences import clicks
 
     bias = jnp.linspace(0.0, 2.0, 9)
     curve = clicks.bias_curve(jax.random.key(options.seed), bias, options.num_pairs or 5_000)
@@ -130,12 +90,11 @@ def _clicks(options: Options) -> None:
     _save(options, lambda: pictures.clicks_figure(curve), results)
 
 
-def _save(options: Options, figure: Any, results: dict[str, Any]) -> None:
+def _save(options: Options, figure: Callable[[], Figure], results: dict[str, Any]) -> None:
     if options.output is None:
         return
-    from purerl.experiments import pictures
 
     options.output.mkdir(parents=True, exist_ok=True)
     pictures.save(figure(), options.output / f"{options.task}.png")
     (options.output / f"{options.task}.json").write_text(json.dumps(results, indent=1))
-    console.say(f"saved {options.output / options.task}.png and .json")
+    console.say(f"Saved {options.output / options.task}.png and .json.")

@@ -1,4 +1,4 @@
-"""What all schedules of `purerl sweep` share: the space, the directory, going on, and the best policy."""
+"""The part that all schedules of `purerl sweep` share: the space, the directory, resuming, and the best policy."""
 
 from __future__ import annotations
 
@@ -6,81 +6,114 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import jax
+import numpy as np
+
+from purerl import loops, presets, runs
 from purerl.commands import console, machines
-from purerl.commands.options import Output
-from purerl.commands.sweep_options import Options
+from purerl.commands.options import UsageError, split_assignments
+from purerl.commands.options.sweep import Options, restored
+from purerl.commands.summaries import summary, train_command
+from purerl.presets.tasks import Task
+from purerl.sweep.trials import parsing
+from purerl.text import with_tuples
+from purerl.types import Agent, Env, Hparams, State
 
-if TYPE_CHECKING:
-    from purerl.commands.runs import Task
-    from purerl.types import Agent, Env
 
-
-def space_of(options: Options, algorithm: str) -> dict[str, Any]:
-    """Spaces and constants by name, as typed, or else the table's.
+def space_of(options: Options, task: Task) -> dict[str, Any]:
+    """Spaces and constants by name, as typed, or else those of the preset.
 
     Raises:
-      UsageError: a text that is neither.
+      UsageError: a text that is neither, or a number that is not finite.
     """
-    from purerl import presets
-    from purerl.commands.options import split_assignments
-    from purerl.commands.search_space import parse_spaces
+    texts = split_assignments("space", options.space) or presets.algorithm(task.preset.algorithm).space
+    try:
+        space = parsing.parse_spaces(texts)
+        defaults = presets.hparams(task.preset)
+        for name, each in space.items():
+            if name in defaults._fields:
+                for value in each.ends() if hasattr(each, "ends") else (each,):
+                    presets.check_number(name, value, type(defaults)._field_defaults.get(name))
+    except ValueError as error:
+        raise UsageError(f"--space {error}") from error
+    return space
 
-    return parse_spaces(split_assignments("space", options.space) or presets.algorithm(algorithm).space)
+
+def resumed(options: Options) -> tuple[Options, Path]:
+    """The options that a search was started with, and its directory.
+
+    Raises:
+      RunError: no such run.
+      UsageError: no run is named, it is not a search, or other options are given.
+    """
+    output, named = options.output, options.resume or options.output.name
+    if options.resume and output.name and options.resume != output.name:
+        raise UsageError(f"--resume {options.resume} and --name {output.name} name two runs: leave out --name")
+    if not named:
+        raise UsageError("--resume needs the search to resume: --resume RUN")
+    directory = runs.find(named, output.runs_dir)
+    saved = runs.read_config(directory)
+    if saved.get("command") != "sweep":
+        raise UsageError(f"{directory} was made by purerl {saved.get('command')}, not by purerl sweep")
+    return restored(options, with_tuples(saved["options"])), directory
 
 
-def begin(options: Options, task: Task, resume: bool) -> Path:
-    """The directory of a search: a new one, or the one to go on in."""
-    from purerl.commands import runs
-
-    if resume:
-        return runs.directory_of(options.output)
+def begin(options: Options, task: Task, directory: Path | None) -> Path:
+    """The directory of a search: a new one, unless one is resumed."""
+    if directory is not None:
+        return directory
     kind = "pbt" if options.schedule == "pbt" else "sweep"
     config = {"command": "sweep", "task": task.to_json(), "options": dataclasses.asdict(options)}
-    return machines.create(options.output, f"{kind}-{task.preset.algorithm}-{task.env}", config)
+    return machines.create(options.output, f"{kind}-{task.preset.algorithm}-{task.env.replace(':', '.')}", config)
 
 
 @contextlib.contextmanager
-def going_on(options: Options, directory: Path) -> Iterator[None]:
-    """Say, where what follows is interrupted, how to go on."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        runs_dir = options.output.runs_dir
-        where = f" --runs-dir {runs_dir}" if runs_dir != Output().runs_dir else ""
-        console.say(f"\nwhat finished is saved; go on with: purerl sweep --resume --name {directory.name}{where}")
-        raise
+def kept(directory: Path, new: bool) -> Iterator[None]:
+    """Say how to resume if the body is interrupted; remove a new directory if it fails before its first result."""
+    with runs.removed_if_it_fails(directory, new):
+        try:
+            yield
+        except KeyboardInterrupt:
+            if runs.has_progress(directory):
+                console.say(f"\nResults so far are saved. Resume with: purerl sweep --resume {directory}")
+            raise
 
 
 def keep_best(
-    directory: Path, task: Task, agent: Agent, env: Env, hparams: Any, state: Any, details: Mapping[str, Any], seed: int
+    directory: Path,
+    task: Task,
+    agent: Agent,
+    env: Env,
+    hparams: Hparams,
+    state: State,
+    details: Mapping[str, Any],
+    seed: int,
 ) -> str:
     """Save the best policy of a search, and play it on episodes that had no part in the choice.
 
     Args:
       directory: of the search.
-      task: of the policy, but for its hyperparameters.
+      task: of the policy, apart from its hyperparameters.
       agent, env: of the task.
-      hparams: its hyperparameters.
+      hparams: the policy's hyperparameters.
       state: its state.
-      details: what else is to be known about it.
+      details: saved with the policy.
       seed: of the episodes.
 
     Returns:
-      How it did, in words.
+      Its returns, in words.
     """
-    import jax
-    import numpy as np
-
-    from purerl import loops, presets
-    from purerl.commands import report, runs
-
     defaults = presets.algorithm(task.preset.algorithm).hparams()()._asdict()
     changed = {name: value for name, value in hparams._asdict().items() if value != defaults[name]}
     task = task._replace(preset=task.preset._replace(hparams=changed, anneal=False))
     runs.save_policy(directory, task, state, {"command": "sweep", **details})
-    played = loops.evaluate(
-        jax.random.key(seed), agent, env, state, num_episodes=100, max_steps=task.max_episode_steps()
-    )
-    return f"best policy on fresh episodes: {report.summary(np.asarray(played.episode_return, np.float64)[None])}"
+    max_steps = task.max_episode_steps()
+    played = loops.evaluate(jax.random.key(seed), agent, env, state, num_episodes=100, max_steps=max_steps)
+    return f"best policy on fresh episodes: {summary(np.asarray(played.episode_return, np.float64)[None])}"
+
+
+def say_how_to_train_again(task: Task, hparams: Mapping[str, Any], choices: Mapping[str, Any], num_steps: int) -> None:
+    """Print the best hyperparameters as a command that can be copied."""
+    console.say(f"\nTrain the best trial again with:\n{train_command(task, hparams, choices, num_steps)}\n")

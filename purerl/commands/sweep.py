@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from purerl.commands import console, machines, searches
+import jax
+import numpy as np
+
+import purerl
+from purerl import plots, presets, sweep
+from purerl.commands import console, machines, pbt, searches, tasks
 from purerl.commands.options import UsageError, usage_errors
-from purerl.commands.sweep_options import Options, check, resumed
-
-if TYPE_CHECKING:
-    from purerl.commands.runs import Task
-    from purerl.sweep import Progress, Result
-    from purerl.sweep.trials.trials import Trials
+from purerl.commands.options.sweep import Options, check
+from purerl.distributed import is_main
+from purerl.presets.tasks import Task, check_update
+from purerl.sweep import Progress, Result
+from purerl.sweep.run import journal, ray_executor
+from purerl.sweep.run.rungs import Bracket, Schedule
+from purerl.sweep.trials import parsing, trials
+from purerl.sweep.trials.trials import Trials
+from purerl.text import format_number, format_rate, format_seconds
+from purerl.types import Agent, Env, Key
 
 
 class Job(NamedTuple):
@@ -23,42 +34,42 @@ class Job(NamedTuple):
     task: Task
     directory: Path
     agent: Any
-    env: Any
+    env: Env
     trials: Trials
-    key: Any
+    key: Key
 
 
 def run(options: Options) -> None:
     """Search as the options say.
 
     Raises:
-      UsageError: they cannot be done.
-      KeyboardInterrupt: as it comes, after a word on how to go on.
+      UsageError: they cannot be carried out.
+      FloatingPointError: every trial diverged.
+      KeyboardInterrupt: after a line that says how to resume.
     """
-    from purerl.commands import pbt
-
-    if not options.resume:
+    if options.resume is None:
         check(options)
     try:
         with machines.joined(options.distributed):
-            chosen = resumed(options) if options.resume else options
-            if not options.resume:
+            directory = None
+            if options.resume is None:
                 machines.check_free(options.output)
-            (pbt.run if chosen.schedule == "pbt" else _run)(chosen, options.resume)
+            else:
+                options, directory = searches.resumed(options)
+            (pbt.run if options.schedule == "pbt" else _run)(options, directory)
     except BlockingIOError as error:
         raise UsageError(str(error)) from error
 
 
-def _run(options: Options, resume: bool) -> None:
-    from purerl.commands import runs
-    from purerl.distributed import is_main
-
+def _run(options: Options, directory: Path | None) -> None:
     with usage_errors():
-        job = _job(options, resume)
+        job = _job(options, directory)
     count, seeds = job.trials.size, options.seeds
-    console.say(f"{count:,} trials x {seeds} seeds, each {runs.describe(job.task)} -> {job.directory}")
-    with searches.going_on(options, job.directory):
-        result = _search(job, resume)
+    console.prose(f"{count:,} trials x {seeds} seeds, each {job.task.describe()} -> {job.directory}")
+    for line in _plan(job):
+        console.say(line)
+    with searches.kept(job.directory, new=directory is None):
+        result = _search(job, directory is not None)
     if is_main():
         _finish(job, result)
 
@@ -66,36 +77,71 @@ def _run(options: Options, resume: bool) -> None:
 # --- Before -----------------------------------------------------------------------------------------------------------
 
 
-def _job(options: Options, resume: bool) -> Job:
-    """Everything that can be said to be wrong before anything is compiled or written."""
-    import jax
-
-    from purerl import presets
-    from purerl.commands import runs, training
-    from purerl.commands.search_space import split_static
-
-    task = runs.resolve(options.setup, options.num_steps or 100_000)
+def _job(options: Options, directory: Path | None) -> Job:
+    """Validate everything before anything is compiled or saved."""
+    task = tasks.resolve(options.setup, options.num_steps or 100_000)
+    task = _to_the_end(task, options)
     env = task.make_env()
-    space, static = split_static(searches.space_of(options, task.preset.algorithm))
+    space, static = _split(searches.space_of(options, task))
     key = jax.random.key(options.seed)
-    trials = _trials(jax.random.split(key, 4)[0], options, task, space, static)
-    builder = _builder(task, env)
-    agent = builder if static else builder()
-    for group in trials.groups:
+    drawn = _trials(jax.random.split(key, 4)[0], options, task, space, static)
+    for group in drawn.groups:
         chosen = _with_static(task, group)
-        training.check(chosen, presets.build(chosen.preset, env) if static else agent, env)
-    _schedule(options)(trials.size, task.preset.num_updates)
-    return Job(options, task, searches.begin(options, task, resume), agent, env, trials, key)
+        check_update(chosen, presets.build(chosen.preset, env), env)
+    agent: Any = _builder(task, env) if static else presets.build(task.preset, env)
+    return Job(options, task, searches.begin(options, task, directory), agent, env, drawn, key)
 
 
-def _trials(key: Any, options: Options, task: Task, space: dict[str, Any], static: dict[str, Any]) -> Trials:
-    """The trials; where the learning rate is annealed to the end of training, to each group's own number of updates."""
-    import numpy as np
+def _split(space: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    try:
+        return parsing.split_static(space)
+    except ValueError as error:
+        raise UsageError(f"--space {error}") from error
 
-    import purerl
-    from purerl import presets
-    from purerl.sweep.trials import trials
 
+def _to_the_end(task: Task, options: Options) -> Task:
+    """The task with as many steps as the longest rung makes, so that annealing ends with the last rung."""
+    preset = task.preset
+    brackets = _schedule(options)(options.num_trials, preset.num_updates)
+    num_updates = max(bracket[-1].num_updates for bracket in brackets)
+    return task._replace(preset=preset._replace(num_steps=num_updates * preset.num_envs * preset.rollout_length))
+
+
+def _plan(job: Job) -> list[str]:
+    """The exact plan of the schedule, one line per rung; empty if every trial is trained to the end."""
+    options, preset = job.options, job.task.preset
+    asked, steps = options.num_steps or 100_000, preset.num_envs * preset.rollout_length
+    lines = []
+    if preset.num_steps != asked:
+        lines.append(
+            f"{asked:,} steps are rounded to {preset.num_steps:,}: {preset.num_updates:,} updates of {steps:,} steps"
+        )
+    brackets = _schedule(options)(job.trials.size, preset.num_updates)
+    if options.schedule == "full":
+        return lines
+    total = 0
+    for number, bracket in enumerate(brackets, start=1):
+        name = f"bracket {number}, " if len(brackets) > 1 else ""
+        lines += [f"  {name}{line}" for line in _rungs(bracket, steps)]
+        total += _bracket_steps(bracket) * steps * options.seeds
+    return [*lines, f"  {total:,} environment steps in all"]
+
+
+def _rungs(bracket: Bracket, steps: int) -> list[str]:
+    return [
+        f"rung {i}: {rung.num_trials:,} trial{'s' * (rung.num_trials > 1)} to {rung.num_updates * steps:,} steps each"
+        for i, rung in enumerate(bracket, start=1)
+    ]
+
+
+def _bracket_steps(bracket: Bracket) -> int:
+    """Updates of all trials of a bracket."""
+    ends = [0, *(rung.num_updates for rung in bracket)]
+    return sum(rung.num_trials * (end - begin) for rung, begin, end in zip(bracket, ends, ends[1:]))
+
+
+def _trials(key: Key, options: Options, task: Task, space: dict[str, Any], static: dict[str, Any]) -> Trials:
+    """The trials. If the learning rate is annealed, it is annealed over each group's own number of updates."""
     env_params = None
     if any(name.startswith(trials.ENV_PREFIX) for name in space):
         env_params = purerl.envs.env_params(task.env, **task.env_settings)
@@ -104,29 +150,32 @@ def _trials(key: Any, options: Options, task: Task, space: dict[str, Any], stati
         presets.hparams(task.preset),
         space,
         None if options.method == "grid" else options.num_trials,
-        method="random" if options.method == "grid" else options.method,
+        method="sobol" if options.method == "sobol" else "random",
         static=static,
         env_params=env_params,
     )
     if not (task.preset.anneal and static):
         return made
+    preset = task.preset
     batches = [
-        group.get("num_envs", task.preset.num_envs) * group.get("rollout_length", task.preset.rollout_length)
+        group.get("num_envs", preset.num_envs) * group.get("rollout_length", preset.rollout_length)
         for group in made.groups
     ]
-    scale = np.array([task.preset.num_envs * task.preset.rollout_length / batch for batch in batches], np.float32)
+    scale = np.array([preset.num_envs * preset.rollout_length / batch for batch in batches], np.float32)
     annealed = made.hparams.anneal_updates * scale[made.group]
     return made._replace(hparams=made.hparams._replace(anneal_updates=annealed))
 
 
-def _builder(task: Task, env: Any) -> Any:
-    """From static choices for the algorithm and the network to the agent."""
-    from purerl import presets
+def _builder(task: Task, env: Env) -> Any:
+    """From static choices of the algorithm and the network to the agent."""
 
-    return lambda **static: presets.build(_with_static(task, static).preset, env)
+    def build(**static: Any) -> Agent:
+        return presets.build(_with_static(task, static).preset, env)
+
+    return build
 
 
-def _with_static(task: Task, static: dict[str, Any]) -> Task:
+def _with_static(task: Task, static: Mapping[str, Any]) -> Task:
     """The task with static choices put in: `num_envs`, `rollout_length`, `agent.<name>`, `network.<name>`."""
     preset = task.preset
     for name, value in static.items():
@@ -136,78 +185,102 @@ def _with_static(task: Task, static: dict[str, Any]) -> Task:
     return task._replace(preset=preset)
 
 
-def _schedule(options: Options) -> Any:
-    from purerl import sweep
-
+def _schedule(options: Options) -> Schedule:
     if options.schedule == "halving":
         return sweep.successive_halving(options.eta, options.rungs)
     return sweep.hyperband(options.eta, options.rungs) if options.schedule == "hyperband" else sweep.full
 
 
-# --- Under way --------------------------------------------------------------------------------------------------------
+# --- Search -----------------------------------------------------------------------------------------------------------
 
 
 def _search(job: Job, resume: bool) -> Result:
-    from purerl import presets, sweep
-    from purerl.sweep.run import journal, memory
-
     options, preset = job.options, job.task.preset
-    limit = None if options.memory_limit is None else memory.parse_bytes(options.memory_limit)
     total = preset.num_updates * preset.num_envs * preset.rollout_length * job.trials.size * options.seeds
-    with console.progress(total) as show:
+    with console.progress(total) as show, _settings_that_differ(resume):
         return sweep.search(
             job.key, job.agent, job.env, job.trials, num_seeds=options.seeds,
             num_updates=preset.num_updates, num_envs=preset.num_envs, rollout_length=preset.rollout_length,
             rollout=presets.rollout(preset), schedule=_schedule(options), block_size=options.block_size,
-            memory_limit=limit, eval_episodes=options.eval_episodes, eval_max_steps=job.task.max_episode_steps(),
-            stop_clearly_worse=options.stop_clearly_worse, confirm=options.confirm,
-            confirm_seeds=options.confirm_seeds, directory=job.directory,
+            memory_limit=options.memory_limit, eval_episodes=options.eval_episodes,
+            eval_max_steps=job.task.max_episode_steps(), stop_clearly_worse=options.stop_clearly_worse,
+            confirm=options.confirm, confirm_seeds=options.confirm_seeds, directory=job.directory,
             resume=resume and journal.exists(job.directory), progress=lambda progress: _show(show, progress),
             **_executor(options),
         )  # fmt: skip
 
 
+@contextlib.contextmanager
+def _settings_that_differ(resume: bool) -> Any:
+    """Report a search that cannot be resumed with these settings, which the library rejects, in one line."""
+    try:
+        yield
+    except ValueError as error:
+        if not resume or type(error).__name__ == "CheckpointError":
+            raise
+        raise UsageError(str(error)) from error
+
+
 def _executor(options: Options) -> dict[str, Any]:
     if options.ray is None:
         return {}
-    from purerl.sweep.run import ray_executor
-
     with usage_errors():
         return {"executor": ray_executor.on_ray(None if options.ray == "local" else options.ray)}
 
 
 def _show(show: console.Update, progress: Progress) -> None:
-    """The first part compiles, so the rate counts from its end."""
+    """Update the progress. The first part compiles, so the rate counts from its end."""
     if progress.note:
-        console.say(progress.note)
+        console.prose(progress.note)
     if progress.phase == "compile":
         return
-    best = "" if math.isnan(progress.best_return) else f"best return {console.format_number(progress.best_return)}"
+    best = "" if math.isnan(progress.best_return) else f"best return {format_number(progress.best_return)}"
     state = "evaluating" if progress.phase == "evaluate" else best
-    show(progress.steps, f"{state}, {console.memory_in_use()}", progress.total_steps)
+    show(progress.steps, ", ".join(filter(None, (state, console.memory_in_use()))), progress.total_steps)
 
 
 # --- After ------------------------------------------------------------------------------------------------------------
 
 
 def _finish(job: Job, result: Result) -> None:
-    """Show and save the table, the pictures and the best policy, and play that again on other episodes."""
-    from purerl import sweep
-    from purerl.commands import report
-
-    pictures = report.draw_sweep(job.directory, result)
+    """Show and save the table, the figures and the best policy, and play that on other episodes."""
+    figures = _draw(job.directory, result)
     console.console().print(sweep.table(result, top=job.options.top))
+    lost = int(np.isnan(result.iqm).sum())
+    if lost == result.num_trials:
+        raise FloatingPointError(
+            "every trial diverged: no return is finite, and no policy was saved. Search lower learning rates"
+        )
+    if lost:
+        console.say(f"{lost:,} of {result.num_trials:,} trials diverged: their returns are not finite.")
     best = result.best
     static = {name: value for name, value in best.choices.items() if not name.startswith("env.")}
-    agent = job.agent(**{name: v for name, v in static.items() if "." in name}) if callable(job.agent) else job.agent
+    agent = job.agent
+    if not isinstance(agent, Agent):
+        agent = agent(**{name: value for name, value in static.items() if "." in name})
     details = {"trial": best.number, "seed_index": best.seed, "returns": best.returns.tolist()}
-    seed = job.options.seed + 1
-    task = _with_static(job.task, static)
-    console.say(searches.keep_best(job.directory, task, agent, job.env, best.hparams, best.state, details, seed))
+    task, seed = _with_static(job.task, static), job.options.seed + 1
+    searched = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
+    searches.say_how_to_train_again(job.task, searched, best.choices, best.steps)
+    console.prose(searches.keep_best(job.directory, task, agent, job.env, best.hparams, best.state, details, seed))
     settings = result.settings
-    console.say(
-        f"{console.format_seconds(settings['seconds'])}, {console.format_rate(settings['steps_per_second'])}; "
-        f"saved trials.csv, curves.csv, sweep.json, {', '.join(path.name for path in pictures)} and the best policy "
-        f"to {job.directory}"
-    )
-    console.say(f"play it with: purerl evaluate {job.directory}; read about it with: purerl report {job.directory}")
+    clock = ", ".join(filter(None, (format_seconds(settings["seconds"]), format_rate(settings["steps_per_second"]))))
+    names = ["trials.csv", "curves.csv", "sweep.json", "policy/", *(path.name for path in figures)]
+    console.prose(f"{clock}. Saved in {job.directory}: {', '.join(names)}")
+    console.say(f"Play it with: purerl evaluate {job.directory}")
+    console.say(f"Read about the search with: purerl report {job.directory}")
+
+
+def _draw(directory: Path, result: Result) -> list[Path]:
+    """Save the figures of a search."""
+    figures = {"learning_curves": plots.learning_curves(result), "ranking": plots.ranking(result)}
+    figures["rank_stability"] = plots.rank_stability(result)
+    if result.searched:
+        figures = {"sweep": plots.sweep_figure(result), "parameters": plots.parameters(result)} | figures
+        figures["parallel_coordinates"] = plots.parallel_coordinates(result)
+    if len(result.fresh_trials):
+        figures["optimism"] = plots.optimism(result)
+    paths = [directory / f"{name}.png" for name in figures]
+    for path, figure in zip(paths, figures.values()):
+        figure.savefig(path, dpi=150)
+    return paths

@@ -10,21 +10,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import loops, presets
-from purerl.commands.runs import Task
-from purerl.hparams import cast
-from purerl.sweep.run.blocks import split_updates
-from purerl.types import Agent, Env, Metrics
+from purerl.hparams import cast, get_hparams, set_hparams
+from purerl.presets.tasks import Task, check_update
+from purerl.types import Hparams, Metrics, PyTree, State
 
 NUM_CHUNKS = 100
 
 
 class Config(NamedTuple):
-    """What a training run is, but for where its results go.
+    """The settings of a training run.
 
     Attributes:
       task: the agent and the environment.
-      num_seeds: how many agents are trained side by side.
-      seed: of all random numbers.
+      num_seeds: number of agents trained side by side.
+      seed: random seed.
     """
 
     task: Task
@@ -42,41 +41,43 @@ class Config(NamedTuple):
 
 
 class Program(NamedTuple):
-    """The three compiled parts of a run; every leaf leads with [num_seeds] where there are several.
+    """The compiled parts of a run; with several seeds every leaf leads with [num_seeds].
 
     Attributes:
       start: `() -> LoopState`.
       compile: `(LoopState, num_updates) -> advance`, where `advance(LoopState) -> (LoopState, metrics)` makes that
-        many updates, reduces their metrics to one number a seed, and is given the memory of its argument.
+        many updates and reduces their metrics to one number per seed; its argument is donated.
       evaluate: `(agent_state, num_episodes) -> Evaluation` of greedy episodes, the same ones for every seed.
-      chunk: how many updates to make at a time.
+      diverged: `agent_state -> bool`, or [num_seeds] of them; see `loops.diverged`.
+      chunk: number of updates to make at a time.
     """
 
     start: Callable[[], loops.LoopState]
     compile: Callable[[loops.LoopState, int], Callable[[loops.LoopState], tuple[loops.LoopState, Metrics]]]
-    evaluate: Callable[[Any, int], loops.Evaluation]
+    evaluate: Callable[[State, int], loops.Evaluation]
+    diverged: Callable[[State], jax.Array]
     chunk: int
 
 
 def program(config: Config) -> Program:
-    """Build the agent and the environment of a run, and trace a part of it, but compile nothing yet.
+    """Build the agent and the environment of a run, and trace one update, but compile nothing yet.
 
     Raises:
-      ValueError, TypeError: what is wrong with the settings, by name.
+      ValueError, TypeError: the setting that is wrong, by name.
     """
     task, preset = config.task, config.task.preset
     env = task.make_env()
     agent, rollout = presets.build(preset, env), presets.rollout(preset)
-    check(task, agent, env)
+    check_update(task, agent, env)
     hparams = cast(presets.hparams(preset))
     train_key, eval_key = jax.random.split(jax.random.key(config.seed))
     max_steps = task.max_episode_steps()
-    chunk = split_updates(preset.num_updates, NUM_CHUNKS)[0]
+    chunk = loops.split_updates(preset.num_updates, NUM_CHUNKS)[0]
 
     def over_seeds(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return function if config.num_seeds == 1 else jax.vmap(function)
 
-    def start(seeds: jax.Array, hparams: Any) -> loops.LoopState:
+    def start(seeds: jax.Array, hparams: Hparams) -> loops.LoopState:
         def one(seed: jax.Array) -> loops.LoopState:
             return loops.start(jax.random.fold_in(train_key, seed), agent, env, hparams, num_envs=preset.num_envs)
 
@@ -87,12 +88,12 @@ def program(config: Config) -> Program:
             state, metrics = loops.advance(
                 state, agent, env, num_updates=num_updates, rollout_length=preset.rollout_length, rollout=rollout
             )
-            return state, reduce_metrics(metrics)
+            return state, loops.reduce_metrics(metrics)
 
         return over_seeds(one)(states)
 
-    def evaluate(states: Any, num_episodes: int) -> loops.Evaluation:
-        def one(state: Any) -> loops.Evaluation:
+    def evaluate(states: State, num_episodes: int) -> loops.Evaluation:
+        def one(state: State) -> loops.Evaluation:
             return loops.evaluate(eval_key, agent, env, state, num_episodes=num_episodes, max_steps=max_steps)
 
         return over_seeds(one)(states)
@@ -104,38 +105,9 @@ def program(config: Config) -> Program:
         start=lambda: jitted_start(seeds, hparams),
         compile=lambda states, num_updates: jitted_advance.lower(states, num_updates).compile(),
         evaluate=jax.jit(evaluate, static_argnums=1),
+        diverged=jax.jit(over_seeds(loops.diverged)),
         chunk=chunk,
     )
-
-
-def check(task: Task, agent: Agent, env: Env) -> None:
-    """Trace one update of a task, so that what does not fit is said before anything is compiled or written.
-
-    Raises:
-      ValueError, TypeError: what does not fit, by name.
-    """
-    preset = task.preset
-    hparams = cast(presets.hparams(preset))
-
-    def one_update() -> Any:
-        state = loops.start(jax.random.key(0), agent, env, hparams, num_envs=preset.num_envs)
-        rollout = presets.rollout(preset)
-        return loops.advance(state, agent, env, num_updates=1, rollout_length=preset.rollout_length, rollout=rollout)
-
-    jax.eval_shape(one_update)
-
-
-def reduce_metrics(metrics: Metrics) -> Metrics:
-    """Metrics of a chunk of updates, leaves [U], as scalars: sums and means over what each of them counts.
-
-    `num_episodes` is summed, `episode_return` and `episode_length` are means over the episodes, NaN where none ended;
-    everything else is the mean over the updates.
-    """
-    episodes = metrics["num_episodes"]
-    reduced = {name: jnp.mean(value, axis=0) for name, value in metrics.items()}
-    for name in ("episode_return", "episode_length"):
-        reduced[name] = jnp.sum(jnp.where(episodes > 0, metrics[name] * episodes, 0)) / episodes.sum()
-    return reduced | {"num_episodes": episodes.sum()}
 
 
 def num_updates(state: loops.LoopState) -> int:
@@ -143,6 +115,21 @@ def num_updates(state: loops.LoopState) -> int:
     return int(np.ravel(state.num_updates)[0])
 
 
-def select_seed(tree: Any, num_seeds: int, seed: int) -> Any:
+def select_seed(tree: PyTree, num_seeds: int, seed: int) -> PyTree:
     """One seed's part of a tree."""
     return tree if num_seeds == 1 else jax.tree.map(lambda leaf: leaf[seed], tree)
+
+
+def anneal_to_the_end(state: loops.LoopState, task: Task) -> tuple[loops.LoopState, bool]:
+    """The state of a run that was made longer, with its learning rate annealed over the new number of updates.
+
+    Returns:
+      The state, and whether anything changed.
+    """
+    hparams = get_hparams(state.agent_state)
+    if not task.preset.anneal or not hasattr(hparams, "anneal_updates"):
+        return state, False
+    wanted = jnp.full_like(hparams.anneal_updates, task.preset.num_agent_updates)
+    changed = bool((wanted != hparams.anneal_updates).any())
+    agent_state = set_hparams(state.agent_state, hparams._replace(anneal_updates=wanted))
+    return state._replace(agent_state=agent_state), changed

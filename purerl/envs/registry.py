@@ -7,6 +7,7 @@ import functools
 import inspect
 import math
 import pathlib
+import re
 from collections.abc import Callable, Hashable
 from typing import Any, TypeAlias
 
@@ -38,6 +39,13 @@ _OWN: dict[str, tuple[Callable[[TrafficParams], types.Env], type[TrafficParams]]
 }
 _PARTIAL = {"PositionCartPole-v1": ("CartPole-v1", (0, 2))}  # the whole environment, and the elements observed
 IDS = (*GYMNAX_IDS, *_PARTIAL, *_OWN)
+
+# The first words of environments of Gymnasium that people look for.
+_GYMNASIUM = (
+    "Ant", "BipedalWalker", "Blackjack", "CarRacing", "CliffWalking", "FrozenLake", "HalfCheetah", "Hopper", "Humanoid",
+    "InvertedDoublePendulum", "InvertedPendulum", "LunarLander", "Pusher", "Reacher", "Swimmer", "Taxi", "Walker2d",
+    r"\w+NoFrameskip",
+)  # fmt: skip
 
 _BOUNDS = {  # of observations that leave the bounds which gymnax declares
     "MemoryChain-bsuite": (-1.0, math.inf),
@@ -131,10 +139,20 @@ def _factory(env_id: str) -> Callable[..., Foreign]:
 
     if env_id not in registration.registered_envs:
         known = sorted([*registration.registered_envs, *_PARTIAL, *_OWN])
-        raise ValueError(f"unknown environment {env_id!r}{suggestion(env_id, known)}")
+        raise ValueError(f"unknown environment {env_id!r}{_elsewhere(env_id) or suggestion(env_id, known)}")
     if env_id == "MNISTBandit-bsuite":
         return _mnist_bandit
     return registration._registry[env_id]
+
+
+def _elsewhere(env_id: str) -> str:
+    """What reaches an environment of another library, as the end of an error; empty for an unknown name."""
+    if not (env_id.startswith(("ALE/", "dm_control/")) or re.match(rf"({'|'.join(_GYMNASIUM)})[A-Za-z]*-v\d", env_id)):
+        return ""
+    return (
+        "; it is an environment of Gymnasium, which runs on the host: purerl.envs.from_gymnasium and "
+        "purerl.train_on_host reach it. purerl's own are classic control, MinAtar, bsuite and misc (purerl envs)"
+    )
 
 
 def _configure(env_id: str, settings: dict[str, Setting]) -> tuple[Foreign, types.PyTree]:

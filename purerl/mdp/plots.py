@@ -117,6 +117,52 @@ def plot_states(value: Array, policy: Array, *, title: str = "", action_offset: 
     return figure
 
 
+def plot_map(
+    value: Array,
+    action: Array,
+    size: Sequence[int],
+    axes_labels: Sequence[str],
+    *,
+    names: Sequence[str],
+    title: str = "",
+) -> Figure:
+    """Actions and values of an MDP whose states are two coordinates, as two maps side by side.
+
+    Args:
+      value: [S], S = rows · columns, row by row.
+      action: [S] integers.
+      size: numbers of rows and columns.
+      axes_labels: what the rows and the columns count.
+      names: name of each action, in order; their colours run from red over white to blue.
+      title: above the map of actions.
+
+    Returns:
+      `matplotlib.figure.Figure`.
+
+    Raises:
+      ValueError: `value` does not have rows · columns elements.
+    """
+    value = np.asarray(value)
+    if value.shape != (size[0] * size[1],):
+        raise ValueError(f"value must have shape ({size[0] * size[1]},), one number per state, got {value.shape}")
+    chosen = np.asarray(action).reshape(size)
+    figure = _figure(11, 5)
+    left, right = figure.subplots(1, 2)
+    last = len(names) - 1
+    left.imshow(chosen, origin="lower", cmap="RdBu", vmin=-0.3, vmax=last + 0.3)
+    for (row, column), index in np.ndenumerate(chosen):
+        color = "white" if abs(index - last / 2) > last / 3 else "black"
+        left.text(column, row, names[index], ha="center", va="center", fontsize=6, color=color)
+    shown = right.imshow(value.reshape(size), origin="lower", cmap="viridis")
+    figure.colorbar(shown, ax=right, pad=0.02)
+    for axes in (left, right):
+        axes.set(ylabel=axes_labels[0], xlabel=axes_labels[1])
+        axes.locator_params(integer=True)
+    left.set_title(title, fontsize=10)
+    right.set_title("value", fontsize=10)
+    return figure
+
+
 def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
@@ -149,7 +195,7 @@ def _cell(axes: Axes, x: int, y: int, value: float, scale: float, is_exit: bool)
     from matplotlib.patches import Rectangle
 
     shade = 0.5 + 0.42 * value / scale if scale > 0 and np.isfinite(value) else 0.5
-    axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colormaps["RdYlGn"](shade), edgecolor="white", linewidth=1.5))
+    axes.add_patch(Rectangle((x, y), 1, 1, facecolor=colormaps["RdBu"](shade), edgecolor="white", linewidth=1.5))
     if is_exit:
         axes.add_patch(Rectangle((x + 0.07, y + 0.07), 0.86, 0.86, fill=False, edgecolor="black", linewidth=1))
     text = f"{value:.2f}" if abs(value) < 100 else f"{value:.0f}"

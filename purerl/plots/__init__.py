@@ -8,6 +8,7 @@ from purerl.plots.curves import learning_curves, sweep_figure
 from purerl.plots.landscapes import landscape, parameters
 from purerl.plots.lineage import family
 from purerl.plots.ranks import rank_stability, ranking
+from purerl.plots.runs import training_curves
 from purerl.plots.style import COLORS
 from purerl.plots.trust import optimism, robustness
 
@@ -23,4 +24,5 @@ __all__ = [
     "ranking",
     "robustness",
     "sweep_figure",
+    "training_curves",
 ]

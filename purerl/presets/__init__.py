@@ -1,16 +1,17 @@
-"""Which settings an algorithm trains with, by name: `find`, then `environment`, `build` and `hparams`.
+"""Settings that an algorithm trains with, by name: `find`, then `environment`, `build` and `hparams`.
 
     preset = presets.find("ppo", "CartPole-v1", env)
     env = presets.environment("ppo", env)
     agent, hparams = presets.build(preset, env), presets.hparams(preset)
 
-A preset is plain data, so a run can write it down and a later version of these tables still plays the saved policy. An
-algorithm joins with a file here and one entry in `ALGORITHMS`; nothing heavy is imported until one is built.
+A preset is plain data, so a run can save it, and a later version of these tables still plays the saved policy. A new
+algorithm takes a file here and one entry in `ALGORITHMS`; nothing heavy is imported until one is built.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -28,13 +29,17 @@ from purerl.presets import (
     ppo,
     pqn,
     recurrent_ppo,
+    references,
     reinforce,
     sac,
     td3,
 )
-from purerl.presets.entries import Algorithm, Preset
+from purerl.presets.entries import Algorithm, Alias, Preset
 
-__all__ = ["ALGORITHMS", "Algorithm", "Preset", "algorithm", "build", "environment", "find", "hparams", "rollout"]
+__all__ = [
+    "ALGORITHMS", "ALIASES", "Algorithm", "Alias", "Preset", "algorithm", "build", "canonical", "check_number",
+    "environment", "find", "hparams", "rollout",
+]  # fmt: skip
 
 ALGORITHMS: dict[str, Algorithm] = {
     "ppo": ppo.ENTRY,
@@ -53,23 +58,49 @@ ALGORITHMS: dict[str, Algorithm] = {
 }
 
 
+_SUPPORT = {"value_min": -100.0, "value_max": 100.0}
+_NOISY = {"initial_epsilon": 0.0, "epsilon": 0.0}
+# Names by which an algorithm is known elsewhere, and the settings that make it so.
+ALIASES: dict[str, Alias] = {
+    "a2c": Alias("actor_critic"),
+    "a3c": Alias("actor_critic"),
+    "ddpg": Alias("td3", {"target_noise": 0.0}, {"num_critics": 1, "policy_delay": 1}),
+    "c51": Alias("dqn", _SUPPORT, {"head": "categorical"}, {"num_atoms": 51}),
+    "qrdqn": Alias("dqn", {}, {"head": "quantile"}, {"num_atoms": 51}),
+    "rainbow": Alias(
+        "dqn", _SUPPORT | _NOISY, {"head": "categorical", "noisy": True},
+        {"num_atoms": 51, "dueling": True, "noisy": True}, {"prioritized": True, "length": 3},
+    ),
+    "es": Alias("evolution"),
+    "bc": Alias("behavior_cloning"),
+}  # fmt: skip
+
+
+def canonical(name: str) -> str:
+    """The name in `ALGORITHMS` of an algorithm that may be given by an alias, in any case and with - for _."""
+    plain = name.lower().replace("-", "_")
+    alias = ALIASES.get(plain) or ALIASES.get(plain.replace("_", ""))
+    return alias.algorithm if alias else plain if plain in ALGORITHMS else name
+
+
 def algorithm(name: str) -> Algorithm:
-    """The algorithm of that name.
+    """The algorithm of that name or alias.
 
     Raises:
       ValueError: there is none; the message has the nearest names.
     """
-    if name not in ALGORITHMS:
-        raise ValueError(f"unknown algorithm {name!r}{suggestion(name, ALGORITHMS)}")
-    return ALGORITHMS[name]
+    known = canonical(name)
+    if known not in ALGORITHMS:
+        raise ValueError(f"unknown algorithm {name!r}{suggestion(name, [*ALGORITHMS, *ALIASES])}")
+    return ALGORITHMS[known]
 
 
 def find(name: str, env_id: str, env: types.Env) -> Preset:
-    """The settings of an algorithm for an environment: its own, else those for environments of its kind.
+    """The preset of an algorithm for an environment: its own, otherwise that for environments of its kind.
 
     Args:
-      name: of the algorithm.
-      env_id: of the environment.
+      name: name or alias of the algorithm.
+      env_id: id of the environment.
       env: the environment, read for its spaces only.
 
     Raises:
@@ -81,17 +112,16 @@ def find(name: str, env_id: str, env: types.Env) -> Preset:
         fitting = [other for other, entry in ALGORITHMS.items() if kind in entry.actions]
         hint = f"; {', '.join(fitting)} can" if fitting else ""
         raise ValueError(
-            f"{name} acts in {' or '.join(found.actions)} action spaces and cannot act in {env_id}, "
-            f"whose action space is {env.action_space}{hint}"
+            f"{name} needs a {' or '.join(found.actions)} action space; that of {env_id} is {env.action_space}{hint}"
         )
-    for key in (env_id, *_kinds(env)):
-        if key in found.presets:
-            return found.presets[key]
-    return found.presets["any"]
+    key = next((key for key in (env_id, *_kinds(env)) if key in found.presets), "any")
+    preset = found.presets[key]
+    plain = name.lower().replace("-", "").replace("_", "")
+    return ALIASES[plain].apply(preset) if plain in ALIASES else preset
 
 
 def environment(name: str, env: types.Env) -> types.Env:
-    """The environment as the algorithm of that name takes it: bare, or with what a planner must see of its state."""
+    """The environment as the algorithm takes it: bare, or with the state that a planner needs in its observations."""
     return algorithm(name).wrap(env)
 
 
@@ -101,8 +131,10 @@ def build(preset: Preset, env: types.Env) -> types.Agent:
     Agents compare by identity: build one and keep it.
 
     Raises:
-      ValueError, TypeError: a keyword that the factory or the network does not know or take; an unknown combinator.
+      ValueError, TypeError: a keyword or value that the factory or the network does not accept; an unknown combinator;
+        a `module:function` that cannot be found.
     """
+    preset = preset._replace(agent=references.loaded(preset.agent), network=references.loaded(preset.network))
     agent = algorithm(preset.algorithm).build(env, preset)
     for name in preset.combinators:
         if name not in purerl.combinators.__all__:
@@ -118,29 +150,47 @@ def hparams(preset: Preset) -> Any:
       ValueError: unknown, NaN or out of range; the message names the hyperparameter.
     """
     cls: Any = algorithm(preset.algorithm).hparams()
-    for name in preset.hparams:
+    for name, value in preset.hparams.items():
         if name not in cls._fields:
             raise ValueError(f"{preset.algorithm} has no hyperparameter {name!r}{suggestion(name, cls._fields)}")
-        if not isinstance(preset.hparams[name], bool | int | float):
-            raise ValueError(f"hyperparameter {name} must be a number, got {preset.hparams[name]!r}")
+        check_number(name, value, cls._field_defaults.get(name))
     anneal = {"anneal_updates": float(preset.num_agent_updates)} if preset.anneal else {}
     made = cls(**(anneal | dict(preset.hparams)))
     check_hparams(made)
     return made
 
 
-def rollout(preset: Preset) -> Callable[..., Any]:
-    """How a preset collects experience, the function that `train` takes as `rollout`.
+# Parts of the names of hyperparameters that infinity switches off.
+_MAY_BE_INFINITE = ("anneal", "clip", "max_grad_norm", "target_kl", "_bar")
+
+
+def check_number(name: str, value: Any, default: Any) -> None:
+    """Reject a value that is of another kind than a hyperparameter's default, or infinite with no meaning.
 
     Raises:
-      ValueError: unknown; the message has the nearest names. Or a dataset that is missing, or that nobody learns from.
+      ValueError: names the hyperparameter.
+    """
+    if isinstance(value, bool) != isinstance(default, bool) or not isinstance(value, bool | int | float):
+        kind = "true or false" if isinstance(default, bool) else "a number"
+        raise ValueError(f"hyperparameter {name} must be {kind}, got {str(value).lower()!r}")
+    if math.isinf(value) and not any(part in name for part in _MAY_BE_INFINITE):
+        raise ValueError(f"hyperparameter {name} must be finite, got {value}")
+
+
+def rollout(preset: Preset) -> Callable[..., Any]:
+    """The function with which a preset collects experience, as `train` takes it.
+
+    Raises:
+      ValueError: an unknown function; a dataset that is missing, or one for an algorithm that does not learn from it.
       CheckpointError: the dataset is damaged.
     """
     offline = algorithm(preset.algorithm).offline
     if offline and not preset.dataset:
-        raise ValueError(f"{preset.algorithm} learns from recorded steps: it needs the directory of a dataset")
+        raise ValueError(
+            f"{preset.algorithm} learns from recorded steps: it needs the directory of a dataset (--dataset)"
+        )
     if preset.dataset and not offline:
-        raise ValueError(f"{preset.algorithm} learns from what it does itself: it takes no dataset")
+        raise ValueError(f"{preset.algorithm} learns from its own experience: it takes no dataset")
     if preset.dataset:
         return _rows(preset.dataset)
     known = ("rollout", "rollout_episodes")
@@ -151,11 +201,11 @@ def rollout(preset: Preset) -> Callable[..., Any]:
 
 @functools.lru_cache(maxsize=2)
 def _rows(directory: str) -> Callable[..., Any]:
-    """One function for each dataset, so that what uses it compiles once."""
+    """One function per dataset, so that programs that use it compile once."""
     return purerl.datasets.rows(purerl.datasets.load(directory))
 
 
 def _kinds(env: types.Env) -> list[str]:
-    """The kinds of environment that this one is, the most telling one first."""
+    """The kinds of environment that this one is, the most specific first."""
     image = isinstance(env.observation_space, types.Box) and len(env.observation_space.shape) == 3
     return ["image"] * image + ["continuous"] * isinstance(env.action_space, types.Box)

@@ -1,4 +1,4 @@
-"""What a preset and an algorithm's entry are: plain data and the functions that build from it."""
+"""Types of a preset, an algorithm's entry and an alias: plain data and the functions that build from it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from purerl import types
 
 
 class Preset(NamedTuple):
-    """Everything that makes a training run but its seed, as plain data.
+    """All settings of a training run except its seed, as plain data.
 
     Attributes:
       algorithm: its name in `ALGORITHMS`.
-      num_steps: environment steps in all, over all parallel environments.
+      num_steps: total environment steps, over all parallel environments.
       num_envs: parallel environments.
       rollout_length: steps in each environment between two updates.
       hparams: hyperparameters that differ from the defaults of the algorithm's class.
@@ -21,10 +21,10 @@ class Preset(NamedTuple):
       network: keywords of the network's builder.
       combinators: names in `purerl.combinators`, applied to the agent in this order.
       replay: keywords of `with_replay`, applied last; empty: the agent learns from its rollouts alone.
-      anneal: bring the learning rate to 0 over the whole run; sets the hyperparameter `anneal_updates`.
-      rollout: how experience is collected: the name of a function in `purerl.loops`, such as "rollout_episodes".
-      dataset: directory of recorded steps (`purerl.datasets`) that are learned from in place of play; empty: none. An
-        update then sees num_envs · rollout_length rows.
+      anneal: anneal the learning rate to 0 over the whole run; sets the hyperparameter `anneal_updates`.
+      rollout: name of the function in `purerl.loops` that collects experience, such as "rollout_episodes".
+      dataset: directory of recorded steps (`purerl.datasets`) to learn from; empty: none. An update then sees
+        num_envs · rollout_length rows.
     """
 
     algorithm: str
@@ -55,13 +55,13 @@ class Algorithm(NamedTuple):
     """An entry of `ALGORITHMS`.
 
     Attributes:
-      summary: what it is, in a few words.
+      summary: a few words.
       build: `(env, preset) -> Agent`, without the combinators and replay.
       hparams: `() -> type`, the class of its hyperparameters.
       presets: by environment id, and under "image", "continuous" and "any" for the environments not named.
       space: the search space of `purerl sweep`: strings as `--space` takes them, by hyperparameter.
       actions: names of the action spaces that it can act in.
-      wrap: `Env -> Env`, what it trains and plays on in place of the bare environment.
+      wrap: `Env -> Env`, the environment that it trains and plays in instead of the bare one.
       offline: it learns from a dataset alone.
     """
 
@@ -73,3 +73,24 @@ class Algorithm(NamedTuple):
     actions: tuple[str, ...] = ("Discrete", "MultiDiscrete", "Box")
     wrap: Callable[[types.Env], types.Env] = lambda env: env
     offline: bool = False
+
+
+class Alias(NamedTuple):
+    """Another name of an algorithm, with the settings that it stands for.
+
+    Attributes:
+      algorithm: a name in `ALGORITHMS`.
+      hparams, agent, network, replay: put over those of the preset.
+    """
+
+    algorithm: str
+    hparams: Mapping[str, float] = {}
+    agent: Mapping[str, Any] = {}
+    network: Mapping[str, Any] = {}
+    replay: Mapping[str, Any] = {}
+
+    def apply(self, preset: Preset) -> Preset:
+        """The preset with the settings of the alias."""
+        names = ("hparams", "agent", "network", "replay")
+        merged: Any = {name: dict(getattr(preset, name)) | dict(getattr(self, name)) for name in names}
+        return preset._replace(**merged)

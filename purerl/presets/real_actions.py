@@ -1,4 +1,4 @@
-"""What the settings of agents with an actor and critics of real actions have in common."""
+"""The part that presets of agents with an actor and critics of real actions share."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def replay(capacity: int, batch_size: int, min_size: int) -> dict[str, int]:
 
 
 def builder(agent: str, actor: str) -> Callable[[types.Env, Preset], types.Agent]:
-    """How an agent is built from the names of its factory in `purerl` and of its actor in `purerl.networks`."""
+    """A builder from the names of an agent's factory in `purerl` and of its actor in `purerl.networks`."""
 
     def build(env: types.Env, preset: Preset) -> types.Agent:
         networks = [getattr(purerl.networks, name)(env, **preset.network) for name in (actor, "critic")]

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from purerl.hparams import python_number
+from purerl.runtime import install_hint
 from purerl.sweep import optuna_workers
 from purerl.sweep.results.result import Result
 from purerl.sweep.results.storage import Row
@@ -176,6 +177,6 @@ def _import_optuna() -> Any:
     try:
         import optuna
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("searching with Optuna needs it: pip install 'purerl[optuna]'") from None
+        raise ModuleNotFoundError(f"searching with Optuna needs optuna: {install_hint('optuna')}") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     return optuna

@@ -1,4 +1,4 @@
-"""The `purerl` command as its users meet it: in-process, but for one call of the console script."""
+"""The `purerl` command as its users meet it: in-process, except for one call of the console script."""
 
 import contextlib
 import json
@@ -17,12 +17,15 @@ import pytest
 from commanding import TINY, fails, purerl, rows
 from jax.experimental.compilation_cache import compilation_cache
 
-from purerl import checkpoint, cli, datasets
-from purerl.commands import console, options, runs, search_space, training
+from purerl import checkpoint, datasets, runs, runtime
+from purerl.commands import console, training
+from purerl.presets.tasks import task_from_json
+from purerl.sweep.trials import parsing
+from purerl.text import parse_count
 
 
 def final_state(run: Path):
-    config = training.Config(runs.task_from_json(runs.read_config(run)["task"]), 1, 3)
+    config = training.Config(task_from_json(runs.read_config(run)["task"]), 1, 3)
     return checkpoint.restore(checkpoint.latest(run / "checkpoints"), jax.eval_shape(training.program(config).start))
 
 
@@ -83,7 +86,7 @@ def test_a_resumed_run_is_bit_for_bit_the_run_that_was_never_stopped(run_dirs, t
     assert not (tmp_path / "stopped" / "policy").exists()
     same = ("--hparams", "learning_rate=2.5e-4", "--seed", 3, "--eval-episodes", 2)
     purerl("train", "--resume", "--name", "stopped", "--runs-dir", tmp_path, *same)
-    assert "going on from" in capsys.readouterr().out
+    assert "Resuming from" in capsys.readouterr().out
     assert leaf_bytes(final_state(tmp_path / "stopped")) == leaf_bytes(final_state(run_dirs / "straight"))
     clocks = {"seconds": None, "steps_per_second": None}
     ours, theirs = rows(tmp_path / "stopped" / "metrics.csv"), rows(run_dirs / "straight" / "metrics.csv")
@@ -112,10 +115,29 @@ def test_a_resumed_run_with_other_settings_is_refused_naming_the_setting(run_dir
     assert message in fails(capsys, "train", "--resume", *where, *argv)
 
 
+def test_a_finished_run_can_be_made_longer(run_dirs, tmp_path, capsys):
+    """The learning rate had been annealed to 0; it is annealed to the new end instead."""
+    run = shutil.copytree(run_dirs / "straight", tmp_path / "longer")
+    purerl("train", "--resume", run, "--num-steps", 3200, "--eval-episodes", 2)
+    assert "it resumes at 50% of its initial value" in capsys.readouterr().out
+    steps = [int(row["step"]) for row in rows(run / "metrics.csv")]
+    assert steps[:100] == list(range(16, 1601, 16))
+    assert steps[-1] == 3200
+    policy = runs.load_policy(run)
+    before = runs.load_policy(run_dirs / "straight")
+    assert leaf_bytes(policy.state.params) != leaf_bytes(before.state.params)
+    assert float(policy.state.hparams.anneal_updates) == 200
+
+
+def test_a_run_cannot_be_named_twice(run_dirs, capsys):
+    argv = ("train", "--resume", "stopped", "--name", "straight", "--runs-dir", run_dirs)
+    assert "name two runs" in fails(capsys, *argv)
+
+
 def test_what_cannot_be_resumed_says_why(run_dirs, capsys):
-    assert "--name" in fails(capsys, "train", "--resume")
+    assert "--resume RUN" in fails(capsys, "train", "--resume")
     assert "'stopped'" in fails(capsys, "train", "--resume", "--name", "stoped", "--runs-dir", run_dirs)
-    assert "already there" in fails(capsys, "train", "--name", "stopped", "--runs-dir", run_dirs)
+    assert "already exists" in fails(capsys, "train", "--name", "stopped", "--runs-dir", run_dirs)
     assert "plain directory name" in fails(capsys, "train", "--name", "../x", "--runs-dir", run_dirs)
 
 
@@ -145,7 +167,7 @@ def test_what_a_policy_did_is_written_down_and_learned_from(run_dirs, tmp_path, 
     policy = run_dirs / "straight"
     purerl("evaluate", policy, "--record", data, "--record-steps", 320, "--sample")
     assert f"320 steps, {datasets.load(data).terminated.sum()} ends of episodes" in capsys.readouterr().out
-    assert "already there" in fails(capsys, "evaluate", policy, "--record", data)
+    assert "already exists" in fails(capsys, "evaluate", policy, "--record", data)
     purerl("train", "--algorithm", "behavior_cloning", "--dataset", data, "--name", "cloned", *where, *tiny)
     assert "6 updates of 256 rows" in capsys.readouterr().out
     losses = [float(row["loss/negative_log_likelihood"]) for row in rows(tmp_path / "cloned" / "metrics.csv")]
@@ -157,7 +179,7 @@ def test_what_a_policy_did_is_written_down_and_learned_from(run_dirs, tmp_path, 
     assert "takes no dataset" in fails(capsys, "train", "--dataset", data, *where)
     other = ("train", "--algorithm", "cql", "--dataset", data, "--env", "Acrobot-v1", *where)
     assert "observations have shape (4,), those of the environment (6,)" in fails(capsys, *other)
-    assert "hidden must be a tuple of widths" in fails(capsys, "train", "--network", "hidden=4", *where)
+    assert "hidden" in fails(capsys, "train", "--network", "hidden=0", *where)
     resumed = ("train", "--resume", "--name", "cloned", "--runs-dir", tmp_path, "--dataset", run_dirs)
     assert f"dataset = {data}, not {run_dirs}" in fails(capsys, *resumed)
 
@@ -168,14 +190,43 @@ def test_evaluate_plays_the_saved_policy(run_dirs, capsys):
     assert "interquartile mean" in capsys.readouterr().out
     played = rows(run / "evaluation.csv")
     assert len(played) == 3
-    assert all(row["episode_return"] == f"{float(row['episode_length'])}" for row in played), "CartPole pays 1 a step"
+    assert all(row["episode_return"] == f"{float(row['episode_length'])}" for row in played), (
+        "the reward of CartPole is 1 per step"
+    )
     purerl("evaluate", run / "policy", "--num-episodes", 2, "--sample", "--max-steps", 5)
     assert "2 sampled episodes" in capsys.readouterr().out
 
 
+def test_evaluating_the_policy_directory_leaves_its_files_alone(run_dirs, capsys):
+    run = run_dirs / "straight"
+    before = sorted((run / "policy").rglob("*"))
+    purerl("evaluate", run / "policy", "--num-episodes", 2)
+    assert sorted((run / "policy").rglob("*")) == before
+    assert str(run / "evaluation.csv") in capsys.readouterr().out
+    runs.load_policy(run)
+
+
+def test_a_policy_that_lies_alone_has_its_episodes_saved_beside_it(run_dirs, tmp_path, capsys):
+    shutil.copytree(run_dirs / "straight" / "policy", tmp_path / "exported")
+    purerl("evaluate", tmp_path / "exported", "--num-episodes", 2)
+    assert len(rows(tmp_path / "exported-evaluation.csv")) == 2
+    runs.load_policy(tmp_path / "exported")
+
+
+def test_a_run_is_found_by_its_name_and_by_its_path(run_dirs, capsys):
+    for name in ("straight", run_dirs / "straight"):
+        purerl("evaluate", name, "--runs-dir", run_dirs, "--num-episodes", 1, "--max-steps", 2)
+    assert capsys.readouterr().out.count("1 greedy episodes") == 2
+    assert "did you mean 'straight'" in fails(capsys, "evaluate", "straigth", "--runs-dir", run_dirs)
+
+
+def test_a_missing_run_is_asked_for_with_those_that_there_are(run_dirs, capsys):
+    assert "holds straight" in fails(capsys, "evaluate", "--runs-dir", run_dirs)
+
+
 def test_evaluate_refuses_what_holds_no_policy_or_a_damaged_one(run_dirs, tmp_path, capsys):
-    assert "no directory" in fails(capsys, "evaluate", tmp_path / "nowhere")
-    assert "purerl train --resume --name stopped" in fails(capsys, "evaluate", run_dirs / "stopped")
+    assert "is not the name of a run" in fails(capsys, "evaluate", tmp_path / "nowhere")
+    assert f"purerl train --resume {run_dirs / 'stopped'}" in fails(capsys, "evaluate", run_dirs / "stopped")
     run = shutil.copytree(run_dirs / "straight", tmp_path / "damaged")
     content = bytearray((run / "policy" / "metadata.json").read_bytes())
     content[20] ^= 4
@@ -184,6 +235,124 @@ def test_evaluate_refuses_what_holds_no_policy_or_a_damaged_one(run_dirs, tmp_pa
         purerl("evaluate", run)
     assert error.value.code == 1
     assert "metadata.json does not match" in capsys.readouterr().err
+
+
+# --- Runs that fail ---------------------------------------------------------------------------------------------------
+
+
+def fails_while_running(capsys, *argv):
+    """The one line on standard error of a command that exits with 1."""
+    with pytest.raises(SystemExit) as error:
+        purerl(*argv)
+    assert error.value.code == 1
+    text = capsys.readouterr().err.strip()
+    assert text.count("\n") == 0, text
+    return text
+
+
+def test_a_run_that_diverges_says_so_and_saves_no_policy(tmp_path, capsys):
+    where = ("--name", "lost", "--runs-dir", tmp_path, "--num-steps", 160)
+    text = fails_while_running(capsys, "train", *where, "--hparams", "learning_rate=1e38", *TINY)
+    assert "training diverged: the parameters are no longer finite after" in text
+    assert "lower learning rate" in text
+    assert not (tmp_path / "lost" / "policy").exists()
+    assert rows(tmp_path / "lost" / "metrics.csv")
+
+
+def _always(state):
+    return jax.numpy.bool_(True)
+
+
+def test_a_run_that_diverges_keeps_the_policy_that_it_had(run_dirs, tmp_path, capsys):
+    run = shutil.copytree(run_dirs / "straight", tmp_path / "kept")
+    before = (run / "policy" / "SHA256SUMS").read_bytes()
+    spoiled = mock.patch.object(training.loops, "diverged", new=_always)
+    with spoiled:
+        assert "diverged" in fails_while_running(capsys, "train", "--resume", run, "--num-steps", 1760)
+    assert (run / "policy" / "SHA256SUMS").read_bytes() == before
+    assert checkpoint.latest(run / "checkpoints").name == f"{100:012d}"
+
+
+def test_a_run_that_fails_at_its_start_leaves_its_name_free(tmp_path, capsys):
+    where = ("--name", "first", "--runs-dir", tmp_path, "--num-steps", 32)
+    broken = mock.patch.object(training.loops, "start", side_effect=MemoryError("no memory left"))
+    with broken, mock.patch("purerl.commands.training.check_update"):
+        assert "no memory left" in fails_while_running(capsys, "train", *where, *TINY)
+    assert not (tmp_path / "first").exists()
+
+
+# --- Parts of one's own -----------------------------------------------------------------------------------------------
+
+OWN = '''
+import jax
+import jax.numpy as jnp
+
+import purerl
+
+
+def unclipped(log_prob, old_log_prob, advantage, hparams):
+    return -jnp.exp(log_prob - old_log_prob) * advantage
+
+
+def corridor(length=3):
+    def reset(key, env_params=None):
+        return jnp.zeros(1), jnp.int32(0)
+
+    def step(key, state, action, env_params=None):
+        state = state + action
+        end = state >= length
+        return purerl.EnvStep(jnp.full(1, state, jnp.float32), state, jnp.float32(end), end, jnp.bool_(False))
+
+    spaces = purerl.types.Box(0.0, float(length), (1,)), purerl.types.Discrete(2)
+    return purerl.Env(reset, step, *spaces)
+
+
+def lever():
+    """Pays the force, and does not clip it; the bounds are +-1."""
+
+    def reset(key, env_params=None):
+        return jnp.zeros(1), jnp.int32(0)
+
+    def step(key, state, action, env_params=None):
+        end = state == 3
+        return purerl.EnvStep(jnp.zeros(1), state + 1, jnp.abs(action[0]), end, jnp.bool_(False))
+
+    return purerl.Env(reset, step, purerl.types.Box(0.0, 1.0, (1,)), purerl.types.Box(-1.0, 1.0, (1,)))
+
+
+def not_an_environment():
+    return 3
+'''
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A directory with a module of the user's, in which the commands are typed."""
+    (tmp_path / "own_parts.py").write_text(OWN)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("own_parts", None)
+
+
+def test_a_policy_loss_and_an_environment_of_ones_own_are_named_on_the_command_line(own, capsys):
+    tiny = ("--num-envs", 2, "--rollout-length", 8, "--network", "hidden=4", "--eval-episodes", 2, "--num-steps", 64)
+    loss = ("--agent", "policy_loss=own_parts:unclipped", "num_epochs=1", "num_minibatches=1")
+    purerl("train", "--env", "own_parts:corridor", "--env-settings", "length=2", *loss, *tiny, "--name", "mine")
+    assert "ppo on own_parts:corridor" in capsys.readouterr().out
+    policy = runs.load_policy("mine")
+    assert policy.task.preset.agent["policy_loss"] == "own_parts:unclipped"
+    assert policy.env.observation_space.high == 2.0
+    assert "returned int, not a purerl.Env" in fails(capsys, "train", "--env", "own_parts:not_an_environment")
+
+
+def test_a_policy_is_played_and_recorded_within_the_bounds_of_its_actions(own):
+    tiny = ("--num-envs", 2, "--rollout-length", 8, "--network", "hidden=4", "--eval-episodes", 2, "--num-steps", 16)
+    purerl("train", "--env", "own_parts:lever", "--agent", "num_epochs=1", "num_minibatches=1", *tiny, "--name", "pull")
+    purerl("evaluate", "pull", "--sample", "--num-episodes", 20)
+    assert max(float(row["episode_return"]) for row in rows(own / "runs" / "pull" / "evaluation.csv")) <= 4
+    purerl("evaluate", "pull", "--sample", "--record", own / "data", "--record-steps", 160)
+    assert np.abs(datasets.load(own / "data").action).max() == 1
 
 
 # --- Search -----------------------------------------------------------------------------------------------------------
@@ -220,7 +389,7 @@ def test_sweep_ranks_trials_and_saves_a_policy_that_can_be_played(tmp_path, caps
         ("learning_rate=log_unifrm:0.1,0.2", "log_uniform"),
         ("learning_rate=uniform:0.1", "two numbers"),
         ("learning_rate=__import__('os').getcwd()", "learning_rate"),
-        ("learning_rate=uniform:a,b", "'a' is no number"),
+        ("learning_rate=uniform:a,b", "'a' is not a number"),
     ],
 )
 def test_a_space_that_cannot_be_read_is_refused_naming_it(tmp_path, capsys, text, message):
@@ -231,11 +400,11 @@ def test_a_space_that_cannot_be_read_is_refused_naming_it(tmp_path, capsys, text
 def test_spaces_are_read_in_both_forms():
     from purerl import sweep
 
-    assert search_space.parse_space("log_uniform:1e-4,1e-2") == sweep.log_uniform(1e-4, 1e-2)
-    assert search_space.parse_space("log_uniform(1e-4, 1e-2, points=5)") == sweep.log_uniform(1e-4, 1e-2, points=5)
-    assert search_space.parse_space("integers:1,8") == sweep.integers(1, 8)
-    assert search_space.parse_space("choice([16, 32])") == sweep.choice([16, 32])
-    assert search_space.parse_space("0.5") == 0.5
+    assert parsing.parse_space("log_uniform:1e-4,1e-2") == sweep.log_uniform(1e-4, 1e-2)
+    assert parsing.parse_space("log_uniform(1e-4, 1e-2, points=5)") == sweep.log_uniform(1e-4, 1e-2, points=5)
+    assert parsing.parse_space("integers:1,8") == sweep.integers(1, 8)
+    assert parsing.parse_space("choice([16, 32])") == sweep.choice([16, 32])
+    assert parsing.parse_space("0.5") == 0.5
 
 
 # --- Bad usage --------------------------------------------------------------------------------------------------------
@@ -255,7 +424,7 @@ def test_spaces_are_read_in_both_forms():
         (("--agent", "num_minibatches=3"), "num_minibatches = 3 does not divide"),
         (("--agent", "num_epoch=3"), "num_epoch"),
         (("--network", "activation=tan"), "activation"),
-        (("--num-steps", "3"), "--num-steps 3 is less than one update takes"),
+        (("--num-steps", "3"), "--num-steps 3 is less than the steps of one update"),
         (("--env-settings", "gravty=1"), "'gravity'"),
     ],
 )
@@ -277,7 +446,7 @@ def test_values_that_cannot_be_read_name_the_option(capsys, argv):
     [("500000", 500_000), ("500_000", 500_000), ("500k", 500_000), ("5e5", 500_000), ("1.5M", 1_500_000)],
 )
 def test_counts_are_read_as_people_write_them(text, number):
-    assert options.parse_count(text) == number
+    assert parse_count(text) == number
 
 
 # --- Console ----------------------------------------------------------------------------------------------------------
@@ -305,7 +474,9 @@ def test_progress_without_a_terminal_is_plain_lines(capsys):
     assert "\x1b" not in "".join(lines)
 
 
-def test_progress_on_a_terminal_is_a_bar(capsys):
+@pytest.mark.parametrize(("columns", "text"), [("120", "100 of 100 steps"), ("80", "100%")])
+def test_progress_on_a_terminal_is_a_bar(monkeypatch, capsys, columns, text):
+    monkeypatch.setenv("COLUMNS", columns)
     patches = (
         mock.patch.object(console, "console", _terminal),
         mock.patch.object(sys.stdout, "isatty", return_value=True),
@@ -313,7 +484,7 @@ def test_progress_on_a_terminal_is_a_bar(capsys):
     with patches[0], patches[1], console.progress(100) as show:
         show(0, "")
         show(100, "return 4")
-    assert "100 of 100 steps" in capsys.readouterr().out
+    assert text in capsys.readouterr().out
 
 
 def _terminal():
@@ -331,11 +502,11 @@ def test_envs_lists_every_environment_and_shows_the_settings_of_one(capsys):
 
 def test_a_report_is_about_a_search_that_has_ended(run_dirs, tmp_path, capsys):
     assert "purerl sweep" in fails(capsys, "report", run_dirs / "straight")
-    assert "is no run" in fails(capsys, "report", tmp_path / "none")
+    assert "is not the name of a run" in fails(capsys, "report", tmp_path / "none")
     (tmp_path / "begun").mkdir()
     config = json.loads((run_dirs / "straight" / "config.json").read_text()) | {"command": "sweep"}
     (tmp_path / "begun" / "config.json").write_text(json.dumps(config))
-    assert "--resume --name begun" in fails(capsys, "report", tmp_path / "begun")
+    assert "purerl sweep --resume" in fails(capsys, "report", tmp_path / "begun")
 
 
 # --- The command itself -----------------------------------------------------------------------------------------------
@@ -356,16 +527,16 @@ def test_the_compile_cache_is_kept_apart_by_machine_and_can_be_switched_off(tmp_
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     with mock.patch.dict(os.environ):
-        cli._use_compile_cache("")
-        assert Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) == tmp_path / "purerl" / "xla" / cli.machine()
+        runtime.use_compile_cache("")
+        assert Path(os.environ["JAX_COMPILATION_CACHE_DIR"]) == tmp_path / "purerl" / "xla" / runtime.machine()
     with mock.patch.dict(os.environ, {"PURERL_COMPILE_CACHE": "/somewhere"}):
-        cli._use_compile_cache("")
-        assert os.environ["JAX_COMPILATION_CACHE_DIR"] == f"/somewhere/{cli.machine()}"
+        runtime.use_compile_cache("")
+        assert os.environ["JAX_COMPILATION_CACHE_DIR"] == f"/somewhere/{runtime.machine()}"
     with mock.patch.dict(os.environ):
-        cli._use_compile_cache("off")
+        runtime.use_compile_cache("off")
         assert os.environ["JAX_ENABLE_COMPILATION_CACHE"] == "false"
         assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
     with mock.patch.object(os, "sched_getaffinity", return_value={0}, create=True):
-        one_core = cli.machine()
+        one_core = runtime.machine()
     with mock.patch.object(os, "sched_getaffinity", return_value={0, 1}, create=True):
-        assert cli.machine() != one_core
+        assert runtime.machine() != one_core

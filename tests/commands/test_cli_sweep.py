@@ -1,8 +1,12 @@
 """`purerl sweep` beyond one plain search: a population, several processes, and what is refused."""
 
+import contextlib
+import html
+import io
 import os
 import pathlib
 import random
+import shlex
 import signal
 import socket
 import subprocess
@@ -13,7 +17,10 @@ import numpy as np
 import pytest
 from commanding import TINY, fails, purerl, rows
 
-from purerl.commands import runs
+from purerl import runs
+from purerl.commands import parser
+from purerl.commands.options import sweep as sweep_options
+from purerl.commands.options import train
 from purerl.sweep.run import journal
 
 SPACE = ("--space", "learning_rate=log_uniform:1e-4,1e-2", "clip_epsilon=choice:0.1,0.2")
@@ -62,34 +69,94 @@ def test_a_population_that_another_process_trains_is_let_alone(population, capsy
     where = ("--resume", "--name", population.name, "--runs-dir", population.parent)
     with journal.opened(population, resume=True):
         assert "another process" in fails(capsys, "sweep", *where)
-    assert "leave out everything" in fails(capsys, "sweep", *where, "--rounds", 5)
+    assert "give no options but" in fails(capsys, "sweep", *where, "--rounds", 5)
 
 
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--schedule", "pbt", "--num-seeds", 2), "--num-seeds is of no use to --schedule pbt"),
-        (("--schedule", "pbt", "--rungs", 2), "--rungs is of no use to --schedule pbt: it is for halving, hyperband"),
-        (("--schedule", "pbt", "--confirm", 2), "--confirm is"),
-        (("--schedule", "pbt", "--ray", "local"), "--ray is"),
-        (("--schedule", "pbt", "--method", "sobol"), "--method is"),
+        (("--schedule", "pbt", "--num-seeds", 2), "--num-seeds has no effect with --schedule pbt"),
+        (
+            ("--schedule", "pbt", "--rungs", 2),
+            "--rungs has no effect with --schedule pbt; it is an",
+        ),
+        (("--schedule", "pbt", "--confirm", 2), "--confirm has no effect"),
+        (("--schedule", "pbt", "--ray", "local"), "--ray has no effect"),
+        (("--schedule", "pbt", "--method", "sobol"), "--method has no effect"),
         (("--schedule", "pbt", "--rounds", 5, "--num-trials", 1), "population_size = 1"),
         (("--schedule", "pbt", "--rounds", 5, "--exploit-fraction", 0.7), "exploit_fraction = 0.7"),
         (("--schedule", "pbt", "--rounds", 50), "--rounds 50: 160 steps are 10 updates"),
         (("--schedule", "pbt", "--rounds", 5, "--space", "num_envs=choice:2,4"), "--space num_envs"),
         (("--schedule", "pbt", "--rounds", 5, "--space", "env.length=uniform:0.3,0.8"), "--space env.length"),
-        (("--schedule", "pbt", "--rounds", 5, "--space", "discount=0.9"), "constants alone"),
-        (("--rounds", 5), "--rounds is of no use to --schedule full: it is for pbt"),
-        (("--eta", 3), "--eta is of no use to --schedule full"),
-        (("--schedule", "halving", "--perturb-factors", 0.5, 2), "--perturb-factors is of no use"),
-        (("--distributed", "here"), "--distributed here: it is auto"),
+        (("--schedule", "pbt", "--rounds", 5, "--space", "discount=0.9"), "constants only"),
+        (("--rounds", 5), "--rounds has no effect with --schedule full; it is an option of --schedule pbt"),
+        (("--eta", 3), "--eta has no effect with --schedule full"),
+        (("--schedule", "halving", "--perturb-factors", 0.5, 2), "--perturb-factors has no effect"),
+        (("--distributed", "here"), "--distributed here: give auto"),
         (("--distributed", "localhost:80,2,2"), "numbered from 0 to 1"),
-        (("--distributed", "auto", "--ray", "local"), "take one"),
+        (("--distributed", "auto", "--ray", "local"), "mutually exclusive"),
     ],
 )
 def test_options_that_do_not_go_together_are_refused_by_name(tmp_path, capsys, argv, message):
     assert message in fails(capsys, "sweep", "--runs-dir", tmp_path, "--num-steps", 160, *argv, *TINY)
     assert not list(tmp_path.iterdir())
+
+
+# --- A schedule -------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def halved(tmp_path_factory):
+    """A search by halving, and what it printed at 80 columns."""
+    root = tmp_path_factory.mktemp("runs")
+    halving = ("--schedule", "halving", "--eta", 2, "--rungs", 2, "--num-trials", 4, "--num-seeds", 1)
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
+        patch.setenv("COLUMNS", "80")
+        purerl("sweep", "--runs-dir", root, "--name", "halved", "--num-steps", 100, *halving, *TINY, *SPACE)
+    return root / "halved", printed.getvalue()
+
+
+def test_the_plan_of_a_schedule_is_printed_before_it_runs(halved):
+    _, printed = halved
+    assert "100 steps are rounded to 96: 6 updates of 16 steps" in printed
+    assert "rung 1: 4 trials to 48 steps each\n  rung 2: 2 trials to 96 steps each" in printed
+    assert "288 environment steps in all" in printed
+
+
+def test_the_plan_of_a_schedule_is_what_runs(halved):
+    run, _ = halved
+    assert sorted(row["steps"] for row in rows(run / "trials.csv")) == ["48", "48", "96", "96"]
+
+
+def test_the_learning_rate_is_annealed_to_the_end_of_the_last_rung(halved):
+    assert runs.load_policy(halved[0]).task.preset.hparams["anneal_updates"] == 6
+
+
+def test_the_best_trial_is_printed_as_a_command_that_can_be_copied(halved):
+    run, printed = halved
+    start = printed.index("purerl train")
+    command = printed[start : printed.index("\n\n", start)].replace("\\\n", " ")
+    _, name, *arguments = shlex.split(command)
+    options, _ = parser.parse(name, train.Options, arguments)
+    best = rows(run / "trials.csv")[0]
+    assert f"learning_rate={best['learning_rate']}" in options.setup.hparams
+    assert options.num_steps == 96
+    assert options.setup.num_envs == 2
+
+
+def test_what_a_search_prints_fits_into_80_columns(halved):
+    lines = [line for line in halved[1].splitlines() if str(halved[0]) not in line]
+    assert max(map(len, lines)) <= 80, max(lines, key=len)
+
+
+def test_a_report_says_how_to_repeat_the_search(halved, tmp_path):
+    purerl("report", halved[0], "--output", tmp_path / "folder" / "page.html")
+    page = html.unescape((tmp_path / "folder" / "page.html").read_text())
+    (line,) = [line for line in page.splitlines() if line.startswith("purerl sweep")]
+    _, name, *arguments = shlex.split(line.split("<")[0])
+    options, _ = parser.parse(name, sweep_options.Options, arguments)
+    assert (options.schedule, options.eta, options.rungs, options.num_steps) == ("halving", 2, 2, 100)
+    assert options.space == SPACE[1:]
 
 
 # --- Processes of their own -------------------------------------------------------------------------------------------
@@ -156,6 +223,6 @@ def test_two_processes_end_in_the_table_of_one(tmp_path, argv, table):
         port = found.getsockname()[1]
     both = [command(tmp_path, "two", *argv, "--distributed", f"localhost:{port},2,{i}") for i in range(2)]
     main, other = finish(*both)
-    assert "play it with: purerl evaluate" in main
+    assert "Play it with: purerl evaluate" in main
     assert [line for line in other.splitlines() if "[Gloo]" not in line] == []  # which XLA writes itself
     assert (tmp_path / "two" / table).read_bytes() == (tmp_path / "one" / table).read_bytes()

@@ -5,7 +5,8 @@ import pytest
 
 from purerl import mdp as mdps
 from purerl.commands.options import UsageError
-from purerl.commands.solve import Options, run
+from purerl.commands.options.solve import Options
+from purerl.commands.solve import run
 from purerl.mdp import plots
 
 
@@ -53,7 +54,7 @@ def test_solve_reads_gymnasium_and_files(tmp_path, capsys):
     pytest.importorskip("gymnasium")
     run(Options("FrozenLake", output=tmp_path))
     printed = capsys.readouterr().out
-    assert "value of the start 0.542025" in printed
+    assert "value at the start 0.542025" in printed
     assert "← H ← H" in printed
     (tmp_path / "corridor.txt").write_text("S  +\n")
     run(Options(str(tmp_path / "corridor.txt"), noise=0.0, discount=0.5, method="policy_iteration"))
@@ -64,10 +65,46 @@ def test_solve_reads_gymnasium_and_files(tmp_path, capsys):
 
 def test_solve_says_what_is_wrong():
     for options, message in (
-        (Options("nothing"), "no MDP 'nothing'"),
+        (Options("nothing"), "neither an MDP nor a file 'nothing'"),
         (Options("gridworld", discount=2.0), "discount"),
         (Options("gridworld", noise=-1.0), "noise"),
         (Options("gridworld", sweeps=-1), "--sweeps"),
     ):
         with pytest.raises(UsageError, match=message):
             run(options)
+
+
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [
+        ("gambler", ["    50: 50  1  2  3  4  5  6  7  8  9", "   100:  0"]),  # all on one throw at 50; over at 100
+        (
+            "car_rental",
+            ["   0   0  0  0  0  0  0  0  0 -1 -1 -2 -2 -2 -3 -3 -3 -3 -3 -4 -4 -4"],
+        ),  # figure 4.2 of the book
+        ("random_walk", ["there is one action"]),
+    ],
+)
+def test_solve_prints_the_policy_of_mdps_that_are_not_grids(capsys, name, rows):
+    run(Options(name))
+    printed = capsys.readouterr().out
+    assert "policy" in printed
+    assert all(row in printed.splitlines() for row in rows)
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_car_rental_is_drawn_as_a_map():
+    value, action = np.arange(6.0), np.array([0, 1, 2, 2, 1, 0])
+    labels = ("cars at the first place", "cars at the second place")
+    figure = plots.plot_map(value, action, (2, 3), labels, names=("-1", "0", "+1"), title="moves")
+    left, right = figure.axes[:2]
+    assert {text.get_text(): text.get_position() for text in left.texts if text.get_text() == "+1"} == {"+1": (0, 1)}
+    assert (left.get_ylabel(), left.get_xlabel()) == labels
+    np.testing.assert_array_equal(right.images[0].get_array(), value.reshape(2, 3))
+
+
+def test_the_colours_of_values_differ_in_lightness():
+    """Red and green do not, and about one man in twelve cannot tell these apart."""
+    figure = plots.plot_gridworld(("+-",), np.array([1.0, -1.0]))
+    red, blue = (patch.get_facecolor() for patch in figure.axes[0].patches[:3:2])
+    assert abs(red[2] - blue[2]) > 0.3

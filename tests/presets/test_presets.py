@@ -1,11 +1,14 @@
 """The tables of settings: every entry builds, and what does not fit is refused by name."""
 
 import json
+import math
+import os
 
 import jax
 import pytest
 
 from purerl import envs, presets
+from purerl.presets import references
 from purerl.spaces import Box, Discrete
 from purerl.types import Env
 
@@ -30,7 +33,8 @@ def test_every_entry_of_a_table_is_plain_data_with_known_hyperparameters_and_who
 
 @pytest.mark.parametrize("name", presets.ALGORITHMS)
 def test_every_default_search_space_can_be_read_and_fits(name):
-    from purerl.commands.search_space import parse_spaces
+
+    from purerl.sweep.trials.parsing import parse_spaces
     from purerl.sweep.trials.spaces import check_space
 
     entry = presets.ALGORITHMS[name]
@@ -48,8 +52,7 @@ def test_an_environment_without_an_entry_takes_that_of_its_kind():
 def test_an_unknown_algorithm_suggests_the_near_name():
     with pytest.raises(ValueError, match="'pppo'; did you mean 'ppo'"):
         presets.find("pppo", "CartPole-v1", fake_env(FLAT, Discrete(2)))
-    with pytest.raises(ValueError, match="did you mean 'ppo'"):
-        presets.algorithm("PPO")
+    assert presets.algorithm("PPO") is presets.ALGORITHMS["ppo"]
     with pytest.raises(ValueError, match=r"known are .*ppo"):
         presets.algorithm("zzzzzz")
 
@@ -57,7 +60,7 @@ def test_an_unknown_algorithm_suggests_the_near_name():
 def test_an_algorithm_that_cannot_act_there_says_who_can(monkeypatch):
     discrete = presets.ALGORITHMS["ppo"]._replace(actions=("Discrete",))
     monkeypatch.setitem(presets.ALGORITHMS, "discrete_only", discrete)
-    with pytest.raises(ValueError, match=r"discrete_only acts in Discrete .* cannot act in Pendulum-v1, .*Box.*ppo"):
+    with pytest.raises(ValueError, match=r"discrete_only needs a Discrete .* that of Pendulum-v1 is Box.*ppo"):
         presets.find("discrete_only", "Pendulum-v1", fake_env(FLAT, Box(-2.0, 2.0, (1,))))
 
 
@@ -92,3 +95,51 @@ def test_combinators_are_applied_in_order_and_unknown_ones_refused():
         presets.build(preset._replace(combinators=("with_reward_scalin",)), env)
     with pytest.raises(TypeError, match="num_epoch"):
         presets.build(preset._replace(agent={"num_epoch": 3}), env)
+
+
+@pytest.mark.parametrize("name", presets.ALIASES)
+def test_an_alias_builds_the_algorithm_that_it_stands_for(name):
+    env = envs.make("Pendulum-v1" if name == "ddpg" else "CartPole-v1")
+    preset = presets.find(name, "any", env)
+    assert preset.algorithm == presets.ALIASES[name].algorithm
+    assert presets.algorithm(name) is presets.ALGORITHMS[preset.algorithm]
+    presets.hparams(preset)
+    if not presets.algorithm(name).offline:
+        presets.build(preset, env)
+
+
+def test_rainbow_is_every_extension_of_dqn():
+    preset = presets.find("Rainbow", "CartPole-v1", envs.make("CartPole-v1"))
+    assert preset.agent == {"head": "categorical", "noisy": True}
+    assert preset.network["dueling"]
+    assert preset.replay["prioritized"]
+    assert presets.hparams(preset).epsilon == 0
+
+
+@pytest.mark.parametrize(
+    ("hparams", "message"),
+    [
+        ({"learning_rate": float("inf")}, "learning_rate must be finite"),
+        ({"learning_rate": True}, "learning_rate must be a number, got 'true'"),
+        ({"discount": "high"}, "discount must be a number"),
+    ],
+)
+def test_a_hyperparameter_of_another_kind_is_rejected(hparams, message):
+    preset = presets.ALGORITHMS["ppo"].presets["any"]._replace(hparams=hparams)
+    with pytest.raises(ValueError, match=message):
+        presets.hparams(preset)
+
+
+def test_infinity_switches_some_hyperparameters_off():
+    preset = presets.ALGORITHMS["ppo"].presets["any"]
+    off = dict.fromkeys(("anneal_updates", "target_kl", "value_clip_epsilon", "max_grad_norm"), float("inf"))
+    assert presets.hparams(preset._replace(hparams=off)).max_grad_norm == float("inf")
+
+
+def test_an_object_is_found_by_its_module_and_name():
+    assert references.load("os.path:join") is os.path.join
+    assert references.loaded({"a": "math:pi", "b": "relu"}) == {"a": math.pi, "b": "relu"}
+    with pytest.raises(ValueError, match="did you mean 'sqrt'"):
+        references.load("math:sqr")
+    with pytest.raises(ValueError, match="cannot import no_such_module"):
+        references.load("no_such_module:f")

@@ -7,7 +7,8 @@ import pytest
 from bandits import EPISODE, Hparams, make_agent, make_env
 
 from purerl import loops, sweep
-from purerl.sweep.run.blocks import split_agents, split_updates
+from purerl.loops.chunks import split_updates
+from purerl.sweep.run.blocks import split_agents
 
 KEY = jax.random.key(7)
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from purerl import distributions, returns
 from purerl.agents.common import policy_network, trajectories
+from purerl.runtime import install_hint
 from purerl.types import Hparams, Key, Params, PyTree, Transition
 
 
@@ -102,5 +103,5 @@ def _mctx() -> Any:
     try:
         import mctx
     except ImportError as error:
-        raise ModuleNotFoundError('planning searches with mctx: pip install "purerl[planning]"') from error
+        raise ModuleNotFoundError(f"planning needs mctx: {install_hint('planning')}") from error
     return mctx

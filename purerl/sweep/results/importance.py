@@ -14,7 +14,7 @@ Method: TypeAlias = Literal["auto", "fanova", "permutation"]
 Tree: TypeAlias = Any
 """scikit-learn's `sklearn.tree._tree.Tree`."""
 _TREES = 64
-_MISSING = "importance needs scikit-learn: pip install 'purerl[importance]'"
+_MISSING = "importance needs scikit-learn: pip install scikit-learn"
 
 
 def importance(

@@ -17,6 +17,7 @@ import jax
 import numpy as np
 
 from purerl.distributed import from_main
+from purerl.text import format_bytes
 
 _HEADROOM = 0.8  # of the free memory: the host loop, the compiler and other processes need some too
 
@@ -116,35 +117,6 @@ def device_limit(asked: float | None = None) -> float:
     else:
         free = _free_host_memory() / jax.local_device_count()
     return _HEADROOM * float(from_main(np.float64(free)))
-
-
-def parse_bytes(text: str) -> int:
-    """An amount of memory as people write it, in bytes.
-
-    Raises:
-      ValueError: the text is not an amount of memory.
-
-    Examples:
-      >>> parse_bytes("800MB"), parse_bytes("1.5GiB"), parse_bytes("2G")
-      (800000000, 1610612736, 2000000000)
-    """
-    match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if not match or not float(match[1]):
-        raise ValueError(f"{text!r} is not an amount of memory, such as 800MB or 4GiB")
-    return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " "))
-
-
-def format_bytes(count: float) -> str:
-    """An amount of memory in words.
-
-    Examples:
-      >>> format_bytes(212e6), format_bytes(3.41e9)
-      ('212 MB', '3.41 GB')
-    """
-    for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
-        if count >= size:
-            return f"{count / size:.3g} {unit}"
-    return f"{count:.0f} B"
 
 
 def _free_host_memory() -> float:

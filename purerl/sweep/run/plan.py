@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from purerl.sweep.run import blocks
+from purerl.loops.chunks import chunk_length, cut
 from purerl.sweep.run.programs import Program
 from purerl.sweep.run.rungs import Bracket
 
@@ -55,7 +55,7 @@ class Plan(NamedTuple):
     @property
     def steps(self) -> np.ndarray:
         """[C] environment steps of a member at the end of each chunk: the points of the learning curves."""
-        return np.cumsum(blocks.cut(self.num_updates, self.length)) * self.update_steps
+        return np.cumsum(cut(self.num_updates, self.length)) * self.update_steps
 
     def stage(self, bracket: int, rung: int) -> Stage:
         """A rung of a bracket, cut into chunks."""
@@ -79,7 +79,7 @@ class Plan(NamedTuple):
 
     def _stage(self, name: str, rung: int, begin: int, end: int) -> Stage:
         spans = [_scaled((begin, end), scale) for scale in self.scales]
-        chunks = tuple(tuple(blocks.cut(last - first, length)) for (first, last), length in zip(spans, self.lengths))
+        chunks = tuple(tuple(cut(last - first, length)) for (first, last), length in zip(spans, self.lengths))
         updates = self.steps // self.update_steps
         return Stage(name, rung, end, chunks, np.flatnonzero((updates > begin) & (updates <= end)))
 
@@ -106,8 +106,8 @@ def make(
     brackets = _cut(brackets, num_trials)
     ends = [rung.num_updates for bracket in brackets for rung in bracket]
     scales = tuple(update_steps / program.update_steps for program in programs)
-    lengths = tuple(blocks.chunk_length([_scaled((0, end), scale)[1] for end in ends], num_chunks) for scale in scales)
-    return Plan(brackets, lengths, scales, blocks.chunk_length(ends, num_chunks), update_steps)
+    lengths = tuple(chunk_length([_scaled((0, end), scale)[1] for end in ends], num_chunks) for scale in scales)
+    return Plan(brackets, lengths, scales, chunk_length(ends, num_chunks), update_steps)
 
 
 def _scaled(span: tuple[int, int], scale: float) -> tuple[int, int]:

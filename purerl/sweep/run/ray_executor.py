@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from purerl.runtime import install_hint
 from purerl.sweep.run import executors
 from purerl.sweep.run.executors import Block, Executor, Outcome, Report
 from purerl.sweep.run.programs import Program
@@ -92,5 +93,5 @@ def _import_ray() -> Any:
     try:
         import ray
     except ModuleNotFoundError:
-        raise ModuleNotFoundError("blocks on Ray need it: pip install 'purerl[ray]'") from None
+        raise ModuleNotFoundError(f"running blocks with Ray needs ray: {install_hint('ray')}") from None
     return ray

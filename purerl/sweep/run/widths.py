@@ -13,6 +13,7 @@ from purerl.sweep.run import blocks, memory, programs
 from purerl.sweep.run.engine import Engine, data_of
 from purerl.sweep.run.plan import Stage
 from purerl.sweep.trials import trials
+from purerl.text import format_bytes
 
 
 def settle(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> int:
@@ -55,7 +56,7 @@ def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> di
 def _describe(label: str, count: int, known: dict[str, Json]) -> str:
     width, devices = known["width"], known["devices"]
     over = f" on {devices} devices" if devices > 1 else ""
-    taken, limit = memory.format_bytes(known["bytes"]), memory.format_bytes(known["limit"])
+    taken, limit = format_bytes(known["bytes"]), format_bytes(known["limit"])
     number = -(-count // width)
     plural = "s" if number > 1 else ""
     return f"{label}: {count:,} agents in {number} block{plural} of {width}{over}, {taken} of {limit} each"

@@ -1,0 +1,44 @@
+"""Options of `purerl train`."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import ClassVar
+
+from purerl.commands.options import Output, Setup, count, flag, option, parse_number, seed
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Train an agent, or several seeds of it side by side, and save the policy.
+
+    Everything is saved in runs/NAME/: config.json, metrics.csv, checkpoints/, policy/ and learning_curve.png. Ctrl-C
+    saves and stops; `purerl train --resume NAME` resumes from there, bit for bit the same run.
+    """
+
+    EXAMPLES: ClassVar = (
+        "purerl train --env CartPole-v1 --num-steps 500k --name first",
+        "purerl train --env Pendulum-v1 --num-seeds 5 --hparams learning_rate=3e-4",
+    )
+
+    setup: Setup = dataclasses.field(default_factory=Setup)
+    output: Output = dataclasses.field(default_factory=Output)
+    num_steps: int | None = count("Environment steps of each seed, such as 500_000, 500k or 5e5.", shown="the preset's")
+    num_seeds: int | None = count("Number of agents trained side by side, differing only in their seed.", shown="1")
+    seed: int | None = seed("Random seed.", None, shown="0")
+    resume: str | None = option(
+        "Resume a run, by name or directory. Its settings stay as they are; --num-steps may be larger, also after the "
+        "run has finished.",
+        metavar="RUN",
+        optional_value="",
+    )
+    eval_episodes: int = count("Greedy episodes that each seed plays at the end.", 32)
+    checkpoint_seconds: float = option(
+        "Save a checkpoint at least every this many seconds, and at the end.",
+        60.0,
+        parse=parse_number(low=0.0),
+        metavar="SECONDS",
+        shown="60",
+    )
+    keep: int = count("Number of checkpoints that are kept.", 2)
+    tensorboard: bool = flag("Also write TensorBoard events, under the names that Stable-Baselines3 uses.")

@@ -1,0 +1,73 @@
+"""Chunks of a long run: equal lengths, since every other length is another program, and the metrics of one chunk."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+
+from purerl.types import Metrics
+
+
+def split_updates(num_updates: int, num_chunks: int) -> list[int]:
+    """Cut a run into about `num_chunks` chunks of one length, since every other length is another program.
+
+    The nearest number of chunks (in ratio) that divides `num_updates` is taken, from half to twice as many. If none
+    does, the last chunk is shorter and compiles once more.
+
+    Examples:
+      >>> split_updates(40, 10), split_updates(23, 4)
+      ([4, 4, 4, 4, 4, 4, 4, 4, 4, 4], [6, 6, 6, 5])
+    """
+    return cut(num_updates, chunk_length([num_updates], num_chunks))
+
+
+def chunk_length(ends: Sequence[int], num_chunks: int) -> int:
+    """A length that cuts the longest of some runs into about `num_chunks` chunks, and divides as many as it can.
+
+    The lengths tried first divide all runs, then all but the longest, whose last chunk is then shorter and compiles
+    once more.
+
+    Args:
+      ends: updates after which runs end, such as the rungs of all brackets.
+      num_chunks: about how many chunks the longest is to have.
+
+    Examples:
+      >>> chunk_length([2, 8, 32], 16), chunk_length([61, 244, 977], 20)
+      (2, 61)
+    """
+    total = max(ends)
+    shorter = [end for end in ends if end != total]
+    for common in (math.gcd(*ends), math.gcd(*shorter)):
+        even = [n for n in range(1, common + 1) if common % n == 0]
+        good = [n for n in even if (num_chunks + 1) // 2 <= total // n <= 2 * num_chunks]
+        if not good and shorter and common and total // common <= 4 * num_chunks:
+            good = [common]
+        if good:
+            return min(good, key=lambda n: abs(math.log(total / n / num_chunks)))
+    return math.ceil(total / num_chunks)
+
+
+def cut(num_updates: int, length: int) -> list[int]:
+    """Chunks of a length, and the rest as a shorter one.
+
+    Examples:
+      >>> cut(7, 3)
+      [3, 3, 1]
+    """
+    whole, rest = divmod(num_updates, length)
+    return [length] * whole + [rest] * (rest > 0)
+
+
+def reduce_metrics(metrics: Metrics) -> Metrics:
+    """Metrics of a chunk of updates, leaves [U], as scalars: sums and means over what each of them counts.
+
+    `num_episodes` is summed, `episode_return` and `episode_length` are means over the episodes, NaN if none ended;
+    everything else is the mean over the updates.
+    """
+    episodes = metrics["num_episodes"]
+    reduced = {name: jnp.mean(value, axis=0) for name, value in metrics.items()}
+    for name in ("episode_return", "episode_length"):
+        reduced[name] = jnp.sum(jnp.where(episodes > 0, metrics[name] * episodes, 0)) / episodes.sum()
+    return reduced | {"num_episodes": episodes.sum()}

@@ -1,0 +1,101 @@
+"""A task: which agent learns in which environment, as plain data that a run saves and reads back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+
+import purerl
+from purerl import types
+from purerl.hparams import cast
+from purerl.presets import references
+from purerl.presets.entries import Preset
+from purerl.text import with_tuples
+
+
+class Task(NamedTuple):
+    """Which agent learns in which environment, as plain data.
+
+    Attributes:
+      env: id of the environment, or `module:function` of a function that returns one.
+      env_settings: keywords of `envs.make`, or of that function.
+      preset: everything else.
+    """
+
+    env: str
+    env_settings: Mapping[str, Any]
+    preset: Preset
+
+    def make_env(self) -> types.Env:
+        """The environment, as the algorithm takes it."""
+        return purerl.presets.environment(self.preset.algorithm, bare_environment(self.env, self.env_settings))
+
+    def time_limit(self) -> int | None:
+        """Steps after which the environment truncates an episode; None if it does not say."""
+        return time_limit(self.env, self.env_settings)
+
+    def max_episode_steps(self) -> int:
+        """The time limit; 1,000 if there is none."""
+        return self.time_limit() or 1000
+
+    def describe(self) -> str:
+        """The agent, the environment and the sizes, in one line."""
+        preset = self.preset
+        sizes = f"{preset.num_envs} environments x {preset.rollout_length} steps"
+        if preset.dataset:
+            sizes = f"{preset.num_envs * preset.rollout_length} rows of {preset.dataset}"
+        return f"{preset.algorithm} on {self.env}: {preset.num_updates:,} updates of {sizes}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data; `task_from_json` is the inverse."""
+        return {"env": self.env, "env_settings": dict(self.env_settings), "preset": self.preset._asdict()}
+
+
+def task_from_json(data: Mapping[str, Any]) -> Task:
+    """The task that `Task.to_json` wrote; lists become tuples again."""
+    preset = {name: with_tuples(value) for name, value in data["preset"].items()}
+    return Task(data["env"], with_tuples(data["env_settings"]), Preset(**preset))
+
+
+def bare_environment(env: str, settings: Mapping[str, Any]) -> types.Env:
+    """The environment of an id, or what `module:function` returns.
+
+    Raises:
+      ValueError: unknown id or setting, or a function that cannot be found.
+      TypeError: the function does not return an `Env`.
+    """
+    if not references.is_reference(env):
+        return purerl.envs.make(env, **settings)
+    made = references.load(env)(**settings)
+    if not isinstance(made, types.Env):
+        raise TypeError(f"{env} returned {type(made).__name__}, not a purerl.Env")
+    return made
+
+
+def time_limit(env: str, settings: Mapping[str, Any]) -> int | None:
+    """Steps after which an environment truncates an episode; None if its parameters do not say."""
+    if references.is_reference(env):
+        return None
+    limit = getattr(purerl.envs.env_params(env, **settings), "max_steps_in_episode", None)
+    return None if limit is None else int(limit)
+
+
+def check_update(task: Task, agent: types.Agent, env: types.Env) -> None:
+    """Trace one update of a task, so that a misfit is reported before anything is compiled or saved.
+
+    Raises:
+      ValueError, TypeError: the setting that does not fit, by name.
+    """
+    preset = task.preset
+    hparams = cast(purerl.presets.hparams(preset))
+    rollout: Callable[..., Any] = purerl.presets.rollout(preset)
+
+    def one_update() -> Any:
+        state = purerl.loops.start(jax.random.key(0), agent, env, hparams, num_envs=preset.num_envs)
+        return purerl.loops.advance(
+            state, agent, env, num_updates=1, rollout_length=preset.rollout_length, rollout=rollout
+        )
+
+    jax.eval_shape(one_update)

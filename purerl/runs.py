@@ -1,0 +1,206 @@
+"""Run directories: their names, their `config.json`, and the policies saved in them.
+
+runs/<name>/config.json      what was run: all that is needed to resume the run or to play its policy
+runs/<name>/metrics.csv      one row for each part of the run (and seed)
+runs/<name>/checkpoints/     the whole state of the run, the last few
+runs/<name>/policy/          the trained agent; `load_policy` reads it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+
+import purerl
+from purerl import checkpoint, presets
+from purerl.hparams import cast, suggestion
+from purerl.presets.tasks import Task, task_from_json
+from purerl.types import Agent, Env, Key, State
+
+DEFAULT_DIRECTORY = "runs"
+_PREPARATIONS = (b"plan", b"width", b"limit")  # events of a search's journal that precede its results
+
+
+class RunError(ValueError):
+    """A run directory that does not exist, exists already, or is not what was asked for."""
+
+
+# --- Directories ------------------------------------------------------------------------------------------------------
+
+
+def find(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
+    """The directory of a run, given its name or a path.
+
+    Args:
+      name: the name of a run in `runs_dir`, or the path of its directory.
+      runs_dir: directory of all runs.
+
+    Raises:
+      RunError: no such run; the message suggests the nearest names.
+    """
+    for path in (Path(name), Path(runs_dir) / name):
+        if (path / "config.json").is_file():
+            return path
+    known = sorted(config.parent.name for config in Path(runs_dir).glob("*/config.json"))
+    hint = suggestion(Path(name).name, known[-10:]) if known else f"; {runs_dir}/ holds no runs"
+    what = "is not a run directory: it has no config.json" if Path(name).is_dir() else "is not the name of a run"
+    raise RunError(f"{name} {what}{hint}")
+
+
+def named(name: str, runs_dir: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
+    """The directory that a new run of this name gets.
+
+    Raises:
+      RunError: the name is not a plain directory name.
+    """
+    if name in ("", ".", "..") or os.sep in name:
+        raise RunError(f"--name {name!r} must be a plain directory name; --runs-dir sets where it is created")
+    return Path(runs_dir) / name
+
+
+def check_free(directory: Path) -> None:
+    """Reject the directory of another run.
+
+    Raises:
+      RunError: the directory exists.
+    """
+    if directory.exists():
+        raise RunError(
+            f"{directory} already exists: choose another --name, or continue it with --resume {directory.name}"
+        )
+
+
+def create(directory: Path, config: Mapping[str, Any]) -> Path:
+    """Create the directory of a run with its `config.json`, to which the versions of the packages are added.
+
+    Raises:
+      RunError: the directory exists.
+    """
+    check_free(directory)
+    directory.mkdir(parents=True)
+    versions = {"purerl": purerl.__version__} | {name: metadata.version(name) for name in ("jax", "jaxlib", "gymnax")}
+    write_json(directory / "config.json", {**config, "versions": versions})
+    return directory
+
+
+def first_free(default_name: str, runs_dir: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
+    """The directory of the default name, or with the first number that makes the name free."""
+    names = itertools.chain([default_name], (f"{default_name}-{number}" for number in itertools.count(2)))
+    return next(path for name in names if not (path := Path(runs_dir) / name).exists())
+
+
+@contextlib.contextmanager
+def removed_if_it_fails(directory: Path, new: bool) -> Iterator[None]:
+    """Remove the directory of a new run if the body raises before it has saved a checkpoint or a result."""
+    try:
+        yield
+    except BaseException:
+        if new and not has_progress(directory):
+            shutil.rmtree(directory, ignore_errors=True)
+        raise
+
+
+def has_progress(directory: Path) -> bool:
+    """Whether a run has saved anything that could be resumed: a checkpoint, or results of a search."""
+    journal = directory / "journal"
+    events = journal.read_bytes().splitlines() if journal.is_file() else []
+    results = [event for event in events if not any(b'"kind":"%s"' % kind in event[:200] for kind in _PREPARATIONS)]
+    return bool(results or checkpoint.steps(directory / "checkpoints") or any(directory.glob("population/0*")))
+
+
+def read_config(directory: Path) -> dict[str, Any]:
+    """The `config.json` of a run.
+
+    Raises:
+      RunError: there is none.
+    """
+    path = directory / "config.json"
+    if not path.is_file():
+        raise RunError(f"{directory} is not a run directory: it has no config.json")
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, data: Any) -> None:
+    """Write JSON to a temporary sibling and rename it, so that the file is either whole or unchanged."""
+    temporary = path.with_name(f".{path.name}.incomplete")
+    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+# --- Policies ---------------------------------------------------------------------------------------------------------
+
+
+class Policy(NamedTuple):
+    """A trained agent, ready to act: `policy.agent.act(None, policy.state, obs)`.
+
+    Attributes:
+      directory: of the run, or of the saved policy if it lies elsewhere.
+      task: which agent on which environment.
+      agent, env: built from the task.
+      state: the trained agent's state.
+      details: what was saved with the policy, such as the returns of its evaluation.
+    """
+
+    directory: Path
+    task: Task
+    agent: Agent
+    env: Env
+    state: State
+    details: dict[str, Any]
+
+
+def save_policy(directory: Path, task: Task, state: State, details: Mapping[str, Any]) -> None:
+    """Save an agent's state with all that is needed to build the agent again, in place of an older policy."""
+    checkpoint.save(directory / "policy", state, {"task": task.to_json(), **details}, overwrite=True)
+
+
+def load_policy(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Policy:
+    """The policy of a run.
+
+    Args:
+      name: name or directory of the run, or a saved policy.
+      runs_dir: directory of all runs.
+
+    Raises:
+      RunError: no policy is saved there.
+      CheckpointError: it is damaged.
+    """
+    path = Path(name) if _is_policy(Path(name)) else _policy_of(name, runs_dir)
+    details = checkpoint.read_metadata(path)
+    if "task" not in details:
+        raise RunError(f"{path} is a checkpoint, but not a saved policy")
+    task = task_from_json(details["task"])
+    env = task.make_env()
+    agent = presets.build(task.preset, env)
+    like = jax.eval_shape(lambda key: _fresh_state(key, task, agent, env), jax.random.key(0))
+    run = path.parent if path.name == "policy" else path
+    return Policy(run, task, agent, env, checkpoint.restore(path, like), details)
+
+
+def _is_policy(path: Path) -> bool:
+    return (path / checkpoint.MANIFEST).is_file()
+
+
+def _policy_of(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str]) -> Path:
+    for path in (Path(name), Path(runs_dir) / name):
+        if _is_policy(path / "policy"):
+            return path / "policy"
+    directory = find(name, runs_dir)
+    why = ""
+    if has_progress(directory):
+        command = read_config(directory).get("command")
+        why = f": it has not finished. Resume it with: purerl {command} --resume {directory}"
+    raise RunError(f"{directory} has no saved policy{why}")
+
+
+def _fresh_state(key: Key, task: Task, agent: Agent, env: Env) -> State:
+    return agent.init(key, cast(presets.hparams(task.preset)), env.reset(key)[0], task.preset.num_envs)
