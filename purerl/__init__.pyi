@@ -1,4 +1,4 @@
-"""The public names of purerl, for type checkers and editors. At run time `__init__.py` imports them on first use."""
+"""The public names of purerl and where they come from. `__init__.py` imports them on first use."""
 
 from purerl import (
     agents,
@@ -11,6 +11,7 @@ from purerl import (
     experiments,
     exploration,
     hparams,
+    logging,
     loops,
     losses,
     mdp,
@@ -123,6 +124,7 @@ __all__ = [
     "hparams",
     "least_squares",
     "linear_prediction",
+    "logging",
     "loops",
     "losses",
     "mdp",

@@ -89,8 +89,8 @@ def used_names(node, path):
 
 def part_of_public(name):
     """The part that a name of `purerl` belongs to: `ppo` is in `agents`; None for dunder names."""
-    if name in purerl._NAMES:
-        return purerl._NAMES[name].split(".")[0]
+    if purerl._SOURCES.get(name, "purerl") != "purerl":
+        return purerl._SOURCES[name].split(".")[1]
     return None if name.startswith("__") else name
 
 
@@ -148,24 +148,14 @@ def test_every_public_name_resolves():
         purerl.nothing  # noqa: B018
 
 
-def stub_imports():
-    """Where the stub gets each name from: `{"ppo": "purerl.agents.ppo"}`."""
-    nodes = [node for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.ImportFrom)]
-    return {alias.asname or alias.name: node.module for node in nodes for alias in node.names}
-
-
-def test_stub_has_the_lazy_names_and_no_others():
-    assert sorted(stub_imports()) == purerl.__all__
-
-
-def test_stub_takes_each_name_from_the_module_that_the_package_does():
-    expected = dict.fromkeys(purerl._MODULES, "purerl")
-    expected |= {name: f"purerl.{module}" for name, module in purerl._NAMES.items()}
-    assert stub_imports() == expected
-
-
-def test_stub_lists_its_names_as_public():
-    [public] = [
-        ast.literal_eval(node.value) for node in ast.parse(STUB.read_text()).body if isinstance(node, ast.Assign)
-    ]
+def test_stub_lists_what_it_imports_as_public():
+    body = ast.parse(STUB.read_text()).body
+    [public] = [ast.literal_eval(node.value) for node in body if isinstance(node, ast.Assign)]
     assert sorted(public) == purerl.__all__
+
+
+def test_names_of_modules_in_the_stub_are_modules():
+    modules = {name for name, source in purerl._SOURCES.items() if source == "purerl"}
+    found = {path.relative_to(PACKAGE).with_suffix("").parts[0] for path in PACKAGE.glob("*.py")}
+    found |= {path.parent.name for path in PACKAGE.glob("*/__init__.py")}
+    assert modules <= found

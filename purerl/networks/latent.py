@@ -31,11 +31,11 @@ class LatentModel(NamedTuple):
       apply: `(params, obs) -> (distribution, value)`, `predict` after `represent`, so that it is an actor-critic too.
     """
 
-    init: Callable[[Key, PyTree], Params]
-    represent: Callable[[Params, PyTree], jax.Array]
+    init: Callable[..., Params]
+    represent: Callable[..., jax.Array]
     predict: Callable[..., tuple[Distribution, jax.Array]]
-    step: Callable[[Params, jax.Array, jax.Array], tuple[jax.Array, jax.Array]]
-    apply: Callable[[Params, PyTree], tuple[Distribution, jax.Array]]
+    step: Callable[..., tuple[jax.Array, jax.Array]]
+    apply: Callable[..., tuple[Distribution, jax.Array]]
 
 
 def latent_model(

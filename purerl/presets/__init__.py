@@ -4,36 +4,23 @@
     env = presets.environment("ppo", env)
     agent, hparams = presets.build(preset, env), presets.hparams(preset)
 
-A preset is plain data, so a run can save it, and a later version of these tables still plays the saved policy. A new
-algorithm takes a file here and one entry in `ALGORITHMS`; nothing heavy is imported until one is built.
+A preset is plain data, so a run can save it, and a later version of these tables still plays the saved policy. An
+algorithm joins with a file here that has an `ENTRY`; nothing heavy is imported until one is built.
 """
 
 from __future__ import annotations
 
 import functools
+import importlib
 import math
+import pkgutil
 from collections.abc import Callable
 from typing import Any
 
 import purerl
 from purerl import types
 from purerl.hparams import check_hparams, suggestion
-from purerl.presets import (
-    actor_critic,
-    alphazero,
-    behavior_cloning,
-    cql,
-    dqn,
-    evolution,
-    muzero,
-    ppo,
-    pqn,
-    recurrent_ppo,
-    references,
-    reinforce,
-    sac,
-    td3,
-)
+from purerl.presets import references
 from purerl.presets.entries import Algorithm, Alias, Preset
 
 __all__ = [
@@ -41,21 +28,15 @@ __all__ = [
     "environment", "find", "hparams", "rollout",
 ]  # fmt: skip
 
-ALGORITHMS: dict[str, Algorithm] = {
-    "ppo": ppo.ENTRY,
-    "recurrent_ppo": recurrent_ppo.ENTRY,
-    "actor_critic": actor_critic.ENTRY,
-    "reinforce": reinforce.ENTRY,
-    "evolution": evolution.ENTRY,
-    "dqn": dqn.ENTRY,
-    "pqn": pqn.ENTRY,
-    "sac": sac.ENTRY,
-    "td3": td3.ENTRY,
-    "alphazero": alphazero.ENTRY,
-    "muzero": muzero.ENTRY,
-    "behavior_cloning": behavior_cloning.ENTRY,
-    "cql": cql.ENTRY,
-}
+
+def _entries() -> dict[str, Algorithm]:
+    """The entries of the files of this folder, by the names of the files."""
+    names = [found.name for found in pkgutil.iter_modules(__path__)]
+    entries = {name: getattr(importlib.import_module(f"{__name__}.{name}"), "ENTRY", None) for name in names}
+    return {name: entry for name, entry in entries.items() if entry is not None}
+
+
+ALGORITHMS = _entries()
 
 
 _SUPPORT = {"value_min": -100.0, "value_max": 100.0}

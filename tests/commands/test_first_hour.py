@@ -3,7 +3,6 @@
 import contextlib
 import importlib
 import os
-import pathlib
 import re
 import shlex
 import signal
@@ -12,15 +11,13 @@ import sys
 import time
 from unittest import mock
 
+import code_blocks
 import pytest
 from commanding import fails, purerl
 
 import purerl as package
 from purerl import cli
 from purerl.commands import parser
-
-README = pathlib.Path(package.__file__).parents[1] / "README.md"
-PAGE = README.parent / "docs" / "command_line.md"
 
 
 def options(command):
@@ -90,11 +87,9 @@ def test_the_examples_of_the_help_can_be_typed(command):
         parsed(line)
 
 
-@pytest.mark.parametrize("page", [README, PAGE], ids=["README", "command_line"])
+@pytest.mark.parametrize("page", code_blocks.PAGES, ids=lambda page: str(page.relative_to(code_blocks.ROOT)))
 def test_the_commands_of_the_pages_can_be_typed(page):
-    lines = typed_lines(page.read_text(encoding="utf-8"))
-    assert len(lines) >= 2
-    for line in lines:
+    for line in typed_lines(page.read_text(encoding="utf-8")):
         parsed(line)
 
 
