@@ -1,8 +1,8 @@
-"""The textbook's pictures, made by the library: `python examples/tabular_figures.py --output docs/images`.
+"""The textbook's figures, reproduced by the library: `python examples/tabular_figures.py --output docs/images`.
 
 value_iteration.png   the 3 x 4 grid world after 0, 1, 2, 3, 5, 10 and 100 sweeps
 random_walk.png       error of TD(λ) on the 19-state random walk (Sutton & Barto, figures 12.6, 12.8), and of n-step TD
-                      (figure 7.2, with all of an episode's steps made at its end)
+                      (figure 7.2, with all steps of an episode made at its end)
 bandits.png           regret and optimal actions of six rules on the ten-armed testbed (chapter 2)
 cliff.png             SARSA and Q-learning while they learn on the cliff (example 6.6)
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import functools
 from pathlib import Path
-from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -73,7 +72,7 @@ def _errors(
     def error(key: jax.Array, alpha: jax.Array) -> jax.Array:
         hparams = TDHparams(alpha, jnp.float32(0), jnp.float32(1), decay, jnp.float32(0))
 
-        def episode(state: Any, i: jax.Array) -> Any:
+        def episode(state: purerl.types.State, i: jax.Array) -> tuple[purerl.types.State, jax.Array]:
             state, _ = purerl.train(jax.random.fold_in(key, i), agent, env, hparams, state=state, **sizes)
             return state, jnp.sqrt(jnp.mean((state.value - exact) ** 2))
 
@@ -122,7 +121,7 @@ def cliff(num_seeds: int = 100, num_episodes: int = 500) -> Figure:
 
 
 def _train_many(
-    agent: purerl.Agent, env: purerl.Env, hparams: Any, num_steps: int, num_seeds: int
+    agent: purerl.Agent, env: purerl.Env, hparams: purerl.types.Hparams, num_steps: int, num_seeds: int
 ) -> purerl.types.Metrics:
     """Metrics [num_seeds, num_steps] of learners that update after every step."""
 

@@ -1,6 +1,6 @@
-"""Schedules: a quantity as a function of the step. They are reachable as `exploration.*`.
+"""Annealing schedules: a quantity as a function of the step. They are also exported by `purerl.exploration`.
 
-The parameters are data, so a schedule may be searched over; all arguments broadcast, and nothing is stopped.
+The parameters are data, so they can be searched over. All arguments broadcast, and no gradient is stopped.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ def linear_schedule(
     f = clip(step / num_steps, 0, 1), y = (1 − f) · start + f · end.
 
     Args:
-      step: [...] steps done so far.
+      step: [...] steps made so far.
       start: [...], y at step 0.
       end: [...], y from step num_steps on.
       num_steps: [...] ≥ 0; 0 gives end, ∞ gives start.
@@ -32,6 +32,11 @@ def linear_schedule(
     Gradient: nothing is stopped.
 
     Source: Mnih et al. (2015), "Human-level control", extended data table 1 (annealing of ε).
+
+    Examples:
+      >>> from purerl import schedules
+      >>> print(schedules.linear_schedule(jnp.array([0, 5, 20]), start=1.0, end=0.0, num_steps=10))
+      [1.  0.5 0. ]
     """
     fraction = _fraction(step, num_steps)
     return (1 - fraction) * start + fraction * end
@@ -40,12 +45,12 @@ def linear_schedule(
 def exponential_schedule(
     step: int | jax.Array, start: float | jax.Array, end: float | jax.Array, num_steps: float | jax.Array
 ) -> jax.Array:
-    """Decay by a constant factor a step from start to end, flat before and after, exact at both ends.
+    """Decay by a constant factor per step from start to end, flat before and after, exact at both ends.
 
     f = clip(step / num_steps, 0, 1), y = start · (end / start)ᶠ.
 
     Args:
-      step: [...] steps done so far.
+      step: [...] steps made so far.
       start: [...] > 0, y at step 0.
       end: [...] > 0, y from step num_steps on.
       num_steps: [...] ≥ 0; 0 gives end, ∞ gives start.
@@ -59,6 +64,11 @@ def exponential_schedule(
     Gradient: nothing is stopped.
 
     Source: optax.schedules.exponential_decay, given by its ends instead of its rate.
+
+    Examples:
+      >>> from purerl import schedules
+      >>> print(schedules.exponential_schedule(jnp.array([0, 5, 10]), start=1.0, end=0.25, num_steps=10))
+      [1.   0.5  0.25]
     """
     fraction = _fraction(step, num_steps)
     ratio = jnp.asarray(end, fraction.dtype) / start
@@ -71,7 +81,7 @@ def piecewise_constant_schedule(step: int | jax.Array, boundaries: jax.Array, va
     y = values[number of boundaries ≤ step].
 
     Args:
-      step: [...] steps done so far.
+      step: [...] steps made so far.
       boundaries: [K] rising steps at which the value changes.
       values: [K + 1].
 
@@ -79,11 +89,17 @@ def piecewise_constant_schedule(step: int | jax.Array, boundaries: jax.Array, va
       [...] y.
 
     Raises:
-      AssertionError: there is not one value more than boundaries.
+      AssertionError: there must be one more value than boundaries.
 
     Gradient: nothing is stopped.
 
     Source: optax.schedules.piecewise_constant_schedule, with values instead of factors.
+
+    Examples:
+      >>> from purerl import schedules
+      >>> boundaries, values = jnp.array([10, 20]), jnp.array([1.0, 0.5, 0.1])
+      >>> print(schedules.piecewise_constant_schedule(jnp.array([9, 10, 20]), boundaries, values))
+      [1.  0.5 0.1]
     """
     boundaries, values = jnp.asarray(boundaries), jnp.asarray(values)
     chex.assert_shape(values, (boundaries.shape[0] + 1,))
@@ -97,7 +113,7 @@ def piecewise_linear_schedule(step: int | jax.Array, knots: jax.Array, values: j
     interval holds the step, and f clipped to [0, 1].
 
     Args:
-      step: [...] steps done so far.
+      step: [...] steps made so far.
       knots: [K] rising steps, K ≥ 2.
       values: [K], y at the knots.
 
@@ -110,6 +126,12 @@ def piecewise_linear_schedule(step: int | jax.Array, knots: jax.Array, values: j
     Gradient: nothing is stopped.
 
     Source: numpy.interp, which rounds at the last knot.
+
+    Examples:
+      >>> from purerl import schedules
+      >>> knots, values = jnp.array([0, 10, 20]), jnp.array([0.0, 1.0, 0.5])
+      >>> print(schedules.piecewise_linear_schedule(jnp.array([5, 10, 15, 99]), knots, values))
+      [0.5  1.   0.75 0.5 ]
     """
     knots, values = jnp.asarray(knots), jnp.asarray(values)
     chex.assert_equal_shape([knots, values])

@@ -1,18 +1,14 @@
 """Exploration: rules that choose actions, correlated noise, and schedules."""
 
-from purerl.exploration.selection import (
-    boltzmann,
-    boltzmann_probs,
-    epsilon_greedy,
-    epsilon_greedy_probs,
+from purerl.exploration.bandits import (
     gaussian_posterior,
     gradient_bandit_update,
-    greedy,
     thompson_bernoulli,
     thompson_gaussian,
     ucb1,
     ucb1_scores,
 )
+from purerl.exploration.selection import boltzmann, boltzmann_probs, epsilon_greedy, epsilon_greedy_probs, greedy
 from purerl.schedules import (
     exponential_schedule,
     linear_schedule,

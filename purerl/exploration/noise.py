@@ -1,7 +1,7 @@
-"""Exploration noise that lasts over steps: Ornstein-Uhlenbeck and generalised state-dependent exploration (gSDE).
+"""Exploration noise that lasts over steps: Ornstein-Uhlenbeck and generalized state-dependent exploration (gSDE).
 
-Pure functions. An agent keeps the noise of one environment in `Agent.memory`, so each environment has its own and
-begins anew with every episode:
+An agent keeps the noise of one environment in `Agent.memory`, so each environment has its own noise, which is drawn
+again at the start of every episode:
 
     def memory(key, state):                             # key=None: the greedy agent, without noise
         shape = action_space.shape
@@ -32,15 +32,15 @@ def ou_noise(
     sigma: float | jax.Array = 0.2,
     dt: float | jax.Array = 1.0,
 ) -> jax.Array:
-    """The next value of an Ornstein-Uhlenbeck process, dx = −θ x dt + σ dW, drawn from its exact transition.
+    """The next value of an Ornstein-Uhlenbeck process, dx = −θ x dt + σ dW, from its exact transition.
 
-    x' = ρ x + s ε, ρ = exp(−θ dt), s² = σ² (1 − ρ²) / (2θ) (σ² dt where θ = 0), ε standard normal. So the stationary
+    x' = ρ x + s ε, ρ = exp(−θ dt), s² = σ² (1 − ρ²) / (2θ) (σ² dt if θ = 0), ε standard normal. The stationary
     variance is σ² / (2θ) and the autocorrelation after k steps exp(−k θ dt), whatever dt.
 
     Args:
       key: PRNG key.
       noise: [...] floating, x.
-      theta: scalar θ ≥ 0, how fast it forgets, per unit of time.
+      theta: scalar θ ≥ 0, the rate of decay, per unit of time.
       sigma: scalar or [...], σ ≥ 0, in units of the noise per √time.
       dt: scalar, length of a step in units of time.
 
@@ -54,6 +54,12 @@ def ou_noise(
 
     Source: Uhlenbeck & Ornstein (1930); as exploration Lillicrap et al. 2016, arXiv:1509.02971, section 7 (θ = 0.15,
     σ = 0.2). Common code takes an Euler step, x' = (1 − θ dt) x + σ √dt ε, whose variance is larger.
+
+    Examples:
+      >>> from purerl.exploration import noise
+      >>> x = noise.ou_noise(jax.random.key(0), jnp.array([1.0]), theta=0.5, sigma=0.0)
+      >>> [round(v, 3) for v in x.tolist()]  # exp(−0.5)
+      [0.607]
     """
     chex.assert_type(noise, float)
     epsilon = jax.random.normal(key, noise.shape, noise.dtype)
@@ -66,7 +72,7 @@ def ou_noise(
 def ou_stationary(
     key: jax.Array, shape: tuple[int, ...], theta: float | jax.Array = 0.15, sigma: float | jax.Array = 0.2
 ) -> jax.Array:
-    """A value from the stationary distribution of `ou_noise`, from which every later value has the same variance.
+    """A sample of the stationary distribution of `ou_noise`, after which every value has the same variance.
 
     x ~ N(0, σ² / (2θ)).
 
@@ -77,9 +83,16 @@ def ou_stationary(
       sigma: scalar or `shape`, σ ≥ 0.
 
     Returns:
-      `shape` float32.
+      `shape`, default float.
+
+    Gradient: nothing is stopped.
 
     Source: Uhlenbeck & Ornstein (1930), the limit of their eq. 9.
+
+    Examples:
+      >>> from purerl.exploration import noise
+      >>> noise.ou_stationary(jax.random.key(0), (3,)).shape
+      (3,)
     """
     return sigma / jnp.sqrt(2.0 * jnp.asarray(theta)) * jax.random.normal(key, shape)
 
@@ -94,12 +107,19 @@ def gsde_weights(key: jax.Array, log_std: jax.Array) -> jax.Array:
       log_std: [D, A] floating, learned log standard deviations.
 
     Returns:
-      [D, A] W, differentiable in log_std.
+      [D, A] W.
 
     Raises:
       AssertionError: log_std is not floating, or not [D, A].
 
+    Gradient: nothing is stopped.
+
     Source: Raffin et al. 2022, arXiv:2005.05719, section 3.
+
+    Examples:
+      >>> from purerl.exploration import noise
+      >>> noise.gsde_weights(jax.random.key(0), log_std=jnp.zeros((4, 2))).shape
+      (4, 2)
     """
     chex.assert_rank(log_std, 2)
     chex.assert_type(log_std, float)
@@ -107,7 +127,7 @@ def gsde_weights(key: jax.Array, log_std: jax.Array) -> jax.Array:
 
 
 def gsde_noise(features: jax.Array, weights: jax.Array) -> jax.Array:
-    """The noise of gSDE in a state: the same state has the same noise as long as the matrix is kept.
+    """The noise of gSDE in a state; the same state has the same noise as long as the matrix is kept.
 
     n = zᵀ W.
 
@@ -124,6 +144,11 @@ def gsde_noise(features: jax.Array, weights: jax.Array) -> jax.Array:
     Gradient: nothing is stopped.
 
     Source: Raffin et al. 2022, arXiv:2005.05719, eq. 3.
+
+    Examples:
+      >>> from purerl.exploration import noise
+      >>> print(noise.gsde_noise(jnp.array([1.0, 2.0]), weights=jnp.array([[0.5], [0.25]])))
+      [1.]
     """
     chex.assert_type(features, float)
     chex.assert_axis_dimension(features, -1, weights.shape[0])
@@ -140,14 +165,20 @@ def gsde_log_std(features: jax.Array, log_std: jax.Array) -> jax.Array:
       log_std: [D, A].
 
     Returns:
-      [..., A] log σ, with which a diagonal Gaussian scores actions.
+      [..., A] log σ, of the diagonal Gaussian that evaluates actions.
 
     Raises:
       AssertionError: features is not floating, or D differs.
 
     Gradient: nothing is stopped.
 
-    Source: Raffin et al. 2022, arXiv:2005.05719, eq. 5, with 1e-6 for the logarithm's sake as their code has it.
+    Source: Raffin et al. 2022, arXiv:2005.05719, eq. 5, with 1e-6 inside the logarithm as in their code.
+
+    Examples:
+      >>> from purerl.exploration import noise
+      >>> log_std = noise.gsde_log_std(jnp.array([3.0, 4.0]), log_std=jnp.zeros((2, 1)))
+      >>> [round(x, 3) for x in jnp.exp(log_std).tolist()]
+      [5.0]
     """
     chex.assert_type(features, float)
     chex.assert_axis_dimension(features, -1, log_std.shape[0])

@@ -1,17 +1,17 @@
-"""Choosing actions while values are still uncertain.
+"""Choosing actions from their values.
 
-Every rule works on one state, actions on the last axis, and vmaps. The actions are int32 and have no gradient.
+Every rule works on one state or on a batch of them, with the actions on the last axis. The chosen actions are int32 and
+have no gradient.
 """
 
 from __future__ import annotations
-
-from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 
 from purerl.schedules import linear_schedule
+from purerl.types import Hparams
 
 
 def forbid(value: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -23,6 +23,10 @@ def forbid(value: jax.Array, mask: jax.Array | None) -> jax.Array:
 
     Returns:
       [..., A].
+
+    Examples:
+      >>> print(forbid(jnp.array([1.0, 2.0]), jnp.array([True, False])))
+      [  1. -inf]
     """
     chex.assert_type(value, float)
     if mask is None:
@@ -31,8 +35,8 @@ def forbid(value: jax.Array, mask: jax.Array | None) -> jax.Array:
     return jnp.where(jnp.asarray(mask, bool), value, -jnp.inf)
 
 
-def annealed_epsilon(hparams: Any, num_updates: jax.Array) -> jax.Array:
-    """Exploration probability ε of an agent after so many updates, linearly annealed.
+def annealed_epsilon(hparams: Hparams, num_updates: jax.Array) -> jax.Array:
+    """Exploration probability ε of an agent after `num_updates` updates, linearly annealed.
 
     Args:
       hparams: with `initial_epsilon`, `epsilon` and `epsilon_anneal_updates`.
@@ -40,6 +44,15 @@ def annealed_epsilon(hparams: Any, num_updates: jax.Array) -> jax.Array:
 
     Returns:
       A scalar.
+
+    Examples:
+      >>> from typing import NamedTuple
+      >>> class Annealing(NamedTuple):
+      ...     initial_epsilon: float = 1.0
+      ...     epsilon: float = 0.0
+      ...     epsilon_anneal_updates: float = 100
+      >>> float(annealed_epsilon(Annealing(), num_updates=25))
+      0.75
     """
     return linear_schedule(num_updates, hparams.initial_epsilon, hparams.epsilon, hparams.epsilon_anneal_updates)
 
@@ -63,6 +76,11 @@ def greedy(key: jax.Array | None, value: jax.Array, mask: jax.Array | None = Non
     Gradient: none.
 
     Source: Sutton & Barto (2018), eq. 2.2.
+
+    Examples:
+      >>> from purerl import exploration
+      >>> int(exploration.greedy(None, jnp.array([1.0, 3.0, 3.0])))
+      1
     """
     value = forbid(value, mask)
     if key is None:
@@ -92,6 +110,11 @@ def epsilon_greedy(
     Gradient: none.
 
     Source: Sutton & Barto (2018), section 2.2.
+
+    Examples:
+      >>> from purerl import exploration
+      >>> int(exploration.epsilon_greedy(jax.random.key(0), jnp.array([1.0, 3.0, 2.0]), epsilon=0.0))
+      1
     """
     q = forbid(q, mask)
     explore_key, choice_key = jax.random.split(key)
@@ -120,9 +143,15 @@ def epsilon_greedy_probs(q: jax.Array, epsilon: float | jax.Array, mask: jax.Arr
     Gradient: none with respect to q; exact in epsilon.
 
     Source: Sutton & Barto (2018), section 2.2.
+
+    Examples:
+      >>> from purerl import exploration
+      >>> probs = exploration.epsilon_greedy_probs(jnp.array([1.0, 3.0, 2.0, 0.0]), epsilon=0.2)
+      >>> [round(p, 3) for p in probs.tolist()]
+      [0.05, 0.85, 0.05, 0.05]
     """
     q = forbid(q, mask)
-    epsilon = jnp.asarray(epsilon, q.dtype)[..., None]
+    epsilon = _by_state(epsilon, q)
     allowed = q > -jnp.inf
     best = q == q.max(axis=-1, keepdims=True)
     uniform = allowed / allowed.sum(axis=-1, keepdims=True)
@@ -148,6 +177,12 @@ def boltzmann_probs(q: jax.Array, temperature: float | jax.Array, mask: jax.Arra
     Gradient: nothing is stopped; at τ = 0 it is 0, but unbounded between equal maxima.
 
     Source: Sutton & Barto (2018), eq. 13.2 with preferences q / τ.
+
+    Examples:
+      >>> from purerl import exploration
+      >>> probs = exploration.boltzmann_probs(jnp.array([1.0, 0.0]), temperature=0.5)
+      >>> [round(p, 3) for p in probs.tolist()]
+      [0.881, 0.119]
     """
     return jax.nn.softmax(_boltzmann_logits(q, temperature, mask))
 
@@ -172,209 +207,26 @@ def boltzmann(key: jax.Array, q: jax.Array, temperature: float | jax.Array, mask
     Gradient: none.
 
     Source: Sutton & Barto (2018), eq. 13.2 with preferences q / τ.
+
+    Examples:
+      >>> from purerl import exploration
+      >>> int(exploration.boltzmann(jax.random.key(0), jnp.array([1.0, 3.0, 2.0]), temperature=0.0))
+      1
     """
     return jax.random.categorical(key, _boltzmann_logits(q, temperature, mask)).astype(jnp.int32)
 
 
-def ucb1_scores(value: jax.Array, count: jax.Array, exploration: float | jax.Array = 2**0.5) -> jax.Array:
-    """Upper confidence bounds of the arms of a bandit.
-
-    u[a] = v[a] + c · √(log t / n[a]) with t = Σ n; ∞ where n[a] = 0.
-
-    Args:
-      value: [..., A] floating, v: mean reward of each arm; free where it is untried.
-      count: [..., A], n: how often each arm was tried.
-      exploration: scalar c ≥ 0, in the units of the reward; √2 is UCB1's for rewards in [0, 1].
-
-    Returns:
-      [..., A] scores.
-
-    Raises:
-      AssertionError: shapes differ, or value is not floating.
-
-    Gradient: nothing is stopped.
-
-    Source: Auer, Cesa-Bianchi & Fischer (2002), "Finite-time analysis of the multiarmed bandit problem", figure 1.
-    """
-    chex.assert_equal_shape([value, count])
-    chex.assert_type(value, float)
-    count = jnp.asarray(count, value.dtype)
-    total = jnp.maximum(count.sum(axis=-1, keepdims=True), 1)
-    bonus = exploration * jnp.sqrt(jnp.log(total) / jnp.maximum(count, 1))
-    return jnp.where(count == 0, jnp.inf, value + bonus)
-
-
-def ucb1(
-    key: jax.Array | None, value: jax.Array, count: jax.Array, exploration: float | jax.Array = 2**0.5
-) -> jax.Array:
-    """The arm of the highest upper confidence bound; untried arms come first.
-
-    a ∈ argmax_a `ucb1_scores`.
-
-    Args:
-      key: PRNG key that splits ties, or None for the first of the maxima.
-      value: [..., A] floating, mean reward of each arm.
-      count: [..., A], how often each arm was tried.
-      exploration: scalar c ≥ 0, in the units of the reward.
-
-    Returns:
-      [...] int32 arms.
-
-    Raises:
-      AssertionError: shapes differ, or value is not floating.
-
-    Gradient: none.
-
-    Source: Auer, Cesa-Bianchi & Fischer (2002), figure 1.
-    """
-    return greedy(key, ucb1_scores(value, count, exploration))
-
-
-def gradient_bandit_update(
-    preference: jax.Array,
-    action: jax.Array,
-    reward: jax.Array,
-    baseline: float | jax.Array,
-    step_size: float | jax.Array,
-) -> jax.Array:
-    """One step of stochastic gradient ascent on the expected reward of a softmax policy.
-
-    H'[b] = H[b] + α · (r − r̄) · (1{b = a} − π[b]), with π = softmax(H), from which actions are drawn (`boltzmann`, τ
-    = 1).
-
-    Args:
-      preference: [..., A] floating, H.
-      action: [...] integer, a.
-      reward: [...], r.
-      baseline: scalar or [...], r̄, the mean reward so far.
-      step_size: scalar α > 0.
-
-    Returns:
-      [..., A] the next preferences. Their sum does not change.
-
-    Raises:
-      AssertionError: shapes differ, preference is not floating, or action is not integer.
-
-    Gradient: nothing is stopped.
-
-    Source: Sutton & Barto (2018), eq. 2.12.
-    """
-    chex.assert_type([preference, action], [float, int])
-    chex.assert_shape([action, reward], preference.shape[:-1])
-    taken = jax.nn.one_hot(action, preference.shape[-1], dtype=preference.dtype)
-    scale = step_size * (reward - baseline)
-    return preference + scale[..., None] * (taken - jax.nn.softmax(preference))
-
-
-def thompson_bernoulli(
-    key: jax.Array,
-    successes: jax.Array,
-    failures: jax.Array,
-    prior_successes: float | jax.Array = 1.0,
-    prior_failures: float | jax.Array = 1.0,
-) -> jax.Array:
-    """Thompson sampling of arms that pay 0 or 1: each arm is chosen as often as it is believed to be the best.
-
-    θ[a] ~ Beta(α₀ + s[a], β₀ + f[a]), a = argmax θ.
-
-    Args:
-      key: PRNG key.
-      successes: [..., A] floating, s: rewards of 1 so far.
-      failures: [..., A], f: rewards of 0 so far.
-      prior_successes, prior_failures: scalars α₀, β₀ > 0; 1 and 1 are uniform.
-
-    Returns:
-      [...] int32 arms.
-
-    Raises:
-      AssertionError: shapes differ, or successes is not floating.
-
-    Gradient: none.
-
-    Source: Thompson (1933); Chapelle & Li (2011), algorithm 2.
-    """
-    chex.assert_equal_shape([successes, failures])
-    chex.assert_type(successes, float)
-    draw = jax.random.beta(key, prior_successes + successes, prior_failures + failures)
-    return jnp.argmax(draw, axis=-1).astype(jnp.int32)
-
-
-def gaussian_posterior(
-    total: jax.Array,
-    count: jax.Array,
-    noise_variance: float | jax.Array = 1.0,
-    prior_mean: float | jax.Array = 0.0,
-    prior_variance: float | jax.Array = 1.0,
-) -> tuple[jax.Array, jax.Array]:
-    """Belief in the mean of each arm whose rewards are Gaussian of known variance.
-
-    v[a] = 1 / (1/σ₀² + n[a]/σ²), m[a] = v[a] · (μ₀/σ₀² + S[a]/σ²).
-
-    Args:
-      total: [..., A] floating, S: sum of the rewards of each arm.
-      count: [..., A], n: how often each arm was tried.
-      noise_variance: scalar σ² > 0 of a reward.
-      prior_mean, prior_variance: scalars μ₀ and σ₀² > 0; ∞ is the flat prior, under which an untried arm has infinite
-        variance and a mean of μ₀.
-
-    Returns:
-      mean, variance: [..., A] each.
-
-    Raises:
-      AssertionError: shapes differ, or total is not floating.
-
-    Gradient: nothing is stopped.
-
-    Source: Bishop (2006), eq. 2.141 and 2.142.
-    """
-    chex.assert_equal_shape([total, count])
-    chex.assert_type(total, float)
-    precision = 1 / jnp.asarray(prior_variance, total.dtype) + count / noise_variance
-    known = precision > 0
-    variance = jnp.where(known, 1 / jnp.where(known, precision, 1), jnp.inf)
-    mean = prior_mean + (total - count * prior_mean) / noise_variance / jnp.where(known, precision, 1)
-    return mean, variance
-
-
-def thompson_gaussian(
-    key: jax.Array,
-    total: jax.Array,
-    count: jax.Array,
-    noise_variance: float | jax.Array = 1.0,
-    prior_mean: float | jax.Array = 0.0,
-    prior_variance: float | jax.Array = 1.0,
-) -> jax.Array:
-    """Thompson sampling of arms with Gaussian rewards of known variance.
-
-    θ[a] ~ N(m[a], v[a]) of `gaussian_posterior`, a = argmax θ.
-
-    Args:
-      key: PRNG key.
-      total: [..., A] floating, sum of the rewards of each arm.
-      count: [..., A], how often each arm was tried.
-      noise_variance: scalar σ² > 0 of a reward.
-      prior_mean, prior_variance: scalars μ₀ and σ₀² > 0, finite.
-
-    Returns:
-      [...] int32 arms.
-
-    Raises:
-      AssertionError: shapes differ, or total is not floating.
-
-    Gradient: none.
-
-    Source: Thompson (1933); Russo et al. (2018), "A tutorial on Thompson sampling", section 4.
-    """
-    mean, variance = gaussian_posterior(total, count, noise_variance, prior_mean, prior_variance)
-    draw = mean + jnp.sqrt(variance) * jax.random.normal(key, mean.shape, mean.dtype)
-    return jnp.argmax(draw, axis=-1).astype(jnp.int32)
-
-
 def _boltzmann_logits(q: jax.Array, temperature: float | jax.Array, mask: jax.Array | None) -> jax.Array:
     q = forbid(q, mask)
-    temperature = jnp.maximum(jnp.asarray(temperature, q.dtype), jnp.finfo(q.dtype).tiny)
+    temperature = jnp.maximum(_by_state(temperature, q), jnp.finfo(q.dtype).tiny)
     shifted = q - jax.lax.stop_gradient(q.max(axis=-1, keepdims=True))
-    return jnp.maximum(shifted / temperature[..., None], jnp.finfo(q.dtype).min)
+    return jnp.maximum(shifted / temperature, jnp.finfo(q.dtype).min)
+
+
+def _by_state(parameter: float | jax.Array, q: jax.Array) -> jax.Array:
+    """A scalar or [...] parameter as [..., 1], to be combined with q [..., A]."""
+    parameter = jnp.asarray(parameter, q.dtype)
+    return jnp.broadcast_to(parameter, q.shape[:-1])[..., None]
 
 
 def _random_member(key: jax.Array, members: jax.Array) -> jax.Array:

@@ -42,9 +42,12 @@ def categorical_projection(target_support: jax.Array, target_probs: jax.Array, s
     chex.assert_type([target_support, target_probs, support], float)
     chex.assert_axis_dimension_gt(support, -1, 1)
     size = support.shape[-1]
+    support = jnp.broadcast_to(support, (*target_support.shape[:-1], size))
     low, high = support[..., :1], support[..., -1:]
     position = jnp.clip((target_support - low) * ((size - 1) / (high - low)), 0, size - 1)
-    weights = jnp.maximum(0, 1 - jnp.abs(position[..., None, :] - jnp.arange(size, dtype=position.dtype)[:, None]))
+    shape = (*support.shape, position.shape[-1])  # [..., Z, K]
+    atom = lax.broadcasted_iota(position.dtype, shape, len(shape) - 2)
+    weights = jnp.maximum(0, 1 - jnp.abs(position[..., None, :] - atom))
     return jnp.sum(weights * target_probs[..., None, :], axis=-1)
 
 
@@ -82,7 +85,8 @@ def quantile_huber(
     chex.assert_equal_shape_suffix([quantiles, taus], 1)
     chex.assert_type(quantiles, float)
     taus, target_quantiles = lax.stop_gradient((taus, target_quantiles))
-    error = target_quantiles[..., None, :] - quantiles[..., :, None]
+    taus = jnp.broadcast_to(taus, quantiles.shape)
+    error = target_quantiles[..., None, :] - quantiles[..., :, None]  # [..., N, M]
     size = jnp.abs(error)
     floor = jnp.maximum(kappa, jnp.finfo(size.dtype).tiny)
     inside = jnp.minimum(size, kappa)

@@ -40,7 +40,8 @@ def action_value(q: jax.Array, action: jax.Array) -> jax.Array:
     """
     chex.assert_shape(action, q.shape[:-1])
     chex.assert_type([q, action], [float, int])
-    return jnp.sum(jnp.where(action[..., None] == jnp.arange(q.shape[-1]), q, 0), axis=-1)
+    actions = lax.broadcasted_iota(jnp.int32, q.shape, q.ndim - 1)
+    return jnp.sum(jnp.where(action[..., None] == actions, q, 0), axis=-1)
 
 
 def td_error(value: jax.Array, target: jax.Array) -> jax.Array:

@@ -123,7 +123,7 @@ def from_gymnasium(name: Any, **kwargs: Any) -> MDP:
     return from_table(env.P, env.initial_state_distrib)
 
 
-def _entry(table: Any, index: int, message: str) -> Any:
+def _entry(table: Mapping | Sequence, index: int, message: str) -> Any:
     try:
         return table[index]
     except (KeyError, IndexError):
@@ -142,7 +142,7 @@ def _actions(P: Table, state: int, num_actions: int) -> list[Sequence[tuple]]:
     return outcomes
 
 
-def _check_outcome(outcome: Any, state: int, action: int, num_states: int) -> None:
+def _check_outcome(outcome: tuple, state: int, action: int, num_states: int) -> None:
     """Reject what the arrays could not hold; the rest is left to `check`."""
     if len(outcome) != 4:
         raise ValueError(

@@ -84,5 +84,5 @@ def _eliminate(rows: jax.Array, t: jax.Array, state: jax.Array) -> jax.Array:
     row = jnp.where(column == state, 1, row) * scale
     row = row.at[-1].set(jnp.where(leaving > 0, row[-1], 1))
     into = rows[:, state][:, None]
-    others = jnp.where(column == state, 0, rows) + into * row
-    return jnp.where(jnp.arange(rows.shape[0])[:, None] == t, row, others)
+    others = jnp.where(column[None, :] == state, 0, rows) + into * row[None, :]
+    return jnp.where(jnp.arange(rows.shape[0])[:, None] == t, row[None, :], others)

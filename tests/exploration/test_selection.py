@@ -21,7 +21,7 @@ COMPILED = {name: jax.jit(getattr(exploration, name)) for name in exploration.__
 @BOTH
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_oracle(check, dtype):
-    with precision(dtype):
+    with precision(dtype), jax.numpy_rank_promotion("raise"):
         check(exploration)
 
 

@@ -19,7 +19,7 @@ CHECKS = [check for name, check in vars(checks_losses).items() if name.startswit
 @pytest.mark.parametrize("dtype", precisions())
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_oracle(check, dtype):
-    with precision(dtype):
+    with precision(dtype), jax.numpy_rank_promotion("raise"):
         check(losses)
 
 

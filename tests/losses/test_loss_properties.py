@@ -1,4 +1,4 @@
-"""What must hold of the losses for any numbers, in both precisions."""
+"""Properties of the losses that hold for any numbers, in both precisions."""
 
 import jax
 import jax.numpy as jnp

@@ -24,7 +24,7 @@ def test_gridworld_3x4_after_two_and_three_sweeps():
 
 
 def test_policies_as_the_living_reward_grows_worse():
-    """The four policies of the textbook; in an exit all actions are alike and the first is taken."""
+    """The four policies of the textbook; in an exit all actions are equal and the first is taken."""
     living_rewards = jnp.array([-0.01, -0.03, -0.4, -2.0])
     grids = jax.vmap(lambda r: mdps.gridworld_3x4(living_reward=r))(living_rewards)
     solutions = jax.vmap(lambda grid: mdps.value_iteration(grid, 1.0))(grids)

@@ -1,4 +1,4 @@
-"""Bad MDPs are refused by name; good ones come out with the right arrays."""
+"""Malformed MDPs are rejected by name; well-formed ones have the right arrays."""
 
 import jax
 import jax.numpy as jnp

@@ -14,7 +14,7 @@ NUM, SHAPE = 10, (33, 6, 4)  # one state more than an elimination block
 
 
 def dense(mdp):
-    """Float64 transition [S, A, S] of going on, and expected reward [S, A]."""
+    """Float64 transition [S, A, S] of continuing, and expected reward [S, A]."""
     fields = [np.asarray(field) for field in mdp]
     next_state, probability, reward, terminated = fields[0], fields[1].astype(np.float64), fields[2], fields[3]
     num_states = next_state.shape[0]

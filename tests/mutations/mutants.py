@@ -53,7 +53,7 @@ OFF_POLICY = [
     ("V-trace advantage leaks over a truncation", "trace_decay * following + (1 - trace_decay) * next_value", "following", "vtrace_advantage_over_a_cut"),
     ("V-trace advantage bootstraps from its own step", "[value_target[1:], next_value[-1:]]", "[value_target]", "vtrace"),
     ("Retrace: the value taken is not subtracted", "c * cut(g - q, d * c)", "c * cut(g, d * c)", "retrace"),
-    ("Retrace: the trace goes on beyond the batch", "c.at[-1].set(0)", "c", "retrace"),
+    ("Retrace: the trace continues beyond the batch", "c.at[-1].set(0)", "c", "retrace"),
     ("Retrace: γ missing", "r + d * (cut(e, d) + c", "r + (cut(e, d) + c", "retrace"),
     ("tree backup without the policy's probability", "trace_decay * cut(next_prob_taken, trace_decay)", "trace_decay", "tree_backup"),
     ("Q(λ) not cut by an exploratory action", "jnp.where(taken == best, trace_decay, 0)", "trace_decay", "q_lambda"),
@@ -151,7 +151,7 @@ TOKEN_LOSSES = [
     ("KL penalty missing", "kl_coef * penalty", "0 * penalty", "grpo"),
     ("reference policy trained", "lax.stop_gradient(ref_log_prob)", "ref_log_prob", "grpo"),
     ("masked token poisons the rest", "tuple(_masked(array, mask) for array", "tuple(array for array", "grpo_masked"),
-    ("advantages of tokens refused or mixed up", "if advantage.shape != log_prob.shape:", "if advantage.shape == log_prob.shape:\n        advantage = advantage[..., ::-1]\n    else:", "grpo_by_token"),
+    ("advantages of tokens in the wrong order", "if advantage.shape != log_prob.shape:", "if advantage.shape == log_prob.shape:\n        advantage = advantage[..., ::-1]\n    else:", "grpo_by_token"),
     ("GSPO takes the product of the ratios", "total / jnp.maximum(counted.sum(axis=-1), 1)", "total", "gspo"),
     ("GSPO divides by the width", "total / jnp.maximum(counted.sum(axis=-1), 1)", "total / counted.shape[-1]", "gspo"),
     ("CISPO differentiates its weight", "-lax.stop_gradient(weight * advantage) * log_prob", "-(weight * advantage) * log_prob", "cispo"),
@@ -167,8 +167,11 @@ EXPLORATION = [
     ("explores with probability 1 − ε", "q.shape[:-1]) < epsilon", "q.shape[:-1]) > epsilon", "epsilon_greedy"),
     ("explores invalid actions", "jnp.where(explore[..., None], allowed, best)", "jnp.where(explore[..., None], True, best)", "epsilon_greedy"),
     ("probabilities forget that the greedy action is also explored", "epsilon * uniform +", "epsilon * uniform * ~best +", "epsilon_greedy_probs"),
-    ("temperature multiplied", "shifted / temperature[..., None]", "shifted * temperature[..., None]", "boltzmann_probs"),
-    ("temperature 0 divides by zero", "jnp.maximum(jnp.asarray(temperature, q.dtype), jnp.finfo(q.dtype).tiny)", "jnp.asarray(temperature, q.dtype)", "boltzmann_probs"),
+    ("temperature multiplied", "shifted / temperature,", "shifted * temperature,", "boltzmann_probs"),
+    ("temperature 0 divides by zero", "jnp.maximum(_by_state(temperature, q), jnp.finfo(q.dtype).tiny)", "_by_state(temperature, q)", "boltzmann_probs"),
+]  # fmt: skip
+
+BANDITS = [
     ("untried arms come last", "jnp.where(count == 0, jnp.inf", "jnp.where(count == 0, -jnp.inf", "ucb1"),
     ("bound without the root", "jnp.sqrt(jnp.log(total) / jnp.maximum(count, 1))", "jnp.log(total) / jnp.maximum(count, 1)", "ucb1"),
     ("gradient bandit without the probabilities", "(taken - jax.nn.softmax(preference))", "taken", "gradient_bandit_update"),
@@ -213,6 +216,7 @@ MUTANTS = [
         ("losses.distributional", DISTRIBUTIONAL), ("losses.policy_gradient", POLICY_GRADIENT),
         ("losses.divergences", DIVERGENCES), ("losses.ratios", RATIOS), ("losses.centering", CENTERING), ("losses.groups", GROUPS),
         ("losses.token_losses", TOKEN_LOSSES), ("exploration.selection", EXPLORATION),
+        ("exploration.bandits", BANDITS),
         ("schedules", SCHEDULES), ("distributions.discrete", DISCRETE), ("distributions.gaussian", GAUSSIAN),
     )
     for rest in rows

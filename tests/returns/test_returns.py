@@ -1,4 +1,4 @@
-"""Returns and their off-policy kin: oracles in both precisions, gradients, properties, rlax, shapes."""
+"""Returns, on-policy and off-policy: oracles in both precisions, gradients, properties, rlax, shapes."""
 
 import checks_returns
 import jax
@@ -18,7 +18,7 @@ CHECKS = [check for name, check in vars(checks_returns).items() if name.startswi
 @pytest.mark.parametrize("dtype", precisions())
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_oracle(check, dtype):
-    with precision(dtype):
+    with precision(dtype), jax.numpy_rank_promotion("raise"):
         check(returns)
 
 

@@ -1,4 +1,4 @@
-"""Agents for bandits: ε-greedy, UCB, softmax, gradient bandit and Thompson sampling. Observations are not looked at."""
+"""Agents for bandits: ε-greedy, UCB, softmax, gradient bandit and Thompson sampling. Observations are ignored."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from purerl import exploration
+from purerl.agents.common.trajectories import masked_mean
+from purerl.agents.tabular import tables
 from purerl.hparams import Interval, NonNegative, UnitInterval
 from purerl.spaces import Discrete
-from purerl.types import Agent, HasSpaces, Metrics, Transition
+from purerl.types import Agent, HasSpaces, Key, Metrics, PyTree, Transition
 
 _Positive = Annotated[Any, Interval(1e-30, float("inf"))]
 
@@ -20,11 +23,11 @@ class BanditHparams(NamedTuple):
     """Hyperparameters of the bandit agents; each rule uses its own.
 
     Attributes:
-      step_size: least weight of the newest reward in an arm's value; 0 averages over all. Step size of "gradient".
+      step_size: smallest weight of the newest reward in an arm's value; 0 averages all. Step size of "gradient".
       epsilon: probability of a random arm, of "epsilon_greedy".
       exploration: c of "ucb", in units of reward.
       temperature: τ of "softmax", in units of reward.
-      initial_value: value of an arm before its first reward; optimistic ones last only with a step size above 0.
+      initial_value: value of an arm before its first reward; optimism lasts only with a step size above 0.
       noise_variance: variance of a reward, of "thompson_gaussian".
       prior_mean, prior_variance: belief in an arm's mean, of "thompson_gaussian".
     """
@@ -40,11 +43,11 @@ class BanditHparams(NamedTuple):
 
 
 class BanditState(NamedTuple):
-    """What a bandit agent knows of its arms.
+    """State of a bandit agent.
 
     Attributes:
       value: [A], averages of the rewards.
-      pulls: [A] float32, how often each was pulled.
+      pulls: [A] float, number of pulls of each; it saturates instead of wrapping around.
       total: [A], sums of the rewards.
       preference: [A], logits of "gradient".
       hparams: the hyperparameters.
@@ -55,38 +58,38 @@ class BanditState(NamedTuple):
     pulls: jax.Array
     total: jax.Array
     preference: jax.Array
-    hparams: Any
+    hparams: BanditHparams
     num_updates: jax.Array
 
 
-def _epsilon_greedy(key: jax.Array, state: BanditState) -> jax.Array:
+def _epsilon_greedy(key: Key, state: BanditState) -> jax.Array:
     return exploration.epsilon_greedy(key, state.value, state.hparams.epsilon)
 
 
-def _ucb(key: jax.Array, state: BanditState) -> jax.Array:
+def _ucb(key: Key, state: BanditState) -> jax.Array:
     return exploration.ucb1(key, state.value, state.pulls, state.hparams.exploration)
 
 
-def _softmax(key: jax.Array, state: BanditState) -> jax.Array:
+def _softmax(key: Key, state: BanditState) -> jax.Array:
     return exploration.boltzmann(key, state.value, state.hparams.temperature)
 
 
-def _gradient(key: jax.Array, state: BanditState) -> jax.Array:
+def _gradient(key: Key, state: BanditState) -> jax.Array:
     return exploration.boltzmann(key, state.preference, 1.0)
 
 
-def _thompson_gaussian(key: jax.Array, state: BanditState) -> jax.Array:
+def _thompson_gaussian(key: Key, state: BanditState) -> jax.Array:
     hparams = state.hparams
     return exploration.thompson_gaussian(
         key, state.total, state.pulls, hparams.noise_variance, hparams.prior_mean, hparams.prior_variance
     )
 
 
-def _thompson_bernoulli(key: jax.Array, state: BanditState) -> jax.Array:
+def _thompson_bernoulli(key: Key, state: BanditState) -> jax.Array:
     return exploration.thompson_bernoulli(key, state.total, state.pulls - state.total)
 
 
-RULES: dict[str, Callable[[jax.Array, BanditState], jax.Array]] = {
+RULES: dict[str, Callable[[Key, BanditState], jax.Array]] = {
     "epsilon_greedy": _epsilon_greedy,
     "ucb": _ucb,
     "softmax": _softmax,
@@ -102,7 +105,8 @@ def bandit(env: HasSpaces, *, rule: str = "epsilon_greedy") -> Agent:
         n[a] ← n[a] + 1,    v[a] ← v[a] + max(step_size, 1 / n[a]) (r − v[a])
 
     and for "gradient" H ← H + step_size (r − r̄) (1ₐ − softmax(H)), r̄ the mean of all rewards before r (of the first
-    one itself). Rewards are taken in one by one. Without a key: the arm of the highest value, or preference.
+    one itself). Rewards are processed one at a time. Without a key: the arm of the highest value, or preference.
+    Metric: `reward`, the mean reward of the steps that count.
 
     Args:
       env: an environment with `Discrete` actions, such as `envs.bandit_testbed()`.
@@ -116,6 +120,15 @@ def bandit(env: HasSpaces, *, rule: str = "epsilon_greedy") -> Agent:
       ValueError: unknown rule.
 
     Source: Sutton & Barto (2018), eq. 2.1 to 2.3, 2.10 and 2.12; Thompson (1933).
+
+    Examples:
+      >>> import purerl
+      >>> env = purerl.envs.bandit_testbed(num_arms=3)
+      >>> agent = purerl.bandit(env, rule="ucb")
+      >>> state = agent.init(jax.random.key(0), purerl.BanditHparams(), example=jnp.int32(0))
+      >>> action, _ = agent.act(None, state._replace(value=jnp.array([0.0, 2.0, 1.0])), jnp.int32(0))
+      >>> int(action)
+      1
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {list(RULES)}, got {rule!r}")
@@ -123,34 +136,35 @@ def bandit(env: HasSpaces, *, rule: str = "epsilon_greedy") -> Agent:
         raise TypeError(f"a bandit needs a Discrete action_space, got {env.action_space}")
     num_arms = env.action_space.n
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> BanditState:
+    def init(key: Key, hparams: BanditHparams, example: PyTree, num_envs: int = 1) -> BanditState:
         zeros = jnp.zeros(num_arms)
         return BanditState(zeros + hparams.initial_value, zeros, zeros, zeros, hparams, jnp.int32(0))
 
-    def act(key: jax.Array | None, state: BanditState, obs: Any) -> tuple[jax.Array, tuple]:
+    def act(key: Key | None, state: BanditState, obs: PyTree) -> tuple[jax.Array, tuple]:
         if key is not None:
             return RULES[rule](key, state), ()
         return exploration.greedy(None, state.preference if rule == "gradient" else state.value), ()
 
-    def update(key: jax.Array, state: BanditState, data: Transition) -> tuple[BanditState, Metrics]:
-        mask = jnp.ones_like(data.reward) if isinstance(data.mask, tuple) else data.mask
-        steps = jax.tree.map(jnp.ravel, (data.action, data.reward, mask))
+    def update(key: Key, state: BanditState, data: Transition) -> tuple[BanditState, Metrics]:
+        data = tables.clean(data)
+        steps = jax.tree.map(jnp.ravel, (data.action, data.reward, data.weight))  # [T, N] -> [T * N]
         state, _ = jax.lax.scan(lambda state, x: (_learn(state, *x), None), state, steps)
-        return state._replace(num_updates=state.num_updates + 1), {"reward": jnp.sum(data.reward * mask) / mask.sum()}
+        metrics = {"reward": masked_mean(data.reward, data.mask)}
+        return state._replace(num_updates=optax.safe_increment(state.num_updates)), metrics
 
     return Agent(init, act, update)
 
 
-def _learn(state: BanditState, action: jax.Array, reward: jax.Array, mask: jax.Array) -> BanditState:
-    """Take in one reward; none where the mask is 0."""
+def _learn(state: BanditState, action: jax.Array, reward: jax.Array, weight: jax.Array) -> BanditState:
+    """Process one reward, which counts as much as its weight."""
     step_size, pulls = state.hparams.step_size, state.pulls.sum()
     baseline = jnp.where(pulls > 0, state.total.sum() / jnp.maximum(pulls, 1), reward)
-    preference = exploration.gradient_bandit_update(state.preference, action, reward, baseline, mask * step_size)
-    count = state.pulls.at[action].add(mask)
-    rate = mask * jnp.maximum(step_size, 1 / jnp.maximum(count[action], 1))
+    preference = exploration.gradient_bandit_update(state.preference, action, reward, baseline, weight * step_size)
+    count = state.pulls.at[action].add(weight)
+    rate = weight * jnp.maximum(step_size, 1 / jnp.maximum(count[action], 1))
     return state._replace(
         value=state.value.at[action].add(rate * (reward - state.value[action])),
         pulls=count,
-        total=state.total.at[action].add(mask * reward),
+        total=state.total.at[action].add(weight * reward),
         preference=preference,
     )

@@ -3,24 +3,23 @@
     state, metrics = purerl.fit(key, value_iteration(), mdp, DynamicProgrammingHparams(discount=0.9), num_updates=100)
 
 Metrics: `residual`, the sup-norm of the change in units of reward; `initial_value`, Σ_s initial(s) v(s). The solvers of
-`purerl.mdp` compute the same and stop by themselves; the agents show every iteration, act, and vmap like any agent.
+`purerl.mdp` compute the same and stop on their own; the agents show every iteration, act, and vmap like any agent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import optax
 
 from purerl.hparams import Interval, NonNegative, UnitInterval
 from purerl.mdp.backup import best, evaluate_chain, first_best, follow, layout, soft_best, sweep
 from purerl.mdp.exact import better_action, exact_value
 from purerl.mdp.types import MDP
-from purerl.types import Agent, Metrics
-
-Improve = Callable[[Any, MDP], tuple[jax.Array, jax.Array, jax.Array]]
+from purerl.types import Agent, Key, Metrics, Requirements
 
 
 class DynamicProgrammingHparams(NamedTuple):
@@ -44,7 +43,7 @@ class ModifiedPolicyIterationHparams(NamedTuple):
 
 
 class DynamicProgrammingState(NamedTuple):
-    """What the agents carry.
+    """State of these agents.
 
     Attributes:
       value: [S].
@@ -61,10 +60,23 @@ class DynamicProgrammingState(NamedTuple):
     num_updates: jax.Array
 
 
+Problem: TypeAlias = MDP | tuple[MDP, jax.Array]
+"""The data of `fit`: an MDP, or an MDP and the policy [S, A] to evaluate."""
+Improve: TypeAlias = Callable[[DynamicProgrammingState, Any], tuple[jax.Array, jax.Array, jax.Array]]
+"""`(state, data) -> (value [S], q [S, A], policy [S, A])`."""
+
+
 def value_iteration() -> Agent:
     """Value iteration: an update is q ← Σ_k p (r + γ v(s')), v ← max_a q, and the first greedy action.
 
     After n updates the value is that of n sweeps from 0. Source: Sutton & Barto (2018), eq. 4.10.
+
+    Examples:
+      >>> import purerl
+      >>> agent, hparams = purerl.value_iteration(), purerl.DynamicProgrammingHparams(discount=0.9)
+      >>> state = agent.init(jax.random.key(0), hparams, example=purerl.mdp.maze_2x3())
+      >>> state.q.shape
+      (6, 4)
     """
 
     def improve(state: DynamicProgrammingState, mdp: MDP) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -78,6 +90,13 @@ def soft_value_iteration() -> Agent:
     """Entropy-regularised value iteration: v ← τ log Σ_a exp(q / τ), and the policy softmax(q / τ).
 
     Hyperparameters: `SoftValueIterationHparams`. Source: Haarnoja et al. (2017), eqs. 4 to 6.
+
+    Examples:
+      >>> import purerl
+      >>> agent, hparams = purerl.soft_value_iteration(), purerl.SoftValueIterationHparams(temperature=0.5)
+      >>> state = agent.init(jax.random.key(0), hparams, example=purerl.mdp.maze_2x3())
+      >>> state.q.shape
+      (6, 4)
     """
 
     def improve(state: DynamicProgrammingState, mdp: MDP) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -92,6 +111,13 @@ def modified_policy_iteration() -> Agent:
     """Modified policy iteration: a greedy sweep, then `num_sweeps` sweeps of the greedy policy alone.
 
     Hyperparameters: `ModifiedPolicyIterationHparams`. Source: Puterman & Shin (1978).
+
+    Examples:
+      >>> import purerl
+      >>> agent, hparams = purerl.modified_policy_iteration(), purerl.ModifiedPolicyIterationHparams(num_sweeps=3)
+      >>> state = agent.init(jax.random.key(0), hparams, example=purerl.mdp.maze_2x3())
+      >>> state.q.shape
+      (6, 4)
     """
 
     def improve(state: DynamicProgrammingState, mdp: MDP) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -107,7 +133,14 @@ def policy_iteration() -> Agent:
     """Policy iteration: exact evaluation of the current policy, then greedy improvement; starts from the uniform one.
 
     The value is that of the policy before the improvement. An action is kept unless another is better by more than
-    rounding. Takes O(S²) memory. Source: Sutton & Barto (2018), section 4.3.
+    rounding. It takes O(S²) memory. Source: Sutton & Barto (2018), section 4.3.
+
+    Examples:
+      >>> import purerl
+      >>> agent, hparams = purerl.policy_iteration(), purerl.DynamicProgrammingHparams(discount=0.9)
+      >>> state = agent.init(jax.random.key(0), hparams, example=purerl.mdp.maze_2x3())
+      >>> state.q.shape
+      (6, 4)
     """
 
     def improve(state: DynamicProgrammingState, mdp: MDP) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -123,9 +156,17 @@ def policy_evaluation() -> Agent:
     """Policy evaluation by sweeps; the data of `fit` are the pair (mdp, policy [S, A]): v ← Σ_a π q.
 
     Source: Sutton & Barto (2018), eq. 4.5, with two arrays.
+
+    Examples:
+      >>> import purerl
+      >>> problem = purerl.mdp.random_walk(5), jnp.ones((5, 1))
+      >>> agent, hparams = purerl.policy_evaluation(), purerl.DynamicProgrammingHparams(discount=1.0)
+      >>> state = agent.init(jax.random.key(0), hparams, example=problem)
+      >>> state.value.shape
+      (5,)
     """
 
-    def improve(state: DynamicProgrammingState, data: Any) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def improve(state: DynamicProgrammingState, data: tuple[MDP, jax.Array]) -> tuple[jax.Array, jax.Array, jax.Array]:
         mdp, policy = data
         q = sweep(layout(mdp), state.value, state.hparams.discount).T
         return jnp.sum(policy * q, axis=1), q, policy
@@ -134,9 +175,9 @@ def policy_evaluation() -> Agent:
 
 
 def _agent(improve: Improve) -> Agent:
-    """The agent whose update replaces value, q and policy by what `improve(state, data)` returns."""
+    """The agent whose update replaces value, q and policy by the result of `improve(state, data)`."""
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> DynamicProgrammingState:
+    def init(key: Key, hparams: NamedTuple, example: Problem, num_envs: int = 1) -> DynamicProgrammingState:
         mdp = _mdp_of(example)
         num_states, num_actions, _ = mdp.next_state.shape
         value = jnp.zeros(num_states, mdp.probability.dtype)
@@ -144,22 +185,23 @@ def _agent(improve: Improve) -> Agent:
         policy = jnp.full_like(q, 1 / num_actions)
         return DynamicProgrammingState(value, q, policy, hparams, jnp.zeros((), jnp.int32))
 
-    def act(key: jax.Array | None, state: DynamicProgrammingState, obs: jax.Array) -> tuple[jax.Array, tuple]:
+    def act(key: Key | None, state: DynamicProgrammingState, obs: jax.Array) -> tuple[jax.Array, tuple]:
         probability = state.policy[obs]
         if key is None:
             return jnp.argmax(probability).astype(jnp.int32), ()
         return jax.random.categorical(key, jnp.log(probability)).astype(jnp.int32), ()
 
-    def update(key: jax.Array, state: DynamicProgrammingState, data: Any) -> tuple[DynamicProgrammingState, Metrics]:
+    def update(key: Key, state: DynamicProgrammingState, data: Problem) -> tuple[DynamicProgrammingState, Metrics]:
         value, q, policy = improve(state, data)
         metrics = {
             "residual": jnp.max(jnp.abs(value - state.value)),
             "initial_value": jnp.sum(_mdp_of(data).initial * value),
         }
-        return DynamicProgrammingState(value, q, policy, state.hparams, state.num_updates + 1), metrics
+        num_updates = optax.safe_increment(state.num_updates)
+        return DynamicProgrammingState(value, q, policy, state.hparams, num_updates), metrics
 
-    return Agent(init, act, update)
+    return Agent(init, act, update, requires=Requirements("whole"))
 
 
-def _mdp_of(data: Any) -> MDP:
+def _mdp_of(data: Problem) -> MDP:
     return data if isinstance(data, MDP) else data[0]

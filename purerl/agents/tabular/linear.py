@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import chex
 import jax
 import jax.numpy as jnp
+import optax
 
 from purerl import returns
+from purerl.agents.common.trajectories import discounts, done, require_episodes
+from purerl.agents.tabular import tables
 from purerl.hparams import NonNegative, UnitInterval
-from purerl.types import Agent, Metrics, Transition
+from purerl.types import Agent, Key, Metrics, PyTree, Requirements, Transition, UpdateFn
 
 TARGETS = ("td", "monte_carlo")
-Policy = Callable[[Any], jax.Array]
+Features: TypeAlias = Callable[[PyTree], jax.Array]
+"""`obs -> x [D]`."""
+Policy: TypeAlias = Callable[[PyTree], jax.Array]
+"""`obs -> [A]` probabilities."""
 
 
 class LinearHparams(NamedTuple):
@@ -32,37 +38,38 @@ class LinearHparams(NamedTuple):
 
 
 class LinearState(NamedTuple):
-    """What a linear learner carries.
+    """State of a linear learner.
 
     Attributes:
       weights: [D], w; the value of an observation is w · x.
       matrix: [D, D], Σ x (x − γ x')ᵀ or Σ x xᵀ of `least_squares`; `()` of `linear_prediction`.
-      vector: [D], Σ x r or Σ x G; `()` likewise.
+      vector: [D], Σ x r or Σ x G; `()` of `linear_prediction`.
       hparams: the hyperparameters.
       num_updates: int32.
     """
 
     weights: jax.Array
-    matrix: Any
-    vector: Any
-    hparams: Any
+    matrix: PyTree
+    vector: PyTree
+    hparams: LinearHparams
     num_updates: jax.Array
 
 
 def linear_prediction(
-    features: Callable[[Any], jax.Array], policy: Policy, *, behavior: Policy | None = None, target: str = "td"
+    features: Features, policy: Policy, *, behavior: Policy | None = None, target: str = "td"
 ) -> Agent:
     """Linear prediction by steps along the mean of ρ (y − w · x) x over a trajectory.
 
         td:           y = r + γ w · x'  (semi-gradient TD(0)), ρ = π(a | s) / b(a | s)
         monte_carlo:  y = G, the return to the episode's end (gradient Monte Carlo), on-policy
 
-    Off-policy TD may diverge: the metric `weight_norm` shows it, and `diverged` is 1 once it is not finite.
+    Off-policy TD may diverge. Metrics: `loss/td_error` or `loss/return_error`, the root-mean-square of the errors
+    without ρ; `weight_norm`; `diverged`, 1 once the weights are not finite.
 
     Args:
       features: `obs -> x [D]`.
-      policy: `obs -> [A]` probabilities, the policy that is judged.
-      behavior: likewise, the policy that acts; None: the one that is judged.
+      policy: `obs -> [A]` probabilities of the evaluated policy.
+      behavior: `obs -> [A]` probabilities of the policy that acts; None: the evaluated one.
       target: "td", or "monte_carlo", which needs `rollout=purerl.loops.rollout_episodes`.
 
     Returns:
@@ -73,39 +80,49 @@ def linear_prediction(
         "monte_carlo".
 
     Source: Sutton & Barto (2018), eq. 9.7, section 9.3, eq. 11.2.
+
+    Examples:
+      >>> import purerl
+      >>> features, policy = lambda obs: jax.nn.one_hot(obs, 5), lambda obs: jnp.ones(1)
+      >>> agent = purerl.linear_prediction(features, policy)
+      >>> agent.init(jax.random.key(0), purerl.LinearHparams(), example=jnp.int32(2)).weights.shape
+      (5,)
     """
     _check_target(target)
     if behavior is not None and target == "monte_carlo":
-        raise ValueError("target='monte_carlo' is on-policy: leave out behavior")
+        raise ValueError("target='monte_carlo' is on-policy: omit behavior")
 
-    def update(key: jax.Array, state: LinearState, data: Transition) -> tuple[LinearState, Metrics]:
-        x, next_x, mask, discount = _design(features, data, state.hparams)
+    def update(key: Key, state: LinearState, data: Transition) -> tuple[LinearState, Metrics]:
+        data, x, next_x, discount = _design(features, data, state.hparams, target)
         if target == "td":
             value = data.reward + discount * jnp.where(discount > 0, next_x @ state.weights, 0)
         else:
             value = _whole_returns(data, state.hparams)
-        error = mask * (value - x @ state.weights)
+        error = value - x @ state.weights  # [T, N]
+        weight = data.weight
         if behavior is not None:
-            error = error * _each(_probability(policy), data) / _each(_probability(behavior), data)
-        step = jnp.einsum("tn,tnd->d", error, x) / jnp.maximum(mask.sum(), 1)
+            ratio = _each(_probability(policy), data) / _each(_probability(behavior), data)
+            weight = jnp.where(weight > 0, weight * ratio, 0)
+        step = jnp.einsum("tn,tnd->d", weight * error, x) / jnp.maximum(data.weight.sum(), 1)
         weights = state.weights + state.hparams.step_size * step
-        return state._replace(weights=weights, num_updates=state.num_updates + 1), _metrics(weights, error, mask)
+        state = state._replace(weights=weights, num_updates=optax.safe_increment(state.num_updates))
+        return state, _metrics(weights, error, data.weight, target)
 
-    return _agent(features, policy if behavior is None else behavior, update, solves=False)
+    return _agent(features, policy if behavior is None else behavior, update, target, solves=False)
 
 
-def least_squares(features: Callable[[Any], jax.Array], policy: Policy, *, target: str = "td") -> Agent:
+def least_squares(features: Features, policy: Policy, *, target: str = "td") -> Agent:
     """Linear prediction in closed form from all steps so far: (M + ridge I) w = b.
 
         td:           M = Σ x (x − γ x')ᵀ,  b = Σ x r   (LSTD: the fixed point of TD(0))
         monte_carlo:  M = Σ x xᵀ,           b = Σ x G   (the least squared error)
 
-    Solved by one singular value decomposition; where the system is singular w is the shortest of the best solutions,
-    and the metric `rank` is less than D.
+    Solved by one singular value decomposition. If the system is singular, w is the shortest of the best solutions, and
+    the metric `rank` is less than D. The other metrics are those of `linear_prediction`.
 
     Args:
       features: `obs -> x [D]`.
-      policy: `obs -> [A]` probabilities, the policy that acts and is judged.
+      policy: `obs -> [A]` probabilities of the policy that acts and is evaluated.
       target: "td", or "monte_carlo", which needs `rollout=purerl.loops.rollout_episodes`.
 
     Returns:
@@ -115,40 +132,52 @@ def least_squares(features: Callable[[Any], jax.Array], policy: Policy, *, targe
       ValueError: unknown target; in `update`, a trajectory without mask for "monte_carlo".
 
     Source: Bradtke & Barto (1996), section 5; Sutton & Barto (2018), eq. 9.20.
+
+    Examples:
+      >>> import purerl
+      >>> features, policy = lambda obs: jax.nn.one_hot(obs, 5), lambda obs: jnp.ones(1)
+      >>> agent = purerl.least_squares(features, policy)
+      >>> agent.init(jax.random.key(0), purerl.LinearHparams(ridge=1e-3), example=jnp.int32(2)).matrix.shape
+      (5, 5)
     """
     _check_target(target)
 
-    def update(key: jax.Array, state: LinearState, data: Transition) -> tuple[LinearState, Metrics]:
-        x, next_x, mask, discount = _design(features, data, state.hparams)
+    def update(key: Key, state: LinearState, data: Transition) -> tuple[LinearState, Metrics]:
+        data, x, next_x, discount = _design(features, data, state.hparams, target)
         if target == "td":
             following, value = discount[..., None] * jnp.where(discount[..., None] > 0, next_x, 0), data.reward
         else:
             following, value = jnp.zeros_like(x), _whole_returns(data, state.hparams)
-        matrix = state.matrix + jnp.einsum("tn,tnd,tne->de", mask, x, x - following)
-        vector = state.vector + jnp.einsum("tn,tnd->d", mask * value, x)
+        # M = Σ x (x − γ x')ᵀ [D, D] and b = Σ x r [D]
+        matrix = state.matrix + jnp.einsum("tn,tnd,tne->de", data.weight, x, x - following)
+        vector = state.vector + jnp.einsum("tn,tnd->d", data.weight * value, x)
         weights, rank = _solve(matrix + state.hparams.ridge * jnp.eye(len(vector)), vector)
-        error = mask * (value + following @ weights - x @ weights)
-        metrics = _metrics(weights, error, mask) | {"rank": rank}
-        return LinearState(weights, matrix, vector, state.hparams, state.num_updates + 1), metrics
+        error = value + following @ weights - x @ weights  # [T, N]
+        metrics = _metrics(weights, error, data.weight, target) | {"rank": rank}
+        num_updates = optax.safe_increment(state.num_updates)
+        return LinearState(weights, matrix, vector, state.hparams, num_updates), metrics
 
-    return _agent(features, policy, update, solves=True)
+    return _agent(features, policy, update, target, solves=True)
 
 
-def _agent(features: Callable[[Any], jax.Array], acts: Policy, update: Callable[..., Any], *, solves: bool) -> Agent:
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> LinearState:
+def _agent(features: Features, acts: Policy, update: UpdateFn, target: str, *, solves: bool) -> Agent:
+    """The agent that acts by `acts` and learns by `update`, with a matrix and a vector if it `solves` for weights."""
+
+    def init(key: Key, hparams: LinearHparams, example: PyTree, num_envs: int = 1) -> LinearState:
         x = features(example)
         chex.assert_rank(x, 1)
         zeros = jnp.zeros(x.shape, jnp.result_type(float))
         matrix, vector = (jnp.outer(zeros, zeros), zeros) if solves else ((), ())
         return LinearState(zeros, matrix, vector, hparams, jnp.int32(0))
 
-    def act(key: jax.Array | None, state: LinearState, obs: Any) -> tuple[jax.Array, tuple]:
+    def act(key: Key | None, state: LinearState, obs: PyTree) -> tuple[jax.Array, tuple]:
         probability = acts(obs)
         if key is None:
             return jnp.argmax(probability).astype(jnp.int32), ()
         return jax.random.categorical(key, jnp.log(probability)).astype(jnp.int32), ()
 
-    return Agent(init, act, update)
+    requires = Requirements("rows" if target == "td" else "episodes")
+    return Agent(init, act, update, requires=requires)
 
 
 def _check_target(target: str) -> None:
@@ -157,26 +186,26 @@ def _check_target(target: str) -> None:
 
 
 def _design(
-    features: Callable[[Any], jax.Array], data: Transition, hparams: Any
-) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
-    """Features [T, N, D] of the observations and of their successors, mask and discount [T, N]."""
+    features: Features, data: Transition, hparams: LinearHparams, target: str
+) -> tuple[Transition, jax.Array, jax.Array, jax.Array]:
+    """Clean data, features [T, N, D] of observations and successors, 0 where masked, and discount [T, N]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
-    mask = jnp.ones_like(data.reward) if isinstance(data.mask, tuple) else data.mask
-    each = jax.vmap(jax.vmap(features))
-    return each(data.obs), each(data.next_obs), mask, hparams.discount * (1 - data.terminated)
+    if target == "monte_carlo":
+        require_episodes(data, "target='monte_carlo'")
+    data, each = tables.clean(data), jax.vmap(jax.vmap(features))
+    x, next_x = (jnp.where(data.mask[..., None] != 0, each(obs), 0) for obs in (data.obs, data.next_obs))
+    return data, x, next_x, discounts(data, hparams.discount)
 
 
-def _whole_returns(data: Transition, hparams: Any) -> jax.Array:
-    if isinstance(data.mask, tuple):
-        raise ValueError("target='monte_carlo' needs whole episodes: pass rollout=purerl.loops.rollout_episodes")
-    return returns.reward_to_go(data.reward * data.mask, hparams.discount * (1.0 - (data.terminated | data.truncated)))
+def _whole_returns(data: Transition, hparams: LinearHparams) -> jax.Array:
+    return returns.reward_to_go(data.reward, hparams.discount * (1.0 - done(data)))
 
 
-def _probability(policy: Policy) -> Callable[[Any, jax.Array], jax.Array]:
+def _probability(policy: Policy) -> Callable[[PyTree, jax.Array], jax.Array]:
     return lambda obs, action: policy(obs)[action]
 
 
-def _each(function: Callable[[Any, jax.Array], jax.Array], data: Transition) -> jax.Array:
+def _each(function: Callable[[PyTree, jax.Array], jax.Array], data: Transition) -> jax.Array:
     return jax.vmap(jax.vmap(function))(data.obs, data.action)
 
 
@@ -188,7 +217,8 @@ def _solve(matrix: jax.Array, vector: jax.Array) -> tuple[jax.Array, jax.Array]:
     return right.T @ (inverse * (left.T @ vector)), kept.sum()
 
 
-def _metrics(weights: jax.Array, error: jax.Array, mask: jax.Array) -> Metrics:
+def _metrics(weights: jax.Array, error: jax.Array, weight: jax.Array, target: str) -> Metrics:
     norm = jnp.linalg.norm(weights)
-    square = jnp.sum(error**2) / jnp.maximum(mask.sum(), 1)
-    return {"loss/value": jnp.sqrt(square), "weight_norm": norm, "diverged": (~jnp.isfinite(norm)).astype(jnp.float32)}
+    name = "loss/td_error" if target == "td" else "loss/return_error"
+    diverged = (~jnp.isfinite(norm)).astype(norm.dtype)
+    return {name: jnp.sqrt(tables.mean_square(error, weight)), "weight_norm": norm, "diverged": diverged}

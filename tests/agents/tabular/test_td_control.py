@@ -13,7 +13,7 @@ from purerl import mdp as mdps
 from purerl.agents.tabular import monte_carlo as mc
 from purerl.agents.tabular import td_control as td
 
-DISCOUNT, EPSILON = 0.8, 0.3
+DISCOUNT, EPSILON, TEMPERATURE = 0.8, 0.3, 0.5
 
 
 def five_mdps():
@@ -24,12 +24,25 @@ def five_mdps():
     return jax.tree.map(lambda *x: jnp.stack(x), *everywhere, *others)
 
 
-def fixed_point(mdp, epsilon):
-    """The q of r + γ Σ_b π(b | s') q(s', b), π ε-greedy to q itself (a contraction, so there is one), in float64."""
+def softmax_mean(q, temperature):
+    """Σ_b π(b) q(b) with π = softmax(q / τ), over the last axis."""
+    weight = np.exp((q - q.max(-1, keepdims=True)) / temperature)
+    return (weight * q).sum(-1) / weight.sum(-1)
+
+
+POLICIES = {  # what a policy expects of its next value
+    "greedy": lambda q: q.max(-1),
+    "epsilon_greedy": lambda q: EPSILON * q.mean(-1) + (1 - EPSILON) * q.max(-1),
+    "boltzmann": lambda q: softmax_mean(q, TEMPERATURE),
+}
+
+
+def fixed_point(mdp, expectation):
+    """The q of r + γ Σ_b π(b | s') q(s', b) in float64, π being a policy with respect to q itself."""
     p, r = np.asarray(mdp.probability, np.float64), np.asarray(mdp.reward, np.float64)
     q = np.zeros(p.shape[:2])
     for _ in range(200):
-        value = (1 - epsilon) * q.max(1) + epsilon * q.mean(1)
+        value = expectation(q)
         q = (p * (r + DISCOUNT * np.where(mdp.terminated, 0, value[np.asarray(mdp.next_state)]))).sum(-1)
     return q
 
@@ -39,7 +52,7 @@ def world():
     stack = five_mdps()
     single = [jax.tree.map(lambda x: x[i], stack) for i in range(5)]
     env = envs.from_mdp(single[0], max_steps=60)
-    targets = {epsilon: np.stack([fixed_point(m, epsilon) for m in single]) for epsilon in (0.0, EPSILON)}
+    targets = {name: np.stack([fixed_point(m, policy) for m in single]) for name, policy in POLICIES.items()}
     return env, stack, targets
 
 
@@ -53,21 +66,30 @@ def check(q, target, most):
 
 ONLINE = {"num_updates": 1000, "num_envs": 32, "rollout_length": 1}
 TD = td.TDControlHparams(1.0, 0.65, DISCOUNT, EPSILON)
+WARM = TD._replace(temperature=TEMPERATURE)
 EXPLORING = TD._replace(epsilon=1.0)  # off-policy learners may do anything
-LEARNERS = {  # factory, its keywords, hyperparameters, sizes, ε of the target, most error
-    "q": (td.q_learning, {}, EXPLORING, ONLINE, 0.0, 0.035),
-    "double": (td.q_learning, {"double": True}, EXPLORING, {**ONLINE, "num_envs": 64}, 0.0, 0.035),
+LEARNERS = {  # factory, its keywords, hyperparameters, sizes, policy of the target, most error
+    "q": (td.q_learning, {}, EXPLORING, ONLINE, "greedy", 0.035),
+    "double": (td.q_learning, {"double": True}, EXPLORING, {**ONLINE, "num_envs": 64}, "greedy", 0.035),
     "q_lambda": (
         td.q_lambda,
         {},
         EXPLORING._replace(epsilon=0.7, trace_decay=0.5),
         {**ONLINE, "num_envs": 16},
-        0.0,
+        "greedy",
         0.035,
     ),
-    "sarsa": (td.sarsa, {}, TD, ONLINE, EPSILON, 0.035),
-    "expected": (td.sarsa, {"expected": True}, TD, ONLINE, EPSILON, 0.035),
-    "three_step": (td.sarsa, {"n": 3}, TD, ONLINE, EPSILON, 0.05),
+    "sarsa": (td.sarsa, {}, TD, ONLINE, "epsilon_greedy", 0.035),
+    "expected": (td.sarsa, {"expected": True}, TD, ONLINE, "epsilon_greedy", 0.035),
+    "three_step": (td.sarsa, {"n": 3}, TD, ONLINE, "epsilon_greedy", 0.05),
+    "expected, boltzmann": (
+        td.sarsa,
+        {"expected": True, "exploration": "boltzmann"},
+        WARM,
+        ONLINE,
+        "boltzmann",
+        0.035,
+    ),
 }
 
 
@@ -75,14 +97,14 @@ LEARNERS = {  # factory, its keywords, hyperparameters, sizes, ε of the target,
 def test_control_converges_to_its_own_target(world, name):
     """30 seeds on five MDPs: within 3.5% of the largest value (three steps: 5%), and their mean within 40% of that."""
     env, stack, targets = world
-    factory, arguments, hparams, sizes, epsilon, most = LEARNERS[name]
+    factory, arguments, hparams, sizes, policy, most = LEARNERS[name]
     agent = factory(env, **arguments)
 
     def run(key, mdp):
         q = purerl.train(key, agent, env, hparams, env_params=mdp, **sizes)[0].q
         return q.mean(0) if name == "double" else q
 
-    check(quick.seeds_and_mdps(run)(stack), targets[epsilon], most)
+    check(quick.seeds_and_mdps(run)(stack), targets[policy], most)
 
 
 def test_monte_carlo_control(world):
@@ -97,14 +119,14 @@ def test_monte_carlo_control(world):
         return jax.vmap(jax.vmap(train, (0, None)), (None, 0))(jax.random.split(jax.random.key(0), 30), stack)
 
     fixed = mc.MonteCarloControlHparams(0.02, DISCOUNT, EPSILON, 0.0)
-    check(run(purerl.hparams.cast(fixed)), targets[EPSILON], 0.06)
+    check(run(purerl.hparams.cast(fixed)), targets["epsilon_greedy"], 0.06)
     q = run(purerl.hparams.cast(fixed._replace(epsilon=1, epsilon_decay=0.5)))
 
     def worth(mdp, q):
         return mdp.initial @ mdps.policy_evaluation(mdp, jax.nn.one_hot(jnp.argmax(q, 1), 4), DISCOUNT)
 
     value = np.asarray(quick.jit(jax.vmap(jax.vmap(worth, (None, 0))))(stack, q))
-    best = np.einsum("ms,ms->m", stack.initial, targets[0.0].max(2))
+    best = np.einsum("ms,ms->m", stack.initial, targets["greedy"].max(2))
     assert (value.mean(1) > best - 0.06 * np.abs(best)).all(), (value.mean(1), best)
 
 
@@ -119,7 +141,7 @@ def small():
 
 
 def learned(agent, data, **hparams):
-    """The table after one update a step."""
+    """The table after one update per step."""
     hparams = purerl.hparams.cast(td.TDControlHparams(ALPHA, 0.0, DISCOUNT, EPSILON, **hparams))
     state = agent.init(jax.random.key(0), hparams, jnp.int32(0))
     update = jax.jit(agent.update)
@@ -128,14 +150,10 @@ def learned(agent, data, **hparams):
     return np.asarray(state.q)
 
 
-def expectation(q):
-    """Of an ε-greedy policy's next value."""
-    return EPSILON * q.mean() + (1 - EPSILON) * q.max()
-
-
+@pytest.mark.parametrize("exploration", td.EXPLORATIONS)
 @pytest.mark.parametrize("expected", [False, True])
 @pytest.mark.parametrize("n", [1, 3])
-def test_sarsa_against_numpy(small, n, expected):
+def test_sarsa_against_numpy(small, n, expected, exploration):
     env, data = small
     steps, q, delay = episodes.rows(data), np.zeros((STATES, ACTIONS)), n - expected
     for j in range(len(steps) - delay):
@@ -145,10 +163,11 @@ def test_sarsa_against_numpy(small, n, expected):
             g, scale = g + scale * r, scale * DISCOUNT * (not terminated)
             if terminated or truncated or k == j + n - 1:
                 by_taken = not (expected or terminated or truncated)
-                g += scale * (q[after, steps[k + 1][1]] if by_taken else expectation(q[after]))
+                g += scale * (q[after, steps[k + 1][1]] if by_taken else POLICIES[exploration](q[after]))
                 break
         q[steps[j][:2]] += ALPHA * (g - q[steps[j][:2]])
-    np.testing.assert_allclose(learned(td.sarsa(env, n=n, expected=expected), data), q, atol=1e-5)
+    agent = td.sarsa(env, n=n, expected=expected, exploration=exploration)
+    np.testing.assert_allclose(learned(agent, data, temperature=TEMPERATURE), q, atol=1e-5)
 
 
 @pytest.mark.parametrize("double", [False, True])
@@ -176,6 +195,22 @@ def test_q_lambda_against_numpy(small, traces):
     np.testing.assert_allclose(learned(td.q_lambda(env, traces=traces), data, trace_decay=0.8), q, atol=1e-5)
 
 
+@pytest.mark.parametrize("temperature", [0.2, 1.0])
+def test_boltzmann_takes_actions_by_a_softmax_of_their_values(small, temperature):
+    """In update k the temperature is τ / k^temperature_decay: at the fourth, half of τ for a decay of ½."""
+    env, _ = small
+    agent = td.q_learning(env, exploration="boltzmann")
+    hparams = purerl.hparams.cast(td.TDControlHparams(temperature=2 * temperature, temperature_decay=0.5))
+    state = agent.init(jax.random.key(0), hparams, jnp.int32(0))
+    q = jnp.array([0.3, 0.0, -0.5])
+    state = state._replace(q=state.q.at[2].set(q), num_updates=jnp.int32(3))
+    act = jax.jit(jax.vmap(lambda key: agent.act(key, state, jnp.int32(2))[0]))
+    frequency = np.bincount(act(jax.random.split(jax.random.key(0), 20_000)), minlength=3) / 20_000
+    expected = np.exp(np.asarray(q) / temperature)
+    np.testing.assert_allclose(frequency, expected / expected.sum(), atol=0.02)
+    assert agent.act(None, state, jnp.int32(2))[0] == 0
+
+
 def test_a_decaying_step_is_the_average_and_a_batch_steps_along_its_mean(small):
     env, data = small
     agent, last = td.q_learning(env), jax.tree.map(lambda x: x.reshape(6, 10), data)
@@ -200,5 +235,7 @@ def test_mistakes_are_named(small):
         td.sarsa(env, n=0)
     with pytest.raises(ValueError, match="traces must be one of"):
         td.q_lambda(env, traces="dutch")
+    with pytest.raises(ValueError, match="exploration must be one of"):
+        td.q_learning(env, exploration="softmax")
     with pytest.raises(TypeError, match="Discrete observation_space"):
         td.q_learning(envs.probe())

@@ -19,7 +19,7 @@ DISCOUNT, STATES, ACTIONS = 0.9, 5, 2
 
 @pytest.fixture(scope="module")
 def world():
-    """Five random MDPs, of which every step ends 40% at least, a policy to judge, another to act, exact values."""
+    """Five random MDPs, each step of which ends with probability 40% or more, two policies, exact values."""
     single = [mdps.random_mdp(jax.random.key(i), STATES, ACTIONS, 3) for i in range(5)]
     first = jnp.arange(3) == 0
     single = [
@@ -79,7 +79,7 @@ def trajectory():
 
 
 def online_lambda_return(data, alpha, decay):
-    """For every horizon h the whole episode anew from its first table, towards the λ-returns known at h."""
+    """For every horizon h the whole episode again from its first table, toward the λ-returns known at h."""
     v = np.zeros(STATES)
     for episode in episodes.split(data):
         start, bootstraps = v.copy(), []
