@@ -8,7 +8,8 @@ import types
 from checking import precision
 
 USERS = {  # the modules through which the checks reach a mutated one
-    "returns.recursion": ["returns.off_policy", "returns.estimators", "returns"],
+    "returns.recursion": ["returns.importance_sampling", "returns.off_policy", "returns.estimators", "returns"],
+    "returns.importance_sampling": ["returns"],
     "returns.off_policy": ["returns"],
     "returns.estimators": ["returns"],
     "distributions.discrete": ["distributions"],

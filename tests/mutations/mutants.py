@@ -58,6 +58,9 @@ OFF_POLICY = [
     ("tree backup without the policy's probability", "trace_decay * cut(next_prob_taken, trace_decay)", "trace_decay", "tree_backup"),
     ("Q(λ) not cut by an exploratory action", "jnp.where(taken == best, trace_decay, 0)", "trace_decay", "q_lambda"),
     ("Q(λ) cut by a greedy action", "jnp.where(taken == best,", "jnp.where(taken != best,", "q_lambda"),
+]  # fmt: skip
+
+IMPORTANCE_SAMPLING = [
     ("importance weights summed instead of multiplied", "jnp.exp(log_weight) * returns", "log_weight * returns", "ordinary_importance_sampling"),
     ("importance weight reaches into the next episode", "l + cut(w, d)", "l + w", "ordinary_importance_sampling"),
     ("weighted sampling divides by the number of episodes", "jnp.where(total == 0, 1, total)", "jnp.shape(weight)[axis]", "weighted_importance_sampling"),
@@ -212,6 +215,7 @@ MUTANTS = [
     Mutant(module, *rest)
     for module, rows in (
         ("returns.estimators", RETURNS), ("returns.recursion", RECURSION), ("returns.off_policy", OFF_POLICY),
+        ("returns.importance_sampling", IMPORTANCE_SAMPLING),
         ("losses.value", VALUE),
         ("losses.distributional", DISTRIBUTIONAL), ("losses.policy_gradient", POLICY_GRADIENT),
         ("losses.divergences", DIVERGENCES), ("losses.ratios", RATIOS), ("losses.centering", CENTERING), ("losses.groups", GROUPS),

@@ -72,10 +72,10 @@ class TDControlState(NamedTuple):
     num_updates: jax.Array
 
 
-TDErrors: TypeAlias = Callable[
-    [Key, jax.Array, Transition, jax.Array, TDControlHparams], tuple[jax.Array | int, jax.Array]
-]
-"""`(key, q [C, S, A], steps [D + T, N], follows [D + T, N], hparams) -> (table of each step, error)`."""
+Errors: TypeAlias = tuple[jax.Array | int, jax.Array]
+"""The table of each step, and its error, [D + T, N] each."""
+ErrorFn: TypeAlias = Callable[[Key, jax.Array, Transition, jax.Array, TDControlHparams], Errors]
+"""`(key, q [C, S, A], steps [D + T, N], follows [D + T, N], hparams) -> Errors`."""
 
 
 def q_learning(env: HasSpaces, *, double: bool = False, exploration: str = "epsilon_greedy") -> Agent:
@@ -105,9 +105,7 @@ def q_learning(env: HasSpaces, *, double: bool = False, exploration: str = "epsi
       (2, 11, 4)
     """
 
-    def error(
-        key: Key, q: jax.Array, steps: Transition, follows: jax.Array, hparams: TDControlHparams
-    ) -> tuple[jax.Array | int, jax.Array]:
+    def error(key: Key, q: jax.Array, steps: Transition, follows: jax.Array, hparams: TDControlHparams) -> Errors:
         chosen = jax.random.bernoulli(key, 0.5, steps.reward.shape).astype(jnp.int32) if double else 0
         discount = discounts(steps, hparams.discount)
         ours, other = q[chosen, steps.next_obs], q[len(q) - 1 - chosen, steps.next_obs]
@@ -150,9 +148,7 @@ def sarsa(env: HasSpaces, *, n: int = 1, expected: bool = False, exploration: st
     """
     check_positive(n=n)
 
-    def error(
-        key: Key, q: jax.Array, steps: Transition, follows: jax.Array, hparams: TDControlHparams
-    ) -> tuple[jax.Array | int, jax.Array]:
+    def error(key: Key, q: jax.Array, steps: Transition, follows: jax.Array, hparams: TDControlHparams) -> Errors:
         next_q = q[0, steps.next_obs]  # [D + T, N, A]
         next_value = jnp.sum(_probs(exploration, next_q, hparams) * next_q, axis=-1)
         if not expected:
@@ -226,7 +222,7 @@ def q_lambda(env: HasSpaces, *, traces: str = "replacing", exploration: str = "e
     return Agent(init, base.act, update, requires=Requirements("stream"), cut=cut)
 
 
-def _agent(env: HasSpaces, error: TDErrors, exploration: str, *, delay: int, num_tables: int) -> Agent:
+def _agent(env: HasSpaces, error: ErrorFn, exploration: str, *, delay: int, num_tables: int) -> Agent:
     """Agent from its errors, with `delay` steps that wait for what follows them and C = `num_tables` tables."""
     if exploration not in EXPLORATIONS:
         raise ValueError(f"exploration must be one of {EXPLORATIONS}, got {exploration!r}")
@@ -267,13 +263,8 @@ def _agent(env: HasSpaces, error: TDErrors, exploration: str, *, delay: int, num
 
 
 def _finish(state: TDControlState, table: tables.Table, pending: Transition) -> TDControlState:
-    shape = state.q.shape
-    return state._replace(
-        q=table.value.reshape(shape),
-        visits=table.visits.reshape(shape),
-        pending=pending,
-        num_updates=optax.safe_increment(state.num_updates),
-    )
+    q, visits = table.value.reshape(state.q.shape), table.visits.reshape(state.q.shape)
+    return state._replace(q=q, visits=visits, pending=pending, num_updates=optax.safe_increment(state.num_updates))
 
 
 def _annealed(state: TDControlState, exploration: str) -> TDControlHparams:
@@ -285,16 +276,14 @@ def _annealed(state: TDControlState, exploration: str) -> TDControlHparams:
 
 
 def _explore(exploration: str, key: Key, q: jax.Array, hparams: TDControlHparams) -> jax.Array:
-    if exploration == "boltzmann":
-        return boltzmann(key, q, hparams.temperature)
-    return epsilon_greedy(key, q, hparams.epsilon)
+    softmax = exploration == "boltzmann"
+    return boltzmann(key, q, hparams.temperature) if softmax else epsilon_greedy(key, q, hparams.epsilon)
 
 
 def _probs(exploration: str, q: jax.Array, hparams: TDControlHparams) -> jax.Array:
     """[..., A]: the policy of `_explore`."""
-    if exploration == "boltzmann":
-        return boltzmann_probs(q, hparams.temperature)
-    return epsilon_greedy_probs(q, hparams.epsilon)
+    softmax = exploration == "boltzmann"
+    return boltzmann_probs(q, hparams.temperature) if softmax else epsilon_greedy_probs(q, hparams.epsilon)
 
 
 def _follows(steps: Transition) -> jax.Array:
