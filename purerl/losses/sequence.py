@@ -134,6 +134,6 @@ def last_token(values: jax.Array, mask: jax.Array) -> jax.Array:
     """
     values, mask = jnp.asarray(values), jnp.asarray(mask)
     chex.assert_equal_shape([values, mask])
-    position = jnp.arange(values.shape[-1])
+    position = jax.lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
     last = jnp.max(jnp.where(mask != 0, position, -1), axis=-1, keepdims=True)
     return jnp.sum(jnp.where(position == last, values, 0), axis=-1)

@@ -79,7 +79,8 @@ def error_bound(solution: Solution, discount: Scalar, temperature: Scalar = 0.0)
       >>> bool(jnp.abs(solution.value - exact.value).max() <= bound)
       True
     """
-    entropy = jnp.sum(jax.scipy.special.entr(solution.policy), axis=-1)
+    probability = jnp.where(solution.policy > 0, solution.policy, 1)  # 0 · log 0 = 0 = 1 · log 1
+    entropy = -jnp.sum(probability * jnp.log(probability), axis=-1)
     backup = jnp.sum(solution.policy * solution.q, axis=-1) + temperature * entropy
     gap = jnp.max(jnp.abs(backup - solution.value))
     return jnp.where(jnp.asarray(discount) < 1, gap / jnp.maximum(1 - discount, 1e-30), jnp.inf)

@@ -13,7 +13,7 @@ from purerl import mdp as mdps
 from purerl.agents.tabular import monte_carlo as mc
 from purerl.agents.tabular import td_control as td
 
-DISCOUNT, EPSILON, TEMPERATURE = 0.8, 0.3, 0.5
+DISCOUNT, EPSILON, TEMPERATURE = 0.8, 0.3, 2.0
 
 
 def five_mdps():
