@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,35 +20,35 @@ from purerl import checkpoint, loops
 from purerl.hparams import check_positive
 from purerl.prng import check_key
 from purerl.spaces import check_action, clip_action, in_range
-from purerl.types import Agent, Env, Transition
+from purerl.types import Agent, Env, Key, PyTree, State, Transition
 
 
 def record(
-    key: jax.Array,
+    key: Key,
     agent: Agent,
     env: Env,
-    state: Any,
+    state: State,
     *,
     num_steps: int,
     num_envs: int = 16,
     greedy: bool = False,
-    env_params: Any = None,
+    env_params: PyTree = None,
 ) -> Transition:
-    """What an agent does, step by step, without learning.
+    """Record the steps of an agent that does not learn.
 
     Args:
       key: typed key.
       agent, env: the agent and the environment.
       state: the agent's state.
       num_steps: rows, B; a multiple of `num_envs`.
-      num_envs: environments that are played side by side, each for B / num_envs steps.
+      num_envs: parallel environments, each of which makes B / num_envs steps.
       greedy: take the greedy action; otherwise sample as in training.
       env_params: parameters of the environment; None takes its own.
 
     Returns:
-      A `Transition` [B]. The steps of one environment follow each other; a last step of theirs that is neither
-      terminated nor truncated is where recording stopped. Actions are clipped to their bounds, as the environment takes
-      them. `aux` is the agent's, such as the log-probability before that.
+      A `Transition` [B]. The steps of one environment follow each other. If its last step is neither terminated nor
+      truncated, recording stopped there. Actions are clipped to their bounds, as the environment takes them. `aux` is
+      the agent's, such as the log-probability before that.
 
     Raises:
       ValueError: a size is not positive, or the steps do not divide among the environments.
@@ -63,32 +63,41 @@ def record(
     length = num_steps // num_envs
     _, steps = loops.rollout(rollout_key, agent, env, state, actors, length=length, env_params=env_params)
     steps = steps._replace(action=clip_action(steps.action, env.action_space), memory=())
-    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(num_steps, *x.shape[2:]), steps)
+    return jax.tree.map(lambda x: x.swapaxes(0, 1).reshape(num_steps, *x.shape[2:]), steps)  # [T, N] -> [N * T]
 
 
-def rows(data: Transition) -> Callable[..., Any]:
-    """Recorded rows in place of play: a `rollout` for `train`, `advance` and searches, so that these learn offline.
+def rows(data: Transition) -> loops.Rollout:
+    """Recorded rows in place of a rollout, so that `train`, `advance` and searches learn offline.
 
-    Each update sees `length · num_envs` rows, drawn uniformly with replacement; the environment stands still. The data
-    are a constant of the compiled program, and the function is compared by identity: make one and keep it.
+    Each update sees `length · num_envs` rows, drawn uniformly with replacement; the environment is not stepped. The
+    data are a constant of the compiled program, and the function is compared by identity: make one and keep it.
 
     Args:
       data: a `Transition` [B].
 
     Returns:
-      A function of the signature of `loops.rollout`, whose steps lead with [length · num_envs].
+      A `loops.Rollout`, whose steps lead with [length · num_envs].
 
     Raises:
-      ValueError: columns of different lengths.
+      ValueError: columns of different lengths; when called, an agent that needs more than single rows.
     """
     num_rows = _num_rows(data)
 
     def rollout(
-        key: jax.Array, agent: Agent, env: Env, state: Any, actors: Any, *, length: int, env_params: Any = None
-    ) -> tuple[Any, Transition]:
+        key: Key,
+        agent: Agent,
+        env: Env,
+        state: State,
+        actors: loops.Actors,
+        *,
+        length: int,
+        env_params: PyTree = None,
+    ) -> tuple[loops.Actors, Transition]:
+        if agent.requires.data != "rows":
+            raise ValueError("recorded rows have no order, but this agent needs steps in order of time")
         count = length * actors.episode_return.shape[0]
         drawn = jax.random.randint(key, (count,), 0, num_rows)
-        return actors, jax.tree.map(lambda x: jnp.asarray(x)[drawn], data)
+        return actors, jax.tree.map(lambda x: jnp.asarray(x)[drawn], data)  # [B, ...] -> [length * N, ...]
 
     return rollout
 
@@ -161,8 +170,12 @@ def load(directory: str | os.PathLike[str]) -> Transition:
 
 @functools.lru_cache(maxsize=8)
 def _greedy(agent: Agent) -> Agent:
-    """The same agent without its key; one object for each agent, so that it compiles once."""
-    return agent._replace(act=lambda key, *rest: agent.act(None, *rest))
+    """The same agent without its keys; one object per agent, so that it compiles once."""
+    begin = agent.memory
+    return agent._replace(
+        act=lambda key, *rest: agent.act(None, *rest),
+        memory=None if begin is None else lambda key, state: begin(None, state),
+    )
 
 
 def _describe(tree: Any) -> Any:

@@ -21,12 +21,24 @@ def get_hparams(state: State) -> Hparams:
 
     Raises:
       TypeError: the state has neither a field `hparams` nor a field `agent` that leads to one.
+
+    Examples:
+      >>> from purerl.types import TrainState
+      >>> get_hparams(TrainState(params=(), opt_state=(), hparams={"discount": 0.9}, num_updates=0))
+      {'discount': 0.9}
     """
     return _get(state, "hparams")
 
 
 def set_hparams(state: State, hparams: Hparams) -> State:
-    """The same state with other hyperparameters, below any combinators' states. Inverse of `get_hparams`."""
+    """The same state with other hyperparameters, below any combinators' states. Inverse of `get_hparams`.
+
+    Examples:
+      >>> from purerl.types import TrainState
+      >>> state = TrainState(params=(), opt_state=(), hparams={"discount": 0.9}, num_updates=0)
+      >>> set_hparams(state, {"discount": 0.5}).hparams
+      {'discount': 0.5}
+    """
     return _set(state, "hparams", hparams)
 
 
@@ -34,13 +46,9 @@ def get_params(state: State) -> Params:
     """The parameters that an agent has learned, below any combinators' states.
 
     Examples:
-      >>> import purerl
-      >>> env = purerl.envs.probe()
-      >>> agent = purerl.ppo(purerl.networks.actor_critic(env, hidden=(4,)))
-      >>> obs, _ = env.reset(jax.random.key(0))
-      >>> state = agent.init(jax.random.key(1), purerl.PPOHparams(), obs)
-      >>> get_params(state) is state.params
-      True
+      >>> from purerl.types import TrainState
+      >>> get_params(TrainState(params={"w": 1.0}, opt_state=(), hparams=(), num_updates=0))
+      {'w': 1.0}
 
     Raises:
       TypeError: the state has neither a field `params` nor a field `agent` that leads to one, as with tables.
@@ -97,8 +105,8 @@ def warn_if_annealed(state: State, hparams: Hparams) -> None:
         )
 
 
-def get_learner(state: Any) -> dict[str, PyTree]:
-    """What an agent has learned, below any combinators: each field of its state but those annotated `Experience`.
+def get_learner(state: State) -> dict[str, PyTree]:
+    """The part of an agent's state that it has learned: every field except those annotated `Experience`.
 
     It holds parameters, optimizer state, hyperparameters, counters and running statistics, never replay.
 
@@ -109,16 +117,30 @@ def get_learner(state: Any) -> dict[str, PyTree]:
       A dict from the names of fields to their values, a dict again for `agent`.
 
     Raises:
-      TypeError: the state is no NamedTuple.
+      TypeError: the state is not a NamedTuple.
+
+    Examples:
+      >>> from purerl.combinators.replay import ReplayState
+      >>> from purerl.types import TrainState
+      >>> state = ReplayState(TrainState("weights", (), (), 3), ring="many steps")
+      >>> get_learner(state)
+      {'agent': {'params': 'weights', 'opt_state': (), 'hparams': (), 'num_updates': 3}}
     """
     names = _learned(state)
     return {name: get_learner(state.agent) if name == "agent" else getattr(state, name) for name in names}
 
 
-def set_learner(state: Any, learner: dict[str, PyTree]) -> Any:
-    """The same state with another learner, as `get_learner` returned it: the experience stays, and so do typed keys."""
+def set_learner(state: State, learner: dict[str, PyTree]) -> State:
+    """The same state with another learner, as `get_learner` returned it: the experience stays, and so do typed keys.
 
-    def field(name: str) -> Any:
+    Examples:
+      >>> from purerl.types import TrainState
+      >>> mine, theirs = TrainState(1, (), (), 10), TrainState(2, (), (), 20)
+      >>> set_learner(mine, get_learner(theirs)).params
+      2
+    """
+
+    def field(name: str) -> PyTree:
         if name == "agent":
             return set_learner(state.agent, learner["agent"])
         return jax.tree.map(lambda old, new: old if is_key(old) else new, getattr(state, name), learner[name])
@@ -126,7 +148,8 @@ def set_learner(state: Any, learner: dict[str, PyTree]) -> Any:
     return state._replace(**{name: field(name) for name in _learned(state)})
 
 
-def _learned(state: Any) -> list[str]:
+def _learned(state: State) -> list[str]:
+    """Names of the fields of a state that are learned."""
     if not hasattr(state, "_fields"):
         raise TypeError(f"an agent's state must be a NamedTuple to be copied, not {type(state).__name__}")
     hints = get_type_hints(type(state), include_extras=True)
@@ -134,30 +157,18 @@ def _learned(state: Any) -> list[str]:
     return [name for name in state._fields if not any(isinstance(m, ExperienceMark) for m in marks.get(name, ()))]
 
 
-def diverged(state: State) -> jax.Array:
-    """Whether anything in an agent's learner is NaN: parameters, optimizer state or statistics.
-
-    Metrics and greedy actions hide it: NaN is left out of a mean over updates, and the argmax of NaN is an action.
-
-    Args:
-      state: an agent's state, or any other tree, which then counts as a whole.
-
-    Returns:
-      bool scalar.
-    """
-    try:
-        leaves = jax.tree.leaves(get_learner(state))
-    except TypeError:
-        leaves = jax.tree.leaves(state)
-    found = [jnp.isnan(leaf).any() for leaf in leaves if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
-    return jnp.array(found, bool).any()
-
-
 def cast(tree: PyTree) -> PyTree:
     """Strongly typed arrays for every leaf: float to the default float, int to int32, bool kept.
 
     A leaf of a NamedTuple or dataclass takes the kind of its field's default, so `learning_rate=1` is a float.
     Typed keys and tracers of the right dtype pass through; values never change the dtype, so they never trace again.
+
+    Examples:
+      >>> class Hparams(NamedTuple):
+      ...     learning_rate: float = 3e-4
+      ...     num_steps: int = 5
+      >>> [leaf.dtype.name for leaf in cast(Hparams(learning_rate=1, num_steps=3))]
+      ['float32', 'int32']
     """
     if isinstance(tree, tuple) and hasattr(tree, "_fields"):
         defaults = getattr(tree, "_field_defaults", {})
@@ -174,14 +185,14 @@ def _is_data(field: dataclasses.Field) -> bool:
     return bool(field.metadata.get("pytree_node", True)) and field.init
 
 
-def _cast_field(value: Any, default: Any) -> Any:
+def _cast_field(value: PyTree, default: object) -> PyTree:
     if isinstance(default, bool | int | float) and len(jax.tree.leaves(value)) == 1:
         return jax.tree.map(lambda leaf: _cast_leaf(leaf, default), value)
     return cast(value)
 
 
-def _cast_leaf(leaf: Any, like: Any) -> Any:
-    """The leaf with the kind of `like`, except that a fraction stays one where an integer was expected."""
+def _cast_leaf(leaf: PyTree, like: PyTree) -> PyTree:
+    """The leaf with the kind of `like`, except that a fraction stays one if an integer was expected."""
     if is_key(leaf):
         return leaf
     kinds = [np.dtype(jnp.result_type(x)) for x in (leaf, like)]
@@ -200,16 +211,20 @@ class Interval(NamedTuple):
 
 
 NonNegative: TypeAlias = Annotated[Any, Interval(0.0, float("inf"))]
-
-
 UnitInterval: TypeAlias = Annotated[Any, Interval(0.0, 1.0)]
-
-
 AtLeastOne: TypeAlias = Annotated[Any, Interval(1.0, float("inf"))]
 
 
 def hparam_ranges(hparams_class: type) -> dict[str, Interval]:
-    """The range of each field of a hyperparameter class that is annotated with an `Interval`."""
+    """The range of each field of a hyperparameter class that is annotated with an `Interval`.
+
+    Examples:
+      >>> class Hparams(NamedTuple):
+      ...     discount: UnitInterval = 0.99
+      ...     seed: int = 0
+      >>> hparam_ranges(Hparams)
+      {'discount': Interval(low=0.0, high=1.0)}
+    """
     hints = get_type_hints(hparams_class, include_extras=True)
     found = {
         name: [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Interval)] for name, hint in hints.items()
@@ -217,7 +232,7 @@ def hparam_ranges(hparams_class: type) -> dict[str, Interval]:
     return {name: intervals[0] for name, intervals in found.items() if intervals}
 
 
-def check_hparams(hparams: Any) -> None:
+def check_hparams(hparams: Hparams) -> None:
     """Reject hyperparameters that are NaN or out of range, before anything is compiled.
 
     Traced values cannot be inspected and pass; `hparam_ranges` has the ranges. A class may have a method `check()`
@@ -225,6 +240,13 @@ def check_hparams(hparams: Any) -> None:
 
     Raises:
       ValueError: names the field, its value and its range.
+
+    Examples:
+      >>> class Hparams(NamedTuple):
+      ...     discount: UnitInterval = 0.99
+      >>> check_hparams(Hparams(discount=1.5))
+      Traceback (most recent call last):
+      ValueError: Hparams.discount = 1.5 is outside [0.0, 1.0]
     """
     ranges = hparam_ranges(type(hparams))
     for name in getattr(hparams, "_fields", ()):
@@ -251,6 +273,11 @@ def check_positive(**sizes: int) -> None:
 
     Raises:
       ValueError: names the size.
+
+    Examples:
+      >>> check_positive(num_envs=0)
+      Traceback (most recent call last):
+      ValueError: num_envs must be a positive integer, got 0
     """
     for name, size in sizes.items():
         if not isinstance(size, int | np.integer) or isinstance(size, bool) or size < 1:
@@ -270,7 +297,12 @@ def python_number(value: Any) -> Any:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """How an error about an unknown name ends: with the nearest known ones, whatever their case, or else with all."""
+    """The end of an error about an unknown name: the nearest known ones, in any case of letters, or else all of them.
+
+    Examples:
+      >>> suggestion("learningrate", ["learning_rate", "discount"])
+      "; did you mean 'learning_rate'?"
+    """
     known = list(known)
     by_lower = {other.lower(): other for other in known}
     near = [by_lower[other] for other in difflib.get_close_matches(name.lower(), by_lower, n=3, cutoff=0.5)]

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import functools
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
+
+Key: TypeAlias = jax.Array
 
 _ROTATIONS = ((13, 15, 26, 6), (17, 29, 16, 24))
 _PARITY = 0x1BD11BDA
@@ -24,13 +27,23 @@ def check_key(key: Any) -> None:
 
     Raises:
       TypeError: `key` is a raw uint32 key, a seed, or something else.
+
+    Examples:
+      >>> check_key(0)
+      Traceback (most recent call last):
+      TypeError: key must be a typed key, jax.random.key(seed); got int
     """
     if not is_key(key):
         raise TypeError(f"key must be a typed key, jax.random.key(seed); got {type(key).__name__}")
 
 
 def is_key(x: Any) -> bool:
-    """Whether a leaf, or the spec of one, is a typed key."""
+    """Whether a leaf, or the spec of one, is a typed key.
+
+    Examples:
+      >>> is_key(jax.random.key(0)), is_key(jnp.zeros(2))
+      (True, False)
+    """
     return jax.dtypes.issubdtype(getattr(x, "dtype", np.dtype(object)), jax.dtypes.prng_key)
 
 
@@ -42,17 +55,29 @@ def key_implementation(spec: Any) -> Any:
 
 
 def unrolled(key: jax.Array) -> jax.Array:
-    """A key that draws the bits of `key`, compiled without a loop.
+    """A key that draws the bits of `key`, compiled without a loop for a CPU and as JAX does for other platforms.
+
+    The platform is the one that the program is lowered for, not the default one of this process.
 
     Args:
       key: typed key or array of keys.
 
     Returns:
-      The same key in another implementation; `key` itself where it is not threefry's, or off the CPU.
+      The same key in another implementation; `key` itself if it is not a key of (partitionable) threefry.
+
+    Examples:
+      >>> key = jax.random.key(0)
+      >>> bool(jax.random.bits(unrolled(key)) == jax.random.bits(key))
+      True
     """
-    if jax.default_backend() != "cpu" or key.dtype != jax.random.key(0).dtype:
+    if key.dtype != _threefry_dtype() or not jax.threefry_partitionable.value:
         return key
     return jax.random.wrap_key_data(jax.random.key_data(key), impl=_implementation())
+
+
+@functools.cache
+def _threefry_dtype() -> Any:
+    return jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32")).dtype
 
 
 @functools.cache
@@ -72,20 +97,43 @@ def _seed(seed: jax.Array) -> jax.Array:
     return jax.random.key_data(jax.random.key(seed, impl="threefry2x32"))
 
 
+def _on_cpu(
+    unrolled: Callable[[jax.Array], jax.Array], standard: Callable[[Key], jax.Array], key: jax.Array
+) -> jax.Array:
+    """`unrolled(key)` where the program is lowered for a CPU, JAX's own `standard` elsewhere; key: uint32 [2]."""
+
+    def default(key: jax.Array) -> jax.Array:
+        return standard(jax.random.wrap_key_data(key, impl="threefry2x32"))
+
+    return jax.lax.platform_dependent(key, cpu=unrolled, default=default)
+
+
 def _split(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-    return jnp.stack(_threefry(key, *_counts(shape)), axis=-1)
+    def unrolled(key: jax.Array) -> jax.Array:
+        return jnp.stack(_threefry(key, *_counts(shape)), axis=-1)
+
+    return _on_cpu(unrolled, lambda key: jax.random.key_data(jax.random.split(key, shape)), key)
 
 
-def _fold_in(key: jax.Array, data: Any) -> jax.Array:
+def _fold_in(key: jax.Array, data: int | jax.Array) -> jax.Array:
     word = jnp.asarray(data).astype(jnp.uint32)
-    return jnp.stack(_threefry(key, jnp.zeros_like(word), word))
+
+    def unrolled(key: jax.Array) -> jax.Array:
+        return jnp.stack(_threefry(key, jnp.zeros_like(word), word))
+
+    return _on_cpu(unrolled, lambda key: jax.random.key_data(jax.random.fold_in(key, word)), key)
 
 
 def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.Array:
-    high, low = _threefry(key, *_counts(shape))
-    if bit_width == 64:
-        return (high.astype(jnp.uint64) << 32) | low.astype(jnp.uint64)
-    return (high ^ low).astype(f"uint{bit_width}")
+    dtype = f"uint{bit_width}"
+
+    def unrolled(key: jax.Array) -> jax.Array:
+        high, low = _threefry(key, *_counts(shape))
+        if bit_width == 64:
+            return (high.astype(jnp.uint64) << 32) | low.astype(jnp.uint64)
+        return (high ^ low).astype(dtype)
+
+    return _on_cpu(unrolled, lambda key: jax.random.bits(key, shape, dtype), key)
 
 
 def _counts(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
@@ -130,11 +178,16 @@ def permutation(key: jax.Array, n: int) -> jax.Array:
 
     Args:
       key: typed key.
-      n: number of elements. Below 256, where a sort is cheap and uniformity exact, and where n has no divisor between
-        √n / 8 and √n (a prime, say), `jax.random.permutation` does it instead.
+      n: number of elements. Below 256, when a sort is cheap and uniformity exact, and when n has no divisor between
+        √n / 8 and √n, such as a prime, `jax.random.permutation` is used instead.
 
     Returns:
       int32 [n].
+
+    Examples:
+      >>> order = permutation(jax.random.key(0), 4096)
+      >>> bool(jnp.all(jnp.sort(order) == jnp.arange(4096)))
+      True
 
     Source: Luby & Rackoff 1988 (Feistel networks as pseudo-random permutations), additive over mixed radices as in
     Black & Rogaway 2002, "Ciphers with arbitrary finite domains", section 4 (generalised Feistel).
@@ -143,7 +196,7 @@ def permutation(key: jax.Array, n: int) -> jax.Array:
     if n < 256 or a * 8 < math.isqrt(n):
         return jax.random.permutation(key, n)
     b = n // a
-    index = jnp.arange(n, dtype=jnp.uint32)
+    index = jnp.arange(n, dtype=jnp.uint32)  # [n]
     left, right = index // b, index % b
     keys = jax.random.bits(key, (_ROUNDS, 2, 2), jnp.uint32)
     for round_keys in keys:

@@ -6,6 +6,7 @@ The spaces of `purerl.spaces` are re-exported, and so are the public names of `p
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, Protocol, TypeAlias
 
 import jax
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ActFn", "Agent", "Box", "CutFn", "Dict", "Discrete", "Env", "EnvStep", "Experience", "HasSpaces", "Hparams",
     "InitFn", "Key", "MemoryFn", "Metrics", "MultiDiscrete", "Network", "Params", "PyTree", "Requirements",
-    "ResetFn", "Scalar", "Space", "State", "StepFn", "TrainState", "Transition", "Tuple", "UpdateFn",
+    "ResetFn", "Scalar", "Space", "State", "StepFn", "TrainState", "Transition", "Tuple", "UpdateFn", "example_of",
 ]  # fmt: skip
 
 PyTree: TypeAlias = Any
@@ -178,6 +179,27 @@ class TrainState(NamedTuple):
     opt_state: PyTree
     hparams: Any
     num_updates: jax.Array
+
+
+def example_of(agent: Agent, data: PyTree) -> PyTree:
+    """What an agent's `init` is shown of fixed data.
+
+    One observation of a `Transition`, or of a mapping with a column "obs"; one row of other data; the whole where the
+    agent requires the data whole.
+
+    Examples:
+      >>> import numpy as np
+      >>> agent = Agent(init=lambda *_: (), act=lambda *_: (0, ()), update=lambda *_: ((), {}))
+      >>> example_of(agent, {"obs": np.zeros((7, 3)), "action": np.zeros(7)}).shape
+      (3,)
+    """
+    if agent.requires.data == "whole":
+        return data
+    if isinstance(data, Transition):
+        batch_rank = data.reward.ndim
+        return jax.tree.map(lambda x: x[(0,) * batch_rank], data.obs)  # [B, ...] or [T, N, ...] -> [...]
+    columns = data["obs"] if isinstance(data, Mapping) and "obs" in data else data
+    return jax.tree.map(lambda x: x[0], columns)
 
 
 class ResetFn(Protocol):

@@ -14,12 +14,13 @@ PACKAGE = pathlib.Path(purerl.__file__).parent
 STUB = PACKAGE / "__init__.pyi"
 
 # The parts of the package that each part may import, from the bottom up. A part that is missing may import none.
-BASE = {"hparams", "packing", "prng", "runtime", "spaces", "text", "types"}
+BASE = {"hparams", "numerics", "packing", "prng", "runtime", "spaces", "text", "types"}
 PIECES = {"distributions", "exploration", "losses", "mdp", "networks", "replay", "returns", "schedules"}
 ALLOWED = {
     "types": {"hparams", "spaces"},
     "hparams": {"prng", "types"},
     "packing": {"prng", "types"},
+    "numerics": {"hparams", "types"},
     "losses": {"returns"},
     "exploration": BASE | {"schedules"},
     "distributions": BASE | {"losses"},

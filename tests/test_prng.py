@@ -26,9 +26,30 @@ def test_the_same_bits_as_jax(name):
     np.testing.assert_array_equal(jax.vmap(DRAWS[name])(prng.unrolled(keys)), expected)
 
 
-def test_other_generators_pass_unchanged_and_a_loop_is_gone():
+def test_other_generators_pass_unchanged():
     key = jax.random.key(0, impl="rbg")
     assert prng.unrolled(key) is key
-    draw = jax.jit(lambda key: jax.random.uniform(prng.unrolled(key), (4,)))
-    text = draw.lower(jax.random.key(0)).compile().as_text()
-    assert "while(" not in text
+
+
+def test_other_generators_pass_unchanged_where_they_are_the_default():
+    with jax.default_prng_impl("rbg"):
+        key = jax.random.key(0)
+        assert prng.unrolled(key) is key
+
+
+def draw(make_key):
+    return jax.jit(lambda key: jax.random.uniform(make_key(key), (4,)))
+
+
+def test_on_a_cpu_there_is_no_loop():
+    assert "while(" not in draw(prng.unrolled).lower(jax.random.key(0)).compile().as_text()
+
+
+def test_for_another_platform_the_program_is_that_of_jax():
+    ours, jaxs = (
+        draw(make_key).trace(jax.random.key(0)).lower(lowering_platforms=("cuda",)).as_text()
+        for make_key in (prng.unrolled, lambda key: key)
+    )
+    assert [ours.count(f"stablehlo.{name} ") for name in ("xor", "while", "add", "case")] == [
+        jaxs.count(f"stablehlo.{name} ") for name in ("xor", "while", "add", "case")
+    ]

@@ -109,7 +109,7 @@ def behavior_cloning(network: Network, *, optimizer: optimization.Optimizer = op
         raise TypeError("behavior_cloning learns from single steps; the network must have no memory")
 
     def init(key: Key, hparams: CloningHparams, example: PyTree, num_envs: int = 1) -> TrainState:
-        return optimization.train_state(optimizer, hparams, network.init(key, _observation(example)))
+        return optimization.train_state(optimizer, hparams, network.init(key, example))
 
     def update(key: Key, state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
         loss = functools.partial(_cloning_loss, network, state.hparams, _columns(data, "obs", "action"))
@@ -163,7 +163,7 @@ def cql(network: Network, *, optimizer: optimization.Optimizer = optimization.ad
     """
 
     def init(key: Key, hparams: CQLHparams, example: PyTree, num_envs: int = 1) -> CQLState:
-        params = network.init(key, _observation(example))
+        params = network.init(key, example)
         return CQLState(params, params, optimization.init(optimizer, hparams, params), hparams, jnp.int32(0))
 
     def act(key: Key | None, state: CQLState, obs: PyTree) -> tuple[jax.Array, tuple[()]]:
@@ -233,10 +233,3 @@ def _columns(data: PyTree, *names: str) -> Columns:
     if missing:
         raise ValueError(f"data has no column {', '.join(missing)}")
     return Columns(**{name: data[name] for name in names})
-
-
-def _observation(example: PyTree) -> PyTree:
-    """The observation in the first row of data, as `fit` gives them, or the example itself, as `train` does."""
-    if hasattr(example, "shape") or (isinstance(example, Mapping) and "action_mask" in example):
-        return example
-    return jax.tree.map(lambda x: x[0], _columns(example, "obs").obs)

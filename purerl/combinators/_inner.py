@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
-import jax
-
-from purerl.types import Agent
+from purerl.types import ActFn, Agent, CutFn, Key, MemoryFn, PyTree, State
 
 
-def act(agent: Agent) -> Callable[..., Any]:
+def act(agent: Agent) -> ActFn:
     """The wrapped agent's `act`."""
 
-    def act(key: jax.Array | None, state: Any, obs: Any, *memory: Any) -> Any:
+    def act(key: Key | None, state: State, obs: PyTree, *memory: Any) -> Any:
         return agent.act(key, state.agent, obs, *memory)
 
     return act
 
 
-def memory(agent: Agent) -> Callable[..., Any] | None:
-    """The wrapped agent's `memory`, None where it has none."""
+def memory(agent: Agent) -> MemoryFn | None:
+    """The wrapped agent's `memory`, None if it has none."""
     begin = agent.memory
     return None if begin is None else lambda key, state: begin(key, state.agent)
+
+
+def cut(agent: Agent) -> CutFn | None:
+    """The wrapped agent's `cut`, None if it has none."""
+    inner = agent.cut
+    return None if inner is None else lambda state: state._replace(agent=inner(state.agent))

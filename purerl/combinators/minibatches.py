@@ -2,51 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 
 from purerl.combinators import _inner
 from purerl.hparams import check_positive
-from purerl.types import Agent, Metrics
+from purerl.types import Agent, Hparams, Key, Metrics, PyTree, Requirements, State, example_of
 
 
 class MinibatchState(NamedTuple):
     """The wrapped agent's state."""
 
-    agent: Any
+    agent: State
+
+
+class DrawFn(Protocol):
+    """Draw the data of one update, so that memory does not bound how many there are."""
+
+    def __call__(self, key: Key, data: PyTree, /) -> PyTree:
+        """Data for the wrapped agent; `data` is what `fit` was given."""
 
 
 def with_minibatches(agent: Agent, batch_size: int) -> Agent:
     """Show the agent `batch_size` rows of the data in each update, drawn uniformly with replacement.
 
-    Rows are drawn by `randint`, O(batch_size) whatever the size of the data; a given row comes up Poisson-often, in
-    the mean num_updates · batch_size / B times.
+    Rows are drawn by `randint`, O(batch_size) for data of any size. The number of times that a row is drawn is nearly
+    Poisson distributed, with mean num_updates · batch_size / B.
 
     Args:
       agent: any agent for `fit` whose data are arrays leading with [B].
-      batch_size: rows an update.
+      batch_size: rows per update.
 
     Returns:
-      An agent whose state has the field `agent`.
+      An agent for `fit` whose state has the field `agent`.
 
     Raises:
-      ValueError: `batch_size` is not positive; in `update`, leaves of the data that lead with different lengths.
+      ValueError: `batch_size` is not positive, or the agent needs more than single rows; in `update`, leaves of the
+        data that lead with different lengths.
+
+    Examples:
+      >>> import jax.numpy as jnp
+      >>> from purerl.types import TrainState
+      >>> init = lambda key, hparams, example, num_envs=1: TrainState((), (), hparams, 0)
+      >>> size = Agent(init, lambda *_: (0, ()), lambda key, state, data: (state, {"rows": jnp.float32(len(data))}))
+      >>> state, metrics = with_minibatches(size, 4).update(jax.random.key(0), MinibatchState(()), jnp.arange(100))
+      >>> int(metrics["rows"])
+      4
     """
     check_positive(batch_size=batch_size)
+    if agent.requires.data != "rows":
+        raise ValueError(
+            f"with_minibatches draws single rows, but this agent needs {_NEEDED[agent.requires.data]}; wrap an agent "
+            "that learns from rows, and put with_replay around one that learns from windows of a trajectory"
+        )
 
-    def draw(key: jax.Array, data: Any) -> Any:
+    def draw(key: Key, data: PyTree) -> PyTree:
         sizes = {leaf.shape[0] for leaf in jax.tree.leaves(data)}
         if len(sizes) != 1:
             raise ValueError(f"with_minibatches: the data's columns have different lengths {sorted(sizes)}")
         rows = jax.random.randint(key, (batch_size,), 0, sizes.pop())
-        return jax.tree.map(lambda x: x[rows], data)
+        return jax.tree.map(lambda x: x[rows], data)  # [B, ...] -> [batch_size, ...]
 
     return with_sampler(agent, draw)
 
 
-def with_sampler(agent: Agent, draw: Callable[[jax.Array, Any], Any]) -> Agent:
+_NEEDED = {
+    "trajectory": "steps in order of time",
+    "stream": "a trajectory that continues from update to update (replay, traces or reward scaling)",
+    "episodes": "whole episodes",
+    "whole": "its data whole",
+}
+
+
+def with_sampler(agent: Agent, draw: DrawFn) -> Agent:
     """Show the agent `draw(key, data)` in place of the data: endless fresh data from a simulator, or any subset.
 
     Args:
@@ -54,16 +83,17 @@ def with_sampler(agent: Agent, draw: Callable[[jax.Array, Any], Any]) -> Agent:
       draw: pure function of a key and of the data given to `fit`.
 
     Returns:
-      An agent whose state has the field `agent`; its `init` sees a drawn example too.
+      An agent for `fit` whose state has the field `agent`; its `init` sees an example of drawn data.
     """
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> MinibatchState:
+    def init(key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> MinibatchState:
         init_key, draw_key = jax.random.split(key)
-        return MinibatchState(agent.init(init_key, hparams, draw(draw_key, example), num_envs))
+        return MinibatchState(agent.init(init_key, hparams, example_of(agent, draw(draw_key, example)), num_envs))
 
-    def update(key: jax.Array, state: MinibatchState, data: Any) -> tuple[MinibatchState, Metrics]:
+    def update(key: Key, state: MinibatchState, data: PyTree) -> tuple[MinibatchState, Metrics]:
         draw_key, update_key = jax.random.split(key)
         inner, metrics = agent.update(update_key, state.agent, draw(draw_key, data))
         return MinibatchState(inner), metrics
 
-    return Agent(init, _inner.act(agent), update, _inner.memory(agent))
+    requires = Requirements("whole", agent.requires.raw_observations)
+    return Agent(init, _inner.act(agent), update, _inner.memory(agent), requires, _inner.cut(agent))

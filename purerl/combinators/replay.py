@@ -2,28 +2,42 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from purerl import replay, schedules
+from purerl import numerics, replay, schedules
+from purerl.agents.common import trajectories
 from purerl.combinators import _inner
 from purerl.hparams import check_positive, get_hparams
 from purerl.replay import priority
-from purerl.types import Agent, Experience, Metrics, Transition
+from purerl.types import Agent, Experience, Hparams, Key, Metrics, PyTree, Requirements, State, Transition
 
 
 class ReplayState(NamedTuple):
-    """The wrapped agent's state beside the steps that it learns from.
+    """The wrapped agent's state, and the steps that it learns from.
 
     Attributes:
       agent: the wrapped agent's state.
       ring: `replay.Ring`, or `replay.priority.PriorityRing`.
     """
 
-    agent: Any
+    agent: State
     ring: Experience
+
+
+class _Settings(NamedTuple):
+    """The arguments of `with_replay`."""
+
+    agent: Agent
+    capacity: int
+    batch_size: int
+    length: int
+    num_updates: int
+    min_size: int
+    prioritized: bool
 
 
 def with_replay(
@@ -40,99 +54,151 @@ def with_replay(
 
     An update writes the rollout into the ring and then, `num_updates` times, draws `batch_size` windows of `length`
     consecutive steps, a trajectory [length, batch_size], and lets the agent learn from it. Until the ring holds
-    `min_size` steps the agent stays as it is and its metrics are NaN.
+    `min_size` steps the agent stays as it is and its metrics are NaN. A run that starts from a trained state marks the
+    newest steps of the ring as truncated, so no window joins the episodes of two runs.
 
     Prioritised replay reads α and β from the hyperparameters `priority_exponent`, `importance_exponent` and
-    `importance_anneal_updates` (β rises to 1 over that many updates); the agent sees the importance weights as the
-    data's `mask`, and its metrics must have an entry "priority", [batch_size], which becomes the windows' priorities.
+    `importance_anneal_updates` (β rises to 1 over that many updates). The agent sees the importance weights as the
+    data's `weight`, and its metrics must have an entry "priority", [batch_size], which becomes the windows' priorities.
 
     Args:
       agent: any agent whose `update` takes a `Transition`, such as `dqn(network)`.
-      capacity: steps over all environments; rounded down to whole rows of one step an environment.
-      batch_size: windows a gradient step.
+      capacity: steps over all environments; rounded down to whole rows of one step per environment.
+      batch_size: windows per gradient step.
       length: steps in a window; an agent takes the n-step return over it.
-      num_updates: updates of the agent a rollout.
+      num_updates: updates of the agent per rollout.
       min_size: steps before learning begins; None: `batch_size`.
-      prioritized: draw windows by priority (Schaul et al. 2016) and not uniformly.
+      prioritized: draw windows by priority (Schaul et al. 2016) instead of uniformly.
 
     Returns:
       An agent whose state has the fields `agent` and `ring`.
 
     Raises:
-      ValueError: a size is not positive; `min_size` above `capacity`; at the first use, a capacity that is too small
-        for the environments and the rollout, masked data, or an agent without priorities.
+      ValueError: a size is not positive; the agent needs data that windows in random order are not; `min_size` above
+        `capacity`; in `init`, a capacity that can never hold `min_size` steps or one window, or hyperparameters without
+        those of prioritised replay; in `update`, a rollout that does not fit, masked data, or no priorities.
     """
     check_positive(capacity=capacity, batch_size=batch_size, length=length, num_updates=num_updates)
     least = batch_size if min_size is None else min_size
     if least > capacity:
         raise ValueError(f"min_size = {least} is more than capacity = {capacity}: learning would never begin")
+    if agent.requires.data not in ("rows", "trajectory"):
+        raise ValueError(_REFUSED[agent.requires.data])
+    settings = _Settings(agent, capacity, batch_size, length, num_updates, least, prioritized)
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> ReplayState:
-        inner = agent.init(key, hparams, example, num_envs)
-        make = priority.init if prioritized else replay.init
-        return ReplayState(inner, make(_example_step(agent, inner, example), capacity, num_envs))
+    def cut(state: ReplayState) -> ReplayState:
+        inner = state.agent if agent.cut is None else agent.cut(state.agent)
+        return ReplayState(inner, (priority if prioritized else replay).cut(state.ring))
 
-    def update(key: jax.Array, state: ReplayState, data: Transition) -> tuple[ReplayState, Metrics]:
-        if not isinstance(data.mask, tuple):
-            raise ValueError("with_replay takes whole rollouts; rollout_episodes masks its steps")
-        data = data._replace(memory=())
-        ring: Any
-        if prioritized:
-            ring = priority.add(state.ring, data, get_hparams(state.agent).priority_exponent, length)
-        else:
-            ring = replay.add(state.ring, data)
-        num_rows = ring.ring.num_rows if prioritized else ring.num_rows
-        size = num_rows * data.reward.shape[1]
-        ready = (size >= least) & (num_rows >= length)
-
-        def learn(state: ReplayState, key: jax.Array) -> tuple[ReplayState, Metrics]:
-            step = _prioritized_step if prioritized else _uniform_step
-            new, metrics = step(key, agent, state, ready, batch_size, length)
-            inner = jax.tree.map(lambda new, old: jnp.where(ready, new, old), new.agent, state.agent)
-            return ReplayState(inner, new.ring), {name: jnp.where(ready, x, jnp.nan) for name, x in metrics.items()}
-
-        keys = jax.random.split(key, num_updates)
-        state, metrics = jax.lax.scan(learn, ReplayState(state.agent, ring), keys)
-        return state, {name: x.mean() for name, x in metrics.items()} | {"replay/size": size}
-
-    return Agent(init, _inner.act(agent), update, _inner.memory(agent))
+    return Agent(
+        functools.partial(_init, settings),
+        _inner.act(agent),
+        functools.partial(_update, settings),
+        _inner.memory(agent),
+        Requirements("stream", agent.requires.raw_observations, keeps_data=True),
+        cut,
+    )
 
 
-def _uniform_step(
-    key: jax.Array, agent: Agent, state: ReplayState, ready: jax.Array, batch_size: int, length: int
-) -> tuple[ReplayState, Metrics]:
+_REFUSED = {
+    "stream": "with_replay shows windows in random order, but this agent needs a trajectory that continues from update "
+    "to update, as reward scaling and eligibility traces do; the right order with scaled rewards is "
+    "with_reward_scaling(with_replay(agent, ...))",
+    "episodes": "with_replay shows windows of steps, but this agent needs whole episodes: train it without replay",
+    "whole": "with_replay stores rollouts, but this agent takes the data of fit, as with_minibatches does: replay "
+    "draws batches itself, so wrap the agent in with_replay alone",
+}
+
+
+def _init(settings: _Settings, key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> ReplayState:
+    """An empty ring beside the agent's state.
+
+    Raises:
+      ValueError: learning would never begin, or a hyperparameter of prioritised replay is missing.
+    """
+    rows = settings.capacity // num_envs
+    if rows and rows * num_envs < settings.min_size:
+        raise ValueError(
+            f"capacity = {settings.capacity} is {rows} rows of num_envs = {num_envs}, or {rows * num_envs} steps, and "
+            f"never holds min_size = {settings.min_size} steps (batch_size by default): learning would never begin"
+        )
+    if rows and rows < settings.length:
+        raise ValueError(
+            f"capacity = {settings.capacity} is {rows} rows of num_envs = {num_envs} and never holds a window of "
+            f"length = {settings.length}: learning would never begin"
+        )
+    if settings.prioritized:
+        for name in ("priority_exponent", "importance_exponent", "importance_anneal_updates"):
+            if not hasattr(hparams, name):
+                raise ValueError(
+                    f"prioritized=True needs the hyperparameter {name}, not a field of {type(hparams).__name__}"
+                )
+    inner = settings.agent.init(key, hparams, example, num_envs)
+    make = priority.init if settings.prioritized else replay.init
+    return ReplayState(inner, make(_example_step(settings.agent, inner, example), settings.capacity, num_envs))
+
+
+def _update(settings: _Settings, key: Key, state: ReplayState, data: Transition) -> tuple[ReplayState, Metrics]:
+    """Write the rollout, then learn `num_updates` times."""
+    trajectories.refuse_mask(data, "with_replay")
+    ring = _write(settings, state, data._replace(memory=()))
+    num_rows = (ring.ring if settings.prioritized else ring).num_rows
+    size = num_rows * data.reward.shape[1]
+    ready = (size >= settings.min_size) & (num_rows >= settings.length)
+    step = _prioritized_step if settings.prioritized else _uniform_step
+
+    def learn(state: ReplayState, key: Key) -> tuple[ReplayState, Metrics]:
+        new, metrics = step(settings, key, state, ready)
+        inner = jax.tree.map(lambda new, old: jnp.where(ready, new, old), new.agent, state.agent)
+        metrics = {name: jnp.where(ready, x, numerics.missing()) for name, x in metrics.items() if name != "priority"}
+        return ReplayState(inner, new.ring), metrics
+
+    keys = jax.random.split(key, settings.num_updates)
+    state, metrics = jax.lax.scan(learn, ReplayState(state.agent, ring), keys)
+    return state, {name: x.mean() for name, x in metrics.items()} | {"replay/size": size}
+
+
+def _write(settings: _Settings, state: ReplayState, data: Transition) -> Any:
+    """The ring after a rollout."""
+    if not settings.prioritized:
+        return replay.add(state.ring, data)
+    return priority.add(state.ring, data, get_hparams(state.agent).priority_exponent, settings.length)
+
+
+def _uniform_step(settings: _Settings, key: Key, state: ReplayState, ready: jax.Array) -> tuple[ReplayState, Metrics]:
     draw_key, update_key = jax.random.split(key)
-    window, _ = replay.sample(draw_key, state.ring, batch_size, length)
-    inner, metrics = agent.update(update_key, state.agent, window)
-    return ReplayState(inner, state.ring), {name: x for name, x in metrics.items() if name != "priority"}
+    window, _ = replay.sample(draw_key, state.ring, settings.batch_size, settings.length)
+    inner, metrics = settings.agent.update(update_key, state.agent, window)
+    return ReplayState(inner, state.ring), metrics
 
 
 def _prioritized_step(
-    key: jax.Array, agent: Agent, state: ReplayState, ready: jax.Array, batch_size: int, length: int
+    settings: _Settings, key: Key, state: ReplayState, ready: jax.Array
 ) -> tuple[ReplayState, Metrics]:
     draw_key, update_key = jax.random.split(key)
     hparams = get_hparams(state.agent)
     updates = _num_updates(state.agent)
     beta = schedules.linear_schedule(updates, hparams.importance_exponent, 1.0, hparams.importance_anneal_updates)
-    window, index, weight = priority.sample(draw_key, state.ring, batch_size, beta, length)
-    window = window._replace(mask=jnp.broadcast_to(weight, window.reward.shape))
-    inner, metrics = agent.update(update_key, state.agent, window)
+    window, index, weight = priority.sample(draw_key, state.ring, settings.batch_size, beta, settings.length)
+    window = window._replace(weight=jnp.broadcast_to(weight, window.reward.shape))  # [B] -> [L, B]
+    inner, metrics = settings.agent.update(update_key, state.agent, window)
     if "priority" not in metrics:
         raise ValueError("prioritized=True needs an agent whose metrics have an entry 'priority', such as dqn")
     ring = priority.update(state.ring, index, metrics["priority"], hparams.priority_exponent, ready)
-    return ReplayState(inner, ring), {name: x for name, x in metrics.items() if name != "priority"}
+    return ReplayState(inner, ring), metrics
 
 
-def _num_updates(state: Any) -> jax.Array:
+def _num_updates(state: State) -> jax.Array:
     return state.num_updates if hasattr(state, "num_updates") else _num_updates(state.agent)
 
 
-def _example_step(agent: Agent, state: Any, example: Any) -> Transition:
+def _example_step(agent: Agent, state: State, example: PyTree) -> Transition:
     """Shapes and dtypes of one step that the agent makes."""
 
-    def act(key: jax.Array) -> tuple[Any, Any]:
-        memory = [] if agent.memory is None else [agent.memory(key, state)]
-        return agent.act(key, state, example, *memory)[:2]
+    def act(key: Key) -> tuple[PyTree, PyTree]:
+        act_key, memory_key = jax.random.split(key)
+        memory = [] if agent.memory is None else [agent.memory(memory_key, state)]
+        return agent.act(act_key, state, example, *memory)[:2]
 
     action, aux = jax.eval_shape(act, jax.random.key(0))
     scalar: Any = jax.ShapeDtypeStruct((), jnp.float32)

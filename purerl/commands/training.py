@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl import loops, presets
+from purerl import loops, numerics, presets
 from purerl.hparams import cast, get_hparams, set_hparams
 from purerl.presets.tasks import Task, check_update
 from purerl.types import Hparams, Metrics, PyTree, State
@@ -48,7 +48,7 @@ class Program(NamedTuple):
       compile: `(LoopState, num_updates) -> advance`, where `advance(LoopState) -> (LoopState, metrics)` makes that
         many updates and reduces their metrics to one number per seed; its argument is donated.
       evaluate: `(agent_state, num_episodes) -> Evaluation` of greedy episodes, the same ones for every seed.
-      diverged: `agent_state -> bool`, or [num_seeds] of them; see `loops.diverged`.
+      diverged: `agent_state -> bool`, or [num_seeds] of them; see `numerics.diverged`.
       chunk: number of updates to make at a time.
     """
 
@@ -105,7 +105,7 @@ def program(config: Config) -> Program:
         start=lambda: jitted_start(seeds, hparams),
         compile=lambda states, num_updates: jitted_advance.lower(states, num_updates).compile(),
         evaluate=jax.jit(evaluate, static_argnums=1),
-        diverged=jax.jit(over_seeds(loops.diverged)),
+        diverged=jax.jit(over_seeds(numerics.diverged)),
         chunk=chunk,
     )
 

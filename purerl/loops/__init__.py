@@ -6,13 +6,12 @@ fit:     state -> update(the same data) -> state -> ...
 
 from purerl.loops.chunks import reduce_metrics, split_updates
 from purerl.loops.deployment import Policy, deploy
-from purerl.loops.divergence import diverged
 from purerl.loops.evaluation import Evaluation, evaluate
 from purerl.loops.fitting import fit
-from purerl.loops.rollouts import Actors, init_actors, rollout, rollout_episodes
+from purerl.loops.rollouts import Actors, Rollout, init_actors, rollout, rollout_episodes
 from purerl.loops.training import LoopState, advance, start, train
 
 __all__ = [
-    "Actors", "Evaluation", "LoopState", "Policy", "advance", "deploy", "diverged", "evaluate", "fit", "init_actors",
+    "Actors", "Evaluation", "LoopState", "Policy", "Rollout", "advance", "deploy", "evaluate", "fit", "init_actors",
     "reduce_metrics", "rollout", "rollout_episodes", "split_updates", "start", "train",
 ]  # fmt: skip

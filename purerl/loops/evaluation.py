@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,10 @@ import jax.numpy as jnp
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
 from purerl.prng import check_key
-from purerl.types import Agent, Env
+from purerl.types import Agent, Env, Key, PyTree, State
+
+Episode: TypeAlias = tuple[Key, PyTree, PyTree, PyTree, jax.Array, jax.Array, jax.Array]
+"""Key, observation, environment state, memory, whether it still runs, return and length of one episode."""
 
 
 class Evaluation(NamedTuple):
@@ -22,20 +25,20 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    key: jax.Array,
+    key: Key,
     agent: Agent,
     env: Env,
-    state: Any,
+    state: State,
     *,
     num_episodes: int,
     max_steps: int,
     greedy: bool = True,
-    env_params: Any = None,
+    env_params: PyTree = None,
 ) -> Evaluation:
     """Play whole episodes from fresh resets, without learning.
 
-    An episode that has not finished within `max_steps` is cut there and counted so. Episode i uses `split(key)[i]`,
-    so the same key compares agents on the same episodes.
+    An episode that has not finished within `max_steps` is cut there, with its return and length so far. Episode i uses
+    `split(key)[i]`, so the same key compares agents on the same episodes.
 
     Args:
       key: typed key.
@@ -51,18 +54,28 @@ def evaluate(
     """
     check_key(key)
     check_positive(num_episodes=num_episodes, max_steps=max_steps)
-    return _evaluate(key, agent, check(env, env_params), state, num_episodes, max_steps, greedy, cast(env_params))
+    env_params = cast(env_params)
+    return _evaluate(key, agent, check(env, env_params), state, num_episodes, max_steps, greedy, env_params)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 4, 5, 6))
-def _evaluate(key, agent, env, state, num_episodes, max_steps, greedy, env_params):  # type: ignore[no-untyped-def]
-    def begin(key):  # type: ignore[no-untyped-def]
+def _evaluate(
+    key: Key,
+    agent: Agent,
+    env: Env,
+    state: State,
+    num_episodes: int,
+    max_steps: int,
+    greedy: bool,
+    env_params: PyTree,
+) -> Evaluation:
+    def begin(key: Key) -> Episode:
         reset_key, memory_key, step_key = jax.random.split(key, 3)
         obs, env_state = env.reset(reset_key, env_params)
         memory = agent.memory(None if greedy else memory_key, state) if agent.memory else ()
         return step_key, obs, env_state, memory, jnp.bool_(True), jnp.float32(0), jnp.int32(0)
 
-    def step(carry, t):  # type: ignore[no-untyped-def]
+    def step(carry: Episode, t: jax.Array) -> Episode:
         key, obs, env_state, memory, alive, total, length = carry
         act_key, env_key = jax.random.split(jax.random.fold_in(key, t))
         action, _, *rest = agent.act(None if greedy else act_key, state, obs, *([memory] if agent.memory else []))
@@ -72,14 +85,14 @@ def _evaluate(key, agent, env, state, num_episodes, max_steps, greedy, env_param
         alive &= ~(new.terminated | new.truncated)
         return key, new.obs, new.env_state, rest[0] if agent.memory else (), alive, total, length
 
-    def body(carry):  # type: ignore[no-untyped-def]
+    def body(carry: tuple[jax.Array, Episode]) -> tuple[jax.Array, Episode]:
         t, episodes = carry
         return t + 1, jax.vmap(step, (0, None))(episodes, t)
 
-    def unfinished(carry):  # type: ignore[no-untyped-def]
+    def unfinished(carry: tuple[jax.Array, Episode]) -> jax.Array:
         t, episodes = carry
         return (t < max_steps) & episodes[4].any()
 
-    episodes = jax.vmap(begin)(jax.random.split(key, num_episodes))
+    episodes = jax.vmap(begin)(jax.random.split(key, num_episodes))  # leaves [num_episodes, ...]
     _, (_, _, _, _, _, total, length) = jax.lax.while_loop(unfinished, body, (jnp.int32(0), episodes))
     return Evaluation(total, length)

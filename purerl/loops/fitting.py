@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from purerl.hparams import cast, check_hparams, check_positive, set_hparams
+from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
 from purerl.prng import check_key
-from purerl.types import Agent, Metrics
+from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, example_of
 
 
 def fit(
-    key: jax.Array, agent: Agent, data: Any, hparams: Any, *, num_updates: int, state: Any = None
-) -> tuple[Any, Metrics]:
+    key: Key, agent: Agent, data: PyTree, hparams: Hparams, *, num_updates: int, state: State | None = None
+) -> tuple[State, Metrics]:
     """Train an agent on fixed data: `num_updates` updates on all of it (`with_minibatches` draws parts).
 
     Args:
@@ -24,7 +23,9 @@ def fit(
       data: what its `update` takes: an `MDP`, a `Transition`, a dict of arrays.
       hparams: the agent's hyperparameters.
       num_updates: number of updates.
-      state: a trained state to start from, with its hyperparameters replaced; None calls `init` with the data.
+      state: a trained state to start from, with its hyperparameters replaced; None calls `init` with one observation of
+        a `Transition` or of a mapping with a column "obs", with one row of other data, and with the whole data where
+        the agent requires them whole, such as an `MDP`.
 
     Returns:
       The state, and metrics with leaves [num_updates].
@@ -32,19 +33,28 @@ def fit(
     Raises:
       TypeError: `key` is not a typed key.
       ValueError: `num_updates` is not positive, or a hyperparameter is NaN or out of range.
+
+    Warns:
+      UserWarning: the learning rate of `state` has been annealed to 0.
     """
     check_key(key)
     check_hparams(hparams)
+    warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates)
     return _fit(key, agent, data, cast(hparams), num_updates, state)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 4))
-def _fit(key, agent, data, hparams, num_updates, state):  # type: ignore[no-untyped-def]
+def _fit(
+    key: Key, agent: Agent, data: PyTree, hparams: Hparams, num_updates: int, state: State | None
+) -> tuple[State, Metrics]:
     init_key, loop_key = jax.random.split(key)
-    state = agent.init(init_key, hparams, data) if state is None else set_hparams(state, hparams)
+    if state is None:
+        state = agent.init(init_key, hparams, example_of(agent, data))
+    else:
+        state = set_hparams(state, hparams)
 
-    def update(state: Any, i: jax.Array) -> tuple[Any, Metrics]:
+    def update(state: State, i: jax.Array) -> tuple[State, Metrics]:
         return agent.update(jax.random.fold_in(loop_key, i), state, data)
 
     return jax.lax.scan(update, state, jnp.arange(num_updates))

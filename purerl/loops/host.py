@@ -1,7 +1,7 @@
 """`train` and `evaluate` for environments on the host: Python steps them, `act` and `update` are the compiled ones.
 
 It is the loop of `purerl.loops` with the environment outside: the same agents, the same `Transition` [T, N], the same
-metrics. Where an environment exists in JAX, `purerl.train` on it is many times as fast.
+metrics. If an environment exists in JAX, `purerl.train` on it is many times as fast.
 """
 
 from __future__ import annotations
@@ -15,17 +15,20 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs.adapters.gymnasium import HostEnv, check_host
-from purerl.hparams import cast, check_hparams, check_positive, set_hparams
+from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
 from purerl.loops import Evaluation
 from purerl.prng import check_key
 from purerl.spaces import check_action
-from purerl.types import Agent, Metrics, PyTree, Transition
+from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, Transition
 
-Episode: TypeAlias = tuple[int, float, int]  # environment, return, length
+Episode: TypeAlias = tuple[int, float, int]
+"""Environment, return and length of an episode that ended."""
+Draw: TypeAlias = tuple[Key | None, int, int]
+"""Key of the run (None: greedy), number of the update, time: what the randomness of a step depends on."""
 
 
 class HostActors(NamedTuple):
-    """What N environments carry from step to step, beside what they are themselves.
+    """The state of N environments between two steps, as far as the loop keeps it.
 
     Attributes:
       obs, memory: last observations and the agent's memories, leaves [N, ...].
@@ -39,20 +42,20 @@ class HostActors(NamedTuple):
 
 
 def train_on_host(
-    key: jax.Array,
+    key: Key,
     agent: Agent,
     env: HostEnv,
-    hparams: Any,
+    hparams: Hparams,
     *,
     num_updates: int,
     rollout_length: int,
-    state: Any = None,
-    progress: Callable[[int, Metrics], Any] | None = None,
-) -> tuple[Any, dict[str, np.ndarray]]:
+    state: State | None = None,
+    progress: Callable[[int, Metrics], object] | None = None,
+) -> tuple[State, dict[str, np.ndarray]]:
     """Train an agent on environments on the host: `num_updates` times a rollout of [rollout_length, N] and an update.
 
-    The environments are reset at the beginning, with a seed drawn from `key`: the same key is the same run where they
-    depend on their seed alone. Agents that average whole episodes (Monte Carlo) need `purerl.train`.
+    The environments are reset at the beginning, with a seed drawn from `key`: the same key is the same run if they
+    depend on their seed alone. Agents that need whole episodes (Monte Carlo) need `purerl.train`.
 
     Args:
       key: typed key.
@@ -61,7 +64,8 @@ def train_on_host(
       hparams: the agent's hyperparameters.
       num_updates: number of updates.
       rollout_length: steps in each environment between two updates, T.
-      state: a trained state to start from, with its hyperparameters replaced; None starts afresh.
+      state: a trained state to start from, with its hyperparameters replaced; None starts afresh. Replay, traces and
+        running returns in it are cut, because the environments start new episodes (`Agent.cut`).
       progress: called as `progress(i, metrics)` after update i = 0, 1, ... with the scalars of that update.
 
     Returns:
@@ -75,14 +79,15 @@ def train_on_host(
     check_key(key)
     check_host(env)
     check_hparams(hparams)
+    warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates, rollout_length=rollout_length)
     init_key, reset_key, loop_key = jax.random.split(key, 3)
-    obs, hparams = env.reset(_seed(reset_key)), cast(hparams)
+    obs, hparams = _copied(env.reset(_seed(reset_key))), cast(hparams)
     if state is None:
         state = _init(init_key, agent, hparams, jax.tree.map(lambda x: x[0], obs), env.num_envs)
     else:
-        state = set_hparams(state, hparams)
-    actors = _begin(reset_key, agent, env, state, obs)
+        state = set_hparams(agent.cut(state) if agent.cut else state, hparams)
+    actors = _begin(jax.random.clone(reset_key), agent, env, state, obs)
     found: list[Metrics] = []
     for i in range(num_updates):
         memory, steps, ended = actors.memory, [], []
@@ -90,7 +95,7 @@ def train_on_host(
             actors, transition, episodes = _step((loop_key, i, t), agent, env, state, actors)
             steps.append(transition)
             ended += episodes
-        trajectory = jax.tree.map(lambda *x: np.stack(x), *steps)._replace(memory=memory)
+        trajectory = jax.tree.map(lambda *x: np.stack(x), *steps)._replace(memory=memory)  # T times [N] -> [T, N]
         state, metrics = _update(loop_key, i, agent, state, trajectory)
         found.append(metrics | _episode_metrics(ended))
         if progress is not None:
@@ -99,7 +104,7 @@ def train_on_host(
 
 
 def evaluate_on_host(
-    key: jax.Array, agent: Agent, env: HostEnv, state: Any, *, num_episodes: int, greedy: bool = True
+    key: Key, agent: Agent, env: HostEnv, state: State, *, num_episodes: int, greedy: bool = True
 ) -> Evaluation:
     """Play whole episodes from fresh resets, without learning; each environment plays its share of them.
 
@@ -118,7 +123,8 @@ def evaluate_on_host(
     check_key(key)
     check_host(env)
     check_positive(num_episodes=num_episodes)
-    actors = _begin(key, agent, env, state, env.reset(_seed(key)))
+    obs = _copied(env.reset(_seed(jax.random.clone(key))))
+    actors = _begin(None if greedy else jax.random.clone(key), agent, env, state, obs)
     left = np.bincount(np.arange(num_episodes) % env.num_envs, minlength=env.num_envs)
     kept: list[Episode] = []
     t = 0
@@ -131,24 +137,24 @@ def evaluate_on_host(
     return Evaluation(jnp.asarray(episode_return, jnp.float32), jnp.asarray(episode_length, jnp.int32))
 
 
-def _begin(key: jax.Array, agent: Agent, env: HostEnv, state: Any, obs: PyTree) -> HostActors:
-    """Actors at the first observations.
+def _begin(key: Key | None, agent: Agent, env: HostEnv, state: State, obs: PyTree) -> HostActors:
+    """Actors at the first observations; without a key, with the memories of greedy play.
 
     Raises:
       TypeError: the agent's action does not fit the environment's action space.
     """
     memory = _fresh_memory(key, agent, state, env.num_envs) if agent.memory else ()
-    action, _, _ = jax.eval_shape(lambda: _act_once(key, agent, state, *_first((obs, memory))))
+    action, _, _ = jax.eval_shape(lambda: _act_once(None, agent, state, *_first((obs, memory))))
     check_action(action, env.action_space)
     return HostActors(obs, memory, np.zeros(env.num_envs, np.float32), np.zeros(env.num_envs, np.int32))
 
 
 def _step(
-    draw: tuple[jax.Array | None, int, int], agent: Agent, env: HostEnv, state: Any, actors: HostActors
+    draw: Draw, agent: Agent, env: HostEnv, state: State, actors: HostActors
 ) -> tuple[HostActors, Transition, list[Episode]]:
-    """One step in all environments, and the episodes that ended in it; draw: key, number of the update, time."""
+    """One step in all environments, and the episodes that ended in it."""
     action, aux, memory = _act(*draw, agent, state, actors.obs, actors.memory)
-    new = env.step(action)
+    new = _copied(env.step(action))
     transition = Transition(actors.obs, action, new.reward, new.terminated, new.truncated, new.next_obs, aux)
     total, length = actors.episode_return + new.reward, actors.episode_length + 1
     done = new.terminated | new.truncated
@@ -172,7 +178,12 @@ def _episode_metrics(ended: list[Episode]) -> dict[str, Any]:
 # --- What is compiled -------------------------------------------------------------------------------------------------
 
 
-def _seed(key: jax.Array) -> int:
+def _copied(tree: PyTree) -> PyTree:
+    """Arrays of our own: an environment may write its next observations into the ones that it returned."""
+    return jax.tree.map(np.array, tree)
+
+
+def _seed(key: Key) -> int:
     return int(jax.random.randint(key, (), 0, 2**31 - 1))
 
 
@@ -180,24 +191,28 @@ def _first(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x[0], tree)
 
 
-def _keys(key: jax.Array, i: Any) -> jax.Array:
+def _keys(key: Key, i: int | jax.Array) -> Key:
     """Keys of update i: for acting, for fresh memories, for learning."""
     return jax.random.split(jax.random.fold_in(key, i), 3)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 4))
-def _init(key, agent, hparams, example, num_envs):  # type: ignore[no-untyped-def]
+def _init(key: Key, agent: Agent, hparams: Hparams, example: PyTree, num_envs: int) -> State:
     return agent.init(key, hparams, example, num_envs)
 
 
-def _act_once(key: Any, agent: Agent, state: Any, obs: PyTree, memory: PyTree) -> tuple[Any, Any, Any]:
+def _act_once(
+    key: Key | None, agent: Agent, state: State, obs: PyTree, memory: PyTree
+) -> tuple[PyTree, PyTree, PyTree]:
     if agent.memory is None:
         return *agent.act(key, state, obs), ()
     return agent.act(key, state, obs, memory)
 
 
 @functools.partial(jax.jit, static_argnums=3)
-def _act(key, i, t, agent, state, obs, memory):  # type: ignore[no-untyped-def]
+def _act(
+    key: Key | None, i: int, t: int, agent: Agent, state: State, obs: PyTree, memory: PyTree
+) -> tuple[PyTree, PyTree, PyTree]:
     if key is None:
         return jax.vmap(lambda obs, memory: _act_once(None, agent, state, obs, memory))(obs, memory)
     keys = jax.random.split(jax.random.fold_in(_keys(key, i)[0], t), jax.tree.leaves(obs)[0].shape[0])
@@ -205,19 +220,23 @@ def _act(key, i, t, agent, state, obs, memory):  # type: ignore[no-untyped-def]
 
 
 @functools.partial(jax.jit, static_argnums=(1, 3))
-def _fresh_memory(key, agent, state, num_envs):  # type: ignore[no-untyped-def]
+def _fresh_memory(key: Key | None, agent: Agent, state: State, num_envs: int) -> PyTree:
+    assert agent.memory is not None
     if key is None:
-        return jax.vmap(lambda _: agent.memory(None, state))(jnp.arange(num_envs))
+        one = agent.memory(None, state)
+        return jax.tree.map(lambda x: jnp.broadcast_to(x, (num_envs, *jnp.shape(x))), one)  # [...] -> [N, ...]
     return jax.vmap(agent.memory, (0, None))(jax.random.split(key, num_envs), state)
 
 
 @functools.partial(jax.jit, static_argnums=3)
-def _restart_memory(key, i, t, agent, state, memory, done):  # type: ignore[no-untyped-def]
+def _restart_memory(
+    key: Key | None, i: int, t: int, agent: Agent, state: State, memory: PyTree, done: jax.Array
+) -> PyTree:
     key = None if key is None else jax.random.fold_in(_keys(key, i)[1], t)
     fresh = _fresh_memory(key, agent, state, len(done))
     return jax.tree.map(lambda new, old: jnp.where(done.reshape(-1, *[1] * (new.ndim - 1)), new, old), fresh, memory)
 
 
 @functools.partial(jax.jit, static_argnums=2)
-def _update(key, i, agent, state, trajectory):  # type: ignore[no-untyped-def]
+def _update(key: Key, i: int, agent: Agent, state: State, trajectory: Transition) -> tuple[State, Metrics]:
     return agent.update(_keys(key, i)[2], state, trajectory)

@@ -1,4 +1,4 @@
-"""How experience is collected: `rollout` and `rollout_episodes`, and the `Actors` that they carry on.
+"""How experience is collected: `rollout` and `rollout_episodes`, and the `Actors` that they carry.
 
 Environments never reset by themselves; the rollout does. A reset of all environments is computed only in the steps in
 which an episode ended somewhere (`lax.cond`): measured as 1.4 to 1.6 times the speed of a reset in every step.
@@ -7,21 +7,25 @@ which an episode ended somewhere (`lax.cond`): measured as 1.4 to 1.6 times the 
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from purerl import prng
 from purerl.distributed import mesh
+from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
 from purerl.prng import check_key
 from purerl.spaces import check_action
-from purerl.types import Agent, Env, EnvStep, Transition
+from purerl.types import Agent, Env, EnvStep, Key, PyTree, State, Transition
+
+Actor: TypeAlias = tuple[PyTree, PyTree, PyTree]
+"""Where environments stand: observations, states and the agent's memories."""
 
 
 class Finished(NamedTuple):
-    """What the episodes that ended in one rollout add up to, an environment each: [N]."""
+    """Sums over the episodes that ended in one rollout, per environment: [N]."""
 
     return_sum: jax.Array
     length_sum: jax.Array
@@ -29,28 +33,52 @@ class Finished(NamedTuple):
 
 
 class Actors(NamedTuple):
-    """What N environments carry from one rollout to the next; every leaf leads with [N], but for `info`.
+    """The state of N environments between two rollouts; every leaf except those of `info` leads with [N].
 
     Attributes:
       env_state: states of the environments.
       obs: their last observations.
-      memory: the agent's memory in each; `()` for agents without.
+      memory: the agent's memory in each; `()` for agents without memory.
       episode_return: float32, rewards of the running episode so far.
       episode_length: int32, its steps so far.
       finished: the episodes that ended within the last rollout.
       info: means over the last rollout of the scalars in the environment's info, a dict.
     """
 
-    env_state: Any
-    obs: Any
-    memory: Any
+    env_state: PyTree
+    obs: PyTree
+    memory: PyTree
     episode_return: jax.Array
     episode_length: jax.Array
     finished: Finished
-    info: Any
+    info: PyTree
 
 
-def init_actors(key: jax.Array, agent: Agent, env: Env, state: Any, *, num_envs: int, env_params: Any = None) -> Actors:
+class Rollout(Protocol):
+    """Collect the data of one update.
+
+    It is a part of its own because learners differ in what they may see of an episode, while no agent and no loop needs
+    to know how the data came about: temporal-difference methods take episodes that are cut (`rollout`), Monte Carlo
+    methods need whole ones (`rollout_episodes`), offline agents see recorded rows (`datasets.rows`), and language
+    models decode with a cache (`rlhf.token_rollout`). All return a `Transition`, and the actors for the next call.
+    """
+
+    def __call__(
+        self,
+        key: Key,
+        agent: Agent,
+        env: Env,
+        state: State,
+        actors: Actors,
+        /,
+        *,
+        length: int,
+        env_params: PyTree = None,
+    ) -> tuple[Actors, Transition]:
+        """The actors after `length` steps in each of their environments, and the data."""
+
+
+def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int, env_params: PyTree = None) -> Actors:
     """N environments at the start of an episode.
 
     Args:
@@ -60,15 +88,21 @@ def init_actors(key: jax.Array, agent: Agent, env: Env, state: Any, *, num_envs:
       num_envs: number of environments, N.
       env_params: parameters of the environment; None takes its own.
 
+    Returns:
+      The actors, with no finished episodes.
+
     Raises:
       TypeError: the agent's action does not fit the environment's action space.
+      TypeError, ValueError: the environment returns something that the loops cannot use; see `envs.check`.
     """
     check_key(key)
     check_positive(num_envs=num_envs)
+    env_params = cast(env_params)
+    env = check(env, env_params)
     obs, env_state, memory = _begin(key, agent, env, state, num_envs, env_params)
     step = jax.eval_shape(
         functools.partial(_one_step, agent, env, env_params),
-        jax.random.split(key),
+        jax.random.split(jax.random.clone(key)),  # only for its shape: its key may come again
         state,
         _first((obs, env_state, memory)),
     )
@@ -78,35 +112,38 @@ def init_actors(key: jax.Array, agent: Agent, env: Env, state: Any, *, num_envs:
 
 
 def rollout(
-    key: jax.Array, agent: Agent, env: Env, state: Any, actors: Actors, *, length: int, env_params: Any = None
+    key: Key, agent: Agent, env: Env, state: State, actors: Actors, *, length: int, env_params: PyTree = None
 ) -> tuple[Actors, Transition]:
-    """Let the agent act for `length` steps in each of the actors' environments, starting new episodes where one ends.
+    """Let the agent act for `length` steps in each environment. Where an episode ends, a new one starts.
 
     Args:
       key: typed key.
       agent, env: the agent and the environment.
       state: the agent's state, the same in every step.
-      actors: where the environments stand, from `init_actors` or an earlier rollout.
+      actors: the state of the environments, from `init_actors` or an earlier rollout.
       length: number of steps, T.
       env_params: parameters of the environment; None takes its own.
 
     Returns:
-      The actors after the last step, and the trajectory: a `Transition` whose leaves lead with [T, N] (its `memory`,
-      with [N], is that before the first step).
+      The actors after the last step, and the trajectory, a `Transition` whose leaves lead with [T, N]. Its `memory`,
+      [N], is the one before the first step.
     """
     check_key(key)
     check_positive(length=length)
-    return _rollout(key, agent, env, state, actors, length, cast(env_params))
+    env_params = cast(env_params)
+    return _rollout(key, agent, check(env, env_params), state, actors, length, env_params)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 5))
-def _rollout(key, agent, env, state, actors, length, env_params):  # type: ignore[no-untyped-def]
+def _rollout(
+    key: Key, agent: Agent, env: Env, state: State, actors: Actors, length: int, env_params: PyTree
+) -> tuple[Actors, Transition]:
     num_envs = actors.episode_return.shape[0]
     memory = actors.memory
     step_key, reset_key = jax.random.split(key)
-    keys = jax.random.split(step_key, (length, num_envs, 2)), jax.random.split(reset_key, length)
+    keys = jax.random.split(step_key, (length, num_envs, 2)), jax.random.split(reset_key, length)  # [T, N, 2], [T]
 
-    def step(actors: Actors, keys: Any) -> tuple[Actors, tuple[Transition, Any]]:
+    def step(actors: Actors, keys: tuple[Key, Key]) -> tuple[Actors, tuple[Transition, PyTree]]:
         transition, new, actors = _step_all(keys[0], agent, env, state, actors, env_params)
         return _restart(keys[1], agent, env, state, actors, transition, env_params), (transition, new.info)
 
@@ -117,51 +154,55 @@ def _rollout(key, agent, env, state, actors, length, env_params):  # type: ignor
 
 
 def rollout_episodes(
-    key: jax.Array, agent: Agent, env: Env, state: Any, actors: Actors, *, length: int, env_params: Any = None
+    key: Key, agent: Agent, env: Env, state: State, actors: Actors, *, length: int, env_params: PyTree = None
 ) -> tuple[Actors, Transition]:
-    """One whole episode an environment, from fresh resets: what Monte Carlo methods need, which a cut rollout biases.
+    """Play one whole episode per environment, from fresh resets, as Monte Carlo methods need it.
 
     Arguments and results are those of `rollout`, with `mask` [T, N] float32: 1 up to the step that ends the episode, 0
-    after it. An episode that does not end within `length` steps is truncated at the last one, and counted as finished.
+    after it. An episode that does not end within `length` steps is truncated at the last one and counts as finished.
     """
     check_key(key)
     check_positive(length=length)
-    return _rollout_episodes(key, agent, env, state, actors, length, cast(env_params))
+    env_params = cast(env_params)
+    return _rollout_episodes(key, agent, check(env, env_params), state, actors, length, env_params)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 5))
-def _rollout_episodes(key, agent, env, state, actors, length, env_params):  # type: ignore[no-untyped-def]
+def _rollout_episodes(
+    key: Key, agent: Agent, env: Env, state: State, actors: Actors, length: int, env_params: PyTree
+) -> tuple[Actors, Transition]:
     num_envs = actors.episode_return.shape[0]
     step_key, reset_key = jax.random.split(key)
     obs, env_state, memory = _begin(reset_key, agent, env, state, num_envs, env_params)
     actors = _split(Actors(env_state, obs, memory, *_no_episodes(num_envs), actors.info))
 
-    def step(carry: tuple[Actors, jax.Array], xs: Any) -> Any:
+    def step(
+        carry: tuple[Actors, jax.Array], xs: tuple[Key, jax.Array]
+    ) -> tuple[tuple[Actors, jax.Array], tuple[Transition, PyTree]]:
         actors, alive = carry
         keys, is_last = xs
         transition, new, stepped = _step_all(keys, agent, env, state, actors, env_params)
         truncated = transition.truncated | (is_last & ~transition.terminated)
         ended = alive & (transition.terminated | truncated)
-        mask = alive.astype(jnp.float32)
         stepped = stepped._replace(
-            episode_return=actors.episode_return + mask * transition.reward,
+            episode_return=actors.episode_return + jnp.where(alive, transition.reward, 0),
             episode_length=actors.episode_length + alive,
         )
-        transition = transition._replace(truncated=truncated, mask=mask)
+        transition = transition._replace(truncated=truncated, mask=alive.astype(jnp.float32))
         finished = _count(actors.finished, ended, stepped.episode_return, stepped.episode_length)
         return (stepped._replace(finished=finished), alive & ~ended), (transition, new.info)
 
-    xs = jax.random.split(step_key, (length, num_envs, 2)), jnp.arange(length) == length - 1
+    xs = jax.random.split(step_key, (length, num_envs, 2)), jnp.arange(length) == length - 1  # [T, N, 2], [T]
     (actors, _), (trajectory, info) = jax.lax.scan(step, (actors, jnp.ones(num_envs, bool)), xs)
-    count = trajectory.mask.sum()
-    info = {name: (x * trajectory.mask).sum() / count for name, x in (info or {}).items()}
+    played = trajectory.mask > 0
+    info = {name: _mean_where(played, x) for name, x in (info or {}).items()}
     return _split(actors._replace(info=info)), mesh.split(trajectory, axis=1)._replace(memory=memory)
 
 
 # --- The parts --------------------------------------------------------------------------------------------------------
 
 
-def _begin(key: jax.Array, agent: Agent, env: Env, state: Any, num_envs: int, env_params: Any) -> tuple[Any, Any, Any]:
+def _begin(key: Key, agent: Agent, env: Env, state: State, num_envs: int, env_params: PyTree) -> Actor:
     """Observations, environment states and memories of N fresh episodes."""
     reset_key, memory_key = jax.random.split(key)
     obs, env_state = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, num_envs), env_params)
@@ -171,12 +212,14 @@ def _begin(key: jax.Array, agent: Agent, env: Env, state: Any, num_envs: int, en
 
 
 def _split(actors: Actors) -> Actors:
-    """The actors split over devices by environment, where a mesh is set."""
+    """The actors split over devices by environment, if a mesh is set."""
     return mesh.split(actors._replace(info=()))._replace(info=actors.info)
 
 
-def _one_step(agent: Agent, env: Env, env_params: Any, keys: jax.Array, state: Any, actor: Any) -> Any:
-    """One environment, one step, keys [2] for the agent and the environment: (action, aux, memory, EnvStep)."""
+def _one_step(
+    agent: Agent, env: Env, env_params: PyTree, keys: Key, state: State, actor: Actor
+) -> tuple[PyTree, PyTree, PyTree, EnvStep]:
+    """(action, aux, memory, EnvStep) of one step in one environment; keys: [2], for the agent and the environment."""
     obs, env_state, memory = actor
     act_key, env_key = prng.unrolled(keys[0]), keys[1]
     if agent.memory is None:
@@ -187,9 +230,9 @@ def _one_step(agent: Agent, env: Env, env_params: Any, keys: jax.Array, state: A
 
 
 def _step_all(
-    keys: jax.Array, agent: Agent, env: Env, state: Any, actors: Actors, env_params: Any
+    keys: Key, agent: Agent, env: Env, state: State, actors: Actors, env_params: PyTree
 ) -> tuple[Transition, EnvStep, Actors]:
-    """One step in every environment, without resets. The actors still stand in the episode that may have ended."""
+    """One step in every environment, without resets: the actors stay in the episode that may have ended."""
     step = functools.partial(_one_step, agent, env, env_params)
     action, aux, memory, new = jax.vmap(step, (0, None, 0))(keys, state, (actors.obs, actors.env_state, actors.memory))
     transition = Transition(actors.obs, action, new.reward, new.terminated, new.truncated, new.obs, aux)
@@ -204,13 +247,13 @@ def _step_all(
 
 
 def _restart(
-    key: jax.Array, agent: Agent, env: Env, state: Any, actors: Actors, transition: Transition, env_params: Any
+    key: Key, agent: Agent, env: Env, state: State, actors: Actors, transition: Transition, env_params: PyTree
 ) -> Actors:
-    """Count the episodes that ended in this step and begin new ones in their place."""
+    """Count the episodes that ended in this step and start new ones in their place."""
     done = transition.terminated | transition.truncated
     finished = _count(actors.finished, done, actors.episode_return, actors.episode_length)
 
-    def begin(running: Any) -> Any:
+    def begin(running: Actor) -> Actor:
         fresh = _begin(key, agent, env, state, done.shape[0], env_params)
         return jax.tree.map(lambda new, old: _select(done, new, old), fresh, running)
 
@@ -243,8 +286,13 @@ def _count(finished: Finished, ended: jax.Array, episode_return: jax.Array, epis
 
 def _select(done: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     """`new` where done [N], `old` elsewhere; typed keys too."""
-    return jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), new, old)
+    return jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), new, old)  # [N] -> [N, 1, ..., 1]
 
 
-def _first(tree: Any) -> Any:
+def _mean_where(played: jax.Array, x: jax.Array) -> jax.Array:
+    """Mean of x [T, N] over the steps that were played, float32."""
+    return jnp.where(played, x.astype(jnp.float32), 0).sum() / played.sum(dtype=jnp.float32)
+
+
+def _first(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda x: x[0], tree)

@@ -18,7 +18,8 @@ import jax.numpy as jnp
 
 from purerl import loops
 from purerl.distributed import over_devices
-from purerl.hparams import cast, check_positive, diverged, get_hparams
+from purerl.hparams import cast, check_positive, get_hparams
+from purerl.numerics import diverged
 from purerl.pbt import exploit_explore
 from purerl.prng import check_key
 from purerl.sweep.trials.draws import sample

@@ -120,8 +120,13 @@ def build(preset: Preset, env: types.Env) -> types.Agent:
     for name in preset.combinators:
         if name not in purerl.combinators.__all__:
             raise ValueError(f"unknown combinator {name!r}{suggestion(name, purerl.combinators.__all__)}")
+    outside = [name for name in preset.combinators if preset.replay and name == "with_reward_scaling"]
+    for name in preset.combinators:
+        agent = agent if name in outside else getattr(purerl.combinators, name)(agent)
+    agent = purerl.combinators.with_replay(agent, **preset.replay) if preset.replay else agent
+    for name in outside:
         agent = getattr(purerl.combinators, name)(agent)
-    return purerl.combinators.with_replay(agent, **preset.replay) if preset.replay else agent
+    return agent
 
 
 def hparams(preset: Preset) -> Any:

@@ -20,7 +20,8 @@ class Preset(NamedTuple):
       agent: keywords of the agent's factory, which fix the shape of the program.
       network: keywords of the network's builder.
       combinators: names in `purerl.combinators`, applied to the agent in this order.
-      replay: keywords of `with_replay`, applied last; empty: the agent learns from its rollouts alone.
+      replay: keywords of `with_replay`, applied after the combinators, but inside reward scaling; empty: the agent
+        learns from its rollouts alone.
       anneal: anneal the learning rate to 0 over the whole run; sets the hyperparameter `anneal_updates`.
       rollout: name of the function in `purerl.loops` that collects experience, such as "rollout_episodes".
       dataset: directory of recorded steps (`purerl.datasets`) to learn from; empty: none. An update then sees

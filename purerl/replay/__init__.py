@@ -9,6 +9,6 @@
 """
 
 from purerl.replay import priority, sum_tree
-from purerl.replay.ring import Ring, add, init, n_step, nbytes, sample, window_count
+from purerl.replay.ring import Ring, add, cut, init, n_step, nbytes, sample, window_count
 
-__all__ = ["Ring", "add", "init", "n_step", "nbytes", "priority", "sample", "sum_tree", "window_count"]
+__all__ = ["Ring", "add", "cut", "init", "n_step", "nbytes", "priority", "sample", "sum_tree", "window_count"]

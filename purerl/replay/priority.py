@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl import prng
+from purerl.numerics import two_sum
 from purerl.replay import ring as rings
 from purerl.replay import sum_tree
-from purerl.types import Transition
+from purerl.types import Key, Scalar, Transition
 
 
 class PriorityRing(NamedTuple):
@@ -28,12 +29,19 @@ class PriorityRing(NamedTuple):
 
 
 def init(example: Transition, capacity: int, num_envs: int) -> PriorityRing:
-    """An empty ring with priorities. Arguments and errors as `replay.init`."""
+    """An empty ring with priorities. Arguments and errors are those of `replay.init`.
+
+    Examples:
+      >>> zero, false = jnp.float32(0), jnp.bool_(False)
+      >>> state = init(Transition(zero, zero, zero, false, false, zero), capacity=100, num_envs=4)
+      >>> state.ring.steps.reward.shape, sum_tree.total(state.tree).item()
+      ((25, 4), 0.0)
+    """
     ring = rings.init(example, capacity, num_envs)
     return PriorityRing(ring, sum_tree.init(ring.steps.reward.size), jnp.float32(1))
 
 
-def add(state: PriorityRing, trajectory: Transition, exponent: Any, length: int = 1) -> PriorityRing:
+def add(state: PriorityRing, trajectory: Transition, exponent: Scalar, length: int = 1) -> PriorityRing:
     """Write a trajectory; windows that it completes get the largest priority so far.
 
     The newest `length` − 1 rows start no whole window yet: they have weight 0 until later rows complete them.
@@ -46,6 +54,13 @@ def add(state: PriorityRing, trajectory: Transition, exponent: Any, length: int 
 
     Raises:
       ValueError: the trajectory and a window do not fit the ring together; otherwise as `replay.add`.
+
+    Examples:
+      >>> zeros, no = jnp.zeros((3, 4)), jnp.zeros((3, 4), bool)
+      >>> trajectory = Transition(zeros, zeros, zeros, no, no, zeros)
+      >>> state = init(jax.tree.map(lambda x: x[0, 0], trajectory), capacity=100, num_envs=4)
+      >>> sum_tree.total(add(state, trajectory, exponent=0.5, length=2).tree).item()  # windows start in 2 rows of 4
+      8.0
     """
     old, ring = state.ring, rings.add(state.ring, trajectory)
     rows, num_envs = ring.steps.reward.shape
@@ -53,14 +68,19 @@ def add(state: PriorityRing, trajectory: Transition, exponent: Any, length: int 
         raise ValueError(f"capacity must be at least (rollout_length + length - 1) x num_envs, got {rows} x {num_envs}")
     offset = jnp.arange(1 - length, len(trajectory.reward))
     complete = (offset <= len(trajectory.reward) - length) & (offset + old.num_rows >= 0)
-    value = jnp.where(complete, state.largest**exponent, 0.0)
-    index = ((old.head + offset) % rows)[:, None] * num_envs + jnp.arange(num_envs)
+    value = jnp.where(complete, _power(state.largest, exponent), 0.0)
+    index = ((old.head + offset) % rows)[:, None] * num_envs + jnp.arange(num_envs)[None]  # [T + L - 1, N]
     value = jnp.broadcast_to(value[:, None], index.shape)
     return PriorityRing(ring, sum_tree.update(state.tree, index.reshape(-1), value.reshape(-1)), state.largest)
 
 
+def cut(state: PriorityRing) -> PriorityRing:
+    """Mark the newest row as truncated, as `replay.cut` does."""
+    return state._replace(ring=rings.cut(state.ring))
+
+
 def sample(
-    key: jax.Array, state: PriorityRing, batch_size: int, importance_exponent: Any, length: int = 1
+    key: Key, state: PriorityRing, batch_size: int, importance_exponent: Scalar, length: int = 1
 ) -> tuple[Transition, jax.Array, jax.Array]:
     """Windows drawn with probability P(i) = pᵢ^α / Σⱼ pⱼ^α, one from each of B equal parts of the mass.
 
@@ -70,28 +90,40 @@ def sample(
       key: typed key.
       state: the ring and its priorities; at least one window is complete.
       batch_size: number of windows, B.
-      importance_exponent: β; 1 corrects wholly.
+      importance_exponent: β; 1 is the full correction.
       length: steps in a window, L, the same as in `add`.
 
     Returns:
       The windows, leaves [L, B]; their indices, int32 [B]; w, [B].
 
+    Examples:
+      >>> zeros, no = jnp.zeros((3, 4)), jnp.zeros((3, 4), bool)
+      >>> trajectory = Transition(zeros, zeros, zeros, no, no, zeros)
+      >>> state = init(jax.tree.map(lambda x: x[0, 0], trajectory), capacity=100, num_envs=4)
+      >>> state = update(add(state, trajectory, 1.0), jnp.arange(12), jnp.arange(12) == 7, 1.0)
+      >>> _, index, weight = sample(jax.random.key(0), state, 3, 1.0)
+      >>> index.tolist(), weight.tolist()
+      ([7, 7, 7], [1.0, 1.0, 1.0])
+
     Source: Schaul et al. 2016, arXiv:1511.05952, eq. 1 and 2, algorithm 1 and section 3.4.
     """
     num_envs = state.ring.steps.reward.shape[1]
     total = sum_tree.total(state.tree)
-    parts = jnp.arange(batch_size) + jax.random.uniform(prng.unrolled(key), (batch_size,))
-    index = sum_tree.find(state.tree, parts * (total / batch_size))
+    part = total / batch_size
+    # One uniform number of 23 bits is as coarse as a small priority among 10^6 of them, so a second one refines it.
+    coarse, fine = jax.random.uniform(prng.unrolled(key), (2, batch_size), jnp.float32)
+    mass, rest = two_sum(jnp.arange(batch_size, dtype=jnp.float32) * part, coarse * part)
+    index = sum_tree.find(state.tree, mass, rest + fine * part * jnp.float32(2**-23))
     picked, _ = rings.windows(state.ring, index // num_envs, index % num_envs, length)
     probability = sum_tree.get(state.tree, index) / total
-    weight = (rings.window_count(state.ring, length) * probability) ** -importance_exponent
+    weight = _power(rings.window_count(state.ring, length) * probability, -importance_exponent)
     return picked, index, weight / weight.max()
 
 
 def update(
-    state: PriorityRing, index: jax.Array, priority: jax.Array, exponent: Any, ready: Any = True
+    state: PriorityRing, index: jax.Array, priority: jax.Array, exponent: Scalar, ready: jax.Array | bool = True
 ) -> PriorityRing:
-    """Give windows new priorities, or, where not `ready`, leave them as they are.
+    """Give windows new priorities, or leave them as they are if not `ready`.
 
     Args:
       state: the ring and its priorities.
@@ -100,6 +132,11 @@ def update(
       exponent: α.
       ready: scalar bool.
     """
-    value = jnp.where(ready, priority**exponent, sum_tree.get(state.tree, index))
+    value = jnp.where(ready, _power(priority, exponent), sum_tree.get(state.tree, index))
     largest = jnp.where(ready, jnp.maximum(state.largest, priority.max()), state.largest)
     return PriorityRing(state.ring, sum_tree.update(state.tree, index, value), largest)
+
+
+def _power(x: jax.Array, exponent: Scalar) -> jax.Array:
+    """x to a power, float32."""
+    return x.astype(jnp.float32) ** jnp.asarray(exponent, jnp.float32)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import chex
 import jax
@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from purerl import prng
 from purerl.hparams import check_positive
-from purerl.types import Transition
+from purerl.types import Key, PyTree, Scalar, Transition
 
 
 class Ring(NamedTuple):
@@ -37,6 +37,12 @@ def init(example: Transition, capacity: int, num_envs: int) -> Ring:
 
     Raises:
       ValueError: a size is not positive, or the capacity is less than one row.
+
+    Examples:
+      >>> zero, false = jnp.float32(0), jnp.bool_(False)
+      >>> ring = init(Transition(zero, zero, zero, false, false, zero), capacity=100, num_envs=8)
+      >>> ring.steps.reward.shape
+      (12, 8)
     """
     check_positive(capacity=capacity, num_envs=num_envs)
     rows = capacity // num_envs
@@ -55,6 +61,14 @@ def add(ring: Ring, trajectory: Transition) -> Ring:
 
     Raises:
       ValueError: the trajectory is longer than the ring, or of another number of environments.
+
+    Examples:
+      >>> zero, false = jnp.float32(0), jnp.bool_(False)
+      >>> step = Transition(zero, zero, zero, false, false, zero)
+      >>> trajectory = jax.tree.map(lambda x: jnp.zeros((3, 8), x.dtype), step)
+      >>> ring = add(init(step, capacity=100, num_envs=8), trajectory)
+      >>> ring.num_rows.item(), window_count(ring, length=2).item()
+      (3, 16)
     """
     rows, num_envs = ring.steps.reward.shape
     length, width = trajectory.reward.shape
@@ -63,7 +77,7 @@ def add(ring: Ring, trajectory: Transition) -> Ring:
             f"a trajectory of {length} steps x {width} environments does not fit a ring of {rows} rows x {num_envs}; "
             f"capacity must be at least rollout_length x num_envs = {length * width}"
         )
-    index = (ring.head + jnp.arange(length)) % rows
+    index = (ring.head + jnp.arange(length)) % rows  # [T]
 
     def write(old: jax.Array, new: jax.Array) -> jax.Array:
         if length == 1:
@@ -74,11 +88,11 @@ def add(ring: Ring, trajectory: Transition) -> Ring:
     return Ring(steps, (ring.head + length) % rows, jnp.minimum(ring.num_rows + length, rows))
 
 
-def sample(key: jax.Array, ring: Ring, batch_size: int, length: int = 1) -> tuple[Transition, jax.Array]:
+def sample(key: Key, ring: Ring, batch_size: int, length: int = 1) -> tuple[Transition, jax.Array]:
     """Windows of consecutive steps of one environment, drawn uniformly with replacement; O(batch_size · length).
 
-    A window never reaches over the write head nor into rows that were not written. It may reach over the end of an
-    episode: `n_step` and the functions of `purerl.returns` stop there.
+    A window reaches neither over the write head nor into rows that were not written. It may reach over the end of an
+    episode, which its flags mark: `n_step` and the functions of `purerl.returns` stop there.
 
     Args:
       key: typed key.
@@ -89,6 +103,14 @@ def sample(key: jax.Array, ring: Ring, batch_size: int, length: int = 1) -> tupl
     Returns:
       A `Transition` whose leaves lead with [L, B], and the index of each window's first step, row · N + environment,
       int32 [B].
+
+    Examples:
+      >>> number, false = jnp.arange(10.0)[:, None], jnp.zeros((10, 1), bool)
+      >>> trajectory = Transition(number, number, number, false, false, number + 1)
+      >>> ring = add(init(jax.tree.map(lambda x: x[0, 0], trajectory), capacity=10, num_envs=1), trajectory)
+      >>> window, index = sample(jax.random.key(0), ring, batch_size=5, length=3)
+      >>> window.obs.shape, bool(jnp.all(window.obs[2] == window.obs[0] + 2)), index.shape
+      ((3, 5), True, (5,))
     """
     num_envs = ring.steps.reward.shape[1]
     choice = jax.random.randint(prng.unrolled(key), (batch_size,), 0, jnp.maximum(window_count(ring, length), 1))
@@ -99,7 +121,7 @@ def sample(key: jax.Array, ring: Ring, batch_size: int, length: int = 1) -> tupl
 def windows(ring: Ring, row: jax.Array, env: jax.Array, length: int) -> tuple[Transition, jax.Array]:
     """The windows that start at the given rows (modulo the number of rows) and environments, [B], as in `sample`."""
     num_rows, num_envs = ring.steps.reward.shape
-    index = (row + jnp.arange(length)[:, None]) % num_rows * num_envs + env
+    index = (row[None] + jnp.arange(length)[:, None]) % num_rows * num_envs + env[None]  # [L, B]
 
     def pick(x: jax.Array) -> jax.Array:
         return x.reshape(num_rows * num_envs, *x.shape[2:]).at[index].get(mode="promise_in_bounds")
@@ -107,8 +129,23 @@ def windows(ring: Ring, row: jax.Array, env: jax.Array, length: int) -> tuple[Tr
     return jax.tree.map(pick, ring.steps), index[0]
 
 
+def cut(ring: Ring) -> Ring:
+    """Mark the newest row as truncated if it did not terminate: the next row belongs to other episodes.
+
+    Examples:
+      >>> zero, false = jnp.float32(0), jnp.bool_(False)
+      >>> step = Transition(zero, zero, zero, false, false, zero)
+      >>> ring = add(init(step, 4, 1), jax.tree.map(lambda x: x[None, None], step))
+      >>> cut(ring).steps.truncated[0].tolist()
+      [True]
+    """
+    newest = ring.head - 1
+    truncated = ring.steps.truncated.at[newest].set(~ring.steps.terminated[newest])
+    return ring._replace(steps=ring.steps._replace(truncated=truncated))
+
+
 def window_count(ring: Ring, length: int = 1) -> jax.Array:
-    """How many windows of that length the ring holds, int32."""
+    """Number of windows of a length that the ring holds, int32."""
     return jnp.maximum(ring.num_rows - length + 1, 0) * ring.steps.reward.shape[1]
 
 
@@ -117,13 +154,18 @@ def oldest_row(ring: Ring) -> jax.Array:
     return jnp.where(ring.num_rows < ring.steps.reward.shape[0], 0, ring.head)
 
 
-def nbytes(ring: Any) -> int:
-    """Memory of a ring, or of any state that holds one, in bytes; works on the result of `jax.eval_shape` too."""
+def nbytes(ring: PyTree) -> int:
+    """Memory of a ring, or of any state that holds one, in bytes; also of the result of `jax.eval_shape`.
+
+    Examples:
+      >>> nbytes({"image": jax.ShapeDtypeStruct((1000, 84, 84), jnp.uint8)})
+      7056000
+    """
     return sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(ring))
 
 
-def n_step(window: Transition, discount: jax.Array | float) -> tuple[jax.Array, jax.Array, Any]:
-    """What one window says of its first step: the rewards up to its end, or up to the episode's, and what follows.
+def n_step(window: Transition, discount: Scalar) -> tuple[jax.Array, jax.Array, PyTree]:
+    """The n-step return of a window's first step: rewards up to its end or the episode's, and what follows.
 
         G = r[0] + γ r[1] + ... + γᵏ r[k],   D = γᵏ⁺¹ (1 − terminated[k]),   s' = next_obs[k]
 
@@ -135,6 +177,12 @@ def n_step(window: Transition, discount: jax.Array | float) -> tuple[jax.Array, 
 
     Returns:
       G [...], D [...], and s' with leaves [...].
+
+    Examples:
+      >>> reward, no = jnp.array([1.0, 2.0, 4.0]), jnp.zeros(3, bool)
+      >>> window = Transition(reward, reward, reward, no, jnp.array([False, True, False]), jnp.array([10, 11, 12]))
+      >>> [x.item() for x in n_step(window, 0.5)]  # the episode was cut after the second step
+      [2.0, 0.25, 11]
 
     Source: Sutton & Barto (2018), eq. 7.1.
     """

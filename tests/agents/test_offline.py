@@ -127,7 +127,7 @@ def test_what_offline_agents_refuse(cartpole):
     with pytest.raises(ValueError, match="data has no column action"):
         fit(agent, {"obs": jnp.zeros((3, 4))}, purerl.CloningHparams(), 1)
     with pytest.raises(TypeError, match="data must be a Transition or a mapping of columns, got list"):
-        fit(agent, [jnp.zeros((3, 4))], purerl.CloningHparams(), 1)
+        agent.update(None, agent.init(jax.random.key(0), purerl.CloningHparams(), jnp.zeros(4)), [jnp.zeros((3, 4))])
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """The loop on the host, on Gymnasium's own environments: what agents are given, what they learn, memory, mistakes."""
 
 from collections import deque
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -206,3 +207,60 @@ def test_mistakes_are_named():
         evaluate_on_host(KEY, AGENT, "CartPole-v1", (), num_episodes=1)
     with pytest.raises(TypeError, match="typed key"):
         evaluate_on_host(0, AGENT, lake(), (), num_episodes=1)
+
+
+class Counts(NamedTuple):
+    hparams: Any
+    count: Any
+
+
+class Clock(gymnasium.Env):
+    """Episodes of 4 steps whose observation is the time and whose reward is the action."""
+
+    observation_space = gymnasium.spaces.Box(-1e3, 1e3, (1,), np.float32)
+    action_space = gymnasium.spaces.Discrete(2)
+
+    def reset(self, seed=None, options=None):
+        self.time = 0
+        return np.zeros(1, np.float32), {}
+
+    def step(self, action):
+        self.time += 1
+        return np.full(1, self.time, np.float32), float(action), self.time >= 4, False, {}
+
+
+def clocks(**settings):
+    mode = gymnasium.vector.AutoresetMode.SAME_STEP
+    return envs.from_gymnasium(gymnasium.vector.SyncVectorEnv([Clock] * 2, autoreset_mode=mode, **settings))
+
+
+def test_observations_are_copied_from_environments_that_reuse_their_buffer():
+    data, _ = recorded(clocks(copy=False), 0, 5)
+    np.testing.assert_array_equal(data.obs[:, 0, 0], [0, 1, 2, 3, 0])
+    np.testing.assert_array_equal(data.next_obs[:, 0, 0], [1, 2, 3, 4, 1])
+
+
+def remembering_noise():
+    """An agent that plays 1 for a whole episode, unless it is greedy: then it plays 0."""
+    return recorder(0)._replace(
+        act=lambda key, state, obs, memory: (memory, (), memory),
+        memory=lambda key, state: jnp.int32(0 if key is None else 1),
+    )
+
+
+@pytest.mark.parametrize(("greedy", "expected"), [(True, 0), (False, 4)])
+def test_a_greedy_evaluation_starts_its_first_episodes_greedily(greedy, expected):
+    played = evaluate_on_host(KEY, remembering_noise(), clocks(), (), num_episodes=4, greedy=greedy)
+    assert played.episode_return.tolist() == [expected] * 4
+
+
+def test_a_run_that_starts_from_a_state_cuts_the_episodes_that_it_remembers():
+    agent = recorder(0)._replace(
+        init=lambda key, hparams, example, num_envs: Counts((), jnp.int32(0)),
+        update=lambda key, state, data: (state._replace(count=state.count + 1), {"reward": data.reward.mean()}),
+        cut=lambda state: state._replace(count=state.count + 100),
+    )
+    state, _ = train_on_host(KEY, agent, clocks(), (), num_updates=1, rollout_length=1)
+    assert state.count == 1
+    state, _ = train_on_host(KEY, agent, clocks(), (), num_updates=1, rollout_length=1, state=state)
+    assert state.count == 102

@@ -79,3 +79,21 @@ def test_new_windows_get_the_largest_priority_and_an_update_can_be_withheld(fill
     jax.tree.map(np.testing.assert_array_equal, held, state)
     with pytest.raises(ValueError, match="capacity must be at least"):
         priority.add(priority.init(example(), 12, NUM_ENVS), trajectory(0, 3), 0.5, length=3)
+
+
+def test_a_million_small_priorities_are_drawn_in_proportion():
+    """The spread of counts is at most Poisson's, also where a leaf is as small as one float32 step of the total."""
+    size, draws = 2**20, 2**11
+    rng = np.random.default_rng(0)
+    leaves = np.exp(rng.normal(0, 2, size)).astype(np.float32)
+    ring = replay.init(jax.eval_shape(lambda: example()), size, 1)
+    tree = sum_tree.update(sum_tree.init(size), jnp.arange(size), jnp.asarray(leaves))
+    state = priority.PriorityRing(ring._replace(num_rows=jnp.int32(size)), tree, jnp.float32(1))
+    keys = jax.random.split(jax.random.key(1), 2048)
+    draw = jax.jit(lambda keys: jax.lax.map(lambda key: priority.sample(key, state, draws, 0.5)[1], keys))
+    count = np.bincount(np.asarray(draw(keys)).reshape(-1), minlength=size)
+    expected = leaves.astype(np.float64) / leaves.astype(np.float64).sum() * count.sum()
+    small = expected < 0.3
+    ratio = ((count - expected) ** 2)[small].sum() / expected[small].sum()
+    assert 0.95 < ratio < 1.05
+    np.testing.assert_allclose(count[small].sum(), expected[small].sum(), rtol=0.01)

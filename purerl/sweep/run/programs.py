@@ -17,8 +17,8 @@ import jax.numpy as jnp
 
 from purerl import loops
 from purerl.distributed import over_devices, population_sharding
-from purerl.hparams import diverged
 from purerl.loops import LoopState
+from purerl.numerics import diverged
 from purerl.sweep.run import memory
 from purerl.sweep.run.packing import Leaf, leaf_sharding, unpack
 from purerl.types import Agent, Env, Hparams, Metrics, PyTree
