@@ -64,8 +64,8 @@ def missing() -> float:
 def diverged(state: State) -> jax.Array:
     """Whether an agent's learner holds a NaN, or its parameters an infinity.
 
-    Metrics and greedy actions hide it: the argmax of NaN is an action. Replay and hyperparameters do not count. It reads
-    the learner once, so it is cheap beside an update; use `jax.vmap` over a population.
+    Metrics and greedy actions hide it: the argmax of NaN is an action. Replay and hyperparameters do not count. Reading
+    the learner once is cheap beside an update; use `jax.vmap` over a population.
 
     Args:
       state: an agent's state, possibly below those of combinators.

@@ -73,8 +73,8 @@ def train(
     Returns:
       The trained state, and metrics with leaves [num_updates]: the agent's own, `env/<name>` for each scalar of the
       environment's info, `episode_return`, `episode_length` (means over the episodes that finished in an update, NaN
-      where none did) and `num_episodes`. A rollout that masks steps adds `num_env_steps`, the number of those that count;
-      otherwise there are rollout_length · num_envs.
+      where none did) and `num_episodes`. A rollout that masks steps adds `num_env_steps`, the number of those that
+      count; otherwise there are rollout_length · num_envs.
 
     Raises:
       TypeError: `key` is not a typed key, or the agent's action does not fit the environment's action space.
