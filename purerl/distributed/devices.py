@@ -26,12 +26,13 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 from purerl.distributed import mesh
 from purerl.prng import is_key
 from purerl.runtime import num_cores
+from purerl.types import PyTree
 
 
 def use_all_cores() -> None:
     """Make every CPU core that this process may use a device. Call it before anything runs on JAX.
 
-    It changes nothing where an accelerator is the default, or where `jax_num_cpu_devices` was set already.
+    It has no effect if an accelerator is the default, or if `jax_num_cpu_devices` was set already.
 
     Raises:
       RuntimeError: JAX has initialised its devices already.
@@ -49,21 +50,21 @@ def initialize(
     *,
     heartbeat_seconds: int = 10,
 ) -> None:
-    """Join this process to the others of a run. Call it in each, before anything runs on JAX.
+    """Join this process to the others of a run. Call it in each process, before anything runs on JAX.
 
-    All processes then run one program in step: the same calls in the same order, with the same arguments. The death of
-    one ends all others within two heartbeats: XLA ends them with "another task died" and exit code 134, or, where one
-    notices in a broken connection, with that exception. An exception that nobody catches ends its process at once,
-    without the wait for the others that JAX else makes. Nothing recovers by itself: start all processes again.
+    All processes then run one program: the same calls in the same order, with the same arguments. The death of one ends
+    all others within two heartbeats: XLA ends them with "another task died" and exit code 134, or, if one notices a
+    broken connection first, with that exception. An uncaught exception ends its process at once; JAX alone would wait
+    for the others. Nothing recovers by itself: start all processes again.
 
     Args:
-      coordinator: "host:port" of process 0, at which all meet. None: Slurm, Open MPI, Kubernetes and TPU pods tell.
-      num_processes: how many there are; None likewise.
-      process_id: which of them this is, from 0; None likewise.
-      heartbeat_seconds: a process silent for so long counts as dead.
+      coordinator: "host:port" of process 0; None: read from Slurm, Open MPI, Kubernetes or the TPU pod.
+      num_processes: number of processes; None: read in the same way.
+      process_id: index of this process, from 0; None: read in the same way.
+      heartbeat_seconds: a process that is silent for this time counts as dead.
 
     Raises:
-      ValueError: the coordinator or a number is missing, and no cluster tells it; or `heartbeat_seconds` is below 1.
+      ValueError: the coordinator or a number is missing and no cluster provides it; or `heartbeat_seconds` is below 1.
       RuntimeError: it was called before, or JAX has initialised its devices already.
     """
     if heartbeat_seconds < 1:
@@ -73,7 +74,7 @@ def initialize(
 
 
 def _end_at_once(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    """Tell what happened and exit with 1; the others notice, where a wait for them would keep them waiting."""
+    """Print the exception and exit with 1. The others notice that; waiting for them would block all."""
     traceback.print_exception(kind, error, where)
     process = f"process {jax.process_index()} of {jax.process_count()}"
     print(f"{process} ends here, and with it the run: start all processes again", file=sys.stderr, flush=True)
@@ -82,26 +83,26 @@ def _end_at_once(kind: type[BaseException], error: BaseException, where: Traceba
 
 
 def is_main() -> bool:
-    """Whether this process is the one that writes files and prints: process 0."""
+    """Whether this process is process 0, the one that writes files and prints."""
     return jax.process_index() == 0
 
 
 def wait_for_all() -> None:
-    """Wait until every process has come here; nothing where there is one."""
+    """Wait until every process has called this; no effect with a single process."""
     if jax.process_count() > 1:
         multihost_utils.sync_global_devices("purerl")
 
 
-def from_main(value: np.ndarray | np.generic) -> Any:
+def from_main(value: np.ndarray | np.generic) -> PyTree:
     """The main process's value, in every process."""
     return multihost_utils.broadcast_one_to_all(value) if jax.process_count() > 1 else value
 
 
 def num_parts(width: int) -> int:
-    """How many devices a population of this width is spread over: the most that divide it, as many of each process.
+    """Number of devices for a population of this width: the largest that divides it, with as many in each process.
 
     Raises:
-      ValueError: there are several processes, and the width is no multiple of their number.
+      ValueError: there are several processes and the width is not a multiple of their number.
     """
     processes = jax.process_count()
     if width % processes:
@@ -110,15 +111,17 @@ def num_parts(width: int) -> int:
     return processes * next(n for n in range(min(share, jax.local_device_count()), 0, -1) if share % n == 0)
 
 
-def over_devices(function: Callable[..., Any], members: tuple[Any, ...], shared: tuple[Any, ...] = ()) -> Any:
+def over_devices(
+    function: Callable[..., PyTree], members: tuple[PyTree, ...], shared: tuple[PyTree, ...] = ()
+) -> PyTree:
     """`function(*members, *shared)` with the leading axis of the members split over the devices of all processes.
 
-    Where the width does not divide by the number of devices, fewer are used. Results are equal bit for bit to one
-    device's at the same local width.
+    If the width is not divisible by the number of devices, fewer are used. Results are equal, bit for bit, to those of
+    one device at the same local width.
 
     Args:
       function: maps members with leaves [W, ...] to a result with leaves [W, ...], each row on its own.
-      members: arguments with leaves [W, ...]; with several processes all of them, the same in each.
+      members: arguments with leaves [W, ...], whole and the same in every process.
       shared: further arguments, the same for all.
 
     Returns:
@@ -137,7 +140,7 @@ def over_devices(function: Callable[..., Any], members: tuple[Any, ...], shared:
 
 
 def population_sharding(width: int) -> NamedSharding | None:
-    """How `over_devices` lays out the leading axis of a population of this width; None on one device.
+    """Sharding that `over_devices` gives the leading axis of a population of this width; None on one device.
 
     Raises:
       ValueError: as `num_parts`.
@@ -151,20 +154,20 @@ def _population_mesh(parts: int) -> jax.sharding.Mesh:
 
 
 def _devices(count: int) -> list[jax.Device]:
-    """The first devices of each process, as many of each, process by process."""
+    """The first devices of each process, the same number of each, process by process."""
     each = count // jax.process_count()
     return [device for process in range(jax.process_count()) for device in jax.local_devices(process)[:each]]
 
 
-def to_host(tree: Any) -> Any:
-    """The tree with NumPy arrays, whole on every process, wherever its parts lie; all processes must call it.
+def to_host(tree: PyTree) -> PyTree:
+    """The tree with NumPy arrays, gathered whole on every process; all processes must call it.
 
     Typed keys stay typed keys, on this process's own device.
     """
     return jax.tree.map(_leaf_to_host, tree)
 
 
-def _leaf_to_host(leaf: Any) -> Any:
+def _leaf_to_host(leaf: PyTree) -> PyTree:
     if is_key(leaf):
         return jax.random.wrap_key_data(_leaf_to_host(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
     if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
@@ -175,19 +178,19 @@ def _leaf_to_host(leaf: Any) -> Any:
 def data_parallel(num_devices: int | None = None) -> contextlib.AbstractContextManager[Any]:
     """Split the environments of each agent over devices: `with data_parallel(): train(...)`.
 
-    It is the same computation, seen as a whole: actors and trajectories are split over environments, the rows of every
-    minibatch over devices, and parameters are kept on all of them; the compiler adds the sums of the gradients. Results
-    equal those of one device up to the order of those sums. It serves agents whose update is large: every step of the
-    rollout and every minibatch costs a word between devices.
+    The computation as a whole stays the same: actors and trajectories are split over environments, the rows of every
+    minibatch over devices, and parameters are kept on all of them; the compiler sums the gradients. Results equal those
+    of one device up to the order of those sums. It pays off for agents with large updates: every step of the rollout
+    and every minibatch takes one small all-reduce.
 
     Args:
-      num_devices: how many, the first ones; None: all, of all processes. It must divide `num_envs`, and the rows of a
-        minibatch.
+      num_devices: number of devices, the first ones; None: all, of all processes. It must divide `num_envs` and the
+        rows of a minibatch.
 
     Raises:
       ValueError: there are fewer devices.
     """
     count = jax.device_count() if num_devices is None else num_devices
     if not 1 <= count <= jax.device_count():
-        raise ValueError(f"num_devices = {count} is not between 1 and {jax.device_count()}, which there are")
+        raise ValueError(f"num_devices = {count} is not between 1 and {jax.device_count()}, the number of devices")
     return jax.set_mesh(jax.make_mesh((count,), (mesh.AXIS,), (AxisType.Auto,), devices=jax.devices()[:count]))
