@@ -20,7 +20,7 @@ import purerl
 from purerl import losses
 from purerl.combinators.minibatches import with_minibatches, with_sampler
 from purerl.experiments import goodhart
-from purerl.rlhf import direct, generation, learner, models, policy, tokens
+from purerl.rlhf import direct, group_policy, models, policy, reward_models, rollouts, supervised, tokens
 
 VOCAB, LENGTH, BETA = 8, 4, 1.0
 NETWORKS = {order: models.table_network(VOCAB, LENGTH, order) for order in (1, 3)}
@@ -29,7 +29,7 @@ ENV = tokens.token_env(
     np.zeros((1, 1), int), lambda t, _, task: goodhart.reward(task, t), LENGTH, -1, -1, vocab_size=VOCAB
 )
 AGENTS = {
-    "rloo": policy.rloo(NETWORKS[1], 8),
+    "rloo": group_policy.rloo(NETWORKS[1], 8),
     "ppo": policy.ppo(NETWORKS[3], normalize_advantage=False, num_epochs=1, num_minibatches=2),
     "k1_in_loss": policy.ppo(
         NETWORKS[3], normalize_advantage=False, num_epochs=1, num_minibatches=2, kl_in="loss", kl_kind="k1"
@@ -74,13 +74,13 @@ def policy_gradient(setup, name, *, order, num_updates, learning_rate, group_siz
 
 
 ROLLOUTS = {
-    (order, group): generation.token_rollout(NETWORKS[order], eos_id=-1, pad_id=-1, group_size=group)
+    (order, group): rollouts.token_rollout(NETWORKS[order], eos_id=-1, pad_id=-1, group_size=group)
     for order, group in [(1, 8), (3, 1)]
 }
 
 
 def fit_direct(setup, name, order, data, agent, *, num_updates, learning_rate, optimum=None):
-    hparams = learner.LearnerHparams(learning_rate, 1e9, num_updates, BETA)
+    hparams = supervised.LearnerHparams(learning_rate, 1e9, num_updates, BETA)
     state = agent.init(setup.key, hparams, data)
     state = set_params(state, goodhart.reference_params(setup.task, order))
     state, _ = purerl.fit(setup.key, agent, data, hparams, num_updates=num_updates, state=state)
@@ -153,14 +153,14 @@ def run_ipo(setup):
     return fit_direct(setup, "ipo", 3, data, FRESH["ipo", 3], num_updates=1000, learning_rate=0.03, optimum=optimum)
 
 
-REWARD_AGENT = direct.reward_model(REWARD)
+REWARD_AGENT = reward_models.reward_model(REWARD)
 
 
 def run_reward_model_20k(setup):
-    hparams = learner.LearnerHparams(0.1, 1e9, 300)
+    hparams = supervised.LearnerHparams(0.1, 1e9, 300)
     state, _ = purerl.fit(setup.key, REWARD_AGENT, fixed(setup, 20_000), hparams, num_updates=300)
     held_out = goodhart.ranked_texts(jax.random.fold_in(setup.key, 8), setup.task, setup.ref, 100_000)
-    learned = direct.rewards(REWARD, state.params, held_out)
+    learned = reward_models.rewards(REWARD, state.params, held_out)
     bayes = jnp.mean(held_out["reward"][:, 0] > held_out["reward"][:, 1])
     accuracy = jnp.mean(learned[:, 0] > learned[:, 1])
     return {"accuracy": float(accuracy), "bayes": float(bayes), "gap": float(bayes - accuracy)}

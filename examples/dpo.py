@@ -1,4 +1,4 @@
-"""Direct preference optimisation on pairs, starting from a supervised model that is also the reference."""
+"""Direct preference optimisation on pairs, from a supervised model that is also the reference."""
 
 import jax
 

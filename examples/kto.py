@@ -1,4 +1,4 @@
-"""KTO: single answers with a thumb up or down, no pairs; the starting model is the reference."""
+"""KTO: single answers with a thumb up or down instead of pairs; the initial model is the reference."""
 
 import jax
 import numpy as np

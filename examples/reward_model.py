@@ -1,4 +1,4 @@
-"""A reward model from pairs, and best-of-n with it; the labeller is a program (RLAIF needs nothing more)."""
+"""A reward model from pairs, and best-of-n with it; the labeller is a program, as in RLAIF."""
 
 from purerl.experiments import language
 

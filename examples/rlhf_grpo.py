@@ -1,4 +1,4 @@
-"""GRPO on tokens with a programmatic reward: groups of completions of one prompt take the place of a value network."""
+"""GRPO on tokens with a programmatic reward: groups of completions of one prompt replace the value network."""
 
 import jax
 import jax.numpy as jnp
@@ -11,13 +11,13 @@ prompts = jnp.arange(2, VOCAB)[:, None]  # one letter each
 
 
 def reward(tokens, completion):
-    """How often a letter of the completion is the one after its neighbour on the left."""
+    """Number of letters of the completion that follow their left neighbour in the alphabet."""
     return jnp.sum((tokens[1:] == tokens[:-1] + 1) & completion[1:]).astype(jnp.float32)
 
 
 network = rlhf.transformer(VOCAB, width=32, depth=1)
 env = rlhf.token_env(prompts, reward, LENGTH, EOS, PAD, vocab_size=VOCAB)
-agent = rlhf.grpo(network, GROUP)
+agent = rlhf.grpo(network)
 state, metrics = purerl.train(
     jax.random.key(0), agent, env, rlhf.RLHFHparams(learning_rate=3e-3, beta=0.02),
     num_updates=80, num_envs=128, rollout_length=LENGTH,

@@ -1,4 +1,4 @@
-"""PPO on tokens against a programmatic reward, held near the starting model by a KL penalty in the reward."""
+"""PPO on tokens against a programmatic reward, with a KL penalty to the initial model in the reward."""
 
 import jax
 import jax.numpy as jnp
@@ -11,7 +11,7 @@ prompts = jnp.arange(2, VOCAB)[:, None]  # one letter each
 
 
 def reward(tokens, completion):
-    """How often the completion repeats the prompt's letter."""
+    """Number of times that the completion repeats the prompt's letter."""
     return jnp.sum((tokens == tokens[0]) & completion).astype(jnp.float32)
 
 

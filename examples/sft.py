@@ -1,4 +1,4 @@
-"""Supervised fine-tuning on text: a small GPT learns to answer, with prompts masked out of the loss."""
+"""Supervised fine-tuning on text: a small GPT learns to answer, with the prompts masked in the loss."""
 
 import jax
 import jax.numpy as jnp
@@ -18,7 +18,7 @@ data = rlhf.encode_completions(rows, layout)
 network = rlhf.transformer(tokenizer.vocab_size, width=32, depth=1)
 agent = with_minibatches(rlhf.sft(network), batch_size=8)
 state, metrics = purerl.fit(jax.random.key(0), agent, data, rlhf.LearnerHparams(3e-3), num_updates=200)
-print(f"loss: {metrics['loss/total'][0]:.2f} -> {metrics['loss/total'][-1]:.2f} nats a token")
+print(f"loss: {metrics['loss/total'][0]:.2f} -> {metrics['loss/total'][-1]:.2f} nats per token")
 
 prompts = jnp.asarray(rlhf.encode_prompts(rows["prompt"], layout))
 answers = rlhf.generate(

@@ -42,7 +42,7 @@ ALLOWED = {
     "logging": {"runtime"},
     "presets": BASE | {"agents", "combinators", "datasets", "envs", "loops", "networks"},
     "rlhf": BASE | PIECES | {"agents", "checkpoint", "combinators", "envs", "loops"},
-    "preferences": BASE | PIECES | {"agents", "combinators", "envs", "loops", "rlhf"},
+    "preferences": BASE | PIECES | {"agents", "combinators", "envs", "loops"},
     "experiments": BASE | PIECES | {"agents", "combinators", "envs", "loops", "preferences", "rlhf"},
 }
 FREE = {"cli", "commands", "__init__", "__main__"}

@@ -43,8 +43,18 @@ def _language(options: Options) -> None:
         ["method", "true reward", "learned reward", "KL to SFT"],
         [(p.method, f"{p.true_reward:.2f}", f"{p.proxy_reward:.2f}", f"{p.kl:.2f}") for p in points],
     )
-    results = {"reward_model": accuracies, "points": [point._asdict() for point in points]}
+    policies = [(p.method, p.diversity) for p in points if p.diversity is not None]
+    console.print_table(
+        "Diversity of completions of the same prompt",
+        ["method", "entropy, nats", "distinct-1", "distinct-2", "self-similarity"],
+        [(method, *(f"{x:.2f}" for x in found)) for method, found in policies],
+    )
+    results = {
+        "reward_model": accuracies,
+        "points": [p._asdict() | {"diversity": p.diversity and p.diversity._asdict()} for p in points],
+    }
     _save(options, lambda: pictures.frontier_figure(points), results)
+    _save_picture(options, lambda: pictures.diversity_figure(points), "diversity")
 
 
 def _goodhart(options: Options) -> None:
@@ -98,3 +108,10 @@ def _save(options: Options, figure: Callable[[], Figure], results: dict[str, Any
     pictures.save(figure(), options.output / f"{options.task}.png")
     (options.output / f"{options.task}.json").write_text(json.dumps(results, indent=1))
     console.say(f"Saved {options.output / options.task}.png and .json.")
+
+
+def _save_picture(options: Options, figure: Callable[[], Figure], name: str) -> None:
+    if options.output is None:
+        return
+    pictures.save(figure(), options.output / f"{options.task}_{name}.png")
+    console.say(f"Saved {options.output / options.task}_{name}.png.")

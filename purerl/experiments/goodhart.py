@@ -1,4 +1,4 @@
-"""A token task small enough to enumerate: every claim about an optimum can be checked against the optimum itself.
+"""A token task small enough to enumerate, so that claims about optima can be checked exactly.
 
 Texts are one prompt token and `length` tokens of `vocab_size`; the reference is a Markov chain; the reward is a sum
 of unary and neighbouring-pair terms. So the optimum of E[r] - β KL(π ‖ π_ref), π_ref exp(r / β) / Z, is a Markov chain
@@ -7,16 +7,17 @@ too.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from purerl import loops, losses
-from purerl.rlhf import direct
+from purerl.rlhf import reward_models
 from purerl.rlhf.models import Network, logits_of, table_network
 from purerl.rlhf.supervised import LearnerHparams
+from purerl.types import Key, Params
 
 
 class TokenTask(NamedTuple):
@@ -59,7 +60,7 @@ def all_rewards(task: TokenTask) -> jax.Array:
     return jax.vmap(lambda text: reward(task, text))(task.texts)
 
 
-def all_log_probs(network: Any, params: Any, texts: jax.Array) -> jax.Array:
+def all_log_probs(network: Network, params: Params, texts: jax.Array) -> jax.Array:
     """[E] log-probability of each text [E, W] under a network; they sum to one in probability."""
     everything = jnp.ones(texts.shape, bool)
     logits = jax.vmap(lambda t, m: logits_of(network.apply(params, t, m)))(texts, everything)
@@ -71,7 +72,7 @@ def total_variation(log_p: jax.Array, log_q: jax.Array) -> jax.Array:
     return 0.5 * jnp.sum(jnp.abs(jnp.exp(log_p) - jnp.exp(log_q)))
 
 
-def reference_params(task: TokenTask, order: int) -> Any:
+def reference_params(task: TokenTask, order: int) -> Params:
     """The reference as parameters of `table_network(V, length, order)`, order at least 1, with values of 0."""
     vocab_size = task.unary.shape[1]
     tables = []
@@ -84,7 +85,7 @@ def reference_params(task: TokenTask, order: int) -> Any:
 def ranked_texts(
     key: jax.Array, task: TokenTask, ref_log_probs: jax.Array, rows: int, k: int = 2
 ) -> dict[str, jax.Array]:
-    """Texts drawn from the reference in groups of k, ranked by a Plackett-Luce labeller who knows the true reward.
+    """Texts sampled from the reference in groups of k, ranked by a Plackett-Luce labeller of the true reward.
 
     For k = 2 the labeller is Bradley-Terry's: P(first wins) = σ(r_1 - r_2).
 
@@ -93,7 +94,7 @@ def ranked_texts(
       task: the task.
       ref_log_probs: [E] of its reference, from `all_log_probs`.
       rows: B, groups.
-      k: K, texts a group.
+      k: K, texts per group.
 
     Returns:
       `tokens`, `mask`, `completion` [B, K, W], best first, and `ref_log_prob`, `reward` (true) [B, K].
@@ -113,13 +114,13 @@ def ranked_texts(
 def additive_reward(vocab_size: int, length: int) -> Network:
     """A reward model of the true reward's form: value[t] = Σ_{s≤t} unary[s, y_s] + Σ_{s<t} pairwise[s, y_s, y_s+1]."""
 
-    def init(key: jax.Array, tokens: jax.Array, mask: jax.Array) -> Any:
+    def init(key: Key, tokens: jax.Array, mask: jax.Array) -> Params:
         return {
             "unary": jnp.zeros((length, vocab_size)),
             "pairwise": jnp.zeros((length - 1, vocab_size, vocab_size)),
         }
 
-    def apply(params: Any, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def apply(params: Params, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
         y, t = tokens[1:], jnp.arange(length)
         steps = params["unary"][t, y]
         steps = steps.at[1:].add(params["pairwise"][t[:-1], y[:-1], y[1:]])
@@ -138,7 +139,7 @@ class Goodhart(NamedTuple):
 
 
 def goodhart_curve(ref_log_probs: jax.Array, true: jax.Array, learned: jax.Array, beta: jax.Array) -> Goodhart:
-    """What optimising a learned reward ever harder does to the true one, by enumeration.
+    """True and learned reward as the learned one is optimised harder and harder, by enumeration.
 
     The learned reward never falls as β falls (its derivative in 1 / β is its variance); the true one may.
 
@@ -160,7 +161,7 @@ def goodhart_curve(ref_log_probs: jax.Array, true: jax.Array, learned: jax.Array
 def goodhart(seed: int = 0, num_pairs: int = 1_000) -> Goodhart:
     """The curve of a reward model fitted to `num_pairs` pairs of a random task, for β from 10 down to 0.1.
 
-    The model has the true reward's form and is fitted without regularisation: it errs only because pairs are few.
+    The model has the true reward's form and is fitted without regularisation: its error is due to the few pairs alone.
     """
     key = jax.random.key(seed)
     task = token_task(key)
@@ -169,7 +170,7 @@ def goodhart(seed: int = 0, num_pairs: int = 1_000) -> Goodhart:
     network = additive_reward(vocab_size, length)
     pairs = ranked_texts(key, task, ref, num_pairs)
     hparams = LearnerHparams(0.1, anneal_updates=500)
-    state, _ = loops.fit(key, direct.reward_model(network), pairs, hparams, num_updates=500)
+    state, _ = loops.fit(key, reward_models.reward_model(network), pairs, hparams, num_updates=500)
     everything = {"tokens": task.texts, "mask": jnp.ones(task.texts.shape, bool)}
-    learned = direct.rewards(network, state.params, everything)
+    learned = reward_models.rewards(network, state.params, everything)
     return goodhart_curve(ref, all_rewards(task), learned, jnp.geomspace(10.0, 0.1, 41))

@@ -1,14 +1,14 @@
-"""The pendulum swung up from answers to "which of these two segments is better?" alone.
+"""Pendulum swing-up from answers to "which of these two segments is better?" alone.
 
-PPO acts while the questions are asked, for its many environments soon show good and bad behaviour. On the reward that
-was learned in the end soft actor-critic then learns afresh: where that reward is flat, as it is for a hanging pendulum,
-PPO's shrunken noise does not lead away.
+PPO acts while labels are collected, because its many environments soon show good and bad behaviour. Soft actor-critic
+is then trained from scratch on the final learned reward: where that reward is flat, as it is for a hanging pendulum,
+PPO's shrinking noise does not escape.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,18 +19,18 @@ from purerl.agents.sac import SACHparams, sac
 from purerl.combinators import with_observation_normalization, with_replay, with_reward_scaling
 from purerl.preferences import control
 from purerl.preferences.reward_ensemble import LearnedReward, with_learned_reward
-from purerl.types import Agent, Env
+from purerl.types import Agent, Env, Key, State
 
 SIZES = control.ControlSizes(last_updates=1)
 SAC = SACHparams(actor_learning_rate=1e-3, temperature_learning_rate=3e-3, discount=0.98)
 
 
 class Task(NamedTuple):
-    """The environment, its copy that pays the learned reward, and who learns; build one and keep it.
+    """The environment, its copy with the learned reward, and the two agents; build one and keep it.
 
     Attributes:
       env, blind: the environment, and `with_learned_reward(env)`.
-      explorer: PPO, which is watched.
+      explorer: PPO, whose segments are labelled.
       learner: soft actor-critic, which learns on the final reward.
     """
 
@@ -41,18 +41,18 @@ class Task(NamedTuple):
 
 
 class SwingUp(NamedTuple):
-    """Mean true return of the greedy policy over 64 episodes of 200 steps, and how it came to be.
+    """Mean true return of the greedy policy over 64 episodes of 200 steps, with the states that led to it.
 
     Attributes:
       greedy_return: of `state`.
-      explorer_return: of the policy that was watched, after its last round.
+      explorer_return: of the explorer, after its last round.
       state: of the learner.
-      result: answers, rounds and the learned reward.
+      result: labels, rounds and the learned reward.
     """
 
     greedy_return: jax.Array
     explorer_return: jax.Array
-    state: Any
+    state: State
     result: control.ControlResult
 
 
@@ -70,25 +70,25 @@ def task() -> Task:
 
 
 def hparams(sizes: control.ControlSizes) -> PPOHparams:
-    """PPO's, with a learning rate that falls to 0 over all rounds."""
+    """PPO's hyperparameters, with a learning rate that falls to 0 over all rounds."""
     return PPOHparams(learning_rate=1e-3, discount=0.95, entropy_coef=0.0, anneal_updates=sizes.num_updates)
 
 
 def run(
-    key: jax.Array,
+    key: Key,
     task: Task,
     sizes: control.ControlSizes = SIZES,
-    say: Callable[[control.Round], Any] = lambda _: None,
+    say: Callable[[control.Round], None] = lambda _: None,
     num_updates: int = 10_000,
 ) -> SwingUp:
-    """Learn from answers, then look at the true return.
+    """Learn from labels, then measure the true return.
 
     Args:
       key: typed key.
       task: from `task()`.
-      sizes: how much of everything until the reward is learned; the default asks for 700 answers.
-      say: told of every round as it ends.
-      num_updates: of the learner, on the final reward; each after a step of two environments.
+      sizes: of the phase that learns the reward; the default asks for 700 labels.
+      say: called with the result of each round.
+      num_updates: of the learner, on the final reward; one per step of two environments.
     """
     result = control.learn_from_preferences(key, task.explorer, task.env, hparams(sizes), sizes, say)
     train_key, play_key = jax.random.split(jax.random.fold_in(key, sizes.num_rounds + 1))
@@ -98,12 +98,12 @@ def run(
     return SwingUp(learned, watched, state, result)
 
 
-def _learn(key: jax.Array, task: Task, reward: LearnedReward, num_updates: int) -> Any:
-    """Soft actor-critic on a learned reward, from the beginning."""
+def _learn(key: Key, task: Task, reward: LearnedReward, num_updates: int) -> State:
+    """Soft actor-critic on a learned reward, from scratch."""
     return loops.train(
         key, task.learner, task.blind, SAC, num_updates=num_updates, num_envs=2, rollout_length=1, env_params=reward
     )[0]
 
 
-def _true_return(key: jax.Array, agent: Agent, env: Env, state: Any) -> jax.Array:
+def _true_return(key: Key, agent: Agent, env: Env, state: State) -> jax.Array:
     return jnp.mean(loops.evaluate(key, agent, env, state, num_episodes=64, max_steps=200).episode_return)

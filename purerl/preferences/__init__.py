@@ -1,5 +1,6 @@
 """Learning from preferences in control: reward ensembles, and reward learning from comparisons and clicks."""
 
+from purerl.agents.common.optimization import AdamHparams
 from purerl.preferences.clicks import (
     BiasCurve,
     ClickPairs,
@@ -37,8 +38,8 @@ from purerl.preferences.reward_ensemble import (
 )
 
 __all__ = [
-    "BiasCurve", "ClickPairs", "Comparisons", "ControlResult", "ControlSizes", "Impressions", "LearnedReward",
-    "Round", "Scaling", "Segments", "WatchedState", "alignment", "apply_member", "ask", "bias_curve",
+    "AdamHparams", "BiasCurve", "ClickPairs", "Comparisons", "ControlResult", "ControlSizes", "Impressions",
+    "LearnedReward", "Round", "Scaling", "Segments", "WatchedState", "alignment", "apply_member", "ask", "bias_curve",
     "ensemble_agent", "examination", "features", "fit_reward", "init_member", "learn_from_preferences",
     "learned_reward", "linear_scorer", "scaling", "segments", "show", "steps_of", "to_pairs", "with_learned_reward",
 ]  # fmt: skip

@@ -1,13 +1,13 @@
-"""Learning from clicks: a click model with position bias and noise, turned into preferences, corrected for bias or not.
+"""Preferences from clicks: a click model with position bias and noise, and weights that correct for the bias.
 
 A list shows K documents. Its reader examines position k with probability η_k, and clicks an examined document i with
-probability γ_i = ε + (1 - 2ε) σ(relevance_i). A click on i and none on j is taken as "i is preferred to j"; but j may
-just not have been seen. With c the clicks, the weight
+probability γ_i = ε + (1 - 2ε) σ(relevance_i). A click on i and none on j is read as "i is preferred to j", but j may
+not have been examined. With c the clicks, the weight
 
     (c_i / η_i) (1 - c_j / η_j)      has the expectation      γ_i (1 - γ_j)
 
-wherever the two were shown, so the Bradley-Terry loss under it has its minimum where the scores' difference is the
-difference of the logits of γ: position has dropped out. The naive weight c_i (1 - c_j) learns the order of showing too.
+wherever the two were shown, so the Bradley-Terry loss under it is minimised when the scores differ by the difference of
+the logits of γ, which do not depend on position. The naive weight c_i (1 - c_j) learns the order of display too.
 
 Source: the position-based model, Craswell et al. 2008; the weight, Saito 2020, "Unbiased pairwise learning from biased
 implicit feedback".
@@ -15,25 +15,26 @@ implicit feedback".
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl import loops, losses
-from purerl.rlhf.supervised import LearnerHparams, adam, descend
-from purerl.types import Agent, Metrics, TrainState
+from purerl.agents.common import optimization
+from purerl.agents.common.optimization import AdamHparams
+from purerl.types import Agent, Hparams, Key, Metrics, TrainState
 
 
 class Impressions(NamedTuple):
-    """Lists that were shown: features [B, K, D] of the documents in their order, and clicks [B, K] bool."""
+    """Displayed lists: features [B, K, D] of the documents in their order, and clicks [B, K] bool."""
 
     features: jax.Array
     clicks: jax.Array
 
 
 class ClickPairs(NamedTuple):
-    """All pairs within lists: features [N, D] of the first and the second, and the weight [N] of "first preferred"."""
+    """Pairs within lists: features [N, D] of the first and the second, and the weight [N] of "first preferred"."""
 
     first: jax.Array
     second: jax.Array
@@ -41,25 +42,30 @@ class ClickPairs(NamedTuple):
 
 
 def examination(num_positions: int, bias: float | jax.Array = 1.0) -> jax.Array:
-    """[K] η_k = k^-bias: the probability that position k is looked at."""
+    """[K] η_k = k^-bias: the probability that position k is examined.
+
+    Examples:
+      >>> examination(3).round(2).tolist() == [1.0, 0.5, jnp.float32(0.33).item()]
+      True
+    """
     return jnp.arange(1.0, num_positions + 1) ** -bias
 
 
 def show(
-    key: jax.Array,
+    key: Key,
     features: jax.Array,
     relevance: jax.Array,
     score: jax.Array,
     eta: jax.Array,
     noise: float = 0.1,
 ) -> Impressions:
-    """Lists in the order of a score, and the clicks of simulated readers.
+    """Lists displayed in the order of a score, and the clicks of simulated readers.
 
     Args:
       key: typed key.
-      features: [B, K, D] of K documents a list, in any order.
+      features: [B, K, D] of K documents per list, in any order.
       relevance: [B, K] true relevance, a logit.
-      score: [B, K]; the highest is shown first.
+      score: [B, K]; the highest is displayed first.
       eta: [K] probability that a position is examined.
       noise: ε.
     """
@@ -79,8 +85,7 @@ def to_pairs(impressions: Impressions, eta: jax.Array | None = None) -> ClickPai
       eta: [K] probability of examination, for the unbiased weight; None takes the naive one, as if all were examined.
 
     Returns:
-      N = B · K · (K - 1) pairs. An unbiased weight is negative where both were clicked: the loss takes back what it
-      gave elsewhere.
+      N = B · K · (K - 1) pairs. An unbiased weight may be negative if both were clicked; only its expectation matters.
     """
     clicks = impressions.clicks.astype(jnp.float32)
     num_positions = clicks.shape[1]
@@ -95,19 +100,18 @@ def to_pairs(impressions: Impressions, eta: jax.Array | None = None) -> ClickPai
 def linear_scorer() -> Agent:
     """An agent for `fit` on `ClickPairs`: score = w · features, by weighted Bradley-Terry; `params` is w [D]."""
 
-    def init(key: jax.Array, hparams: Any, example: ClickPairs, num_envs: int = 1) -> TrainState:
-        params = jnp.zeros(example.first.shape[-1])
-        return TrainState(params, adam(hparams).init(params), hparams, jnp.int32(0))
+    def init(key: Key, hparams: Hparams, example: ClickPairs, num_envs: int = 1) -> TrainState:
+        return optimization.train_state(optimization.tree_adam, hparams, jnp.zeros(example.first.shape[-1]))
 
-    def loss(params: jax.Array, data: ClickPairs) -> jax.Array:
-        each = losses.bradley_terry(data.first @ params, data.second @ params)
-        return jnp.sum(data.weight * each) / jnp.maximum(jnp.sum(data.weight), 1e-8)
+    def update(key: Key, state: TrainState, data: ClickPairs) -> tuple[TrainState, Metrics]:
+        def loss(params: jax.Array) -> tuple[jax.Array, Metrics]:
+            each = losses.bradley_terry(data.first @ params, data.second @ params)  # [N]
+            total = jnp.sum(data.weight * each) / jnp.maximum(jnp.sum(data.weight), 1e-8)
+            return total, {"loss/total": total}
 
-    def update(key: jax.Array, state: TrainState, data: ClickPairs) -> tuple[TrainState, Metrics]:
-        value, grads = jax.value_and_grad(loss)(state.params, data)
-        return descend(state, grads, adam)._replace(num_updates=state.num_updates + 1), {"loss/total": value}
+        return optimization.descend(optimization.tree_adam, loss, state)
 
-    def act(key: jax.Array | None, state: TrainState, obs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def act(key: Key | None, state: TrainState, obs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         score = obs @ state.params
         return jnp.argmax(score).astype(jnp.int32), {"score": score}
 
@@ -115,7 +119,7 @@ def linear_scorer() -> Agent:
 
 
 class BiasCurve(NamedTuple):
-    """Weights learned from the same clicks, naively and corrected, [N, D]; for N strengths of bias [N], true [D]."""
+    """Weights [N, D] learned from the same clicks, naively and corrected, for N strengths of bias [N]; true [D]."""
 
     bias: jax.Array
     true: jax.Array
@@ -123,20 +127,20 @@ class BiasCurve(NamedTuple):
     corrected: jax.Array
 
 
-def bias_curve(key: jax.Array, bias: jax.Array, num_lists: int = 5_000, num_positions: int = 5) -> BiasCurve:
-    """What clicks teach as readers look ever less far down lists that are ordered by a worthless feature.
+def bias_curve(key: Key, bias: jax.Array, num_lists: int = 5_000, num_positions: int = 5) -> BiasCurve:
+    """Weights learned from clicks as readers examine less and less of lists ordered by an irrelevant feature.
 
-    Three normal features a document; the first adds to its relevance, the second takes from it, the third is worth
-    nothing and decides the order.
+    A document has three normal features: the first adds to its relevance, the second subtracts from it, and the third
+    is irrelevant and decides the order.
 
     Args:
       key: typed key; every strength sees the same documents.
-      bias: [N] strengths, see `examination`; 0: everything is looked at.
+      bias: [N] strengths, see `examination`; 0: everything is examined.
       num_lists, num_positions: B and K.
     """
     documents = jax.random.normal(key, (num_lists, num_positions, 3))
     true = jnp.array([1.0, -1.0, 0.0])
-    agent, hparams = linear_scorer(), LearnerHparams(0.1, anneal_updates=100)
+    agent, hparams = linear_scorer(), AdamHparams(0.1, anneal_updates=100)
 
     def weights(pairs: ClickPairs) -> jax.Array:
         return loops.fit(key, agent, pairs, hparams, num_updates=100)[0].params

@@ -1,20 +1,21 @@
-"""Learning from preferences in control: no reward is ever shown to the agent, only which of two segments is better.
+"""Learning from preferences in control: the agent never sees a reward, only which of two segments is preferred.
 
-    watch the present policy -> ask about pairs of segments -> fit an ensemble of reward models -> RL on their mean
+    roll out the policy -> ask about pairs of segments -> fit an ensemble of reward models -> RL on their mean
 
-Source: Christiano et al. 2017, section 2.2. The labeller here is simulated: it prefers the segment with the higher true
-return, and answers at random now and then.
+Source: Christiano et al. 2017, section 2.2. The labeller is simulated: it prefers the segment with the higher true
+return, and answers at random with a given probability.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl import loops
+from purerl.agents.common.optimization import AdamHparams
 from purerl.combinators.minibatches import with_minibatches
 from purerl.hparams import cast, check_positive
 from purerl.preferences.reward_ensemble import (
@@ -26,9 +27,8 @@ from purerl.preferences.reward_ensemble import (
     learned_reward,
     with_learned_reward,
 )
-from purerl.rlhf.supervised import LearnerHparams
 from purerl.spaces import Space
-from purerl.types import Agent, Env
+from purerl.types import Agent, Env, Hparams, Key, State, Transition
 
 
 class Segments(NamedTuple):
@@ -38,10 +38,10 @@ class Segments(NamedTuple):
     reward: jax.Array
 
 
-def segments(key: jax.Array, steps: Segments, rows: int, length: int) -> Segments:
-    """`rows` segments of `length` steps cut at random from all the steps of a trajectory [T, N].
+def segments(key: Key, steps: Segments, rows: int, length: int) -> Segments:
+    """`rows` segments of `length` steps, drawn uniformly from a trajectory [T, N].
 
-    One may reach over an episode's end: it is then two pieces, whose rewards add up all the same.
+    A segment may cross the end of an episode; its return is then the sum over both pieces.
     """
     num_steps, num_envs = steps.reward.shape
     time_key, env_key = jax.random.split(key)
@@ -50,8 +50,8 @@ def segments(key: jax.Array, steps: Segments, rows: int, length: int) -> Segment
     return jax.tree.map(lambda x: x[start, column], steps)
 
 
-def ask(key: jax.Array, first: Segments, second: Segments, error_rate: float) -> Comparisons:
-    """A simulated labeller: the segment of higher true return, or with probability `error_rate` a random answer."""
+def ask(key: Key, first: Segments, second: Segments, error_rate: float) -> Comparisons:
+    """A simulated labeller prefers the higher true return, and answers at random with probability `error_rate`."""
     wrong_key, coin_key = jax.random.split(key)
     better = jnp.sum(first.reward, axis=-1) > jnp.sum(second.reward, axis=-1)
     random = jax.random.bernoulli(wrong_key, error_rate, better.shape)
@@ -60,9 +60,9 @@ def ask(key: jax.Array, first: Segments, second: Segments, error_rate: float) ->
 
 
 class ControlSizes(NamedTuple):
-    """How much of everything; the last round's learning, on the final reward, takes `last_updates`.
+    """Sizes of `learn_from_preferences`; the last round, on the final reward, takes `last_updates`.
 
-    A `reward_learning_rate` of 0 leaves the reward models as they were drawn.
+    A `reward_learning_rate` of 0 leaves the reward models at their initialisation.
     """
 
     num_rounds: int = 7
@@ -81,21 +81,21 @@ class ControlSizes(NamedTuple):
 
     @property
     def num_labels(self) -> int:
-        """Answers in all."""
+        """Total number of labels."""
         return self.first_labels + (self.num_rounds - 1) * self.labels_per_round
 
     @property
     def num_updates(self) -> int:
-        """Updates of the policy in all."""
+        """Total number of updates of the policy."""
         return (self.num_rounds - 1) * self.rl_updates + self.last_updates
 
 
 class Round(NamedTuple):
-    """How a round ended: answers so far, and of the new policy's steps the true reward and what the learned one is.
+    """Result of a round, measured on steps of the new policy, which samples its actions.
 
     Attributes:
-      num_labels: answers given so far.
-      true_reward: mean a step, of the policy that acts at random as it does in learning.
+      num_labels: labels given so far.
+      true_reward: mean per step.
       correlation: of learned and true reward.
     """
 
@@ -105,31 +105,31 @@ class Round(NamedTuple):
 
 
 class ControlResult(NamedTuple):
-    """The policy's state, the reward that was learned, every round [num_rounds], and the last policy's steps [T, N]."""
+    """The policy's state, the learned reward, the rounds [num_rounds], and the last policy's steps [T, N]."""
 
-    state: Any
+    state: State
     reward: LearnedReward
     rounds: Round
     steps: Segments
 
 
 def learn_from_preferences(
-    key: jax.Array,
+    key: Key,
     agent: Agent,
     env: Env,
-    hparams: Any,
+    hparams: Hparams,
     sizes: ControlSizes | None = None,
     say: Callable[[Round], None] = lambda _: None,
 ) -> ControlResult:
-    """Rounds of watching, asking, fitting and reinforcement learning; every round's answers are kept.
+    """Rounds of rollouts, labels, fitting and reinforcement learning; labels of all rounds are kept.
 
     Args:
       key: typed key.
       agent: any agent for `train` on `env`; its reward is the learned one, standardised.
       env: the environment, whose own reward only the labeller sees.
-      hparams: the agent's; it learns for `sizes.num_updates` updates in all.
-      sizes: how much of everything; None takes the defaults.
-      say: told of every round as it ends.
+      hparams: the agent's; it learns for `sizes.num_updates` updates in total.
+      sizes: None takes the defaults.
+      say: called with the result of each round.
     """
     sizes = sizes or ControlSizes()
     check_positive(
@@ -137,7 +137,7 @@ def learn_from_preferences(
     )
     blind = with_learned_reward(env)
     fitter = with_minibatches(ensemble_agent(sizes.num_members, sizes.error_rate), sizes.batch_size)
-    fit_hparams = LearnerHparams(sizes.reward_learning_rate, anneal_updates=sizes.reward_updates)
+    fit_hparams = AdamHparams(sizes.reward_learning_rate, anneal_updates=sizes.reward_updates)
     watch = jax.jit(lambda key, state: _watch(key, agent, env, state, sizes))
     example, _ = env.reset(key)
     state = agent.init(key, cast(hparams), example, sizes.num_envs)
@@ -155,19 +155,19 @@ def learn_from_preferences(
             env_params=reward, state=state,
         )  # fmt: skip
         steps = watch(watch_key, state)
-        rounds.append(_judge(len(asked.row), reward, steps))
+        rounds.append(_round(len(asked.row), reward, steps))
         say(rounds[-1])
     return ControlResult(state, reward, jax.tree.map(lambda *x: jnp.stack(x), *rounds), steps)
 
 
-def _watch(key: jax.Array, agent: Agent, env: Env, state: Any, sizes: ControlSizes) -> Segments:
-    """All the steps [T, N] of the present policy, with the true reward: what the labeller looks at."""
+def _watch(key: Key, agent: Agent, env: Env, state: State, sizes: ControlSizes) -> Segments:
+    """Steps [T, N] of the policy with their true reward, for the labeller."""
     actors = loops.init_actors(key, agent, env, state, num_envs=sizes.num_envs)
     trajectory = loops.rollout(key, agent, env, state, actors, length=2 * sizes.rollout_length)[1]
     return steps_of(trajectory, env.action_space)
 
 
-def steps_of(trajectory: Any, action_space: Space) -> Segments:
+def steps_of(trajectory: Transition, action_space: Space) -> Segments:
     """A trajectory [T, N] as features and true rewards."""
     each = jax.vmap(jax.vmap(lambda obs, action: features(obs, action, action_space)))
     return Segments(each(trajectory.obs, trajectory.action), trajectory.reward)
@@ -178,13 +178,13 @@ def _rows(steps: Segments) -> jax.Array:
     return steps.features.reshape(-1, steps.features.shape[-1])
 
 
-def _judge(num_labels: int, reward: LearnedReward, steps: Segments) -> Round:
-    """What the learned reward is worth on some steps."""
+def _round(num_labels: int, reward: LearnedReward, steps: Segments) -> Round:
+    """The result of a round on given steps."""
     correlation = jnp.corrcoef(learned_reward(reward, _rows(steps)), steps.reward.reshape(-1))[0, 1]
     return Round(jnp.int32(num_labels), jnp.mean(steps.reward), correlation)
 
 
-def _ask(key: jax.Array, steps: Segments, asked: Comparisons | None, sizes: ControlSizes) -> Comparisons:
+def _ask(key: Key, steps: Segments, asked: Comparisons | None, sizes: ControlSizes) -> Comparisons:
     """All answers so far: those given before, and a round's more about segments of the steps."""
     first_key, second_key, answer_key = jax.random.split(key, 3)
     rows = sizes.first_labels if asked is None else sizes.labels_per_round
@@ -197,5 +197,5 @@ def _ask(key: jax.Array, steps: Segments, asked: Comparisons | None, sizes: Cont
 
 
 def _repeated(asked: Comparisons, total: int) -> Comparisons:
-    """The answers over and over up to `total` rows: data of one shape in every round, so that fitting compiles once."""
+    """The labels, repeated up to `total` rows: data of one shape in every round, so that fitting compiles once."""
     return jax.tree.map(lambda x: x[jnp.arange(total) % len(x)], asked)

@@ -1,27 +1,26 @@
-"""A reward learned from answers about pairs of segments: an ensemble of small networks, and an environment paid by it.
+"""A reward learned from comparisons of segments: an ensemble of small networks, and an environment that pays it.
 
 Source: Christiano et al. 2017, section 2.2.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl import loops, losses
-from purerl.rlhf.supervised import LearnerHparams, adam, descend
+from purerl.agents.common import optimization
+from purerl.agents.common.optimization import AdamHparams
 from purerl.spaces import Box, Discrete, Space
-from purerl.types import Agent, Env, EnvStep, Metrics, TrainState
-
-Params = Any
+from purerl.types import Agent, Env, EnvStep, Hparams, Key, Metrics, Params, PyTree, TrainState
 
 
 class Comparisons(NamedTuple):
-    """Labelled pairs of segments: features [B, L, D] of each, and the label: 1 where the first is preferred.
+    """Labelled pairs of segments: features [B, L, D] of each, and the label: 1 if the first is preferred.
 
-    `row` [B] int32 numbers the answers: a row keeps its weight in the ensemble whatever minibatch it is drawn into.
+    `row` [B] int32 numbers the labels, so a row has the same weight in the ensemble in every minibatch.
     """
 
     first: jax.Array
@@ -31,28 +30,32 @@ class Comparisons(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """Mean and deviation of data, each [D]."""
+    """Mean and standard deviation of data, each [D]."""
 
     mean: jax.Array
     scale: jax.Array
 
     def apply(self, x: jax.Array) -> jax.Array:
-        """x [..., D] less the mean, over the deviation."""
+        """(x - mean) / scale, [..., D]."""
         return (x - self.mean) / self.scale
 
 
 class LearnedReward(NamedTuple):
-    """An ensemble of reward models, leaves [E, ...], and what standardises their inputs [D] and outputs [E]."""
+    """An ensemble of reward models, leaves [E, ...], and the scaling of their inputs [D] and outputs [E]."""
 
     members: Params
     inputs: Scaling
     outputs: Scaling
 
 
-def features(obs: Any, action: Any, action_space: Space) -> jax.Array:
-    """One vector [D] from an observation and an action as the environment takes it: within its bounds, or one-hot.
+def features(obs: PyTree, action: PyTree, action_space: Space) -> jax.Array:
+    """One vector [D] of an observation and an action, the action clipped to its bounds, or one-hot.
 
-    A reward model that saw a policy's numbers beyond the bounds could pay for what never happens.
+    The environment clips actions too; a reward model that saw them unclipped could reward what never happens.
+
+    Examples:
+      >>> features(jnp.array([0.5]), jnp.int32(1), Discrete(3)).tolist()
+      [0.5, 0.0, 1.0, 0.0]
     """
     if isinstance(action_space, Box):
         action = jnp.clip(action, *action_space.bounds())
@@ -62,7 +65,7 @@ def features(obs: Any, action: Any, action_space: Space) -> jax.Array:
     return jnp.concatenate(leaves)
 
 
-def init_member(key: jax.Array, size: int, hidden: tuple[int, ...] = (64, 64)) -> Params:
+def init_member(key: Key, size: int, hidden: tuple[int, ...] = (64, 64)) -> Params:
     """Weights of one reward model: an MLP from [D] to a scalar."""
     sizes = (size, *hidden, 1)
     keys = jax.random.split(key, len(sizes) - 1)
@@ -89,20 +92,20 @@ def _each(members: Params, x: jax.Array) -> jax.Array:
 
 
 def scaling(x: jax.Array) -> Scaling:
-    """Mean and deviation of the rows of x [..., D]."""
+    """Mean and standard deviation of the rows of x [..., D]."""
     rows = x.reshape(-1, x.shape[-1])
     return Scaling(jnp.mean(rows, axis=0), jnp.std(rows, axis=0) + 1e-6)
 
 
 def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e-3) -> Agent:
-    """An agent for `fit` on `Comparisons`: an ensemble, every member of which fits its own weighting of the rows.
+    """An agent for `fit` on `Comparisons`: an ensemble whose members fit their own weightings of the rows.
 
     Member e descends on Σ w_ei segment_preference_i / Σ w_ei + weight_decay · |weights|², with w_ei exponential (the
     Bayesian bootstrap), fixed by the row's number.
 
     Args:
       num_members: E.
-      error_rate: how often the labeller is thought to answer at random.
+      error_rate: assumed probability that the labeller answers at random.
       weight_decay: see above.
 
     Returns:
@@ -110,12 +113,12 @@ def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e
     """
     bootstrap_key = jax.random.key(num_members)
 
-    def init(key: jax.Array, hparams: Any, example: Comparisons, num_envs: int = 1) -> TrainState:
+    def init(key: Key, hparams: Hparams, example: Comparisons, num_envs: int = 1) -> TrainState:
         size = example.first.shape[-1]
         params = jax.vmap(lambda k: init_member(k, size))(jax.random.split(key, num_members))
-        return TrainState(params, adam(hparams).init(params), hparams, jnp.int32(0))
+        return optimization.train_state(optimization.tree_adam, hparams, params)
 
-    def loss(params: Params, weight: jax.Array, data: Comparisons) -> jax.Array:
+    def member_loss(params: Params, weight: jax.Array, data: Comparisons) -> jax.Array:
         rewards = apply_member(params, data.first), apply_member(params, data.second)
         each = losses.segment_preference(*rewards, data.preference, error_rate=error_rate)
         decay = sum(jnp.sum(jnp.square(w)) for w, _ in params)
@@ -124,27 +127,30 @@ def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e
     def weight(row: jax.Array) -> jax.Array:
         return jax.random.exponential(jax.random.fold_in(bootstrap_key, row), (num_members,))
 
-    def update(key: jax.Array, state: TrainState, data: Comparisons) -> tuple[TrainState, Metrics]:
-        weights = jax.vmap(weight, out_axes=1)(data.row)
-        values, grads = jax.vmap(jax.value_and_grad(loss), (0, 0, None))(state.params, weights, data)
-        new = descend(state, grads, adam)._replace(num_updates=state.num_updates + 1)
-        return new, {"loss/total": jnp.mean(values)}
+    def update(key: Key, state: TrainState, data: Comparisons) -> tuple[TrainState, Metrics]:
+        weights = jax.vmap(weight, out_axes=1)(data.row)  # [B] -> [E, B]
 
-    def act(key: jax.Array | None, state: TrainState, obs: Any) -> tuple[Any, Any]:
+        def loss(params: Params) -> tuple[jax.Array, Metrics]:
+            each = jax.vmap(member_loss, (0, 0, None))(params, weights, data)  # [E]
+            return jnp.sum(each), {"loss/total": jnp.mean(each)}
+
+        return optimization.descend(optimization.tree_adam, loss, state)
+
+    def act(key: Key | None, state: TrainState, obs: PyTree) -> tuple[PyTree, PyTree]:
         raise TypeError("an ensemble of reward models does not act")
 
     return Agent(init, act, update)
 
 
 def fit_reward(
-    key: jax.Array, agent: Agent, asked: Comparisons, hparams: LearnerHparams, num_updates: int, x: jax.Array
+    key: Key, agent: Agent, asked: Comparisons, hparams: AdamHparams, num_updates: int, x: jax.Array
 ) -> LearnedReward:
     """An ensemble fitted to comparisons of standardised features, its rewards standardised over features x [B, D].
 
     Args:
       key: typed key.
       agent: an `ensemble_agent` behind `with_minibatches`.
-      asked: the answers; the mean and deviation of all the steps in them standardise the inputs.
+      asked: the labelled pairs; the mean and deviation of all their steps standardise the inputs.
       hparams: the agent's.
       num_updates: updates of the fit, which starts from fresh weights.
       x: the steps on which each member's reward gets mean 0 and deviation 1.
@@ -156,22 +162,22 @@ def fit_reward(
 
 
 class WatchedState(NamedTuple):
-    """The environment's state and the observation that it was left with."""
+    """The environment's state and its last observation."""
 
-    inner: Any
-    obs: Any
+    inner: PyTree
+    obs: PyTree
 
 
 def with_learned_reward(env: Env) -> Env:
-    """The same environment, paid by `env_params`, a `LearnedReward`. Nothing of the true reward leaves it."""
+    """The same environment with the reward of `env_params`, a `LearnedReward`. The true reward never leaves it."""
 
-    def reset(key: jax.Array, env_params: LearnedReward | None = None) -> tuple[Any, WatchedState]:
+    def reset(key: Key, env_params: LearnedReward | None = None) -> tuple[PyTree, WatchedState]:
         obs, state = env.reset(key)
         return obs, WatchedState(state, obs)
 
-    def step(key: jax.Array, env_state: WatchedState, action: Any, env_params: LearnedReward | None = None) -> EnvStep:
+    def step(key: Key, env_state: WatchedState, action: PyTree, env_params: LearnedReward | None = None) -> EnvStep:
         if env_params is None:
-            raise ValueError("with_learned_reward: pass env_params=, the LearnedReward to be paid by")
+            raise ValueError("with_learned_reward: pass the LearnedReward as env_params=")
         new = env.step(key, env_state.inner, action)
         paid = learned_reward(env_params, features(env_state.obs, action, env.action_space))
         return new._replace(env_state=WatchedState(new.env_state, new.obs), reward=paid, info=())

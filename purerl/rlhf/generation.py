@@ -1,31 +1,50 @@
-"""Generation: one parallel pass over the prompts, then a scan of cached steps. As a function, and as a rollout."""
+"""Generation: one parallel pass over the prompts, then a scan of cached steps."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
 
-from purerl.loops.rollouts import Actors, Finished
 from purerl.rlhf.models import logits_of
-from purerl.rlhf.tokens import TokenState
-from purerl.types import Agent, Env, Transition
+from purerl.rlhf.tokens import prompt_mask
+from purerl.rlhf.transformer import LanguageModel
+from purerl.types import Key, Network, Params, PyTree
+
+Begin: TypeAlias = Callable[[jax.Array, jax.Array, int], tuple[jax.Array, PyTree]]
+"""`(prompts [N, L], mask [N, L], room) -> (logits [N, V] behind the prompts, memory)`."""
+Advance: TypeAlias = Callable[[jax.Array, jax.Array, PyTree, jax.Array], tuple[jax.Array, PyTree]]
+"""`(token [N], alive [N], memory, column [] or [N]) -> (logits [N, V] behind the token, memory)`."""
 
 
 class Completions(NamedTuple):
-    """What was generated, each [N, T]: tokens int32, log_prob float32 (nats), mask bool (true up to the end token)."""
+    """Generated tokens, each [N, T]: tokens int32, log_prob float32 (nats), mask bool (true up to the end token)."""
 
     tokens: jax.Array
     log_prob: jax.Array
     mask: jax.Array
 
 
+class Writing(NamedTuple):
+    """Where unfinished texts stand.
+
+    Attributes:
+      logits: [N, V] of the next token.
+      memory: of the texts so far: a cache, or the texts themselves.
+      column: where the next token goes: [] if it is the same for all texts, else [N].
+    """
+
+    logits: jax.Array
+    memory: PyTree
+    column: jax.Array
+
+
 def generate(
-    key: jax.Array | None,
-    network: Any,
-    params: Any,
+    key: Key | None,
+    network: Network,
+    params: Params,
     prompts: jax.Array,
     *,
     max_length: int,
@@ -35,7 +54,7 @@ def generate(
 ) -> Completions:
     """Complete each prompt with tokens drawn from softmax(logits / temperature).
 
-    A network with `prefill` and `decode` runs once over the prompts and then once a token on that token alone; any
+    A network with `prefill` and `decode` runs once over the prompts and then once per token on that token alone; any
     other runs over the whole text for every token, with the same result.
 
     Args:
@@ -46,120 +65,134 @@ def generate(
       max_length: T, tokens generated at most.
       eos_id: the token that ends a completion; -1 if none does.
       pad_id: padding, of the prompts and behind an end token.
-      temperature: > 0; `log_prob` is that of the tempered distribution.
+      temperature: ≥ 0; `log_prob` is that of the tempered distribution. At 0 the most probable token is taken, as
+        without a key, and `log_prob` is that of softmax(logits).
 
     Returns:
       `Completions`; behind the end token: `pad_id`, log-probability 0, mask false.
+
+    Raises:
+      ValueError: the temperature is negative (unless it is traced).
+
+    Examples:
+      >>> from purerl import rlhf
+      >>> network = rlhf.table_network(vocab_size=3, length=2, order=0)
+      >>> params = {"logits": (jnp.array([[0.0, 0.0, 9.0]]), jnp.array([[0.0, 9.0, 0.0]])), "value": jnp.zeros((2, 1))}
+      >>> generate(None, network, params, jnp.array([[0]]), max_length=2, eos_id=-1, pad_id=-1).tokens.tolist()
+      [[2, 1]]
     """
-    begin, advance = _cached(network, params) if hasattr(network, "decode") else _uncached(network, params)
-    logits, memory = begin(prompts, prompts != pad_id, max_length)
+    if not isinstance(temperature, jax.core.Tracer) and temperature < 0:
+        raise ValueError(f"temperature = {temperature} is negative; 0 is greedy")
+    begin, advance = decoder(network, params)
+    logits, memory = begin(prompts, prompt_mask(prompts, pad_id), max_length)
+    writing = Writing(logits, memory, jnp.int32(prompts.shape[1]))
+    alive = jnp.ones(prompts.shape[0], bool)
+    return write_turn(
+        key, advance, writing, alive, max_length=max_length, eos_id=eos_id, pad_id=pad_id, temperature=temperature
+    )[1]
+
+
+def write_turn(
+    key: Key | None,
+    advance: Advance,
+    writing: Writing,
+    alive: jax.Array,
+    *,
+    max_length: int,
+    eos_id: int,
+    pad_id: int,
+    temperature: float | jax.Array = 1.0,
+) -> tuple[Writing, Completions]:
+    """Write on in texts [N] until each has an end token or `max_length` tokens more.
+
+    Args:
+      key: typed key; None takes the most probable token.
+      advance: from `decoder`.
+      writing: where the texts stand.
+      alive: [N] bool; nothing is written to the others.
+      max_length, eos_id, pad_id, temperature: as for `generate`.
+
+    Returns:
+      Where the texts stand then, and what was written.
+    """
     keys = None if key is None else jax.random.split(key, max_length)
 
-    def step(carry: Any, xs: Any) -> tuple[Any, Completions]:
-        logits, memory, alive = carry
-        index, key = xs
-        log_probs = jax.nn.log_softmax(logits.astype(jnp.float32) / temperature)
-        token = jnp.argmax(log_probs, axis=-1) if key is None else jax.random.categorical(key, log_probs)
-        token = jnp.where(alive, token, pad_id).astype(jnp.int32)
-        chosen = jnp.where(alive, token, 0)
-        log_prob = jnp.take_along_axis(log_probs, chosen[:, None], axis=1)[:, 0]
-        out = Completions(token, jnp.where(alive, log_prob, 0.0), alive)
-        logits, memory = advance(chosen, alive, memory, prompts.shape[1] + index)
-        return (logits, memory, alive & (token != eos_id)), out
+    def step(carry: tuple[Writing, jax.Array], key: Key | None) -> tuple[tuple[Writing, jax.Array], Completions]:
+        writing, alive = carry
+        token, log_prob = _choose(key, writing.logits, alive, temperature)
+        out = Completions(jnp.where(alive, token, pad_id), jnp.where(alive, log_prob, 0.0), alive)
+        writing = append(advance, writing, token, alive)
+        return (writing, alive & (token != eos_id)), out
 
-    alive = jnp.ones(prompts.shape[0], bool)
-    _, out = jax.lax.scan(step, (logits, memory, alive), (jnp.arange(max_length), keys))
-    return jax.tree.map(lambda x: x.T, out)
+    (writing, _), out = jax.lax.scan(step, (writing, alive), keys, length=max_length)
+    return writing, jax.tree.map(lambda x: x.T, out)  # [T, N] -> [N, T]
 
 
-def _cached(network: Any, params: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    def begin(prompts: jax.Array, mask: jax.Array, max_length: int) -> Any:
-        return jax.vmap(lambda p, m: network.prefill(params, p, m, prompts.shape[1] + max_length))(prompts, mask)
+def _choose(
+    key: Key | None, logits: jax.Array, alive: jax.Array, temperature: float | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """A token [N] from logits [N, V], 0 where not alive, and its log-probability."""
+    greedy = jnp.asarray(temperature) == 0
+    divisor = jnp.where(greedy, 1.0, temperature).astype(jnp.float32)
+    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32) / divisor)
+    token = jnp.argmax(log_probs, axis=-1)
+    if key is not None:
+        token = jnp.where(greedy, token, jax.random.categorical(key, log_probs))
+    token = jnp.where(alive, token, 0).astype(jnp.int32)
+    return token, jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
 
-    def advance(token: jax.Array, alive: jax.Array, cache: Any, column: jax.Array) -> Any:
-        return jax.vmap(lambda t, c: network.decode(params, t, c, column))(token, cache)
+
+def append(advance: Advance, writing: Writing, token: jax.Array, alive: jax.Array) -> Writing:
+    """The texts with a token [N] more in those that are alive.
+
+    A text that is not alive keeps its logits and its column, so whatever stands in its memory at that column is written
+    over by its next token. If the column is the same for all, texts do not come alive again, and it moves on.
+    """
+    logits, memory = advance(token, alive, writing.memory, writing.column)
+    if writing.column.ndim == 0:
+        return Writing(logits, memory, writing.column + 1)
+    return Writing(jnp.where(alive[:, None], logits, writing.logits), memory, writing.column + alive)
+
+
+def decoder(network: Network, params: Params) -> tuple[Begin, Advance]:
+    """How a network writes: with its cache if it has one, else over the whole text for every token."""
+    if hasattr(network, "decode"):
+        return _cached(cast(LanguageModel, network), params)
+    return _uncached(network, params)
+
+
+def _cached(network: LanguageModel, params: Params) -> tuple[Begin, Advance]:
+    def begin(prompts: jax.Array, mask: jax.Array, room: int) -> tuple[jax.Array, PyTree]:
+        return jax.vmap(lambda p, m: network.prefill(params, p, m, prompts.shape[1] + room))(prompts, mask)
+
+    def advance(token: jax.Array, alive: jax.Array, cache: PyTree, column: jax.Array) -> tuple[jax.Array, PyTree]:
+        axes = (0, 0, 0 if column.ndim else None)
+        return jax.vmap(lambda t, c, at: network.decode(params, t, c, at), axes)(token, cache, column)
 
     return begin, advance
 
 
-def _uncached(network: Any, params: Any) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    def logits_at(tokens: jax.Array, mask: jax.Array, column: jax.Array | int) -> jax.Array:
-        return jax.vmap(lambda t, m: logits_of(network.apply(params, t, m))[column])(tokens, mask)
+def _uncached(network: Network, params: Params) -> tuple[Begin, Advance]:
+    def logits_at(tokens: jax.Array, mask: jax.Array, column: jax.Array) -> jax.Array:
+        axes = (0, 0, 0 if column.ndim else None)
+        return jax.vmap(lambda t, m, at: logits_of(network.apply(params, t, m))[at], axes)(tokens, mask, column)
 
-    def begin(prompts: jax.Array, mask: jax.Array, max_length: int) -> Any:
-        tokens, mask = (jnp.pad(x, ((0, 0), (0, max_length))) for x in (prompts, mask))
-        return logits_at(tokens, mask, prompts.shape[1] - 1), (tokens, mask)
+    def begin(prompts: jax.Array, mask: jax.Array, room: int) -> tuple[jax.Array, PyTree]:
+        tokens, mask = (jnp.pad(x, ((0, 0), (0, room))) for x in (prompts, mask))
+        return logits_at(tokens, mask, jnp.int32(prompts.shape[1] - 1)), (tokens, mask)
 
-    def advance(token: jax.Array, alive: jax.Array, memory: Any, column: jax.Array) -> Any:
-        tokens, mask = memory[0].at[:, column].set(token), memory[1].at[:, column].set(alive)
+    def advance(token: jax.Array, alive: jax.Array, memory: PyTree, column: jax.Array) -> tuple[jax.Array, PyTree]:
+        rows = jnp.arange(token.shape[0])
+        tokens, mask = memory[0].at[rows, column].set(token), memory[1].at[rows, column].set(alive)
         return logits_at(tokens, mask, column), (tokens, mask)
 
     return begin, advance
 
 
-def token_rollout(network: Any, *, eos_id: int, pad_id: int, group_size: int = 1) -> Callable[..., Any]:
-    """The rollout of language models, for the keyword `rollout` of `train` on a `token_env`.
-
-    Every environment begins anew with a prompt and plays one whole completion, generated by `generate` from the
-    parameters in the agent's state. The environment is stepped once, with the last token, and so pays its reward once.
-
-    Args:
-      network: the policy's network, the agent's own.
-      eos_id, pad_id: as in `token_env`.
-      group_size: G; environments in a row that get the same prompt, as `rloo` and `grpo` need.
-
-    Returns:
-      A function with the signature of `loops.rollout`, whose `length` must be the environment's `max_length`. In its
-      trajectory `obs` and `next_obs` are (); `memory` is what every step has in common, `(prompt [N, L], its mask)`.
-
-    Raises:
-      ValueError: in use, `rollout_length` is not `max_length`, or `num_envs` not a multiple of `group_size`.
-    """
-
-    def rollout(
-        key: jax.Array, agent: Agent, env: Env, state: Any, actors: Actors, *, length: int, env_params: Any = None
-    ) -> tuple[Actors, Transition]:
-        num_envs = actors.episode_return.shape[0]
-        if num_envs % group_size:
-            raise ValueError(f"num_envs = {num_envs} is not a multiple of group_size = {group_size}")
-        reset_key, token_key, env_key = jax.random.split(key, 3)
-        reset_keys = jnp.repeat(jax.random.split(reset_key, num_envs // group_size), group_size)
-        _, begun = jax.vmap(env.reset, (0, None))(reset_keys, env_params)
-        if begun.completion.shape[1] != length:
-            raise ValueError(f"rollout_length = {length} must be the environment's {begun.completion.shape[1]}")
-        out = generate(
-            token_key, network, _params(state), begun.prompt, max_length=length, eos_id=eos_id, pad_id=pad_id
-        )
-        last = jnp.sum(out.mask, axis=1) - 1
-        before = TokenState(begun.prompt, out.tokens, last)
-        final = jnp.take_along_axis(out.tokens, last[:, None], axis=1)[:, 0]
-        end = jax.vmap(env.step, (0, 0, 0, None))(jax.random.split(env_key, num_envs), before, final, env_params)
-        at_end = jnp.arange(length)[:, None] == last
-        trajectory = Transition(
-            obs=(),
-            action=out.tokens.T,
-            reward=jnp.where(at_end, end.reward, 0.0),
-            terminated=at_end,
-            truncated=jnp.zeros_like(at_end),
-            next_obs=(),
-            aux={"log_prob": out.log_prob.T},
-            memory=(begun.prompt, begun.prompt != pad_id),
-            mask=out.mask.T.astype(jnp.float32),
-        )
-        finished = Finished(end.reward, (last + 1).astype(jnp.int32), jnp.ones(num_envs, jnp.int32))
-        return actors._replace(env_state=end.env_state, obs=end.obs, finished=finished), trajectory
-
-    return rollout
-
-
-def _params(state: Any) -> Any:
-    return _params(state.agent) if hasattr(state, "agent") else state.params
-
-
 def best_of_n(
-    key: jax.Array,
-    network: Any,
-    params: Any,
+    key: Key,
+    network: Network,
+    params: Params,
     score: Callable[[jax.Array, jax.Array], jax.Array],
     prompts: jax.Array,
     *,
@@ -174,17 +207,17 @@ def best_of_n(
       key, network, params, max_length, eos_id, pad_id: as in `generate`.
       score: `(tokens [L + T], mask [L + T]) -> scalar`, as `token_env`'s `reward_fn`.
       prompts: [N, L] int32, padded on the left.
-      n: completions a prompt.
+      n: completions per prompt.
 
     Returns:
       The best completions, and their scores [N].
 
     Source: Stiennon et al. 2020; the bound: Beirami et al. 2024, theorem 1.
     """
-    many = jnp.repeat(prompts, n, axis=0)
+    many = jnp.repeat(prompts, n, axis=0)  # [N, L] -> [N n, L]
     out = generate(key, network, params, many, max_length=max_length, eos_id=eos_id, pad_id=pad_id)
     tokens = jnp.concatenate([many, out.tokens], axis=1)
     counted = jnp.concatenate([jnp.zeros(many.shape, bool), out.mask], axis=1)
-    scores = jax.vmap(score)(tokens, counted).reshape(-1, n)
+    scores = jax.vmap(score)(tokens, counted).reshape(-1, n)  # [N n] -> [N, n]
     rows = jnp.arange(prompts.shape[0]) * n + jnp.argmax(scores, axis=1)
     return jax.tree.map(lambda x: x[rows], out), jnp.max(scores, axis=1)

@@ -1,17 +1,23 @@
-"""Gradient descent on data: the one agent that supervised fine-tuning, reward models and direct alignment all are."""
+"""Gradient descent on text: the agent behind supervised fine-tuning, reward models and direct alignment."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from purerl import losses
+from purerl.agents.common import optimization
 from purerl.hparams import AtLeastOne, NonNegative, check_positive
+from purerl.rlhf.columns import TEXT, Columns, log_probs, require_columns
 from purerl.rlhf.models import logits_of
-from purerl.types import Agent, Metrics, TrainState
+from purerl.types import ActFn, Agent, Hparams, Key, Metrics, Network, Params, State, TrainState
+
+SummedLoss: TypeAlias = Callable[[Params, Columns, Hparams], tuple[jax.Array, jax.Array, Metrics]]
+"""`(params, batch, hparams) -> (sum of losses, sum of weights, metrics that are sums over rows)`."""
 
 
 class LearnerHparams(NamedTuple):
@@ -21,8 +27,8 @@ class LearnerHparams(NamedTuple):
       learning_rate: Adam's step size.
       max_grad_norm: gradients of a larger global norm are scaled down to it.
       anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
-      beta: strength of the pull to the reference (of the direct losses; the others ignore it).
-      label_smoothing: share of labels thought flipped.
+      beta: strength of the pull to the reference, read by the direct losses.
+      label_smoothing: assumed share of flipped labels, read by DPO and its relatives.
       gamma: SimPO's margin.
     """
 
@@ -34,28 +40,10 @@ class LearnerHparams(NamedTuple):
     gamma: float = 0.5
 
 
-def adam(hparams: Any) -> optax.GradientTransformation:
-    """Adam behind a clip of the global gradient norm."""
-    return optax.chain(optax.clip_by_global_norm(hparams.max_grad_norm), optax.adam(hparams.learning_rate))
-
-
-def annealed(hparams: Any, num_updates: jax.Array) -> Any:
-    """The hyperparameters with the learning rate that holds after `num_updates` updates."""
-    fraction = jnp.maximum(1.0 - num_updates / hparams.anneal_updates, 0.0)
-    return hparams._replace(learning_rate=hparams.learning_rate * fraction)
-
-
-def descend(state: Any, grads: Any, optimizer: Callable[[Any], optax.GradientTransformation]) -> Any:
-    """One step of the annealed optimizer: the state with new `params` and `opt_state`."""
-    transform = optimizer(annealed(state.hparams, state.num_updates))
-    updates, opt_state = transform.update(grads, state.opt_state, state.params)
-    return state._replace(params=optax.apply_updates(state.params, updates), opt_state=opt_state)
-
-
-def choose_token(network: Any) -> Callable[..., Any]:
+def choose_token(network: Network) -> ActFn:
     """The `act` of every language model: the next token after `obs = {"tokens": [L], "mask": [L]}`."""
 
-    def act(key: jax.Array | None, state: Any, obs: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
+    def act(key: Key | None, state: State, obs: Columns) -> tuple[jax.Array, dict[str, jax.Array]]:
         logits = logits_of(network.apply(state.params, obs["tokens"], obs["mask"]))
         last = jnp.max(jnp.where(obs["mask"], jnp.arange(obs["mask"].shape[0]), 0))
         log_probs = jax.nn.log_softmax(logits[last].astype(jnp.float32))
@@ -66,16 +54,16 @@ def choose_token(network: Any) -> Callable[..., Any]:
 
 
 def learner(
-    network: Any,
-    loss: Callable[[Any, Any, Any], tuple[jax.Array, jax.Array, Metrics]],
+    network: Network,
+    loss: SummedLoss,
     *,
     num_microbatches: int = 1,
-    optimizer: Callable[[Any], optax.GradientTransformation] = adam,
+    optimizer: optimization.Optimizer = optimization.tree_adam,
 ) -> Agent:
     """An agent for `fit` that descends on Σ loss / Σ weight over the rows it is shown.
 
-    With micro-batches the sums of gradients and of weights are added up apart and divided once, so the step is that of
-    the whole batch even where micro-batches count unequally many tokens. A mean of micro-batch means is not.
+    With micro-batches the gradients and the weights are summed separately and divided once, so the step is that of the
+    whole batch even if micro-batches count different numbers of tokens. A mean of micro-batch means would not be.
 
     Args:
       network: see `rlhf.models`.
@@ -84,42 +72,74 @@ def learner(
       optimizer: `hparams -> optax.GradientTransformation`.
 
     Returns:
-      An agent; its data are a dict of arrays leading with [B], and its `init` reads the shape of `tokens`, or
-      of `chosen`, there (or of an observation).
+      An agent whose data are a dict of arrays leading with [B]; its `init` reads the width of `tokens` (or of an
+      observation's `tokens`).
 
     Raises:
       ValueError: `num_microbatches` is not positive; in `update`, it does not divide the rows.
     """
     check_positive(num_microbatches=num_microbatches)
 
-    def init(key: jax.Array, hparams: Any, example: Any, num_envs: int = 1) -> TrainState:
-        tokens = example["tokens"] if "tokens" in example else example["chosen"]
-        row = jnp.zeros(tokens.shape[-1:], jnp.int32)
+    def init(key: Key, hparams: Hparams, example: Columns, num_envs: int = 1) -> TrainState:
+        row = jnp.zeros(example["tokens"].shape[-1:], jnp.int32)
         params = network.init(key, row, jnp.ones(row.shape, bool))
         return TrainState(params, optimizer(hparams).init(params), hparams, jnp.int32(0))
 
-    def update(key: jax.Array, state: TrainState, data: Any) -> tuple[TrainState, Metrics]:
-        def total(params: Any, part: Any) -> tuple[jax.Array, Any]:
+    def update(key: Key, state: TrainState, data: Columns) -> tuple[TrainState, Metrics]:
+        def total(params: Params, part: Columns) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Metrics]]:
             summed, weight, metrics = loss(params, part, state.hparams)
             return summed, (summed, weight, metrics)
 
-        gradient = jax.grad(total, has_aux=True)
-        if num_microbatches == 1:
-            grads, (summed, weight, metrics) = gradient(state.params, data)
-        else:
-            parts = jax.tree.map(lambda x: _split(x, num_microbatches), data)
-            stacked = jax.lax.map(lambda part: gradient(state.params, part), parts)
-            grads, (summed, weight, metrics) = jax.tree.map(lambda x: x.sum(0), stacked)
+        grads, (summed, weight, metrics) = optimization.accumulate(
+            lambda part: jax.grad(total, has_aux=True)(state.params, part), data, num_microbatches
+        )
+        divisor = jnp.maximum(weight, 1e-8)
+        grads = jax.tree.map(lambda g: g / divisor, grads)
+        hparams = optimization.annealed(state.hparams, state.num_updates)
+        updates, opt_state = optimizer(hparams).update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
         rows = jax.tree.leaves(data)[0].shape[0]
-        grads = jax.tree.map(lambda g: g / jnp.maximum(weight, 1e-8), grads)
-        metrics = {name: value / rows for name, value in metrics.items()}
-        state = descend(state, grads, optimizer)._replace(num_updates=state.num_updates + 1)
-        return state, metrics | {"loss/total": summed / jnp.maximum(weight, 1e-8)}
+        metrics = {name: value / rows for name, value in metrics.items()} | {"loss/total": summed / divisor}
+        return TrainState(params, opt_state, state.hparams, state.num_updates + 1), metrics
 
     return Agent(init, choose_token(network), update)
 
 
-def _split(x: jax.Array, parts: int) -> jax.Array:
-    if x.shape[0] % parts:
-        raise ValueError(f"num_microbatches = {parts} does not divide the {x.shape[0]} rows")
-    return x.reshape(parts, -1, *x.shape[1:])
+def sft(
+    network: Network,
+    *,
+    num_microbatches: int = 1,
+    optimizer: optimization.Optimizer = optimization.tree_adam,
+) -> Agent:
+    """Supervised fine-tuning: the mean, over all completion tokens of the batch, of -log π(token | before).
+
+    Prompt and padding do not count, and every token has the same weight however the rows are cut into micro-batches.
+
+    Args:
+      network: see `rlhf.models`.
+      num_microbatches: parts an update is computed in.
+      optimizer: `hparams -> optax.GradientTransformation`.
+
+    Returns:
+      An agent for `fit` on one text per row; its `act` is the language model's.
+
+    Raises:
+      ValueError: in `update`, a column is missing, or rows hold more than one text.
+
+    Examples:
+      >>> from purerl import rlhf
+      >>> agent = rlhf.sft(rlhf.table_network(vocab_size=4, length=2, order=1))
+      >>> tokens = jnp.array([[0, 1, 2], [0, 3, 3]])
+      >>> data = {"tokens": tokens, "mask": tokens >= 0, "completion": 0 * tokens + jnp.arange(3) > 0}
+      >>> state = agent.init(jax.random.key(0), rlhf.LearnerHparams(), data)
+      >>> _, metrics = jax.eval_shape(agent.update, jax.random.key(1), state, data)
+      >>> sorted(metrics)
+      ['loss/total']
+    """
+
+    def loss(params: Params, data: Columns, hparams: Hparams) -> tuple[jax.Array, jax.Array, Metrics]:
+        require_columns(data, "sft", TEXT, "[B, W]")
+        total = -jnp.sum(log_probs(network, params, data))  # [B, W] -> [B] -> []
+        return total, jnp.sum(losses.sequence_lengths(data["completion"])).astype(jnp.float32), {}
+
+    return learner(network, loss, num_microbatches=num_microbatches, optimizer=optimizer)

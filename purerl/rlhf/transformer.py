@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from purerl.hparams import check_positive
+from purerl.types import Params
 
-_NEVER = -1e30  # logit of a key that may not be seen: finite, so that a row without keys stays finite
+_NEVER = -1e30  # score of a key that is masked: finite, so that a row without keys stays finite
 
 
 class LanguageModel(NamedTuple):
@@ -24,7 +25,7 @@ class LanguageModel(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Keys and values, one array [W, heads, width / heads] a block, and which columns hold a token, [W]."""
+    """Keys and values, an array [W, heads, width / heads] per block, and which columns hold a token, [W]."""
 
     keys: tuple[jax.Array, ...]
     values: tuple[jax.Array, ...]
@@ -34,7 +35,7 @@ class Cache(NamedTuple):
 def transformer(vocab_size: int, *, width: int = 64, depth: int = 2, num_heads: int = 4) -> LanguageModel:
     """GPT with rotary positions, RMS norms before each part, and heads for logits and a value.
 
-    Rotary positions are relative, so padding on the left moves nothing. The value head starts at zero.
+    Rotary positions are relative, so padding on the left has no effect. The value head starts at zero.
 
     Args:
       vocab_size: V.
@@ -47,6 +48,13 @@ def transformer(vocab_size: int, *, width: int = 64, depth: int = 2, num_heads: 
 
     Raises:
       ValueError: a size is not positive, or `width` not divisible by 2 · num_heads.
+
+    Examples:
+      >>> network = transformer(vocab_size=10, width=8, depth=1, num_heads=2)
+      >>> text = jax.ShapeDtypeStruct((5,), jnp.int32), jax.ShapeDtypeStruct((5,), bool)
+      >>> params = jax.eval_shape(network.init, jax.random.key(0), *text)
+      >>> [out.shape for out in jax.eval_shape(network.apply, params, *text)]
+      [(5, 10), (5,)]
     """
     check_positive(vocab_size=vocab_size, width=width, depth=depth, num_heads=num_heads)
     if width % (2 * num_heads):
@@ -54,12 +62,12 @@ def transformer(vocab_size: int, *, width: int = 64, depth: int = 2, num_heads: 
     module = Transformer(vocab_size, width, depth, num_heads)
     run: Callable[..., Any] = module.apply
 
-    def prefill(params: Any, tokens: jax.Array, mask: jax.Array, room: int) -> tuple[jax.Array, Cache]:
+    def prefill(params: Params, tokens: jax.Array, mask: jax.Array, room: int) -> tuple[jax.Array, Cache]:
         logits, cache = run(params, tokens, mask, method="prefill")
         missing = room - tokens.shape[0]
         return logits, jax.tree.map(lambda x: jnp.pad(x, ((0, missing), *((0, 0),) * (x.ndim - 1))), cache)
 
-    def decode(params: Any, token: jax.Array, cache: Cache, column: jax.Array) -> tuple[jax.Array, Cache]:
+    def decode(params: Params, token: jax.Array, cache: Cache, column: jax.Array) -> tuple[jax.Array, Cache]:
         return run(params, token, cache, column, method="decode")
 
     return LanguageModel(module.init, module.apply, prefill, decode)
@@ -74,7 +82,7 @@ class Transformer(nn.Module):
     num_heads: int
 
     def setup(self) -> None:
-        """Parts, shared by the three ways to run."""
+        """Modules shared by the three ways to run."""
         self.embedding = nn.Embed(self.vocab_size, self.width, embedding_init=nn.initializers.normal(1.0))
         self.blocks = [Block(self.width, self.num_heads) for _ in range(self.depth)]
         self.norm = nn.RMSNorm()
@@ -87,19 +95,19 @@ class Transformer(nn.Module):
         return self.logits(x), self.value(x)[:, 0]
 
     def prefill(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, Cache]:
-        """Tokens [L] to the logits [V] behind the last, and a cache of L columns."""
+        """Tokens [L] to the logits [V] of the next token, and a cache of L columns."""
         x, cache = self._run(tokens, mask)
         return self.logits(x[-1]), cache
 
     def decode(self, token: jax.Array, cache: Cache, column: jax.Array) -> tuple[jax.Array, Cache]:
-        """One token, at its column, to the logits [V] behind it."""
+        """One token, at its column, to the logits [V] of the next."""
         x = self.embedding(token)[None]
         mask = cache.mask.at[column].set(True)
         keys, values = [], []
         for i, block in enumerate(self.blocks):
             query, key, value = block.project(x, column[None])
-            keys.append(jax.lax.dynamic_update_slice(cache.keys[i], key, (column, 0, 0)))
-            values.append(jax.lax.dynamic_update_slice(cache.values[i], value, (column, 0, 0)))
+            keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[i], key, column, axis=0))
+            values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[i], value, column, axis=0))
             x = block.finish(x, query, keys[-1], values[-1], mask[None])
         return self.logits(self.norm(x[0])), Cache(tuple(keys), tuple(values), mask)
 
@@ -117,13 +125,13 @@ class Transformer(nn.Module):
 
 
 class Block(nn.Module):
-    """Attention and a gated layer, each behind a norm and beside the residual stream."""
+    """Pre-norm attention and MLP, each with a residual connection."""
 
     width: int
     num_heads: int
 
     def setup(self) -> None:
-        """Parts."""
+        """Modules."""
         self.attention_norm, self.hidden_norm = nn.RMSNorm(), nn.RMSNorm()
         self.qkv = nn.Dense(3 * self.width, use_bias=False)
         self.out = nn.Dense(self.width, use_bias=False)
@@ -131,14 +139,14 @@ class Block(nn.Module):
         self.down = nn.Dense(self.width)
 
     def project(self, x: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """[L, width] to queries, keys and values [L, H, D], the first two rotated by their columns [L]."""
+        """[L, width] to queries, keys and values [L, H, D]; queries and keys are rotated by their columns [L]."""
         heads = self.qkv(self.attention_norm(x)).reshape(x.shape[0], 3, self.num_heads, -1)
         return _rotate(heads[:, 0], columns), _rotate(heads[:, 1], columns), heads[:, 2]
 
     def finish(self, x: jax.Array, query: jax.Array, key: jax.Array, value: jax.Array, seen: jax.Array) -> jax.Array:
-        """The block's output, given queries [L, H, D], keys and values [K, H, D] and which are seen, [L, K]."""
+        """The block's output, given queries [L, H, D], keys and values [K, H, D] and the attention mask [L, K]."""
         scores = jnp.einsum("lhd,khd->hlk", query, key) / query.shape[-1] ** 0.5
-        weights = jax.nn.softmax(jnp.where(seen, scores, _NEVER), axis=-1)
+        weights = jax.nn.softmax(jnp.where(seen[None], scores, _NEVER), axis=-1)  # [H, L, K]
         x = x + self.out(jnp.einsum("hlk,khd->lhd", weights, value).reshape(x.shape))
         return x + self.down(nn.gelu(self.up(self.hidden_norm(x))))
 
@@ -146,7 +154,8 @@ class Block(nn.Module):
 def _rotate(x: jax.Array, columns: jax.Array) -> jax.Array:
     """Rotary position embedding: pair i of [L, H, D] turned by column · 10000^(-2i / D)."""
     half = x.shape[-1] // 2
-    angle = columns[:, None, None] * 10_000.0 ** (-jnp.arange(half) / half)
+    frequency = 10_000.0 ** (-jnp.arange(half, dtype=jnp.float32) / half)
+    angle = columns[:, None, None] * frequency[None, None]  # [L, 1, D / 2]
     first, second = x[..., :half], x[..., half:]
     turned = (first * jnp.cos(angle) - second * jnp.sin(angle), first * jnp.sin(angle) + second * jnp.cos(angle))
     return jnp.concatenate(turned, axis=-1)

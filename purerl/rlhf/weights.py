@@ -1,8 +1,8 @@
 """Weights to and from safetensors files, the format in which models are exchanged.
 
 A file is a little-endian uint64 n, n bytes of JSON {name: {dtype, shape, data_offsets}, "__metadata__": {...}}, and the
-tensors' bytes. Written here it carries the SHA-256 of those bytes in its metadata, for the format itself would load a
-flipped bit silently; files of others, without it, load unchecked.
+tensors' bytes. Files written here carry the SHA-256 of those bytes in their metadata, because the format itself would
+load a flipped bit silently; files without it load unchecked.
 """
 
 from __future__ import annotations
@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.types import Params, PyTree
+
 _DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16", "I64": "int64", "I32": "int32",
     "I16": "int16", "I8": "int8", "U8": "uint8", "U16": "uint16", "U32": "uint32", "U64": "uint64", "BOOL": "bool",
@@ -24,18 +26,18 @@ _DTYPES = {
 _NAMES = {name: code for code, name in _DTYPES.items()}
 
 
-def save_weights(path: str | os.PathLike[str], params: Any) -> None:
-    """Write a pytree of arrays; a leaf's name is its path, joined by dots: `params.blocks_0.qkv.kernel`.
+def save_weights(path: str | os.PathLike[str], params: Params) -> None:
+    """Write a pytree of arrays; the name of a leaf is its path, joined by dots: `params.blocks_0.qkv.kernel`.
 
     Raises:
-      TypeError: a leaf's dtype has no name in the format.
+      TypeError: the format does not support a leaf's dtype.
     """
     header: dict[str, Any] = {}
     parts, offset = [], 0
     for name, leaf in _named(params):
         array = np.asarray(leaf)
         if array.dtype.name not in _NAMES:
-            raise TypeError(f"{name}: safetensors knows no dtype {array.dtype}")
+            raise TypeError(f"{name}: safetensors does not support the dtype {array.dtype}")
         data = array.tobytes()
         offsets = [offset, offset + len(data)]
         header[name] = {"dtype": _NAMES[array.dtype.name], "shape": list(array.shape), "data_offsets": offsets}
@@ -50,7 +52,7 @@ def save_weights(path: str | os.PathLike[str], params: Any) -> None:
     os.replace(temporary, path)
 
 
-def load_weights(path: str | os.PathLike[str], like: Any) -> Any:
+def load_weights(path: str | os.PathLike[str], like: PyTree) -> PyTree:
     """Read a pytree back.
 
     Args:
@@ -83,6 +85,6 @@ def load_weights(path: str | os.PathLike[str], like: Any) -> Any:
     return jax.tree.unflatten(jax.tree.structure(like), leaves)
 
 
-def _named(tree: Any) -> list[tuple[str, Any]]:
+def _named(tree: PyTree) -> list[tuple[str, Any]]:
     paths, _ = jax.tree_util.tree_flatten_with_path(tree)
     return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in paths]

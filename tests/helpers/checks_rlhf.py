@@ -134,10 +134,9 @@ def padded(rows, width, left):
 
 
 def trajectory():
-    """As `token_rollout` would have written it; whatever stands where the mask is 0 must not matter, except that it is
-    finite."""
+    """As `token_rollout` would have written it; numbers of tokens that are masked are NaN."""
     mask = padded(WRITTEN, LENGTH, left=False) != PAD
-    log_prob = np.zeros(mask.shape)
+    log_prob = np.full(mask.shape, np.nan)
     for i in range(6):
         log_prob[i, : len(WRITTEN[i])] = log_probs(BEHAVIOUR, i)
     prompt = jnp.asarray(padded(PROMPTS, 3, left=True))
@@ -145,12 +144,12 @@ def trajectory():
     return Transition(
         obs=(),
         action=jnp.asarray(padded(WRITTEN, LENGTH, left=False).T),
-        reward=jnp.asarray((at_end * REWARDS[:, None]).T, jnp.float32),
+        reward=jnp.asarray(np.where(mask, at_end * REWARDS[:, None], np.nan).T, jnp.float32),
         terminated=jnp.asarray(at_end.T),
         truncated=jnp.zeros(at_end.T.shape, bool),
         next_obs=(),
         aux={"log_prob": jnp.asarray(log_prob.T, jnp.float32)},
-        memory=(prompt, prompt != PAD),
+        memory=rlhf.Prompt(prompt, prompt != PAD, jnp.array([[0, 1, 2]] * 3 + [[3, 4, 5]] * 3)),
         mask=jnp.asarray(mask.T, jnp.float32),
     )
 
@@ -172,15 +171,17 @@ def gradient(agent, hparams, data, ref_params=None):
 ONE_STEP = {"num_epochs": 1, "num_minibatches": 1, "optimizer": descend}
 
 
-def assert_policy_gradient(agent, loss):
+def assert_policy_gradient(agent, loss, data=None, hparams=HPARAMS):
     """An update moves by the loss's gradient, and its metrics are KL and objective of the texts."""
-    found, metrics = gradient(agent, HPARAMS, trajectory(), unflatten(jnp.asarray(REFERENCE, jnp.float32)))
+    data = trajectory() if data is None else data
+    found, metrics = gradient(agent, hparams, data, unflatten(jnp.asarray(REFERENCE, jnp.float32)))
     expected = numerical_gradient(loss)
     assert np.abs(expected).max() > 0.05
     np.testing.assert_allclose(found, expected, atol=2e-5)
     kl = np.mean([np.sum(log_probs(BEHAVIOUR, i) - log_probs(REFERENCE, i)) for i in range(6)])
     np.testing.assert_allclose(metrics["rlhf/kl"], kl, atol=1e-5)
     np.testing.assert_allclose(metrics["rlhf/objective"], REWARDS.mean() - 0.7 * kl, atol=1e-5)
+    return metrics
 
 
 def check_ppo(m):
@@ -190,6 +191,84 @@ def check_ppo(m):
 def check_ppo_with_kl_in_the_loss(m):
     agent = m.ppo(NETWORK, kl_in="loss", kl_kind="k3", normalize_advantage=False, **ONE_STEP)
     assert_policy_gradient(agent, ppo_loss("loss", "k3", whiten=False))
+
+
+def check_adaptive_beta(m):
+    """β of the second update is what the controller makes of the first one's KL, and its loss is that β's."""
+    data, hparams = trajectory(), HPARAMS._replace(kl_target=0.1, kl_horizon=30.0)
+    agent = m.ppo(NETWORK, **ONE_STEP)
+    example = {"tokens": jnp.zeros(7, jnp.int32), "mask": jnp.ones(7, bool)}
+    state = agent.init(jax.random.key(0), hparams, example)
+    state = state._replace(ref_params=unflatten(jnp.asarray(REFERENCE, jnp.float32)))
+    update = jax.jit(agent.update, compiler_options=QUICK)
+    state, metrics = update(jax.random.key(1), state, data)
+    np.testing.assert_allclose(metrics["rlhf/beta"], 0.7, rtol=1e-6)
+    assert metrics["rlhf/kl"] > 0.12
+    np.testing.assert_allclose(state.beta, 0.7 * (1 + 0.2 * 6 / 30), rtol=1e-6)
+    at_beta = state._replace(hparams=hparams._replace(kl_target=jnp.inf, beta=state.beta))
+    adapted, fixed = (update(jax.random.key(2), each, data) for each in (state, at_beta))
+    np.testing.assert_allclose(adapted[1]["rlhf/objective"], fixed[1]["rlhf/objective"], rtol=1e-6)
+    np.testing.assert_allclose(adapted[0].params["logits"], fixed[0].params["logits"], rtol=1e-5, atol=1e-6)
+
+
+# Text 0 as a conversation: the model's tokens 1 and 2, the user's 4 and 4, and the model's 0 and 1.
+OWN = np.array([True, True, False, False, True, True])
+
+
+def in_turns(turn_reward=0.5):
+    """A trajectory of one conversation, [6, 1]; the first turn is paid too."""
+    before_own = np.array([0, 1, 4, 0])  # what a bigram sees before the tokens that the model wrote
+    tokens = np.array([1, 2, 4, 4, 0, 1])
+    logits = unflatten(BEHAVIOUR)["logits"][before_own]
+    log_prob = np.full(6, np.nan)
+    log_prob[OWN] = logits[np.arange(4), tokens[OWN]] - np.log(np.exp(logits).sum(axis=1))
+    reward = np.where(OWN, [0, turn_reward, 9, 9, 0, 1.0], np.nan)
+    column = lambda x, dtype: jnp.asarray(np.asarray(x)[:, None], dtype)  # noqa: E731
+    return Transition(
+        obs=(), action=column(tokens, jnp.int32), reward=column(reward, jnp.float32),
+        terminated=column(np.arange(6) == 5, bool), truncated=column(np.zeros(6), bool), next_obs=(),
+        aux={"log_prob": column(log_prob, jnp.float32), "written": column(np.ones(6), bool)},
+        memory=rlhf.Prompt(jnp.array([[0]]), jnp.array([[True]]), jnp.array([[0]])),
+        mask=column(OWN, jnp.float32),
+    )  # fmt: skip
+
+
+def check_ppo_in_turns(m):
+    """The advantage of the first turn's last token follows from the next turn's first token; the user's count nowhere.
+
+    The network adds the number of unmasked tokens so far to the value, so that one which is hidden would be missed.
+    """
+    before_own, seen = np.array([0, 1, 4, 0]), np.array([1, 2, 5, 6])
+    written = np.array([1, 2, 0, 1])
+    reward = np.array([0, 0.5, 0, 1.0])
+
+    def own_log_probs(theta):
+        logits = unflatten(theta)["logits"][before_own]
+        return logits[np.arange(4), written] - np.log(np.exp(logits).sum(axis=1))
+
+    def own_values(theta):
+        return unflatten(theta)["value"][before_own] + 0.1 * seen
+
+    penalised = reward - 0.7 * (own_log_probs(BEHAVIOUR) - own_log_probs(REFERENCE))
+    value, advantage, following = own_values(THETA), np.zeros(4), 0.0
+    for t in reversed(range(4)):
+        delta = penalised[t] + (0.0 if t == 3 else 0.9 * value[t + 1]) - value[t]
+        advantage[t] = following = delta + 0.9 * 0.8 * following
+
+    def loss(theta):
+        ratio = np.exp(own_log_probs(theta) - own_log_probs(BEHAVIOUR))
+        policy = -np.minimum(ratio * advantage, np.clip(ratio, 0.7, 1.3) * advantage)
+        new, target = own_values(theta), advantage + value
+        clipped = value + np.clip(new - value, -0.4, 0.4)
+        return np.mean(policy + 0.6 * np.maximum((new - target) ** 2, (clipped - target) ** 2) / 2)
+
+    def apply(params, tokens, mask):
+        return params["logits"][tokens], params["value"][tokens] + 0.1 * jnp.cumsum(mask)
+
+    agent = m.ppo(NETWORK._replace(apply=apply), normalize_advantage=False, **ONE_STEP)
+    found, metrics = gradient(agent, HPARAMS, in_turns(), unflatten(jnp.asarray(REFERENCE, jnp.float32)))
+    np.testing.assert_allclose(found, numerical_gradient(loss), atol=2e-5)
+    np.testing.assert_allclose(metrics["rlhf/reward"], 1.5, atol=1e-6)
 
 
 def check_rloo(m):
@@ -203,6 +282,16 @@ def check_grpo(m):
 def check_dapo(m):
     agent = m.grpo(NETWORK, GROUP, aggregation="dapo", kl_kind="k2", **ONE_STEP)
     assert_policy_gradient(agent, grpo_loss("dapo", "k2"))
+
+
+def check_grpo_in_any_order(m):
+    """Rows of one prompt need not stand side by side: the group says which they are."""
+    order = np.array([3, 0, 4, 1, 5, 2])
+    data = trajectory()
+    mixed = jax.tree.map(lambda x: x[:, order], data._replace(memory=()))
+    prompt = data.memory._replace(group=jnp.array([[0, 2, 4], [1, 3, 5]] * 3))
+    prompt = prompt._replace(tokens=prompt.tokens[order], mask=prompt.mask[order])
+    assert_policy_gradient(m.grpo(NETWORK, **ONE_STEP), grpo_loss("grpo", "k3"), mixed._replace(memory=prompt))
 
 
 # --- Agents that learn from data --------------------------------------------------------------------------------------
@@ -265,6 +354,21 @@ def check_reward_model(m):
         return -np.mean(log_sigmoid(last[:, 0] - last[:, 1]))
 
     assert_gradient(m.reward_model(NETWORK, optimizer=descend), pairs(), loss)
+
+
+def check_reward_model_of_rankings(m):
+    """InstructGPT's loss: the mean over a ranking's pairs, then over rankings; the second ranks two texts only."""
+    ranked = np.array([[0, 1, 4], [3, 5, 2]])
+    data = {name: column[ranked].copy() for name, column in texts().items()}
+    data["tokens"][1, 2], data["mask"][1, 2], data["completion"][1, 2] = PAD, False, False
+
+    def loss(theta):
+        last = np.array([unflatten(theta)["value"][written[-1]] for written in WRITTEN])[ranked]
+        first = np.mean([log_sigmoid(last[0, i] - last[0, j]) for i, j in [(0, 1), (0, 2), (1, 2)]])
+        return -(first + log_sigmoid(last[1, 0] - last[1, 1])) / 2
+
+    agent = m.reward_model(NETWORK, "pairwise", optimizer=descend)
+    assert_gradient(agent, jax.tree.map(jnp.asarray, data), loss)
 
 
 def check_direct_alignment(m):

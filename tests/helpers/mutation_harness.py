@@ -20,6 +20,8 @@ USERS = {  # the modules through which the checks reach a mutated one
     "losses.log_ratios": ["losses.preference"],
     "losses.centering": ["losses.groups"],
     "losses.ratios": ["losses.divergences"],
+    "rlhf.texts": ["rlhf.policy"],
+    "rlhf.columns": ["rlhf.supervised"],
 }
 
 

@@ -75,41 +75,62 @@ LEAVE_ONE_OUT = [
     ("the sample is in its own baseline", " * count / jnp.maximum(count - 1, 1)", "", "leave_one_out_advantages"),
 ]  # fmt: skip
 
-WHERE = "completion = jnp.concatenate([jnp.zeros_like(prompt_mask), written], axis=1)"
 PENALTY = "losses.kl_penalized_reward(reward, texts.old_log_prob, texts.ref_log_prob, hparams.beta)"
 POLICY = [
     ("whitening over padding", "losses.normalize(advantage, texts.completion)", "losses.normalize(advantage)", "ppo"),
     ("KL sign, PPO", PENALTY, PENALTY.replace("old", "x").replace("ref", "old").replace("x_", "ref_"), "ppo"),
-    ("KL subtracted from the last token alone", "reward = jnp.where(at_end, texts.reward[:, None], 0.0)\n        if kl_in", "reward = jnp.where(at_end, texts.reward[:, None], 0.0)\n        texts = texts._replace(ref_log_prob=jnp.where(at_end, texts.ref_log_prob, texts.old_log_prob))\n        if kl_in", "ppo"),
-    ("mask shifted by one", WHERE, WHERE + "\n    completion = jnp.roll(completion, -1, axis=1)", "ppo"),
-    ("prompt tokens in the loss", WHERE, WHERE.replace("jnp.zeros_like(prompt_mask)", "prompt_mask"), "ppo"),
-    ("padding in the loss", WHERE, WHERE.replace("written]", "jnp.ones_like(written)]"), "ppo"),
-    ("values not shifted", "    value = value_of(_run(network, params, texts))\n    return jnp.pad(value[:, :-1], ((0, 0), (1, 0)))", "    return value_of(_run(network, params, texts))", "ppo"),
-    ("reward at the last column", "at_end = texts.completion & ~jnp.pad(texts.completion[:, 1:], ((0, 0), (0, 1)))", "at_end = jnp.ones_like(texts.mask) & (jnp.arange(texts.mask.shape[1]) == texts.mask.shape[1] - 1)", "ppo"),
-    ("mean of text means, PPO", 'return losses.aggregate_tokens(loss, mask, "dapo")', 'return losses.aggregate_tokens(loss, mask, "grpo")', "ppo"),
-    ("reference ignored", "logits = logits_of(_run(network, ref_params, texts))\n    return", "logits = jax.tree.map(jnp.zeros_like, logits_of(_run(network, ref_params, texts)))\n    return", "ppo"),
+    ("KL subtracted from the last token alone", "reward = texts.reward\n", "reward = texts.reward\n        texts = texts._replace(ref_log_prob=jnp.where(next_own(texts.completion) == 7, texts.ref_log_prob, texts.old_log_prob))\n", "ppo"),
     ("KL direction in PPO's loss", "losses.kl_estimate(log_prob, texts.ref_log_prob, kl_kind)\n        value", "losses.kl_estimate(texts.ref_log_prob, log_prob, kl_kind)\n        value", "ppo_with_kl_in_the_loss"),
-    ("KL sign, RLOO", "(texts.reward, old, ref, hparams.beta)", "(texts.reward, ref, old, hparams.beta)", "rloo"),
-    ("RLOO's baseline over the whole batch", "losses.leave_one_out_advantages(reward.reshape(-1, group_size))", "losses.leave_one_out_advantages(reward.reshape(1, -1))", "rloo"),
+    ("bootstrapping from the user's tokens", "following = next_own(own)", "following = jnp.broadcast_to(jnp.arange(1, own.shape[1] + 1), own.shape)", "ppo_in_turns"),
+    ("advantages decay over the user's tokens", "jnp.where(own, hparams.gae_lambda, 1.0)", "hparams.gae_lambda", "ppo_in_turns"),
+    ("β adapted the wrong way", "beta, jnp.mean(kl), hparams.kl_target", "beta, hparams.kl_target, jnp.mean(kl)", "adaptive_beta"),
+    ("adapted β not used", "hparams = hparams._replace(beta=beta)", "pass", "adaptive_beta"),
+]  # fmt: skip
+
+TEXTS = [
+    ("mask shifted by one", "counted = data.mask.T != 0", "counted = jnp.roll(data.mask.T != 0, -1, axis=1)", "ppo"),
+    ("prompt tokens in the loss", "completion=beside(jnp.zeros_like(prompt.mask), counted)", "completion=beside(prompt.mask, counted)", "ppo"),
+    ("padding in the loss", "completion=beside(jnp.zeros_like(prompt.mask), counted)", "completion=beside(jnp.zeros_like(prompt.mask), counted | True)", "ppo"),
+    ("the user's tokens in the loss", "counted = data.mask.T != 0", 'counted = data.aux["written"].T', "ppo_in_turns"),
+    ("the user's tokens hidden from the network", "mask=beside(prompt.mask, written)", "mask=beside(prompt.mask, counted)", "ppo_in_turns"),
+    ("values not shifted", "return jnp.pad(values[:, :-1], ((0, 0), (1, 0)))", "return values", "ppo"),
+    ("reward at the first token", "reward=number(data.reward)", "reward=number(data.reward[::-1])", "ppo"),
+    ("masked numbers counted", "x = jnp.where(counted, x.T, 0.0)", "x = x.T", "ppo"),
+    ("mean of text means, PPO", 'return losses.aggregate_tokens(loss, mask, "dapo")', 'return losses.aggregate_tokens(loss, mask, "grpo")', "ppo"),
+    ("reference ignored", "logits = logits_of(run(network, ref_params, texts))\n    return", "logits = jax.tree.map(jnp.zeros_like, logits_of(run(network, ref_params, texts)))\n    return", "ppo"),
+]  # fmt: skip
+
+GROUPS = [
+    ("KL sign, RLOO", "(reward, old, ref, hparams.beta)", "(reward, ref, old, hparams.beta)", "rloo"),
+    ("RLOO's baseline over the whole batch", "penalized, group)", "penalized, jnp.broadcast_to(jnp.arange(6), (6, 6)))", "rloo"),
     ("RLOO averages over tokens", 'policy, texts.completion, "dr_grpo", max_length=1)', 'policy, texts.completion, "grpo")', "rloo"),
-    ("GRPO normalised over the batch", "texts.reward.reshape(-1, group_size), scale", "texts.reward.reshape(1, -1), scale", "grpo"),
+    ("GRPO normalised over the batch", "reward, group)", "reward, jnp.broadcast_to(jnp.arange(6), (6, 6)))", "grpo"),
+    ("consecutive rows taken for a group", "function(x[group])", "function(x.reshape(-1, group.shape[1]).repeat(group.shape[1], axis=0))", "grpo_in_any_order"),
     ("KL direction, GRPO", "losses.kl_estimate(log_prob, texts.ref_log_prob, kl_kind)\n        total", "losses.kl_estimate(texts.ref_log_prob, log_prob, kl_kind)\n        total", "grpo"),
     ("aggregation ignored", "policy, texts.completion, aggregation, max_length)", 'policy, texts.completion, "grpo", max_length)', "dapo"),
 ]  # fmt: skip
 
+COLUMNS = [
+    ("prompt counted in SFT", 'data["tokens"], data["completion"])', 'data["tokens"], data["mask"])', "sft"),
+]  # fmt: skip
+
+REWARD_MODELS = [
+    ("reward read at the last column", 'return losses.last_token(values, data["mask"])', "return values[..., -1]", "reward_model"),
+    ("absent texts ranked", "each = ranking_loss(reward, present)", "each = ranking_loss(reward, present | True)", "reward_model_of_rankings"),
+    ("pairwise and Plackett-Luce confused", '"pairwise": losses.pairwise_ranking', '"pairwise": losses.plackett_luce', "reward_model_of_rankings"),
+]  # fmt: skip
+
 DIRECT = [
-    ("prompt counted in SFT", 'data["tokens"], data["completion"])\n\n\ndef rewards', 'data["tokens"], data["mask"])\n\n\ndef rewards', "sft"),
-    ("SFT divides by texts, not by tokens", 'jnp.sum(losses.sequence_lengths(data["completion"])).astype(jnp.float32)', 'jnp.float32(len(data["tokens"]))', "sft"),
-    ("reward read at the last column", 'losses.last_token(value_of(_apply(network, params, data["tokens"], data["mask"])), data["mask"])', 'value_of(_apply(network, params, data["tokens"], data["mask"]))[..., -1]', "reward_model"),
     ("pair swapped", "return logp[:, 0], logp[:, 1], ref", "return logp[:, 1], logp[:, 0], ref", "direct_alignment"),
     ("reference ignored", 'reference = data.get("ref_log_prob", jnp.zeros_like(log_prob))', "reference = jnp.zeros_like(log_prob)", "direct_alignment"),
     ("KTO: weights swapped", "weights = (desirable_weight, undesirable_weight)", "weights = (undesirable_weight, desirable_weight)", "kto_agent"),
-    ("KTO: reference point of the matched texts", '_texts(data, "kl_"))\n        kl', "_texts(data))\n        kl", "kto_agent"),
+    ("KTO: reference point of the matched texts", 'with_prefix(data, "kl_"))\n        kl', "with_prefix(data))\n        kl", "kto_agent"),
 ]  # fmt: skip
 
-DESCENT = [
-    ("mean of micro-batch means", "jax.tree.map(lambda x: x.sum(0), stacked)", "jax.tree.map(lambda x: (x.T / stacked[1][1]).T.sum(0), stacked)", "microbatches"),
-    ("gradients of micro-batches not divided by their tokens", "g / jnp.maximum(weight, 1e-8), grads)", "g / num_microbatches, grads)", "microbatches"),
+SUPERVISED = [
+    ("SFT divides by texts, not by tokens", 'jnp.sum(losses.sequence_lengths(data["completion"])).astype(jnp.float32)', 'jnp.float32(len(data["tokens"]))', "sft"),
+    ("mean of micro-batch means", "return summed, (summed, weight, metrics)", "return summed / weight, (summed, jnp.ones_like(weight), metrics)", "microbatches"),
+    ("gradients of micro-batches not divided by their tokens", "lambda g: g / divisor", "lambda g: g / num_microbatches", "microbatches"),
 ]  # fmt: skip
 
 MUTANTS = [
@@ -118,7 +139,9 @@ MUTANTS = [
         ("losses.sequence", SEQUENCE), ("losses.log_ratios", LOG_RATIOS), ("losses.preference", PREFERENCE),
         ("losses.binary", BINARY), ("losses.reference_free", REFERENCE_FREE), ("losses.pair", PAIR),
         ("losses.groups", LEAVE_ONE_OUT), ("losses.reward_modeling", REWARD_MODELING),
-        ("losses.kl_control", KL_CONTROL), ("rlhf.policy", POLICY), ("rlhf.direct", DIRECT), ("rlhf.supervised", DESCENT),
+        ("losses.kl_control", KL_CONTROL), ("rlhf.policy", POLICY), ("rlhf.texts", TEXTS), ("rlhf.group_policy", GROUPS),
+        ("rlhf.columns", COLUMNS), ("rlhf.reward_models", REWARD_MODELS), ("rlhf.direct", DIRECT),
+        ("rlhf.supervised", SUPERVISED),
     )
     for rest in rows
 ]  # fmt: skip

@@ -7,8 +7,7 @@ import pytest
 
 import purerl
 from purerl.combinators.minibatches import with_minibatches
-from purerl.preferences import control, reward_ensemble
-from purerl.rlhf import LearnerHparams
+from purerl.preferences import AdamHparams, control, reward_ensemble
 from purerl.spaces import Box, Discrete
 from purerl.types import Env, EnvStep, Transition
 
@@ -95,7 +94,7 @@ def test_the_ensemble_finds_the_reward_behind_noisy_answers():
     agent = with_minibatches(reward_ensemble.ensemble_agent(2, 0.1), 400)
     fresh = control.segments(jax.random.key(5), steps_of(jax.random.key(6)), 500, 1)
     x = 30 * fresh.features[:, 0] + 7
-    reward = reward_ensemble.fit_reward(jax.random.key(4), agent, asked, LearnerHparams(3e-3), 200, x)
+    reward = reward_ensemble.fit_reward(jax.random.key(4), agent, asked, AdamHparams(3e-3), 200, x)
     learned = reward_ensemble.learned_reward(reward, x)
     assert np.corrcoef(learned, fresh.reward[:, 0])[0, 1] > 0.9
     assert float(jnp.mean(learned)) == pytest.approx(0, abs=1e-3)
@@ -116,7 +115,7 @@ def test_a_row_keeps_its_weights_in_whatever_minibatch():
     pair = [control.segments(jax.random.key(i), steps_of(jax.random.key(0)), 6, 5) for i in (1, 2)]
     asked = control.ask(jax.random.key(3), *pair, 0.1)
     agent = reward_ensemble.ensemble_agent(3, 0.1, weight_decay=0.0)
-    state = agent.init(jax.random.key(4), LearnerHparams(), asked)
+    state = agent.init(jax.random.key(4), AdamHparams(), asked)
     update = jax.jit(lambda data: agent.update(jax.random.key(5), state, data)[1]["loss/total"])
 
     def loss(rows):

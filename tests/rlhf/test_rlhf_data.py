@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 
 from purerl import rlhf
+from purerl.rlhf.data import mismatched_rows
+from purerl.rlhf.tokens import pad_left
 
 LAYOUT = rlhf.Layout(rlhf.ByteTokenizer(), 4, 5, 256, 257)
 
@@ -94,3 +96,104 @@ def test_weights_round_trip_and_a_flipped_bit_is_refused(tmp_path):
     path.write_bytes(raw)
     with pytest.raises(ValueError, match="SHA-256"):
         rlhf.load_weights(path, params)
+
+
+def test_rankings_of_different_lengths_end_in_absent_texts():
+    rows = {"prompt": ["ab", "c"], "ranking": [["x", "y", "zz"], ["w", "v"]]}
+    data = rlhf.encode_rankings(rows, LAYOUT)
+    assert data["mask"].any(axis=-1).tolist() == [[True, True, True], [True, True, False]]
+    assert data["tokens"][0, 2].tolist() == [257, 257, 97, 98, 122, 122, 256, 257, 257]
+    assert set(data["tokens"][1, 2].tolist()) == {257}
+
+
+def test_a_ranking_of_two_texts_is_a_pair():
+    ranked = rlhf.encode_rankings({"prompt": ["a", "b"], "ranking": [["x", "yy"], ["z", "w"]]}, LAYOUT)
+    pairs = rlhf.encode_pairs({"prompt": ["a", "b"], "chosen": ["x", "z"], "rejected": ["yy", "w"]}, LAYOUT)
+    for name in ("tokens", "mask", "completion"):
+        np.testing.assert_array_equal(ranked[name], pairs[name])
+
+
+def test_malformed_rankings_are_reported_with_their_index():
+    rows = {"prompt": ["a", "b", "c"], "ranking": [["x"], ["y", "y"], ["z", ""]]}
+    found = [(p.row, p.column, p.reason) for p in rlhf.find_problems(rows, LAYOUT)]
+    assert found == [
+        (0, "ranking", "has 1 texts, fewer than 2"), (1, "ranking", "has a text twice"), (2, "ranking", "is empty"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prompts", "completions"),
+    [
+        (["q1", "q1", "q2", "q2"], ["good1", "bad1", "good2", "bad2"]),  # chosen and rejected in turn
+        (["q1", "q2", "q3", "q4"], ["yes", "yes", "no", "no"]),
+        (["q1", "q1", "q1", "q2"], ["a", "b", "c", "d"]),
+        (["q1", "q2", "q1", "q2", "q3"], ["a", "a", "b", "a", "c"]),
+    ],
+)
+def test_a_mismatched_completion_is_of_another_prompt_and_another_text(prompts, completions):
+    rows = {"prompt": prompts, "completion": completions, "label": [1] * len(prompts)}
+    data = rlhf.encode_labelled(rows, LAYOUT._replace(max_length=6))
+    for i, tokens in enumerate(data["kl_tokens"]):
+        text = rlhf.ByteTokenizer().decode(tokens)
+        assert text.startswith(prompts[i])
+        answer = text.removeprefix(prompts[i])
+        assert answer != completions[i]
+        assert any(p != prompts[i] and c == answer for p, c in zip(prompts, completions))
+
+
+def test_every_completion_is_mismatched_once_if_no_prompt_has_more_than_half_of_the_rows():
+    prompts = ["a", "b", "c", "a", "c", "d", "a"]
+    rows = mismatched_rows(prompts, [str(i) for i in range(7)])
+    assert sorted(rows) == list(range(7))
+
+
+@pytest.mark.parametrize(
+    ("prompts", "completions"), [(["q"], ["a"]), (["q", "r"], ["a", "a"]), (["q", "q"], ["a", "b"])]
+)
+def test_rows_without_a_mismatched_completion_are_refused(prompts, completions):
+    rows = {"prompt": prompts, "completion": completions, "label": [1] * len(prompts)}
+    with pytest.raises(ValueError, match="row 0 has no mismatched completion"):
+        rlhf.encode_labelled(rows, LAYOUT)
+
+
+class Turns:
+    """Letters as tokens; "|" is the end token 0."""
+
+    def encode(self, text):
+        return [0 if letter == "|" else ord(letter) for letter in text]
+
+
+def test_end_tokens_inside_a_prompt_count_where_the_end_token_pads():
+    layout = rlhf.Layout(Turns(), 8, 4, eos_id=0, pad_id=0)
+    data = rlhf.encode_pairs({"prompt": ["hi|you|"], "chosen": ["yes"], "rejected": ["n|o"]}, layout)
+    assert data["mask"].astype(int).tolist() == [[[0] + [1] * 7 + [1] * 4] * 2]
+    assert data["completion"].sum(axis=-1).tolist() == [[4, 4]]
+
+
+def test_a_prompt_that_begins_with_padding_is_malformed():
+    layout = rlhf.Layout(Turns(), 8, 4, eos_id=0, pad_id=0)
+    rows = {"prompt": ["|hi", "a"], "completion": ["x", "y"]}
+    assert [(p.row, p.column, p.reason) for p in rlhf.find_problems(rows, layout)] == [
+        (0, "prompt", "begins with the padding token 0")
+    ]
+    with pytest.raises(ValueError, match="prompt 0 begins with the padding token"):
+        rlhf.encode_prompts(rows["prompt"], layout)
+
+
+def test_a_prompt_that_holds_the_padding_token_is_malformed():
+    layout = rlhf.Layout(Turns(), 8, 4, eos_id=5, pad_id=0)
+    assert [p.reason for p in rlhf.find_problems({"prompt": ["h|i"], "completion": ["x"]}, layout)] == [
+        "holds the padding token 0"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([[5, 0, 6, 0]], [[0, 5, 0, 6]]),
+        ([[0, 5, 0, 6]], [[0, 5, 0, 6]]),
+        ([[0, 5, 6, 0]], [[0, 5, 6, 0]]),  # padded on the left, so its last token is the end of a turn
+    ],
+)
+def test_prompts_of_several_turns_keep_their_end_tokens(rows, expected):
+    np.testing.assert_array_equal(pad_left(rows, 0, inside_allowed=True), expected)

@@ -63,6 +63,20 @@ def test_without_a_cache_the_same_key_writes_the_same_text(params, completions):
     np.testing.assert_allclose(other.log_prob, completions.log_prob, atol=1e-5)
 
 
+def test_temperature_zero_is_greedy(params):
+    sizes = {"max_length": ROOM, "eos_id": EOS, "pad_id": PAD}
+    greedy = rlhf.generate(None, NETWORK, params, PROMPTS[:4], **sizes)
+    for temperature in (0, 0.0, jnp.float32(0)):
+        cold = rlhf.generate(jax.random.key(1), NETWORK, params, PROMPTS[:4], temperature=temperature, **sizes)
+        np.testing.assert_array_equal(cold.tokens, greedy.tokens)
+        np.testing.assert_array_equal(cold.log_prob, greedy.log_prob)
+
+
+def test_a_negative_temperature_is_refused(params):
+    with pytest.raises(ValueError, match="temperature = -1 is negative"):
+        rlhf.generate(None, NETWORK, params, PROMPTS, max_length=1, eos_id=EOS, pad_id=PAD, temperature=-1)
+
+
 def test_padding_moves_no_logit(params):
     text, mask = jnp.array([3, 4, 5]), jnp.ones(3, bool)
     logits, value = NETWORK.apply(params, text, mask)
@@ -90,10 +104,11 @@ def test_the_rollout_pays_once_at_the_end_and_shares_prompts_within_groups(param
     np.testing.assert_array_equal(data.reward.sum(axis=0), lengths)
     np.testing.assert_array_equal((data.reward != 0).sum(axis=0), 1)
     np.testing.assert_array_equal(data.terminated.argmax(axis=0), lengths - 1)
-    prompt, mask = data.memory
+    prompt, mask, group = data.memory
     assert (prompt[:4] == prompt[0]).all()
     assert (prompt[4:] == prompt[4]).all()
     np.testing.assert_array_equal(mask, prompt != PAD)
+    np.testing.assert_array_equal(group, [[0, 1, 2, 3]] * 4 + [[4, 5, 6, 7]] * 4)
     np.testing.assert_array_equal(actors.finished.length_sum, lengths)
     with pytest.raises(ValueError, match="rollout_length = 3"):
         rollout(jax.random.key(3), agent, env, state, actors, length=3)
@@ -142,3 +157,33 @@ def test_a_flax_nnx_module_is_a_network():
 def test_sizes_that_do_not_fit_are_refused():
     with pytest.raises(ValueError, match="num_heads"):
         rlhf.transformer(5, width=10, num_heads=4)
+
+
+def group_rollout(agent, group_size):
+    env = rlhf.token_env(PROMPTS, lambda tokens, mask: jnp.sum(mask), ROOM, EOS, PAD)
+    rollout = rlhf.token_rollout(NETWORK, eos_id=EOS, pad_id=PAD, group_size=group_size)
+    sizes = {"num_updates": 1, "num_envs": 8, "rollout_length": ROOM, "rollout": rollout}
+    return purerl.train(jax.random.key(0), agent, env, rlhf.RLHFHparams(), **sizes)
+
+
+@pytest.mark.parametrize("agent", [rlhf.grpo(NETWORK), rlhf.rloo(NETWORK)])
+def test_agents_of_groups_refuse_a_rollout_without_groups(agent):
+    with pytest.raises(ValueError, match=r"wrote groups of 1: pass group_size= to rlhf\.token_rollout"):
+        group_rollout(agent, 1)
+
+
+def test_a_group_size_that_is_not_the_rollouts_is_refused():
+    with pytest.raises(ValueError, match="group_size = 4, but the rollout wrote groups of 2"):
+        group_rollout(rlhf.grpo(NETWORK, 4), 2)
+
+
+def test_the_end_token_inside_a_prompt_is_seen_where_it_pads():
+    """A prompt of two turns whose end token is the padding, and the same with an end token of its own."""
+    params = jit(NETWORK.init)(jax.random.key(0), PROMPTS[0], PROMPTS[0] != PAD)
+    params["params"]["embedding"]["embedding"] = (
+        params["params"]["embedding"]["embedding"].at[9].set(params["params"]["embedding"]["embedding"][0])
+    )  # tokens 0 and 9 look the same
+    sizes = {"max_length": 2, "eos_id": 0}
+    one = rlhf.generate(None, NETWORK, params, jnp.array([[0, 3, 0, 4, 0]]), pad_id=0, **sizes)
+    two = rlhf.generate(None, NETWORK, params, jnp.array([[10, 3, 9, 4, 9]]), pad_id=10, **sizes)
+    np.testing.assert_allclose(one.log_prob, two.log_prob, atol=1e-6)

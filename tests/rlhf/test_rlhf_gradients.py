@@ -3,11 +3,15 @@
 import checks_rlhf
 import pytest
 
-from purerl.rlhf import direct, policy, supervised
+from purerl.rlhf import direct, group_policy, policy, reward_models, supervised
 
-POLICY = ("ppo", "ppo_with_kl_in_the_loss", "rloo", "grpo", "dapo")
-DIRECT = ("sft", "reward_model", "direct_alignment", "kto_agent")
-MODULES = dict.fromkeys(POLICY, policy) | dict.fromkeys(DIRECT, direct) | {"microbatches": supervised}
+MODULES = {
+    **dict.fromkeys(("ppo", "ppo_with_kl_in_the_loss", "ppo_in_turns", "adaptive_beta"), policy),
+    **dict.fromkeys(("rloo", "grpo", "dapo", "grpo_in_any_order"), group_policy),
+    **dict.fromkeys(("reward_model", "reward_model_of_rankings"), reward_models),
+    **dict.fromkeys(("direct_alignment", "kto_agent"), direct),
+    **dict.fromkeys(("sft", "microbatches"), supervised),
+}
 
 
 @pytest.mark.parametrize("name", MODULES)

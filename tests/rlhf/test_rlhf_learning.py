@@ -112,3 +112,92 @@ def test_minibatches_draw_rows_together_and_refuse_ragged_data():
     assert (seen[0]["x"] != seen[1]["x"]).any()
     with pytest.raises(ValueError, match="different lengths"):
         agent.update(jax.random.key(1), state, {"x": jnp.zeros(3), "y": jnp.zeros(4)})
+
+
+PAIRS = {"prompt": ["ab", "c"], "chosen": ["yes", "n"], "rejected": ["no!", "nnn"]}
+
+
+@pytest.mark.parametrize("loss", [name for name, loss in rlhf.DIRECT_LOSSES.items() if loss.reference])
+def test_losses_against_a_reference_name_the_missing_column(loss):
+    data = rlhf.encode_pairs(PAIRS, LAYOUT)
+    with pytest.raises(ValueError, match=rf"direct_alignment\('{loss}'\) needs the column 'ref_log_prob'"):
+        gradient_step(rlhf.direct_alignment(NETWORK, loss), data)
+
+
+def test_the_losses_without_a_reference_are_these():
+    assert [name for name, loss in rlhf.DIRECT_LOSSES.items() if not loss.reference] == ["cpo", "orpo", "simpo"]
+
+
+def test_a_loss_of_ones_own_reads_the_reference_unless_it_says_otherwise():
+    def loss(log_prob, reference, lengths, hparams):
+        return -log_prob[:, 0]
+
+    data = rlhf.encode_pairs(PAIRS, LAYOUT)
+    with pytest.raises(ValueError, match="'ref_log_prob'"):
+        gradient_step(rlhf.direct_alignment(NETWORK, loss), data)
+    gradient_step(rlhf.direct_alignment(NETWORK, rlhf.DirectLoss(loss, reference=False)), data)
+
+
+@pytest.mark.parametrize(
+    ("agent", "missing"),
+    [
+        (rlhf.sft(NETWORK), "completion"), (rlhf.sft(NETWORK), "mask"), (rlhf.kto(NETWORK), "label"),
+        (rlhf.kto(NETWORK), "kl_tokens"), (rlhf.kto(NETWORK), "ref_log_prob"), (rlhf.kto(NETWORK), "kl_ref_log_prob"),
+    ],
+)  # fmt: skip
+def test_a_missing_column_is_named(agent, missing):
+    data = rlhf.encode_labelled(ROWS | {"label": [1, 0, 1, 0]}, LAYOUT)
+    data |= {"ref_log_prob": jnp.zeros(4), "kl_ref_log_prob": jnp.zeros(4)}
+    data.pop(missing)
+    with pytest.raises(ValueError, match=f"needs the column '{missing}'"):
+        gradient_step(agent, data)
+
+
+@pytest.mark.parametrize(
+    ("agent", "encode", "message"),
+    [
+        (rlhf.sft(NETWORK), lambda: rlhf.encode_pairs(PAIRS, LAYOUT), r"sft needs tokens of shape \[B, W\]"),
+        (rlhf.reward_model(NETWORK), lambda: rlhf.encode_completions(ROWS, LAYOUT), r"shape \[B, K, W\], got \[4, 14"),
+        (rlhf.direct_alignment(NETWORK, "cpo"), lambda: rlhf.encode_completions(ROWS, LAYOUT), r"shape \[B, K, W\]"),
+    ],
+)
+def test_texts_that_are_laid_out_differently_are_refused(agent, encode, message):
+    with pytest.raises(ValueError, match=message):
+        gradient_step(agent, encode())
+
+
+def test_an_unknown_ranking_loss_is_refused():
+    with pytest.raises(ValueError, match="loss must be one of plackett_luce, pairwise"):
+        rlhf.reward_model(NETWORK, "pairs")
+
+
+def test_both_ranking_losses_are_bradley_terry_for_pairs():
+    data = rlhf.encode_pairs(PAIRS, LAYOUT)
+    one, two = (gradient_step(rlhf.reward_model(NETWORK, loss, optimizer=sgd), data) for loss in rlhf.RANKING_LOSSES)
+    np.testing.assert_allclose(one[0]["value"], two[0]["value"], atol=1e-7)
+    assert one[1]["loss/total"] == pytest.approx(np.log(2), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", rlhf.RANKING_LOSSES)
+def test_absent_texts_change_nothing(loss):
+    """The same rankings with room for one text more."""
+    rows = {"prompt": ["a", "b"], "ranking": [["x", "y", "z"], ["u", "v", "w"]]}
+    data = rlhf.encode_rankings(rows, LAYOUT)
+    absent = {name: np.zeros((2, 1, 14), x.dtype) + (257 if name == "tokens" else 0) for name, x in data.items()}
+    wider = {name: np.concatenate([x, absent[name]], axis=1) for name, x in data.items()}
+    one, two = (gradient_step(rlhf.reward_model(NETWORK, loss, optimizer=sgd), each)[0] for each in (data, wider))
+    np.testing.assert_allclose(one["value"], two["value"], atol=1e-7)
+
+
+def test_pairwise_ranking_recovers_the_reward_from_rankings_of_different_lengths():
+    task = goodhart.token_task(jax.random.key(0), 4, 3)
+    network = goodhart.additive_reward(4, 3)
+    ref = goodhart.all_log_probs(rlhf.table_network(4, 3, 1), goodhart.reference_params(task, 1), task.texts)
+    data = goodhart.ranked_texts(jax.random.key(1), task, ref, 2000, 4)
+    present = jnp.arange(4)[None] < 2 + jnp.arange(2000)[:, None] % 3  # two, three or four texts
+    data["mask"] &= present[..., None]
+    agent = with_minibatches(rlhf.reward_model(network, "pairwise"), 256)
+    state, _ = purerl.fit(jax.random.key(2), agent, data, rlhf.LearnerHparams(0.1, anneal_updates=200), num_updates=200)
+    text = {"tokens": task.texts, "mask": jnp.ones(task.texts.shape, bool)}
+    error = rlhf.rewards(network, state.agent.params, text) - goodhart.all_rewards(task)
+    assert float(jnp.sqrt(jnp.sum(jnp.exp(ref) * (error - jnp.sum(jnp.exp(ref) * error)) ** 2))) < 0.5

@@ -68,6 +68,25 @@ def test_k1_in_the_loss_regularises_nothing(truth):
     assert distance(state.params, truth[2]) > 0.5
 
 
+@pytest.mark.parametrize("name", ["rloo", "ppo"])
+def test_an_adapted_coefficient_holds_the_kl(truth, name):
+    """The KL of the optimum at β is known, and so is the β at which it is the target."""
+    ref, reward, _ = truth
+
+    def kl_of(beta):
+        log_p = losses.kl_regularized_optimum(ref, reward, beta)
+        return float(jnp.sum(jnp.exp(log_p) * (log_p - ref)))
+
+    target = kl_of(2.0)
+    agent = rlhf.rloo(NETWORK) if name == "rloo" else rlhf.ppo(
+        NETWORK, num_epochs=1, num_minibatches=2, normalize_advantage=False
+    )  # fmt: skip
+    hparams = rlhf.RLHFHparams(0.1, gae_lambda=1.0, kl_target=target, kl_horizon=2_000.0)
+    _, metrics = run(agent, hparams, 250, 4)
+    assert float(metrics["rlhf/kl"][150:200].mean()) == pytest.approx(target, rel=0.1)
+    assert float(metrics["rlhf/beta"][150:200].mean()) == pytest.approx(2.0, rel=0.2)
+
+
 def test_dpo_on_fresh_pairs_reaches_the_optimum(truth):
     ref, reward, optimum = truth
     agent = with_sampler(rlhf.direct_alignment(NETWORK), lambda key, data: goodhart.ranked_texts(key, *data, 512))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,22 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from purerl.agents.common import counts, minibatches
+from purerl.hparams import AtLeastOne, NonNegative
 from purerl.types import Hparams, Key, Metrics, Params, PyTree, TrainState
+
+
+class AdamHparams(NamedTuple):
+    """The hyperparameters that `adam` and `annealed` read, for agents that need no others.
+
+    Attributes:
+      learning_rate: Adam's step size.
+      max_grad_norm: gradients of a larger global norm are scaled down to it.
+      anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
+    """
+
+    learning_rate: NonNegative = 1e-3
+    max_grad_norm: NonNegative = 1.0
+    anneal_updates: AtLeastOne = float("inf")
 
 
 class Optimizer(Protocol):
@@ -51,6 +66,11 @@ class OnVector:
 def adam(hparams: Hparams) -> optax.GradientTransformation:
     """Adam (ε = 1e-5) behind a clip of the global gradient norm; reads `learning_rate` and `max_grad_norm`."""
     return optax.chain(optax.clip_by_global_norm(hparams.max_grad_norm), optax.adam(hparams.learning_rate, eps=1e-5))
+
+
+def tree_adam(hparams: Hparams) -> optax.GradientTransformation:
+    """As `adam` on the tree itself, which needs no copy of a large model; ε is 1e-8, as Adam's authors have it."""
+    return optax.chain(optax.clip_by_global_norm(hparams.max_grad_norm), optax.adam(hparams.learning_rate))
 
 
 def adam_of(field: str) -> Optimizer:
@@ -172,6 +192,32 @@ def minibatch_update(
     )
     num_updates = counts.increment(state.num_updates)
     return TrainState(params, opt_state, state.hparams, num_updates), jax.tree.map(jnp.mean, metrics)
+
+
+def accumulate(function: Callable[[PyTree], PyTree], batch: PyTree, num_microbatches: int) -> PyTree:
+    """Σ function(part) over equal parts of a batch, computed one after the other in the memory of one part.
+
+    Args:
+      function: `part -> tree of sums over the part's rows`, such as the gradient of a sum of losses.
+      batch: leaves lead with [B].
+      num_microbatches: number of parts.
+
+    Raises:
+      ValueError: B does not divide into `num_microbatches`.
+
+    Examples:
+      >>> accumulate(lambda part: {"sum": part.sum()}, jnp.arange(6.0), num_microbatches=3)["sum"].item()
+      15.0
+    """
+    if num_microbatches == 1:
+        return function(batch)
+    size = jax.tree.leaves(batch)[0].shape[0]
+    if size % num_microbatches:
+        raise ValueError(f"num_microbatches = {num_microbatches} does not divide the {size} rows")
+    parts = jax.tree.map(lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), batch)  # [B] -> [M, B / M]
+    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), zeros, parts)[0]
 
 
 def annealed(hparams: Hparams, num_updates: jax.Array) -> Hparams:

@@ -1,0 +1,92 @@
+"""Every agent of `purerl.rlhf` under settings of JAX that change keys, dtypes or broadcasting."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from purerl import rlhf
+from purerl.loops.rollouts import Actors, Finished
+
+VOCAB, EOS, PAD, LENGTH = 5, 0, 4, 2
+NETWORK = rlhf.transformer(VOCAB, width=8, depth=1, num_heads=2)
+POLICIES = {
+    "ppo": rlhf.ppo(NETWORK, num_epochs=1, num_minibatches=2),
+    "ppo_with_kl_in_the_loss": rlhf.ppo(NETWORK, num_epochs=1, num_minibatches=2, kl_in="loss", kl_kind="k3"),
+    "rloo": rlhf.rloo(NETWORK),
+    "grpo": rlhf.grpo(NETWORK),
+}
+LEARNERS = {
+    "sft": rlhf.sft(NETWORK),
+    "reward_model": rlhf.reward_model(NETWORK, "pairwise"),
+    "dpo": rlhf.direct_alignment(NETWORK),
+    "kto": rlhf.kto(NETWORK),
+}
+SETTINGS = {
+    "x64": lambda: jax.enable_x64(True),
+    "rbg": lambda: jax.default_prng_impl("rbg"),
+    "key_reuse": lambda: jax.debug_key_reuse(True),
+    "rank_promotion": lambda: jax.numpy_rank_promotion("raise"),
+}
+
+
+def echo(key, tokens, mask):
+    return jnp.array([3])
+
+
+def environment(turns):
+    talk = rlhf.Conversation(echo, turns, 1)
+    return rlhf.token_env([[1, 2], [4, 3]], lambda tokens, mask: jnp.sum(mask), LENGTH, EOS, PAD, conversation=talk)
+
+
+def policy_update(agent, turns):
+    """One rollout and one update; metrics."""
+    env, length = environment(turns), turns * LENGTH + turns - 1
+    rollout = rlhf.token_rollout(NETWORK, eos_id=EOS, pad_id=PAD, group_size=2)
+
+    def run(key):
+        init_key, rollout_key, update_key = jax.random.split(key, 3)
+        example, _ = env.reset(jax.random.key(1))
+        state = agent.init(init_key, rlhf.RLHFHparams(kl_target=0.1), example)
+        count = jnp.zeros(4, jnp.int32)
+        actors = Actors((), (), (), jnp.zeros(4), count, Finished(jnp.zeros(4), count, count), {})
+        _, data = rollout(rollout_key, agent, env, state, actors, length=length)
+        return agent.update(update_key, state, data)
+
+    return run
+
+
+def texts(shape):
+    tokens = jnp.ones((*shape, 4), jnp.int32)
+    return {"tokens": tokens, "mask": tokens == 1, "completion": (tokens == 1) & (jnp.arange(4) > 1).reshape(
+        (1,) * len(shape) + (4,)
+    )}  # fmt: skip
+
+
+def learner_update(name, agent):
+    data = texts((3,)) if name in ("sft", "kto") else texts((3, 2))
+    data["ref_log_prob"] = jnp.zeros(data["tokens"].shape[:-1], jnp.float32)
+    if name == "kto":
+        data |= {f"kl_{column}": x for column, x in data.items()} | {"label": jnp.array([True, False, True])}
+
+    def run(key):
+        init_key, update_key = jax.random.split(key)
+        state = agent.init(init_key, rlhf.LearnerHparams(), data)
+        return agent.update(update_key, state, data)
+
+    return run
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+@pytest.mark.parametrize("name", [*POLICIES, *LEARNERS, "conversation"])
+def test_an_update_runs_under_every_setting(name, setting):
+    with SETTINGS[setting]():
+        if name in LEARNERS:
+            run = learner_update(name, LEARNERS[name])
+        else:
+            run = policy_update(POLICIES.get(name, POLICIES["ppo"]), 2 if name == "conversation" else 1)
+        traced = jax.jit(run).trace(jax.random.key(0))
+        if setting in ("x64", "rank_promotion"):
+            return
+        _, metrics = traced.lower().compile(compiler_options={"xla_backend_optimization_level": 0})(jax.random.key(0))
+        assert all(np.isfinite(x) for x in metrics.values())
