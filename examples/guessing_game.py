@@ -14,7 +14,7 @@ NUMBERS, TURNS = 15, 4
 HIGHER, LOWER, START, PAD, VOCAB = range(NUMBERS, NUMBERS + 5)
 network = rlhf.transformer(VOCAB, width=32, depth=2)
 rollout = rlhf.token_rollout(network, eos_id=-1, pad_id=PAD)
-hparams = rlhf.RLHFHparams(learning_rate=3e-3, beta=0.002, anneal_updates=400, gae_lambda=1.0)
+hparams = rlhf.RLHFHparams(learning_rate=3e-3, beta=0.02, anneal_updates=300, gae_lambda=1.0)
 
 
 def last_guess(tokens, own):
@@ -42,7 +42,7 @@ def train(num_turns):
     """A policy trained on games of so many turns, and its agent."""
     agent = rlhf.ppo(network, num_epochs=2, num_minibatches=4)
     return agent, purerl.train(
-        jax.random.key(0), agent, game(num_turns), hparams, num_updates=400, num_envs=256,
+        jax.random.key(0), agent, game(num_turns), hparams, num_updates=300, num_envs=512,
         rollout_length=2 * num_turns - 1, rollout=rollout,
     )[0]  # fmt: skip
 
