@@ -109,7 +109,7 @@ def linear_scorer() -> Agent:
             total = jnp.sum(data.weight * each) / jnp.maximum(jnp.sum(data.weight), 1e-8)
             return total, {"loss/total": total}
 
-        return optimization.descend(optimization.tree_adam, loss, state)
+        return optimization.gradient_update(optimization.tree_adam, loss, state)
 
     def act(key: Key | None, state: TrainState, obs: jax.Array) -> tuple[jax.Array, dict[str, jax.Array]]:
         score = obs @ state.params

@@ -134,7 +134,7 @@ def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e
             each = jax.vmap(member_loss, (0, 0, None))(params, weights, data)  # [E]
             return jnp.sum(each), {"loss/total": jnp.mean(each)}
 
-        return optimization.descend(optimization.tree_adam, loss, state)
+        return optimization.gradient_update(optimization.tree_adam, loss, state)
 
     def act(key: Key | None, state: TrainState, obs: PyTree) -> tuple[PyTree, PyTree]:
         raise TypeError("an ensemble of reward models does not act")

@@ -9,15 +9,14 @@ from typing import Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from purerl import losses, returns
-from purerl.agents.common import minibatches, optimization
+from purerl.agents.common import optimization
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.rlhf.models import logits_of, value_of
 from purerl.rlhf.supervised import choose_token
 from purerl.rlhf.texts import Texts, drift, from_trajectory, next_own, run, shifted_values, token_mean, values_before
-from purerl.types import Agent, Env, Hparams, Key, Metrics, Network, Params, PyTree, Transition
+from purerl.types import Agent, Env, Hparams, Key, Metrics, Network, Params, PyTree, TrainState, Transition
 
 KLKind = Literal["k1", "k2", "k3"]
 
@@ -209,8 +208,8 @@ def policy_agent(
 
     def init(key: Key, hparams: Hparams, example: dict[str, jax.Array], num_envs: int = 1) -> PolicyState:
         params = network.init(key, example["tokens"], example["mask"])
-        opt_state = optimizer(hparams).init(params)
-        return PolicyState(params, opt_state, hparams, jnp.int32(0), params, jnp.asarray(hparams.beta))
+        state = optimization.train_state(optimizer, hparams, params)
+        return PolicyState(*state, ref_params=params, beta=jnp.asarray(hparams.beta))
 
     def update(key: Key, state: PolicyState, data: Transition) -> tuple[PolicyState, Metrics]:
         texts = from_trajectory(network, state.ref_params, data)
@@ -219,22 +218,15 @@ def policy_agent(
         beta = jnp.where(adaptive, state.beta, hparams.beta)
         hparams = hparams._replace(beta=beta)
         texts = prepare(state.params, texts, data.memory.group, hparams)
-        transform = optimizer(optimization.annealed(hparams, state.num_updates))
-
-        def step(learner: tuple[Params, PyTree], part: Texts) -> tuple[tuple[Params, PyTree], Metrics]:
-            grads, metrics = jax.grad(loss, has_aux=True)(learner[0], part, hparams)
-            updates, opt_state = transform.update(grads, learner[1], learner[0])
-            return (optax.apply_updates(learner[0], updates), opt_state), metrics
-
-        (params, opt_state), metrics = minibatches.epochs(
+        learner, metrics = optimization.minibatch_update(
             key,
-            step,
-            (state.params, state.opt_state),
+            optimizer,
+            lambda params, part: loss(params, part, hparams),
+            TrainState(state.params, state.opt_state, hparams, state.num_updates),
             texts,
             num_epochs=num_epochs,
             num_minibatches=num_minibatches,
         )
-        metrics = jax.tree.map(jnp.mean, metrics)
         reward = jnp.sum(texts.reward, axis=1)  # [N, W] -> [N]
         kl = jnp.sum(texts.old_log_prob - texts.ref_log_prob, axis=1)
         metrics |= {
@@ -245,9 +237,9 @@ def policy_agent(
         }
         adapted = losses.adaptive_kl(beta, jnp.mean(kl), hparams.kl_target, kl.shape[0], hparams.kl_horizon)
         return state._replace(
-            params=params,
-            opt_state=opt_state,
-            num_updates=state.num_updates + 1,
+            params=learner.params,
+            opt_state=learner.opt_state,
+            num_updates=learner.num_updates,
             beta=jnp.where(adaptive, adapted, beta),
         ), metrics
 

@@ -7,14 +7,13 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from purerl import losses
-from purerl.agents.common import optimization
+from purerl.agents.common import counts, optimization
 from purerl.hparams import AtLeastOne, NonNegative, check_positive
 from purerl.rlhf.columns import TEXT, Columns, log_probs, require_columns
 from purerl.rlhf.models import logits_of
-from purerl.types import ActFn, Agent, Hparams, Key, Metrics, Network, Params, State, TrainState
+from purerl.types import ActFn, Agent, Hparams, Key, Metrics, Network, Params, PyTree, State, TrainState
 
 SummedLoss: TypeAlias = Callable[[Params, Columns, Hparams], tuple[jax.Array, jax.Array, Metrics]]
 """`(params, batch, hparams) -> (sum of losses, sum of weights, metrics that are sums over rows)`."""
@@ -83,24 +82,26 @@ def learner(
     def init(key: Key, hparams: Hparams, example: Columns, num_envs: int = 1) -> TrainState:
         row = jnp.zeros(example["tokens"].shape[-1:], jnp.int32)
         params = network.init(key, row, jnp.ones(row.shape, bool))
-        return TrainState(params, optimizer(hparams).init(params), hparams, jnp.int32(0))
+        return optimization.train_state(optimizer, hparams, params)
 
     def update(key: Key, state: TrainState, data: Columns) -> tuple[TrainState, Metrics]:
-        def total(params: Params, part: Columns) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Metrics]]:
-            summed, weight, metrics = loss(params, part, state.hparams)
+        packed, unpack = optimization.pack(optimizer, state.params)
+
+        def total(packed: PyTree, part: Columns) -> tuple[jax.Array, tuple[jax.Array, jax.Array, Metrics]]:
+            summed, weight, metrics = loss(unpack(packed), part, state.hparams)
             return summed, (summed, weight, metrics)
 
         grads, (summed, weight, metrics) = optimization.accumulate(
-            lambda part: jax.grad(total, has_aux=True)(state.params, part), data, num_microbatches
+            lambda part: jax.grad(total, has_aux=True)(packed, part), data, num_microbatches
         )
         divisor = jnp.maximum(weight, 1e-8)
         grads = jax.tree.map(lambda g: g / divisor, grads)
         hparams = optimization.annealed(state.hparams, state.num_updates)
-        updates, opt_state = optimizer(hparams).update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
+        packed, opt_state = optimization.apply_gradients(optimizer, hparams, grads, packed, state.opt_state)
         rows = jax.tree.leaves(data)[0].shape[0]
         metrics = {name: value / rows for name, value in metrics.items()} | {"loss/total": summed / divisor}
-        return TrainState(params, opt_state, state.hparams, state.num_updates + 1), metrics
+        num_updates = counts.increment(state.num_updates)
+        return state._replace(params=unpack(packed), opt_state=opt_state, num_updates=num_updates), metrics
 
     return Agent(init, choose_token(network), update)
 

@@ -201,3 +201,19 @@ def test_pairwise_ranking_recovers_the_reward_from_rankings_of_different_lengths
     text = {"tokens": task.texts, "mask": jnp.ones(task.texts.shape, bool)}
     error = rlhf.rewards(network, state.agent.params, text) - goodhart.all_rewards(task)
     assert float(jnp.sqrt(jnp.sum(jnp.exp(ref) * (error - jnp.sum(jnp.exp(ref) * error)) ** 2))) < 0.5
+
+
+@pytest.mark.parametrize("agent", ["sft", "grpo"])
+def test_an_optimizer_sees_the_tree_of_parameters(agent):
+    """One that updates the leaf "value" alone leaves the logits as they are."""
+    import optax
+
+    def only_values(hparams):
+        labels = {"logits": "frozen", "value": "free"}
+        return optax.multi_transform({"frozen": optax.set_to_zero(), "free": optax.sgd(1.0)}, labels)
+
+    build = {"sft": rlhf.sft, "grpo": rlhf.grpo}[agent]
+    state = build(NETWORK, optimizer=only_values).init(
+        jax.random.key(0), rlhf.RLHFHparams(), rlhf.encode_completions(ROWS, LAYOUT)
+    )
+    assert set(state.opt_state.inner_states) == {"frozen", "free"}
