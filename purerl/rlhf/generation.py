@@ -81,8 +81,11 @@ def generate(
       >>> generate(None, network, params, jnp.array([[0]]), max_length=2, eos_id=-1, pad_id=-1).tokens.tolist()
       [[2, 1]]
     """
-    if not isinstance(temperature, jax.core.Tracer) and temperature < 0:
-        raise ValueError(f"temperature = {temperature} is negative; 0 is greedy")
+    if not isinstance(temperature, jax.core.Tracer):
+        temperature = float(temperature)
+        if temperature < 0:
+            raise ValueError(f"temperature = {temperature} is negative; 0 is greedy")
+        key, temperature = (None, 1.0) if temperature == 0 else (key, temperature)
     begin, advance = decoder(network, params)
     logits, memory = begin(prompts, prompt_mask(prompts, pad_id), max_length)
     writing = Writing(logits, memory, jnp.int32(prompts.shape[1]))
@@ -132,12 +135,15 @@ def _choose(
     key: Key | None, logits: jax.Array, alive: jax.Array, temperature: float | jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """A token [N] from logits [N, V], 0 where not alive, and its log-probability."""
-    greedy = jnp.asarray(temperature) == 0
-    divisor = jnp.where(greedy, 1.0, temperature).astype(jnp.float32)
+    traced = isinstance(temperature, jax.core.Tracer)
+    divisor = jnp.where(temperature == 0, 1.0, temperature).astype(jnp.float32) if traced else temperature
     log_probs = jax.nn.log_softmax(logits.astype(jnp.float32) / divisor)
-    token = jnp.argmax(log_probs, axis=-1)
-    if key is not None:
-        token = jnp.where(greedy, token, jax.random.categorical(key, log_probs))
+    if key is None:
+        token = jnp.argmax(log_probs, axis=-1)
+    else:
+        token = jax.random.categorical(key, log_probs)
+        if traced:
+            token = jnp.where(temperature == 0, jnp.argmax(log_probs, axis=-1), token)
     token = jnp.where(alive, token, 0).astype(jnp.int32)
     return token, jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
 
