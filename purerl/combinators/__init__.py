@@ -1,7 +1,11 @@
 """Variations of agents as functions `Agent -> Agent`."""
 
+from purerl.combinators.adaptive_kl import KLPenaltyHparams, kl_penalized_policy_loss, with_adaptive_kl
 from purerl.combinators.minibatches import with_minibatches
 from purerl.combinators.normalization import with_observation_normalization, with_reward_scaling
 from purerl.combinators.replay import with_replay
 
-__all__ = ["with_minibatches", "with_observation_normalization", "with_replay", "with_reward_scaling"]
+__all__ = [
+    "KLPenaltyHparams", "kl_penalized_policy_loss", "with_adaptive_kl", "with_minibatches",
+    "with_observation_normalization", "with_replay", "with_reward_scaling",
+]  # fmt: skip

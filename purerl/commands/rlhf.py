@@ -46,7 +46,7 @@ def _language(options: Options) -> None:
     policies = [(p.method, p.diversity) for p in points if p.diversity is not None]
     console.print_table(
         "Diversity of completions of the same prompt",
-        ["method", "entropy, nats", "distinct-1", "distinct-2", "self-similarity"],
+        ["method", "entropy, nats", "per token", "distinct-1", "distinct-2", "self-similarity"],
         [(method, *(f"{x:.2f}" for x in found)) for method, found in policies],
     )
     results = {

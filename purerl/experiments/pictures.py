@@ -42,7 +42,7 @@ def diversity_figure(points: Sequence[Point]) -> Figure:
     policies = [(point.method, point.diversity) for point in points if point.diversity is not None]
     names = [name for name, _ in policies]
     panels = (
-        ("Entropy of a completion, nats", [found.entropy for _, found in policies]),
+        ("Entropy, nats per token", [found.token_entropy for _, found in policies]),
         ("Distinct pairs of neighbours", [found.distinct_2 for _, found in policies]),
         ("Self-similarity", [found.self_similarity for _, found in policies]),
     )

@@ -15,11 +15,13 @@ class Diversity(NamedTuple):
 
     Attributes:
       entropy: of the policy's completions, nats per completion; estimated by the mean of -log π(y).
+      token_entropy: the same per token, Σ -log π(y) / Σ |y|, which does not grow with the length of completions.
       distinct_1, distinct_2: different words, and pairs of neighbours, as a fraction of all, in (0, 1].
       self_similarity: mean over pairs of completions of the share of neighbours that they have in common, in [0, 1].
     """
 
     entropy: float
+    token_entropy: float
     distinct_1: float
     distinct_2: float
     self_similarity: float
@@ -44,7 +46,7 @@ def measure(tokens: np.ndarray, mask: np.ndarray, log_prob: np.ndarray) -> Diver
       >>> tokens = np.array([[[1, 2, 3], [1, 2, 4]]])
       >>> found = measure(tokens, tokens > 0, np.log([[0.5, 0.25]]))
       >>> [round(float(x), 3) for x in found]  # 4 of 6 words, 3 of 4 pairs of neighbours; 1 of 2 of these in common
-      [1.04, 0.667, 0.75, 0.5]
+      [1.04, 0.347, 0.667, 0.75, 0.5]
     """
     if tokens.shape[1] < 2:
         raise ValueError(f"diversity needs at least 2 completions per prompt, got {tokens.shape[1]}")
@@ -53,6 +55,7 @@ def measure(tokens: np.ndarray, mask: np.ndarray, log_prob: np.ndarray) -> Diver
     ]
     return Diversity(
         entropy=-float(np.mean(log_prob)),
+        token_entropy=-float(np.sum(log_prob) / max(np.sum(np.asarray(mask) != 0), 1)),
         distinct_1=float(np.mean([distinct(group, 1) for group in texts])),
         distinct_2=float(np.mean([distinct(group, 2) for group in texts])),
         self_similarity=float(np.mean([self_similarity(group) for group in texts])),

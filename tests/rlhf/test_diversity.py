@@ -9,13 +9,13 @@ from purerl.rlhf import diversity
 def test_identical_completions_have_collapsed():
     tokens = np.tile([4, 5, 6], (1, 8, 1))
     found = diversity.measure(tokens, np.ones(tokens.shape), np.zeros((1, 8)))
-    assert found == (0.0, 3 / 24, 2 / 16, 1.0)
+    assert found == (0.0, 0.0, 3 / 24, 2 / 16, 1.0)
 
 
 def test_completions_without_a_common_pair_are_not_similar():
     tokens = np.arange(12).reshape(1, 4, 3)
     found = diversity.measure(tokens, np.ones(tokens.shape), np.full((1, 4), np.log(0.25)))
-    assert found == pytest.approx((np.log(4), 1.0, 1.0, 0.0))
+    assert found == pytest.approx((np.log(4), np.log(4) / 3, 1.0, 1.0, 0.0))
 
 
 def test_similarity_is_dice_on_pairs_of_neighbours_with_multiplicity():
