@@ -66,7 +66,6 @@ def _goodhart(options: Options) -> None:
 
 
 def _pendulum(options: Options) -> None:
-
     sizes = pendulum.SIZES
     labels = options.num_pairs or sizes.num_labels
     if labels < sizes.num_rounds:

@@ -60,6 +60,14 @@ DIRECT_LOSSES: dict[str, DirectLoss] = {
     "ipo": DirectLoss(lambda logp, ref, _, h: losses.ipo(*_pair(logp, ref), h.beta)),
     "ipo_average": DirectLoss(_ipo_average),
     "sppo": DirectLoss(lambda logp, ref, _, h: losses.sppo(*_pair(logp, ref), h.beta)),
+    "exo": DirectLoss(
+        lambda logp, ref, _, h: losses.exo(*_pair(logp, ref), h.beta, jnp.maximum(h.label_smoothing, 1e-3))
+    ),
+    "nca": DirectLoss(lambda logp, ref, _, h: losses.nca(*_pair(logp, ref), h.beta)),
+    "aot": DirectLoss(lambda logp, ref, _, h: losses.aot(*_pair(logp, ref), h.beta, h.label_smoothing)),
+    "apo_zero": DirectLoss(lambda logp, ref, _, h: losses.apo_zero(*_pair(logp, ref), h.beta)),
+    "apo_down": DirectLoss(lambda logp, ref, _, h: losses.apo_down(*_pair(logp, ref), h.beta)),
+    "discopop": DirectLoss(lambda logp, ref, _, h: losses.discopop(*_pair(logp, ref), h.beta)),
     "plackett_luce": DirectLoss(lambda logp, ref, n, h: losses.plackett_luce_dpo(logp, ref, h.beta, n > 0)),
     "cpo": DirectLoss(lambda logp, _, __, h: losses.cpo(logp[:, 0], logp[:, 1], h.beta, h.label_smoothing), False),
     "orpo": DirectLoss(_orpo, reference=False),
@@ -67,7 +75,8 @@ DIRECT_LOSSES: dict[str, DirectLoss] = {
 }
 """The losses that `direct_alignment` takes by name. "plackett_luce" ranks K texts, the others pairs.
 
-A text without completion tokens is absent from its ranking."""
+A text without completion tokens is absent from its ranking. "aot" compares sorted margins, so it is a loss of the rows
+that are computed together: its micro-batches are not those of a larger batch."""
 
 
 def direct_alignment(

@@ -13,7 +13,8 @@ from purerl.commands.options import count, flag, one_of, option, seed, several
 class Options:
     """Learn from preferences on a task whose true reward is known.
 
-    language: a small GPT on a synthetic language: SFT, reward model, RL and DPO, and a figure of reward against KL.
+    language: a small GPT on a synthetic language: SFT, reward model, RL and DPO, with figures of reward
+    against KL and of the diversity of completions.
     goodhart: how optimising a reward model of a few pairs ever harder changes the true reward, computed exactly.
     pendulum: swing up from answers to "which of these two segments is better?", one in ten of them random.
     clicks: relevance from clicks on ranked lists, with and without a correction of the position bias.
@@ -32,7 +33,7 @@ class Options:
         positional=True,
     )
     methods: tuple[str, ...] = several(
-        "language: which methods, among ppo, rloo, grpo, dpo, ipo, robust, hinge, simpo, cpo, orpo, sppo.",
+        "language: ppo, rloo, grpo, or direct losses: dpo, ipo, robust, hinge, exo, nca, aot, apo_zero, simpo, ...",
         ("ppo", "rloo", "grpo", "dpo"),
         metavar="METHOD",
         shown="ppo rloo grpo dpo",
