@@ -45,8 +45,8 @@ def examination(num_positions: int, bias: float | jax.Array = 1.0) -> jax.Array:
     """[K] η_k = k^-bias: the probability that position k is examined.
 
     Examples:
-      >>> examination(3).round(2).tolist() == [1.0, 0.5, jnp.float32(0.33).item()]
-      True
+      >>> examination(4, bias=2.0).tolist()[:2]
+      [1.0, 0.25]
     """
     return jnp.arange(1.0, num_positions + 1) ** -bias
 
