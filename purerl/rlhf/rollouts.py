@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from purerl.loops.rollouts import Actors, Finished
+from purerl.loops.rollouts import Actors, Finished, Rollout
 from purerl.rlhf.generation import Advance, Completions, Writing, append, decoder, write_turn
 from purerl.rlhf.tokens import TokenState, place, prompt_mask, reply_size
 from purerl.types import Agent, Env, Key, Network, Params, PyTree, State, Transition
-
-Rollout: TypeAlias = Callable[..., tuple[Actors, Transition]]
-"""A function with the signature of `loops.rollout`."""
 
 
 class Prompt(NamedTuple):
@@ -73,7 +69,7 @@ def token_rollout(network: Network, *, eos_id: int, pad_id: int, group_size: int
     """
 
     def rollout(
-        key: Key, agent: Agent, env: Env, state: State, actors: Actors, *, length: int, env_params: PyTree = None
+        key: Key, agent: Agent, env: Env, state: State, actors: Actors, /, *, length: int, env_params: PyTree = None
     ) -> tuple[Actors, Transition]:
         num_envs = actors.episode_return.shape[0]
         if num_envs % group_size:
