@@ -37,7 +37,12 @@ class Scaling(NamedTuple):
 
     def apply(self, x: jax.Array) -> jax.Array:
         """(x - mean) / scale, [..., D]."""
-        return (x - self.mean) / self.scale
+        return (x - _along(self.mean, x)) / _along(self.scale, x)
+
+
+def _along(row: jax.Array, x: jax.Array) -> jax.Array:
+    """A row [D] with the rank of x [..., D]."""
+    return row.reshape((1,) * (x.ndim - 1) + row.shape)
 
 
 class LearnedReward(NamedTuple):
@@ -76,9 +81,9 @@ def init_member(key: Key, size: int, hidden: tuple[int, ...] = (64, 64)) -> Para
 def apply_member(params: Params, x: jax.Array) -> jax.Array:
     """Rewards [...] of features [..., D]."""
     for weight, bias in params[:-1]:
-        x = jax.nn.silu(x @ weight + bias)
+        x = jax.nn.silu(x @ weight + _along(bias, x))  # [..., D] -> [..., hidden]
     weight, bias = params[-1]
-    return (x @ weight + bias)[..., 0]
+    return (x @ weight + _along(bias, x))[..., 0]  # [..., hidden] -> [...]
 
 
 def learned_reward(reward: LearnedReward, x: jax.Array) -> jax.Array:
