@@ -1,14 +1,17 @@
 """How experience is collected: `rollout` and `rollout_episodes`, and the `Actors` that they carry.
 
-Environments never reset by themselves; the rollout does. A reset of all environments is computed only in the steps in
-which an episode ended somewhere (`lax.cond`): measured as 1.4 to 1.6 times the speed of a reset in every step.
+Environments never reset by themselves; the rollout does. On a CPU a reset of all environments is computed only in the
+steps in which an episode ended somewhere (`lax.cond`), measured as 1.4 to 1.6 times the speed of a reset in every step.
+On an accelerator, whose host would have to wait for that condition, all resets of a rollout are drawn before it.
 """
 
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -16,12 +19,18 @@ from purerl import prng
 from purerl.distributed import mesh
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
+from purerl.packing import Unpack, pack
 from purerl.prng import check_key
 from purerl.spaces import check_action
 from purerl.types import Agent, Env, EnvStep, Key, PyTree, State, Transition
 
 Actor: TypeAlias = tuple[PyTree, PyTree, PyTree]
 """Where environments stand: observations, states and the agent's memories."""
+
+Rows: TypeAlias = list[jax.Array]
+"""A tree as few arrays [N, D], by `packing.pack`."""
+
+_AHEAD_BYTES = 64e6  # of the fresh episodes of one rollout
 
 
 class Finished(NamedTuple):
@@ -138,19 +147,83 @@ def rollout(
 def _rollout(
     key: Key, agent: Agent, env: Env, state: State, actors: Actors, length: int, env_params: PyTree
 ) -> tuple[Actors, Transition]:
-    num_envs = actors.episode_return.shape[0]
-    memory = actors.memory
+    num_envs, memory = actors.episode_return.shape[0], actors.memory
     step_key, reset_key = jax.random.split(key)
-    keys = jax.random.split(step_key, (length, num_envs, 2)), jax.random.split(reset_key, length)  # [T, N, 2], [T]
-
-    def step(actors: Actors, keys: tuple[Key, Key]) -> tuple[Actors, tuple[Transition, PyTree]]:
-        transition, new, actors = _step_all(keys[0], agent, env, state, actors, env_params)
-        return _restart(keys[1], agent, env, state, actors, transition, env_params), (transition, new.info)
-
+    keys, reset_keys = jax.random.split(step_key, (length, num_envs, 2)), jax.random.split(reset_key, length)
+    begin = functools.partial(_begin, agent=agent, env=env, state=state, num_envs=num_envs, env_params=env_params)
     actors = _split(actors._replace(finished=jax.tree.map(jnp.zeros_like, actors.finished)))
-    actors, (trajectory, info) = jax.lax.scan(step, actors, keys)
+    # Each step carries a few arrays [N, D] and writes a few, however many fields there are: on a GPU each is a kernel.
+    running, unpack_actor = pack(_where(actors))
+    unpack_step: Unpack | None = None
+
+    def step(carry: tuple[Rows, Actors], xs: tuple[Key, Key, Rows | None]) -> tuple[tuple[Rows, Actors], Rows]:
+        nonlocal unpack_step
+        (running, actors), (keys, reset_key, fresh) = carry, xs
+        obs, env_state, memory = unpack_actor(running)
+        stepped = actors._replace(obs=obs, env_state=env_state, memory=memory)
+        transition, new, stepped = _step_all(keys, agent, env, state, stepped, env_params)
+        done = transition.terminated | transition.truncated
+        chex.assert_trees_all_equal_shapes_and_dtypes((obs, env_state, memory), _where(stepped))
+        after, _ = pack(_where(stepped))
+        running = _restart(done, after, fresh, lambda: pack(begin(reset_key))[0])
+        row, unpack_step = pack((transition, new.info))
+        return (running, _count_ended(actors, done, stepped)), row
+
+    fresh = _draw_ahead(begin, jax.random.clone(reset_keys), running)  # each platform uses one of the two
+    counts = actors._replace(obs=(), env_state=(), memory=())
+    (running, counts), rows = jax.lax.scan(step, (running, counts), (keys, reset_keys, fresh))
+    assert unpack_step is not None
+    trajectory, info = unpack_step(rows)
+    obs, env_state, last_memory = unpack_actor(running)
+    actors = counts._replace(obs=obs, env_state=env_state, memory=last_memory)
     actors = actors._replace(info={name: jnp.mean(x.astype(jnp.float32)) for name, x in (info or {}).items()})
     return _split(actors), mesh.split(trajectory, axis=1)._replace(memory=memory)
+
+
+def _where(actors: Actors) -> Actor:
+    return actors.obs, actors.env_state, actors.memory
+
+
+def _draw_ahead(begin: Callable[[Key], Actor], reset_keys: Key, running: Rows) -> Rows | None:
+    """Fresh episodes for every step, [T, N, D], drawn at once on an accelerator; None if they take too much memory.
+
+    On a CPU they are placeholders that nobody reads, and the compiler removes them.
+    """
+    length = reset_keys.shape[0]
+    if length * sum(rows.size * rows.dtype.itemsize for rows in running) > _AHEAD_BYTES:
+        return None
+
+    def draw(keys: Key) -> Rows:
+        return jax.vmap(lambda key: pack(begin(key))[0])(keys)
+
+    def skip(keys: Key) -> Rows:
+        return [jnp.broadcast_to(rows, (length, *rows.shape)) for rows in running]
+
+    return jax.lax.platform_dependent(reset_keys, cpu=skip, default=draw)
+
+
+def _restart(done: jax.Array, running: Rows, fresh: Rows | None, begin: Callable[[], Rows]) -> Rows:
+    """Put fresh episodes where one ended. The same values on every platform, drawn in whatever way is fastest there."""
+
+    def replace(running: Rows, fresh: Rows) -> Rows:
+        return [_select(done, new, old) for new, old in zip(fresh, running)]
+
+    def if_any(running: Rows, fresh: Rows | None) -> Rows:
+        return jax.lax.cond(done.any(), lambda rows: replace(rows, begin()), lambda rows: rows, running)
+
+    def always(running: Rows, fresh: Rows | None) -> Rows:
+        return replace(running, begin() if fresh is None else fresh)
+
+    return jax.lax.platform_dependent(running, fresh, cpu=if_any, default=always)
+
+
+def _count_ended(actors: Actors, done: jax.Array, stepped: Actors) -> Actors:
+    """The counts of episodes after a step; those that ended start again at 0."""
+    return actors._replace(
+        episode_return=jnp.where(done, 0, stepped.episode_return),
+        episode_length=jnp.where(done, 0, stepped.episode_length),
+        finished=_count(actors.finished, done, stepped.episode_return, stepped.episode_length),
+    )
 
 
 def rollout_episodes(
@@ -244,30 +317,6 @@ def _step_all(
         episode_length=actors.episode_length + 1,
     )
     return transition, new, actors
-
-
-def _restart(
-    key: Key, agent: Agent, env: Env, state: State, actors: Actors, transition: Transition, env_params: PyTree
-) -> Actors:
-    """Count the episodes that ended in this step and start new ones in their place."""
-    done = transition.terminated | transition.truncated
-    finished = _count(actors.finished, done, actors.episode_return, actors.episode_length)
-
-    def begin(running: Actor) -> Actor:
-        fresh = _begin(key, agent, env, state, done.shape[0], env_params)
-        return jax.tree.map(lambda new, old: _select(done, new, old), fresh, running)
-
-    running = (actors.obs, actors.env_state, actors.memory)
-    obs, env_state, memory = jax.lax.cond(done.any(), begin, lambda running: running, running)
-    return Actors(
-        env_state,
-        obs,
-        memory,
-        jnp.where(done, 0, actors.episode_return),
-        jnp.where(done, 0, actors.episode_length),
-        finished,
-        actors.info,
-    )
 
 
 def _no_episodes(num_envs: int) -> tuple[jax.Array, jax.Array, Finished]:
