@@ -25,6 +25,7 @@ def forbid(value: jax.Array, mask: jax.Array | None) -> jax.Array:
       [..., A].
 
     Examples:
+      >>> from purerl.exploration.selection import forbid
       >>> print(forbid(jnp.array([1.0, 2.0]), jnp.array([True, False])))
       [  1. -inf]
     """
@@ -47,6 +48,7 @@ def annealed_epsilon(hparams: Hparams, num_updates: jax.Array) -> jax.Array:
 
     Examples:
       >>> from typing import NamedTuple
+      >>> from purerl.exploration.selection import annealed_epsilon
       >>> class Annealing(NamedTuple):
       ...     initial_epsilon: float = 1.0
       ...     epsilon: float = 0.0

@@ -79,6 +79,14 @@ def plot_value_iteration(
 
     Returns:
       `matplotlib.figure.Figure` with at most four tables per row.
+
+    Examples:
+      >>> from purerl import mdp
+      >>> from purerl.mdp import plots
+      >>> history = mdp.value_iteration_history(mdp.gridworld_3x4(), discount=0.9, num_sweeps=3)
+      >>> figure = plots.plot_value_iteration(mdp.GRID_3X4, history, sweeps=(0, 1, 3))
+      >>> [axes.get_title() for axes in figure.axes]
+      ['0 sweeps', '1 sweep', '3 sweeps']
     """
     history = np.asarray(history)
     columns = min(4, len(sweeps))
@@ -103,6 +111,14 @@ def plot_states(value: Array, policy: Array, *, title: str = "", action_offset: 
 
     Returns:
       `matplotlib.figure.Figure`.
+
+    Examples:
+      >>> from purerl import mdp
+      >>> from purerl.mdp import plots
+      >>> solution = mdp.value_iteration(mdp.random_walk(), discount=1.0)
+      >>> figure = plots.plot_states(solution.value, solution.policy)
+      >>> len(figure.axes)
+      2
     """
     figure = _figure(7.5, 5)
     top, bottom = figure.subplots(2, 1, sharex=True)
