@@ -81,10 +81,11 @@ def _dtype(leaf: PyTree) -> Dtype:
 
 def _one_step(env: Env, key: Key, env_params: PyTree) -> tuple[PyTree, PyTree, EnvStep]:
     """A reset and a step, with structures that can be named checked at once."""
-    first = env.reset(key, env_params)
+    reset_key, step_key = jax.random.split(key)
+    first = env.reset(reset_key, env_params)
     if not isinstance(first, tuple) or len(first) != 2:
         raise TypeError(f"reset must return (obs, env_state), got {_described(first)}")
-    result = env.step(key, first[1], _some_action(env.action_space), env_params)
+    result = env.step(step_key, first[1], _some_action(env.action_space), env_params)
     if not isinstance(result, EnvStep):
         wanted = "EnvStep(obs, env_state, reward, terminated, truncated, info)"
         raise TypeError(f"step must return {wanted}, got {_described(result)}")

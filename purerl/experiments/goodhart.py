@@ -36,7 +36,7 @@ class TokenTask(NamedTuple):
     pairwise: jax.Array
 
 
-def token_task(key: jax.Array, vocab_size: int = 8, length: int = 4, scale: float = 1.0) -> TokenTask:
+def token_task(key: Key, vocab_size: int = 8, length: int = 4, scale: float = 1.0) -> TokenTask:
     """A random task: unary and pairwise terms are normal of deviation `scale` / √2, the reference's logits of 1."""
     ref_key, unary_key, pair_key = jax.random.split(key, 3)
     digits = np.indices((vocab_size,) * length).reshape(length, -1).T
@@ -82,9 +82,7 @@ def reference_params(task: TokenTask, order: int) -> Params:
     return {"logits": tuple(tables), "value": tuple(jnp.zeros(table.shape[0]) for table in tables)}
 
 
-def ranked_texts(
-    key: jax.Array, task: TokenTask, ref_log_probs: jax.Array, rows: int, k: int = 2
-) -> dict[str, jax.Array]:
+def ranked_texts(key: Key, task: TokenTask, ref_log_probs: jax.Array, rows: int, k: int = 2) -> dict[str, jax.Array]:
     """Texts sampled from the reference in groups of k, ranked by a Plackett-Luce labeller of the true reward.
 
     For k = 2 the labeller is Bradley-Terry's: P(first wins) = σ(r_1 - r_2).
@@ -168,9 +166,9 @@ def goodhart(seed: int = 0, num_pairs: int = 1_000) -> Goodhart:
     vocab_size, length = task.unary.shape[1], task.unary.shape[0]
     ref = all_log_probs(table_network(vocab_size, length, 1), reference_params(task, 1), task.texts)
     network = additive_reward(vocab_size, length)
-    pairs = ranked_texts(key, task, ref, num_pairs)
+    pairs = ranked_texts(jax.random.clone(key), task, ref, num_pairs)
     hparams = LearnerHparams(0.1, anneal_updates=500)
-    state, _ = loops.fit(key, reward_models.reward_model(network), pairs, hparams, num_updates=500)
+    state, _ = loops.fit(jax.random.clone(key), reward_models.reward_model(network), pairs, hparams, num_updates=500)
     everything = {"tokens": task.texts, "mask": jnp.ones(task.texts.shape, bool)}
     learned = reward_models.rewards(network, state.params, everything)
     return goodhart_curve(ref, all_rewards(task), learned, jnp.geomspace(10.0, 0.1, 41))

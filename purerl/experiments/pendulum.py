@@ -93,8 +93,9 @@ def run(
     result = control.learn_from_preferences(key, task.explorer, task.env, hparams(sizes), sizes, say)
     train_key, play_key = jax.random.split(jax.random.fold_in(key, sizes.num_rounds + 1))
     state = _learn(train_key, task, result.reward, num_updates)
+    # Both are evaluated on the same episodes.
     learned = _true_return(play_key, task.learner, task.env, state)
-    watched = _true_return(play_key, task.explorer, task.env, result.state)
+    watched = _true_return(jax.random.clone(play_key), task.explorer, task.env, result.state)
     return SwingUp(learned, watched, state, result)
 
 

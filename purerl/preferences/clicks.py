@@ -143,11 +143,11 @@ def bias_curve(key: Key, bias: jax.Array, num_lists: int = 5_000, num_positions:
     agent, hparams = linear_scorer(), AdamHparams(0.1, anneal_updates=100)
 
     def weights(pairs: ClickPairs) -> jax.Array:
-        return loops.fit(key, agent, pairs, hparams, num_updates=100)[0].params
+        return loops.fit(jax.random.clone(key), agent, pairs, hparams, num_updates=100)[0].params
 
     def at(bias: jax.Array) -> tuple[jax.Array, jax.Array]:
         eta = examination(num_positions, bias)
-        impressions = show(key, documents, documents @ true, documents[..., 2], eta)
+        impressions = show(jax.random.clone(key), documents, documents @ true, documents[..., 2], eta)
         return weights(to_pairs(impressions)), weights(to_pairs(impressions, eta))
 
     return BiasCurve(bias, true, *jax.vmap(at)(bias))

@@ -139,8 +139,9 @@ def learn_from_preferences(
     fitter = with_minibatches(ensemble_agent(sizes.num_members, sizes.error_rate), sizes.batch_size)
     fit_hparams = AdamHparams(sizes.reward_learning_rate, anneal_updates=sizes.reward_updates)
     watch = jax.jit(lambda key, state: _watch(key, agent, env, state, sizes))
-    example, _ = env.reset(key)
-    state = agent.init(key, cast(hparams), example, sizes.num_envs)
+    init_key, reset_key = jax.random.split(jax.random.fold_in(key, sizes.num_rounds + 2))
+    example, _ = env.reset(reset_key)
+    state = agent.init(init_key, cast(hparams), example, sizes.num_envs)
     steps = watch(jax.random.fold_in(key, sizes.num_rounds), state)
     asked: Comparisons | None = None
     rounds = []
@@ -162,8 +163,9 @@ def learn_from_preferences(
 
 def _watch(key: Key, agent: Agent, env: Env, state: State, sizes: ControlSizes) -> Segments:
     """Steps [T, N] of the policy with their true reward, for the labeller."""
-    actors = loops.init_actors(key, agent, env, state, num_envs=sizes.num_envs)
-    trajectory = loops.rollout(key, agent, env, state, actors, length=2 * sizes.rollout_length)[1]
+    begin_key, rollout_key = jax.random.split(key)
+    actors = loops.init_actors(begin_key, agent, env, state, num_envs=sizes.num_envs)
+    trajectory = loops.rollout(rollout_key, agent, env, state, actors, length=2 * sizes.rollout_length)[1]
     return steps_of(trajectory, env.action_space)
 
 
