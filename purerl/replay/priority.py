@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl import prng
 from purerl.numerics import two_sum
 from purerl.replay import ring as rings
 from purerl.replay import sum_tree
 from purerl.types import Key, Scalar, Transition
+
+_GOLDEN = (1 + 5**0.5) / 2
 
 
 class PriorityRing(NamedTuple):
@@ -86,6 +90,8 @@ def sample(
 
         w_i = (1 / (M · P(i)))^β / max over the batch,   M the number of windows in the ring
 
+    The parts come in the order of `spread`, so that an agent that cuts the batch gets windows of all ages in each cut.
+
     Args:
       key: typed key.
       state: the ring and its priorities; at least one window is complete.
@@ -112,12 +118,32 @@ def sample(
     part = total / batch_size
     # One uniform number of 23 bits is as coarse as a small priority among 10^6 of them, so a second one refines it.
     coarse, fine = jax.random.uniform(prng.unrolled(key), (2, batch_size), jnp.float32)
-    mass, rest = two_sum(jnp.arange(batch_size, dtype=jnp.float32) * part, coarse * part)
+    mass, rest = two_sum(jnp.asarray(spread(batch_size), jnp.float32) * part, coarse * part)
     index = sum_tree.find(state.tree, mass, rest + fine * part * jnp.float32(2**-23))
     picked, _ = rings.windows(state.ring, index // num_envs, index % num_envs, length)
     probability = sum_tree.get(state.tree, index) / total
     weight = _power(rings.window_count(state.ring, length) * probability, -importance_exponent)
     return picked, index, weight / weight.max()
+
+
+def spread(size: int) -> np.ndarray:
+    """An order of 0, ..., size − 1 in which every contiguous part is spread evenly over the whole range.
+
+    i ↦ i · k mod size, with k the number nearest to size / φ, φ the golden ratio, that has no divisor in common.
+
+    Args:
+      size: number of elements, at least 1.
+
+    Returns:
+      int [size], a permutation.
+
+    Examples:
+      >>> spread(8).tolist()
+      [0, 5, 2, 7, 4, 1, 6, 3]
+    """
+    near = sorted(range(1, size + 1), key=lambda k: abs(k - size / _GOLDEN))
+    step = next(k for k in near if math.gcd(k, size) == 1)
+    return np.arange(size) * step % size
 
 
 def update(

@@ -8,7 +8,7 @@ import pytest
 
 import purerl
 from purerl import envs, mdp, networks
-from purerl.types import Transition
+from purerl.types import Box, Dict, Discrete, Transition
 
 HPARAMS = purerl.AlphaZeroHparams(learning_rate=1e-2, discount=0.9)
 
@@ -130,3 +130,29 @@ def test_observations_must_tell_the_state():
     agent = purerl.alphazero(networks.actor_critic(env, (4,)), env)
     with pytest.raises(ValueError, match=r"envs\.with_state"):
         purerl.train(jax.random.key(0), agent, env, HPARAMS, num_updates=1, num_envs=2, rollout_length=2)
+
+
+def masked_world():
+    """Episodes of two steps in which action 0 alone is allowed; any other step of the model pays NaN."""
+    space = Dict((("x", Box(-1.0, 1.0, (1,))), ("action_mask", Box(0, 1, (3,), "bool"))))
+
+    def observe(time):
+        return {"x": jnp.full(1, time, jnp.float32), "action_mask": jnp.arange(3) == 0}
+
+    def reset(key, env_params=None):
+        return observe(0), jnp.int32(0)
+
+    def step(key, time, action, env_params=None):
+        reward = jnp.where(action == 0, 1.0, jnp.nan).astype(jnp.float32)
+        return purerl.EnvStep(observe(time + 1), time + 1, reward, time >= 1, jnp.bool_(False))
+
+    return envs.with_state(purerl.Env(reset, step, space, Discrete(3)))
+
+
+def test_the_search_takes_no_forbidden_step_of_the_model_and_learning_stays_finite():
+    env = masked_world()
+    agent = purerl.alphazero(networks.actor_critic(env, (4,)), env, num_simulations=8)
+    sizes = {"num_updates": 2, "num_envs": 2, "rollout_length": 4}
+    state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.AlphaZeroHparams(), **sizes)
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
+    np.testing.assert_allclose(metrics["loss/policy"], 0, atol=1e-6)

@@ -1,6 +1,8 @@
 """What every agent that learns on an environment promises; a new one joins with one entry in CASES."""
 
 import functools
+import pathlib
+import re
 from typing import Any, NamedTuple
 
 import jax
@@ -11,11 +13,16 @@ import pytest
 import purerl
 from purerl import combinators, envs, loops, mdp, networks
 
+PAGE = pathlib.Path(purerl.__file__).parents[1] / "docs" / "metrics.md"
+DOCUMENTED = set(re.findall(r"^\| `([^`]+)`", PAGE.read_text(), flags=re.MULTILINE))
 SIZES = {"num_updates": 1, "num_envs": 4, "rollout_length": 8}
 
 
 class Case(NamedTuple):
-    """An agent, its environment, its hyperparameters, one of them that is varied, and how experience is collected."""
+    """An agent with its environment, its hyperparameters, one of them that is varied, and how experience is collected.
+
+    An agent for `fit` comes with its data in place of an environment.
+    """
 
     make: Any
     hparams: Any
@@ -75,9 +82,28 @@ def tabular(factory, **options):
     return factory(env, **options), env
 
 
+def linear(factory, **options):
+    env = envs.from_mdp(mdp.gridworld_3x4(), max_steps=6)
+    return factory(lambda s: jnp.ones(2) * s, lambda s: jnp.full(4, 0.25), **options), env
+
+
+def dynamic_programming(factory):
+    grid = mdp.gridworld_3x4()
+    num_states, num_actions, _ = grid.next_state.shape
+    is_given_a_policy = factory is purerl.policy_evaluation
+    return factory(), (grid, jnp.full((num_states, num_actions), 0.25)) if is_given_a_policy else grid
+
+
 def bandit(rule):
     env = envs.bandit_testbed(3)
     return purerl.bandit(env, rule=rule), env
+
+
+def offline(factory, build):
+    env = envs.probe()
+    obs, ends = jnp.linspace(-1, 1, 8)[:, None], jnp.arange(8) % 4 == 3
+    data = purerl.Transition(obs, jnp.arange(8) % 2, obs[:, 0], ends, ~ends, obs)
+    return factory(build(env, (4,))), data
 
 
 CASES = {
@@ -128,6 +154,35 @@ CASES = {
         loops.rollout_episodes,
     ),
     "bandit": Case(functools.partial(bandit, "gradient"), purerl.BanditHparams(0.01), "step_size"),
+    "td": Case(functools.partial(tabular, purerl.td, n=2), purerl.TDHparams(0.01), "step_size"),
+    "td_lambda": Case(functools.partial(tabular, purerl.td_lambda), purerl.TDHparams(0.01), "step_size"),
+    "monte_carlo": Case(
+        functools.partial(tabular, purerl.monte_carlo),
+        purerl.MonteCarloHparams(0.01),
+        "step_size",
+        loops.rollout_episodes,
+    ),
+    "linear_prediction": Case(
+        functools.partial(linear, purerl.linear_prediction), purerl.LinearHparams(0.01), "step_size"
+    ),
+    "least_squares": Case(functools.partial(linear, purerl.least_squares), purerl.LinearHparams(0.01), "discount"),
+    "behavior_cloning": Case(
+        functools.partial(offline, purerl.behavior_cloning, networks.actor_critic), purerl.CloningHparams(0.01)
+    ),
+    "cql": Case(functools.partial(offline, purerl.cql, networks.q_network), purerl.CQLHparams(0.01)),
+} | {
+    name: Case(
+        functools.partial(dynamic_programming, getattr(purerl, name)),
+        getattr(purerl, hparams)(),
+        "discount",
+    )
+    for name, hparams in (
+        ("value_iteration", "DynamicProgrammingHparams"),
+        ("soft_value_iteration", "SoftValueIterationHparams"),
+        ("modified_policy_iteration", "ModifiedPolicyIterationHparams"),
+        ("policy_iteration", "DynamicProgrammingHparams"),
+        ("policy_evaluation", "DynamicProgrammingHparams"),
+    )
 }
 
 
@@ -144,9 +199,29 @@ def built(name):
     return agent._replace(update=update), env, traces
 
 
+def learn(key, agent, env, hparams, rollout):
+    """One update by `train`, or by `fit` if the data are no environment."""
+    if isinstance(env, purerl.Env):
+        return purerl.train(key, agent, env, hparams, **SIZES, rollout=rollout)
+    return purerl.fit(key, agent, env, hparams, num_updates=1)
+
+
 def train(name, hparams, seed=0):
     agent, env, _ = built(name)
-    return purerl.train(jax.random.key(seed), agent, env, hparams, **SIZES, rollout=CASES[name].rollout)
+    return learn(jax.random.key(seed), agent, env, hparams, CASES[name].rollout)
+
+
+def first(name, key):
+    """The state before the first update and one observation, of shapes alone in `jax.eval_shape`."""
+    agent, env, _ = built(name)
+    hparams = purerl.hparams.cast(CASES[name].hparams)
+    if isinstance(env, purerl.Env):
+        obs, _ = env.reset(jax.random.key(1))
+        return agent.init(key, hparams, obs, SIZES["num_envs"]), obs
+    if isinstance(env, purerl.Transition):
+        obs = jax.tree.map(lambda x: x[0], env.obs)
+        return agent.init(key, hparams, obs), obs
+    return agent.init(key, hparams, env), jnp.int32(0)  # an agent that learns from a model sees the whole of it
 
 
 def varied(name, value):
@@ -164,21 +239,19 @@ def test_hashable_and_compared_by_identity(name):
 
 
 def test_update_keeps_the_structure_and_metrics_are_scalars(name):
-    agent, env, _ = built(name)
-    start = jax.eval_shape(lambda k: purerl.start(k, agent, env, CASES[name].hparams, num_envs=4), jax.random.key(0))
+    start, _ = jax.eval_shape(functools.partial(first, name), jax.random.key(0))
     state, metrics = jax.eval_shape(lambda: train(name, CASES[name].hparams))
-    assert jax.tree.structure(state) == jax.tree.structure(start.agent_state)
-    for old, new in zip(jax.tree.leaves(start.agent_state), jax.tree.leaves(state)):
+    assert jax.tree.structure(state) == jax.tree.structure(start)
+    for old, new in zip(jax.tree.leaves(start), jax.tree.leaves(state)):
         assert (old.shape, old.dtype, old.weak_type) == (new.shape, new.dtype, new.weak_type)
     assert {m.shape for m in metrics.values()} == {(1,)}
 
 
 def test_aux_has_one_structure_with_and_without_a_key(name):
-    agent, env, _ = built(name)
+    agent, _, _ = built(name)
 
     def act(key):
-        obs, _ = env.reset(jax.random.key(1))
-        state = agent.init(jax.random.key(0), purerl.hparams.cast(CASES[name].hparams), obs)
+        state, obs = first(name, jax.random.key(0))
         return agent.act(key, state, obs, *([agent.memory(key, state)] if agent.memory else []))
 
     sampled, greedy = jax.eval_shape(act, jax.random.key(2)), jax.eval_shape(lambda: act(None))
@@ -198,10 +271,50 @@ def test_vmap_equals_a_loop_nothing_traces_again_and_the_same_key_gives_the_same
     agent, env, _ = built(name)
 
     def run(key, value):
-        return purerl.train(key, agent, env, varied(name, value), **SIZES, rollout=CASES[name].rollout)[0]
+        return learn(key, agent, env, varied(name, value), CASES[name].rollout)[0]
 
     keys = jax.vmap(jax.random.key)(jnp.arange(4))
     many = jax.vmap(run)(keys, jnp.array([float(v) for v in values]))
     for i in (1, 2, 3):  # a learning rate of 1 is for the trace alone: it amplifies rounding
         one = alone[i][0]
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b, atol=1e-5, rtol=1e-5), many, one)
+
+
+# --- JAX's settings: programs are traced, lowered if the platform matters, and run only to look for NaN ---------------
+
+
+def fresh(name):
+    """A run of a new agent, so that nothing traced under other settings is reused, as a function of the key."""
+    agent, env = CASES[name].make()
+    return lambda key: learn(key, agent, env, CASES[name].hparams, CASES[name].rollout)
+
+
+def test_it_trains_in_64_bits_without_implicit_broadcasts_between_ranks(name):
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+        jax.eval_shape(fresh(name), jax.random.key(0))
+
+
+def test_it_trains_with_keys_of_rbg(name):
+    with jax.default_prng_impl("rbg"):
+        jax.jit(fresh(name)).lower(jax.random.key(0))
+
+
+def test_no_key_is_used_twice(name):
+    with jax.debug_key_reuse(True):
+        jax.make_jaxpr(fresh(name))(jax.random.key(0))
+
+
+def test_it_trains_while_jax_looks_for_nan(name):
+    with jax.debug_nans(True):
+        jax.block_until_ready(train(name, varied(name, jnp.float32(0.01))))
+
+
+def test_names_of_metrics_are_in_the_table_of_the_docs(name):
+    _, metrics = jax.eval_shape(lambda: train(name, CASES[name].hparams))
+    assert {metric for metric in metrics if not metric.startswith("env/")} <= DOCUMENTED
+
+
+def test_it_declares_what_its_update_requires(name):
+    agent, _, _ = built(name)
+    needs_episodes = CASES[name].rollout is loops.rollout_episodes
+    assert (agent.requires.data == "episodes") == needs_episodes

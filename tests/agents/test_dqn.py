@@ -245,3 +245,55 @@ def test_epsilon_falls_with_gradient_steps():
     hparams = purerl.hparams.cast(purerl.DQNHparams(initial_epsilon=1.0, epsilon=0.1, epsilon_anneal_updates=10))
     agent = purerl.dqn(Linear())
     probing.check_epsilon(agent, agent.init(jax.random.key(0), hparams, jnp.ones(2)), jnp.ones(2))
+
+
+class Fixed:
+    """A Q-network of three fixed values; with a key it adds its noise to the last one."""
+
+    def init(self, key, obs):
+        return jnp.array([0.0, 1.0, 0.5])
+
+    def apply(self, params, obs, key=None):
+        return params if key is None else params + jnp.array([0.0, 0.0, 1.0])
+
+
+def actions(agent, hparams, count=4000):
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), jnp.zeros(1))
+    return jit(jax.vmap(agent.act, (0, None, None)))(jax.random.split(jax.random.key(1), count), state, jnp.zeros(1))[0]
+
+
+def test_boltzmann_exploration_draws_from_the_softmax_at_the_temperature():
+    agent = purerl.dqn(Fixed(), exploration="boltzmann")
+    drawn = np.bincount(actions(agent, purerl.DQNHparams(temperature=0.5)), minlength=3) / 4000
+    np.testing.assert_allclose(drawn, np.exp([0, 2, 1]) / np.exp([0, 2, 1]).sum(), atol=0.03)
+
+
+def test_a_noisy_network_explores_by_its_noise_alone():
+    chosen = actions(purerl.dqn(Fixed(), noisy=True), purerl.DQNHparams(initial_epsilon=1.0), 64)
+    np.testing.assert_array_equal(chosen, 2)
+
+
+def test_an_unknown_exploration_is_refused():
+    with pytest.raises(ValueError, match="exploration must be one of epsilon_greedy, boltzmann, greedy; got 'ucb'"):
+        purerl.dqn(Fixed(), exploration="ucb")
+
+
+@pytest.mark.parametrize("value_min", [100.0, 200.0, np.array([0.0, 100.0])], ids=["empty", "reversed", "in a sweep"])
+def test_a_support_that_is_empty_or_reversed_is_refused(value_min):
+    with pytest.raises(ValueError, match=r"value_max = 100\.0 must be above value_min"):
+        purerl.hparams.check_hparams(purerl.DQNHparams(value_min=value_min))
+
+
+def test_the_default_support_holds_negative_returns():
+    hparams = purerl.DQNHparams()
+    assert hparams.value_min == -hparams.value_max
+
+
+def test_the_error_of_the_categorical_head_is_that_of_means(window):
+    agent = purerl.dqn(Linear(5), head="categorical", double=False)
+    hparams = FAST._replace(value_min=-2.0, value_max=2.0, discount=0.0)
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), window.obs[0, 0])
+    state = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))  # uniform over -2, ..., 2: mean 0
+    window = window._replace(reward=jnp.ones_like(window.reward))
+    metrics = jit(agent.update)(jax.random.key(0), state, window)[1]
+    np.testing.assert_allclose(metrics["loss/td_error"], 1, rtol=1e-5)

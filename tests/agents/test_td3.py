@@ -128,3 +128,33 @@ def test_a_delay_that_does_not_divide_the_batch_and_bad_settings_are_named():
         linear_agent(exploration="pink")
     with pytest.raises(ValueError, match="td3 needs an actor with the attribute action_space"):
         purerl.td3(object(), linear.Critic())
+
+
+def acted(state, count=2000):
+    act = jit(jax.vmap(linear_agent().act, (0, None, None)))
+    return act(jax.random.split(jax.random.key(0), count), state, jnp.array([0.3, -0.4]))[0]
+
+
+def test_actions_before_learning_are_uniform_in_the_bounds():
+    actions = np.sort(acted(start(linear_agent(), linear.window()))[:, 0])
+    np.testing.assert_allclose(actions, np.linspace(-2, 2, len(actions)), atol=0.15)
+
+
+@pytest.mark.parametrize(("warmup_updates", "num_updates"), [(0, 0), (1, 1), (3, 3)])
+def test_actions_after_the_warm_up_are_those_of_the_actor(warmup_updates, num_updates):
+    hparams = HPARAMS._replace(exploration_noise=0.0, warmup_updates=warmup_updates)
+    state = start(linear_agent(), linear.window(), hparams)._replace(num_updates=jnp.int32(num_updates))
+    greedy = linear_agent().act(None, state, jnp.array([0.3, -0.4]))[0]
+    np.testing.assert_allclose(acted(state, 3), jnp.broadcast_to(greedy, (3, 1)), rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sac", "td3"])
+def test_prioritized_replay_takes_the_default_hyperparameters(name):
+    env = envs.probe(continuous=True)
+    actor = networks.gaussian_actor if name == "sac" else networks.deterministic_actor
+    agent = getattr(purerl, name)(actor(env, (4,)), networks.critic(env, (4,)))
+    agent = combinators.with_replay(agent, capacity=16, batch_size=4, prioritized=True)
+    hparams = getattr(purerl, name.upper() + "Hparams")()
+    sizes = {"num_updates": 2, "num_envs": 1, "rollout_length": 1}
+    _, metrics = jax.eval_shape(lambda key: purerl.train(key, agent, env, hparams, **sizes), jax.random.key(0))
+    assert "priority" not in metrics

@@ -88,3 +88,14 @@ def test_leaves_smaller_than_a_rounding_error_of_the_total_are_found():
     rest = (jnp.arange(64) + 0.5) / 16
     found = sum_tree.find(tree, jnp.full(64, 2.0**24), rest)
     np.testing.assert_array_equal(found, 1 + np.arange(64))
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 256])
+def test_a_draw_comes_in_an_order_that_is_a_permutation(size):
+    np.testing.assert_array_equal(np.sort(priority.spread(size)), np.arange(size))
+
+
+def test_each_half_of_a_draw_covers_all_ages():
+    """Equal priorities: the mean position of either half of the batch is that of the whole."""
+    halves = priority.spread(256).reshape(2, -1)
+    np.testing.assert_allclose(halves.mean(axis=1), 127.5, atol=1)
