@@ -1,4 +1,7 @@
-"""What every agent that learns on an environment promises; a new one joins with one entry in CASES."""
+"""The contract of every agent, tabular and offline ones too.
+
+A new agent joins with its preset, on a probe environment; an entry in CASES says more about how it is tested.
+"""
 
 import functools
 import pathlib
@@ -11,7 +14,7 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl import combinators, envs, loops, mdp, networks
+from purerl import combinators, envs, loops, mdp, networks, presets
 
 PAGE = pathlib.Path(purerl.__file__).parents[1] / "docs" / "metrics.md"
 DOCUMENTED = set(re.findall(r"^\| `([^`]+)`", PAGE.read_text(), flags=re.MULTILINE))
@@ -80,6 +83,15 @@ def muzero():
 def tabular(factory, **options):
     env = envs.from_mdp(mdp.gridworld_3x4(), max_steps=6)
     return factory(env, **options), env
+
+
+def by_preset(name):
+    """The agent of a preset with small networks and little replay."""
+    entry = presets.ALGORITHMS[name]
+    continuous = "Discrete" not in entry.actions
+    preset = entry.presets["continuous" if continuous else "any"]._replace(network={"hidden": (4,)})
+    env = entry.wrap(envs.probe(continuous=continuous))
+    return presets.build(preset._replace(replay=preset.replay and {"capacity": 64, "batch_size": 8}), env), env
 
 
 def linear(factory, **options):
@@ -184,6 +196,12 @@ CASES = {
         ("policy_evaluation", "DynamicProgrammingHparams"),
     )
 }
+
+for algorithm, entry in presets.ALGORITHMS.items():
+    if not any(case.replace(", ", "_").startswith(algorithm) for case in CASES):
+        fields = entry.hparams()._fields
+        vary = next(field for field in fields if field.endswith("learning_rate"))
+        CASES[algorithm] = Case(functools.partial(by_preset, algorithm), entry.hparams()(), vary)
 
 
 @functools.cache
