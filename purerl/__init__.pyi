@@ -34,6 +34,7 @@ from purerl import (
 )
 from purerl.agents.actor_critic import ActorCriticHparams, actor_critic
 from purerl.agents.alphazero import AlphaZeroHparams, alphazero
+from purerl.agents.discrete_sac import DiscreteSACHparams, discrete_sac
 from purerl.agents.dqn import DQNHparams, dqn
 from purerl.agents.evolution import EvolutionHparams, evolution
 from purerl.agents.muzero import MuZeroHparams, muzero
@@ -77,6 +78,7 @@ __all__ = [
     "CQLHparams",
     "CloningHparams",
     "DQNHparams",
+    "DiscreteSACHparams",
     "DynamicProgrammingHparams",
     "Env",
     "EnvStep",
@@ -109,6 +111,7 @@ __all__ = [
     "cql",
     "datasets",
     "deploy",
+    "discrete_sac",
     "distributed",
     "distributions",
     "dqn",
