@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import optimization, planning, trajectories
+from purerl.agents.common import optimization, planning, policy_network, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Params, PyTree, Requirements, TrainState, Transition
@@ -72,7 +72,9 @@ class LatentNetwork(Protocol):
     def step(self, params: Params, latent: jax.Array, action: jax.Array, /) -> tuple[jax.Array, jax.Array]:
         """Reward and next latent state of an action, g."""
 
-    def predict(self, params: Params, latent: jax.Array, mask: jax.Array | None = None, /) -> tuple[Any, jax.Array]:
+    def predict(
+        self, params: Params, latent: jax.Array, mask: jax.Array | None = None, /
+    ) -> tuple[policy_network.Distribution, jax.Array]:
         """Policy and value of a latent state, f."""
 
 

@@ -80,7 +80,7 @@ class SACState(NamedTuple):
 class _Settings(NamedTuple):
     """The arguments of `sac`."""
 
-    actor: Any
+    actor: q_critics.Actor
     critic: Network
     num_critics: int
     learn_temperature: bool
@@ -254,7 +254,7 @@ def _actor_loss(
     return total, (total, -log_prob.mean(), math.prod(action.shape[1:]))
 
 
-def _sample(key: Key, actor: Any, params: Params, obs: PyTree) -> tuple[jax.Array, jax.Array]:
+def _sample(key: Key, actor: q_critics.Actor, params: Params, obs: PyTree) -> tuple[jax.Array, jax.Array]:
     """Actions [B, ...] of the policy and their log-densities [B] when scaled to [−1, 1]."""
     policy = jax.vmap(actor.apply, (None, 0))(params, obs)
     action, log_prob = policy.sample_and_log_prob(seed=key)

@@ -74,7 +74,7 @@ class TD3State(NamedTuple):
 class _Settings(NamedTuple):
     """The arguments of `td3`."""
 
-    actor: Any
+    actor: q_critics.Actor
     critic: Network
     num_critics: int
     policy_delay: int

@@ -69,7 +69,9 @@ def search(
     return found.action[0].astype(jnp.int32), found.action_weights[0]
 
 
-def value_targets(network: Any, params: Params, data: Transition, hparams: Hparams) -> jax.Array:
+def value_targets(
+    network: policy_network.ActorCriticNetwork, params: Params, data: Transition, hparams: Hparams
+) -> jax.Array:
     """λ-returns [T, N] of a trajectory, from the network's values of the true successors.
 
     G[t] = r[t] + γ (1 − terminated[t]) ((1 − λ') v(s'[t]) + λ' G[t+1]),   λ' = λ (1 − done[t]).

@@ -13,7 +13,7 @@ where `reset[t]` starts a new memory before `obs[t]` is read. Agents built on th
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,9 @@ import jax.numpy as jnp
 from purerl.agents.common import trajectories
 from purerl.types import ActFn, Key, MemoryFn, Network, Params, PyTree, State, Transition
 
-Distribution = Any
+ActorCriticNetwork: TypeAlias = Any
+"""A network as described above; one without memory is a `types.Network`."""
+Distribution: TypeAlias = Any
 """A distribution of `purerl.distributions` or distrax, with `sample`, `mode`, `log_prob` and `entropy`."""
 
 
@@ -30,12 +32,12 @@ def has_memory(network: Network) -> bool:
     return hasattr(network, "unroll")
 
 
-def init(network: Any, key: Key, obs: PyTree) -> Params:
+def init(network: ActorCriticNetwork, key: Key, obs: PyTree) -> Params:
     """Parameters of the network, from one observation."""
     return network.init(key, obs, network.memory()) if has_memory(network) else network.init(key, obs)
 
 
-def make_act(network: Any) -> tuple[ActFn, MemoryFn | None]:
+def make_act(network: ActorCriticNetwork) -> tuple[ActFn, MemoryFn | None]:
     """`act` and `memory` of an agent that samples from the network's policy; its `aux` is {"log_prob": scalar}.
 
     The log-probability is computed as learning computes it, so that ratios of the two start at exactly 1.
@@ -65,7 +67,7 @@ def log_prob_and_entropy(distribution: Distribution, action: PyTree) -> tuple[ja
 
 
 def evaluate_actions(
-    network: Any, params: Params, obs: PyTree, action: PyTree, memory: PyTree, reset: PyTree
+    network: ActorCriticNetwork, params: Params, obs: PyTree, action: PyTree, memory: PyTree, reset: PyTree
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """Log-probability, entropy and value of every row of a minibatch.
 
@@ -98,7 +100,9 @@ def resets(data: Transition) -> jax.Array:
     return jnp.concatenate([jnp.zeros_like(done[:1]), done[:-1]])
 
 
-def evaluate(network: Any, params: Params, data: Transition) -> tuple[Distribution, jax.Array, jax.Array]:
+def evaluate(
+    network: ActorCriticNetwork, params: Params, data: Transition
+) -> tuple[Distribution, jax.Array, jax.Array]:
     """The policy and the values along a trajectory.
 
     next_obs[t] is obs[t+1] unless an episode ended at t, and the value of a terminated successor does not count. So one
@@ -130,7 +134,7 @@ def evaluate(network: Any, params: Params, data: Transition) -> tuple[Distributi
     return jax.tree.map(lambda x: x[:-1], distribution), value[:-1], next_value
 
 
-def _successors_with_memory(network: Any, params: Params, data: Transition) -> jax.Array:
+def _successors_with_memory(network: ActorCriticNetwork, params: Params, data: Transition) -> jax.Array:
     """Values [T, N] of next_obs, each read with the memory after its own step."""
     apply = jax.vmap(network.apply, (None, 0, 0))
 
@@ -144,7 +148,7 @@ def _successors_with_memory(network: Any, params: Params, data: Transition) -> j
     return value
 
 
-def reset_memory(network: Any, reset: jax.Array, memory: PyTree) -> PyTree:
+def reset_memory(network: ActorCriticNetwork, reset: jax.Array, memory: PyTree) -> PyTree:
     """The memories [N], those of a new episode where `reset` [N] is true."""
 
     def leaf(new: jax.Array, old: jax.Array) -> jax.Array:

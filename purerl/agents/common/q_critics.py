@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -18,6 +18,9 @@ from purerl import replay
 from purerl.agents.common import optimization, trajectories
 from purerl.exploration import noise
 from purerl.types import Hparams, Key, Metrics, Network, Params, PyTree, Transition
+
+Actor: TypeAlias = Any
+"""A `types.Network` that may have the attributes `action_space` and `noise_shape` too."""
 
 actor_adam = optimization.adam_of("actor_learning_rate")
 critic_adam = optimization.adam_of("critic_learning_rate")
