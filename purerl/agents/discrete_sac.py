@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from purerl import losses
 from purerl.agents.common import action_values, counts, optimization, q_critics
@@ -180,7 +179,7 @@ def _update(
     )  # fmt: skip
     state = DiscreteSACState(
         DiscreteSACParams(actor_params, critic_params, log_temperature),
-        optax.incremental_update(critic_params, state.target_critics, hparams.tau),
+        optimization.polyak(critic_params, state.target_critics, hparams.tau),
         DiscreteSACParams(actor_opt, critic_opt, temperature_opt),
         hparams,
         counts.increment(state.num_updates),

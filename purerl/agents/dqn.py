@@ -287,8 +287,8 @@ def _batched(settings: _Settings, key: Key, params: Params, obs: PyTree) -> jax.
 
 def _refresh(params: Params, target_params: Params, due: jax.Array, tau: jax.Array) -> Params:
     """θ⁻ ← (1 − τ) θ⁻ + τ θ if it is due."""
-    mixed = jax.tree.map(lambda new, old: (1 - tau) * old + tau * new, params, target_params)
-    return jax.tree.map(lambda new, old: jnp.where(due, new, old).astype(old.dtype), mixed, target_params)
+    mixed = jax.tree.map(lambda new, old: ((1 - tau) * old + tau * new).astype(old.dtype), params, target_params)
+    return jax.tree.map(lambda new, old: jnp.where(due, new, old), mixed, target_params)
 
 
 # --- Heads: outputs [..., A, Z] read as values [..., A], and the loss of the outputs of the actions taken -------------

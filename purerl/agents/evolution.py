@@ -108,7 +108,7 @@ def _memory(settings: _Settings, key: Key | None, state: TrainState) -> Perturba
     """The parameters that play one episode: θ + σ ε, and θ itself without a key."""
     flat, unravel = ravel_pytree(state.params)  # [D]
     noise = jnp.zeros_like(flat) if key is None else (_mirrored if settings.antithetic else _normal)(key, flat)
-    return Perturbation(noise, unravel(flat + state.hparams.noise_std * noise))
+    return Perturbation(noise, unravel((flat + state.hparams.noise_std * noise).astype(flat.dtype)))
 
 
 def _act(
@@ -126,7 +126,8 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
     # 1/(N σ) Σ_i F_i ε_i
     ascent = shaped(fitness) @ noise / (len(fitness) * hparams.noise_std)  # [N] @ [N, D] -> [D]
     flat, unravel = ravel_pytree(state.params)
-    grads, _ = optimization.pack(settings.optimizer, unravel(hparams.weight_decay * flat - ascent))
+    descent = (hparams.weight_decay * flat - ascent).astype(flat.dtype)
+    grads, _ = optimization.pack(settings.optimizer, unravel(descent))
     packed, unpack = optimization.pack(settings.optimizer, state.params)
     annealed = optimization.annealed(hparams, state.num_updates)
     packed, opt_state = optimization.apply_gradients(settings.optimizer, annealed, grads, packed, state.opt_state)
@@ -136,7 +137,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
 
 def shaped(fitness: jax.Array) -> jax.Array:
     """Ranks [N] in [−½, ½], of mean 0 and the same for equal fitness: Σ_j sign(R_i − R_j) / (2 (N − 1))."""
-    return jnp.sign(fitness[:, None] - fitness).sum(axis=1) / (2 * (len(fitness) - 1))
+    return jnp.sign(fitness[:, None] - fitness[None]).sum(axis=1) / (2 * (len(fitness) - 1))
 
 
 def _normal(key: Key, like: jax.Array) -> jax.Array:

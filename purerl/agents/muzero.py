@@ -243,7 +243,7 @@ def _explore(log_probs: jax.Array, mask: jax.Array | None, weight: jax.Array) ->
     """Log-probabilities [A] mixed with the uniform distribution over the allowed actions, of that weight."""
     allowed = jnp.ones_like(log_probs) if mask is None else (mask != 0).astype(log_probs.dtype)
     mixed = (1.0 - weight) * jnp.exp(log_probs) + weight * allowed / jnp.maximum(allowed.sum(), 1)
-    return jnp.log(jnp.maximum(mixed, jnp.finfo(mixed.dtype).tiny))
+    return jnp.log(jnp.maximum(mixed, jnp.finfo(mixed.dtype).tiny)).astype(log_probs.dtype)
 
 
 def _half_gradient(x: jax.Array) -> jax.Array:

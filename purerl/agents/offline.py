@@ -18,7 +18,6 @@ from typing import Any, NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
-import optax
 
 from purerl import exploration, losses
 from purerl.agents.common import action_values, counts, optimization, policy_network, trajectories
@@ -183,7 +182,7 @@ def _cql_update(
     annealed = optimization.annealed(hparams, state.num_updates)
     loss = functools.partial(_cql_loss, network, hparams, columns, state.target_params)
     params, opt_state, metrics = optimization.gradient_step(optimizer, annealed, loss, state.params, state.opt_state)
-    target_params = optax.incremental_update(params, state.target_params, hparams.tau)
+    target_params = optimization.polyak(params, state.target_params, hparams.tau)
     return CQLState(params, target_params, opt_state, hparams, counts.increment(state.num_updates)), metrics
 
 

@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from purerl import losses
 from purerl.agents.common import counts, optimization, q_critics
@@ -228,7 +227,7 @@ def _update(settings: _Settings, key: Key, state: SACState, data: Transition) ->
         )  # fmt: skip
     state = SACState(
         SACParams(actor_params, critic_params, log_temperature),
-        optax.incremental_update(critic_params, state.target_critics, hparams.tau),
+        optimization.polyak(critic_params, state.target_critics, hparams.tau),
         SACParams(actor_opt, critic_opt, temperature_opt),
         hparams,
         counts.increment(state.num_updates),

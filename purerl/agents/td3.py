@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
 from purerl import losses
 from purerl.agents.common import counts, optimization, q_critics
@@ -190,7 +189,7 @@ def _act(settings: _Settings, key: Key | None, state: TD3State, obs: PyTree, *me
 def _perturbed(settings: _Settings, action: jax.Array, epsilon: jax.Array) -> jax.Array:
     """clip(a + h ε, low, high), with h half the range of actions."""
     low, high = settings.actor.action_space.bounds()
-    return jnp.clip(action + (high - low) / 2 * epsilon, low, high)
+    return jnp.clip(action + (high - low) / 2 * epsilon, low, high).astype(action.dtype)
 
 
 def _uniform(settings: _Settings, key: Key, action: jax.Array) -> jax.Array:
@@ -248,7 +247,7 @@ def _actor_step(settings: _Settings, state: TD3State, obs: PyTree) -> tuple[TD3S
     params = state.params._replace(actor=actor_params)
     return state._replace(
         params=params,
-        target_params=optax.incremental_update(params, state.target_params, state.hparams.tau),
+        target_params=optimization.polyak(params, state.target_params, state.hparams.tau),
         opt_state=state.opt_state._replace(actor=opt_state),
     ), total
 

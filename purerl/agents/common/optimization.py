@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from purerl.agents.common import counts, minibatches
 from purerl.hparams import AtLeastOne, NonNegative
-from purerl.types import Hparams, Key, Metrics, Params, PyTree, TrainState
+from purerl.types import Hparams, Key, Metrics, Params, PyTree, Scalar, TrainState
 
 
 class AdamHparams(NamedTuple):
@@ -85,7 +85,7 @@ def pack(optimizer: Optimizer, params: Params) -> tuple[PyTree, Callable[[PyTree
 
 def init(optimizer: Optimizer, hparams: Hparams, params: Params) -> PyTree:
     """The optimizer's state for these parameters."""
-    return optimizer(hparams).init(pack(optimizer, params)[0])
+    return _transform(optimizer, hparams).init(pack(optimizer, params)[0])
 
 
 def train_state(optimizer: Optimizer, hparams: Hparams, params: Params) -> TrainState:
@@ -108,8 +108,17 @@ def apply_gradients(
     Returns:
       The new `packed` and the optimizer's new state.
     """
-    updates, opt_state = optimizer(hparams).update(grads, opt_state, packed)
+    updates, opt_state = _transform(optimizer, hparams).update(grads, opt_state, packed)
     return optax.apply_updates(packed, updates), opt_state
+
+
+def _transform(optimizer: Optimizer, hparams: Hparams) -> optax.GradientTransformation:
+    """The transformation from hyperparameters of single precision: under x64 they are float64, the parameters not."""
+
+    def single(x: Scalar) -> Scalar:
+        return jnp.asarray(x, jnp.float32) if jnp.result_type(x) == jnp.float64 else x
+
+    return optimizer(jax.tree.map(single, hparams) if jax.config.jax_enable_x64 else hparams)
 
 
 def gradient_step(
@@ -218,6 +227,12 @@ def accumulate(function: Callable[[PyTree], PyTree], batch: PyTree, num_microbat
     shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], parts))
     zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
     return jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), zeros, parts)[0]
+
+
+def polyak(params: Params, target_params: Params, tau: Scalar) -> Params:
+    """Target parameters after a step towards the online ones: τ θ + (1 − τ) θ⁻, in the dtypes that they have."""
+    moved = optax.incremental_update(params, target_params, tau)
+    return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, target_params)
 
 
 def annealed(hparams: Hparams, num_updates: jax.Array) -> Hparams:

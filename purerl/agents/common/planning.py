@@ -53,7 +53,8 @@ def search(
     mctx = _mctx()
 
     def recurrent(params: tuple[()], key: Key, action: jax.Array, node: PyTree) -> tuple[Any, PyTree]:
-        (reward, discount, log_probs, value), node = expand(key, action, node)
+        outputs, node = expand(key, action, node)
+        reward, discount, log_probs, value = (x.astype(root[1].dtype) for x in outputs)
         return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=log_probs, value=value), node
 
     found = mctx.gumbel_muzero_policy(

@@ -38,12 +38,12 @@ def check_exploration(exploration: str, known: Sequence[str]) -> None:
 
 def initial_noise(key: Key | None, shape: tuple[int, ...]) -> jax.Array:
     """The memory of correlated noise at the start of an episode: standard normal, or 0 without a key."""
-    return jnp.zeros(shape) if key is None else jax.random.normal(key, shape)
+    return jnp.zeros(shape, jnp.float32) if key is None else jax.random.normal(key, shape, jnp.float32)
 
 
 def correlated_noise(key: Key, epsilon: jax.Array, theta: jax.Array) -> jax.Array:
     """The next value of an Ornstein-Uhlenbeck process of variance 1 that forgets at the rate `theta` per step."""
-    return noise.ou_noise(key, epsilon, theta, jnp.sqrt(2 * theta))
+    return noise.ou_noise(key, epsilon, theta, jnp.sqrt(2 * theta)).astype(epsilon.dtype)
 
 
 class Batch(NamedTuple):
@@ -111,7 +111,7 @@ def gradient_step(
 
     def loss(params: tuple[Params, ...]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
         q = jnp.stack(_values(critic, params, batch.obs, batch.action))  # [C, B]
-        error = target - q
+        error = target[None] - q
         total = weighted_squares(error, batch.weight)
         return total, (total, q, error)
 
