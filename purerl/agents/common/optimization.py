@@ -116,9 +116,9 @@ def _transform(optimizer: Optimizer, hparams: Hparams) -> optax.GradientTransfor
     """The transformation from hyperparameters of single precision: under x64 they are float64, the parameters not."""
 
     def single(x: Scalar) -> Scalar:
-        return jnp.asarray(x, jnp.float32) if jnp.result_type(x) == jnp.float64 else x
+        return jnp.asarray(x, jnp.float32) if getattr(x, "dtype", None) == jnp.float64 else x
 
-    return optimizer(jax.tree.map(single, hparams) if jax.config.jax_enable_x64 else hparams)
+    return optimizer(jax.tree.map(single, hparams))
 
 
 def gradient_step(
