@@ -1,1 +1,1 @@
-"""One file an algorithm; each makes an `Agent` of pure functions."""
+"""One file per algorithm; each makes an `Agent` of pure functions."""

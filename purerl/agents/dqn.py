@@ -142,8 +142,9 @@ def dqn(
         target = G + D q⁻(s', a*),   a* = argmax q(s', ·) if double, else argmax q⁻(s', ·),
 
     with q⁻ the target network, and the loss is the mean over windows of w · ½ (target − q(s, a))², w the importance
-    weights of prioritized replay (the data's mask); where there are such, |target − q(s, a)| is the metric "priority".
-    Actions are ε-greedy, among those that `obs["action_mask"]` allows where there is one.
+    weights of prioritized replay (the data's weight). If the data have weights, |target − q(s, a)| is the metric
+    "priority", of each window. Actions are chosen among those that `obs["action_mask"]` allows, if there is one; a
+    successor that allows none has value 0.
 
     Args:
       network: `init(key, obs)` and `apply(params, obs) -> [A]`, such as `networks.q_network(env)`; [A, Z] with the

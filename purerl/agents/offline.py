@@ -1,4 +1,4 @@
-"""Learning from recorded steps, without an environment: behaviour cloning and conservative Q-learning.
+"""Learning from recorded steps, without an environment: behavior cloning and conservative Q-learning.
 
 Train with `fit` on a dataset of `purerl.datasets`, wrapped in `with_minibatches`:
 
@@ -28,7 +28,7 @@ from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requireme
 
 
 class CloningHparams(NamedTuple):
-    """Hyperparameters of behaviour cloning.
+    """Hyperparameters of behavior cloning.
 
     Attributes:
       learning_rate: Adam's step size.

@@ -67,7 +67,7 @@ class _Settings(NamedTuple):
 def pqn(
     network: Network, *, num_epochs: int = 2, num_minibatches: int = 4, optimizer: optimization.Optimizer = radam
 ) -> Agent:
-    """Q-learning on λ-returns of whole rollouts, stable without replay thanks to layer normalisation.
+    """Q-learning on λ-returns of whole rollouts, stable without replay because of layer normalization.
 
     An update computes once, for the whole trajectory [T, N], Peng's λ-returns
 

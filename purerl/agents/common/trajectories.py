@@ -1,4 +1,4 @@
-"""What agents read from a trajectory: which steps count, discounts, trace decays, and what kind of data it is."""
+"""Reading trajectories: which steps count, discounts, trace decays, and guards on the kind of data."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def clean(data: Transition) -> Transition:
 
 
 def _finite_where(condition: jax.Array, tree: PyTree) -> PyTree:
-    """Floating leaves [T, N, ...] with 0 for what is not finite where the condition [T, N] holds."""
+    """Floating leaves [T, N, ...] with 0 in place of entries that are not finite, if the condition [T, N] holds."""
 
     def leaf(x: jax.Array) -> jax.Array:
         if not jnp.issubdtype(x.dtype, jnp.floating):
