@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from purerl import exploration as explore
-from purerl import losses, replay
-from purerl.agents.common import action_values, counts, optimization, trajectories
+from purerl import replay
+from purerl.agents.common import action_values, counts, optimization, trajectories, value_heads
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, Interval, NonNegative, UnitInterval
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
+
+EXPLORATIONS = ("epsilon_greedy", "boltzmann", "greedy")
 
 
 class DQNHparams(NamedTuple):
@@ -84,39 +85,12 @@ class DQNState(NamedTuple):
     target_age: jax.Array
 
 
-class HeadLoss(Protocol):
-    """The loss of one head: the function that distinguishes DQN, C51 and QR-DQN.
-
-    From the outputs of the actions taken and of the next actions, [B, ...], it computes the loss, the priority of
-    replay, and the temporal-difference error of the values, [B] each.
-    """
-
-    def __call__(
-        self,
-        taken: jax.Array,
-        reward: jax.Array,
-        discount: jax.Array,
-        next_taken: jax.Array,
-        hparams: DQNHparams,
-        huber: bool,
-        /,
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """Loss, priority and error, [B] each."""
-
-
-class ReadValues(Protocol):
-    """The values [..., A] that outputs [..., A, ...] of a head stand for."""
-
-    def __call__(self, output: jax.Array, hparams: DQNHparams, /) -> jax.Array:
-        """Outputs to values."""
-
-
 class _Settings(NamedTuple):
     """The arguments of `dqn`; the head as its two functions."""
 
     network: Network
-    read: ReadValues
-    head_loss: HeadLoss
+    read: value_heads.ReadValues
+    head_loss: value_heads.HeadLoss
     double: bool
     noisy: bool
     huber: bool
@@ -181,13 +155,13 @@ def dqn(
     arXiv:1707.06887, algorithm 1; QR-DQN: Dabney et al. 2018, arXiv:1710.10044, algorithm 1; noisy: arXiv:1706.10295;
     together: Hessel et al. 2018, "Rainbow".
     """
-    if head not in _HEADS:
-        raise ValueError(f"head must be one of {', '.join(_HEADS)}; got {head!r}")
+    if head not in value_heads.HEADS:
+        raise ValueError(f"head must be one of {', '.join(value_heads.HEADS)}; got {head!r}")
     if exploration is None:
         exploration = "greedy" if noisy else "epsilon_greedy"
     if exploration not in EXPLORATIONS:
         raise ValueError(f"exploration must be one of {', '.join(EXPLORATIONS)}; got {exploration!r}")
-    settings = _Settings(network, *_HEADS[head], double, noisy, huber, exploration, optimizer)
+    settings = _Settings(network, *value_heads.HEADS[head], double, noisy, huber, exploration, optimizer)
     return Agent(
         functools.partial(_init, settings),
         functools.partial(_act, settings),
@@ -290,75 +264,3 @@ def _refresh(params: Params, target_params: Params, due: jax.Array, tau: jax.Arr
     """θ⁻ ← (1 − τ) θ⁻ + τ θ if it is due."""
     mixed = jax.tree.map(lambda new, old: ((1 - tau) * old + tau * new).astype(old.dtype), params, target_params)
     return jax.tree.map(lambda new, old: jnp.where(due, new, old), mixed, target_params)
-
-
-# --- Heads: outputs [..., A, Z] read as values [..., A], and the loss of the outputs of the actions taken -------------
-
-
-def _read_value(q: jax.Array, hparams: DQNHparams) -> jax.Array:
-    return q
-
-
-def _value_loss(
-    taken: jax.Array,
-    reward: jax.Array,
-    discount: jax.Array,
-    next_taken: jax.Array,
-    hparams: DQNHparams,
-    huber: bool,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Half the squared error, or Huber's loss."""
-    error = reward + discount * next_taken - taken
-    return (optax.huber_loss(error) if huber else 0.5 * error**2), error, error
-
-
-def _support(logits: jax.Array, hparams: DQNHparams) -> jax.Array:
-    """The returns that the atoms stand for, [Z]."""
-    return jnp.linspace(hparams.value_min, hparams.value_max, logits.shape[-1]).astype(logits.dtype)
-
-
-def _categorical_mean(logits: jax.Array, hparams: DQNHparams) -> jax.Array:
-    return jax.nn.softmax(logits) @ _support(logits, hparams)
-
-
-def _categorical_loss(
-    taken: jax.Array,
-    reward: jax.Array,
-    discount: jax.Array,
-    next_taken: jax.Array,
-    hparams: DQNHparams,
-    huber: bool,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The cross entropy to the projected distribution of r + D z (C51), which is the priority too."""
-    support = _support(taken, hparams)  # [Z]
-    moved = reward[:, None] + discount[:, None] * support[None]  # [B, Z]
-    target = losses.categorical_projection(moved, jax.nn.softmax(next_taken), support)
-    each = optax.softmax_cross_entropy(taken, target)
-    return each, each, (target - jax.nn.softmax(taken)) @ support
-
-
-def _read_quantiles(quantiles: jax.Array, hparams: DQNHparams) -> jax.Array:
-    return quantiles.mean(axis=-1)
-
-
-def _quantile_loss(
-    taken: jax.Array,
-    reward: jax.Array,
-    discount: jax.Array,
-    next_taken: jax.Array,
-    hparams: DQNHparams,
-    huber: bool,
-) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """The quantile regression loss (QR-DQN)."""
-    taus = (jnp.arange(taken.shape[-1]) + 0.5) / taken.shape[-1]
-    target = reward[:, None] + discount[:, None] * next_taken  # [B, Z]
-    error = target.mean(axis=-1) - taken.mean(axis=-1)
-    return losses.quantile_huber(taken, taus, target, 1.0 if huber else 0.0), error, error
-
-
-EXPLORATIONS = ("epsilon_greedy", "boltzmann", "greedy")
-_HEADS: dict[str, tuple[ReadValues, HeadLoss]] = {
-    "value": (_read_value, _value_loss),
-    "categorical": (_categorical_mean, _categorical_loss),
-    "quantile": (_read_quantiles, _quantile_loss),
-}
