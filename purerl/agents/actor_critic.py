@@ -96,9 +96,10 @@ def actor_critic(
       >>> env = purerl.envs.probe()
       >>> agent = purerl.actor_critic(purerl.networks.actor_critic(env, hidden=(4,)), advantage="n_step", num_steps=4)
       >>> sizes = dict(num_updates=3, num_envs=2, rollout_length=4)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.ActorCriticHparams(), **sizes)
-      >>> int(state.num_updates), metrics["loss/value"].shape
-      (3, (3,))
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.ActorCriticHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
+      >>> metrics["loss/value"].shape
+      (3,)
 
     Source: Mnih et al. 2016, arXiv:1602.01783, algorithm S3, synchronous; GAE: arXiv:1506.02438, eq. 16; V-trace:
     Espeholt et al. 2018, arXiv:1802.01561, section 4.2; one-step: Sutton & Barto (2018), section 13.5, without γᵗ.

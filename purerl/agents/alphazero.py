@@ -114,9 +114,10 @@ def alphazero(
       >>> env = purerl.envs.with_state(purerl.envs.probe())
       >>> agent = purerl.alphazero(purerl.networks.actor_critic(env, (4,)), env, num_simulations=2)
       >>> sizes = dict(num_updates=2, num_envs=2, rollout_length=4)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.AlphaZeroHparams(), **sizes)
-      >>> int(state.num_updates), metrics["loss/policy"].shape
-      (2, (2,))
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.AlphaZeroHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
+      >>> metrics["loss/policy"].shape
+      (2,)
 
     Source: Silver et al. 2018, "A general reinforcement learning algorithm ...", Science 362; the search: Danihelka et
     al. 2022, "Policy improvement by planning with Gumbel", section 4.

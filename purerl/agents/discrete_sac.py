@@ -122,7 +122,8 @@ def discrete_sac(
       >>> agent = purerl.discrete_sac(purerl.networks.actor_critic(env, (4,)), purerl.networks.q_network(env, (4,)))
       >>> agent = purerl.combinators.with_replay(agent, capacity=64, batch_size=8)
       >>> sizes = dict(num_updates=8, num_envs=2, rollout_length=1)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.DiscreteSACHparams(), **sizes)
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.DiscreteSACHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
       >>> metrics["temperature"].shape
       (8,)
 

@@ -147,7 +147,8 @@ def dqn(
       >>> agent = purerl.dqn(purerl.networks.q_network(env, (4,)), exploration="boltzmann")
       >>> agent = purerl.combinators.with_replay(agent, capacity=64, batch_size=8, length=2)
       >>> sizes = dict(num_updates=8, num_envs=2, rollout_length=1)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.DQNHparams(), **sizes)
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.DQNHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
       >>> metrics["q_value"].shape
       (8,)
 

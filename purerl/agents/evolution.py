@@ -84,9 +84,10 @@ def evolution(network: Network, *, antithetic: bool = True, optimizer: optimizat
       >>> env = purerl.envs.probe()
       >>> agent = purerl.evolution(purerl.networks.actor_critic(env, hidden=(4,)))
       >>> sizes = dict(num_updates=3, num_envs=4, rollout_length=4, rollout=purerl.loops.rollout_episodes)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.EvolutionHparams(), **sizes)
-      >>> int(state.num_updates), metrics["fitness_mean"].shape
-      (3, (3,))
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.EvolutionHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
+      >>> metrics["fitness_mean"].shape
+      (3,)
 
     Source: Salimans et al. 2017, arXiv:1703.03864, algorithm 1 and section 2.1; ties share their ranks here.
     """

@@ -146,9 +146,10 @@ def muzero(
       >>> env = purerl.envs.probe()
       >>> agent = purerl.muzero(purerl.networks.latent_model(env, (4,), 4), num_simulations=2, unroll_length=2)
       >>> sizes = dict(num_updates=2, num_envs=2, rollout_length=4)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.MuZeroHparams(), **sizes)
-      >>> int(state.num_updates), metrics["loss/reward"].shape
-      (2, (2,))
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.MuZeroHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
+      >>> metrics["loss/reward"].shape
+      (2,)
 
     Source: Schrittwieser et al. 2020, "Mastering Atari, Go, chess and shogi by planning with a learned model", eq. 1
     and appendix G; the search: Danihelka et al. 2022. λ-returns in place of n-step returns of the search's values; the

@@ -98,7 +98,8 @@ def behavior_cloning(network: Network, *, optimizer: optimization.Optimizer = op
       >>> env = purerl.envs.probe()
       >>> agent = purerl.behavior_cloning(purerl.networks.actor_critic(env, (4,)))
       >>> data = {"obs": jnp.array([[0.0], [1.0]]), "action": jnp.array([0, 1])}
-      >>> state, metrics = purerl.fit(jax.random.key(0), agent, data, purerl.CloningHparams(), num_updates=3)
+      >>> run = lambda key: purerl.fit(key, agent, data, purerl.CloningHparams(), num_updates=3)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
       >>> metrics["loss/negative_log_likelihood"].shape
       (3,)
 
@@ -154,7 +155,8 @@ def cql(network: Network, *, optimizer: optimization.Optimizer = optimization.ad
       >>> obs = jnp.array([[0.0], [1.0]])
       >>> ends = jnp.array([False, True])
       >>> data = purerl.Transition(obs, jnp.array([0, 1]), jnp.ones(2), ends, ~ends, obs)
-      >>> state, metrics = purerl.fit(jax.random.key(0), agent, data, purerl.CQLHparams(), num_updates=3)
+      >>> run = lambda key: purerl.fit(key, agent, data, purerl.CQLHparams(), num_updates=3)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
       >>> metrics["loss/conservative"].shape
       (3,)
 

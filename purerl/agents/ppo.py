@@ -168,9 +168,10 @@ def ppo(
       >>> env = purerl.envs.probe()
       >>> agent = purerl.ppo(purerl.networks.actor_critic(env, hidden=(4,)), num_epochs=1, num_minibatches=2)
       >>> sizes = dict(num_updates=3, num_envs=2, rollout_length=4)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.PPOHparams(), **sizes)
-      >>> int(state.num_updates), metrics["loss/value"].shape
-      (3, (3,))
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.PPOHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
+      >>> metrics["loss/value"].shape
+      (3,)
 
     Source: Schulman et al. 2017, arXiv:1707.06347, eq. 7 and 9, algorithm 1; advantages: arXiv:1506.02438, eq. 16;
     details as in Huang et al. 2022, "The 37 implementation details of PPO".

@@ -96,9 +96,10 @@ def pqn(
       >>> network = purerl.networks.q_network(env, (4,), layer_norm=True)
       >>> agent = purerl.pqn(network, num_epochs=1, num_minibatches=2)
       >>> sizes = dict(num_updates=3, num_envs=2, rollout_length=4)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.PQNHparams(), **sizes)
-      >>> int(state.num_updates), metrics["q_value"].shape
-      (3, (3,))
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.PQNHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
+      >>> metrics["q_value"].shape
+      (3,)
 
     Source: Gallici et al. 2024, arXiv:2407.04811, algorithm 1; λ-returns: eq. 15 there, Peng & Williams 1994.
     """

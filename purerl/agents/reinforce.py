@@ -85,9 +85,10 @@ def reinforce(
       >>> env = purerl.envs.probe()
       >>> agent = purerl.reinforce(purerl.networks.actor_critic(env, hidden=(4,)))
       >>> sizes = dict(num_updates=3, num_envs=2, rollout_length=4, rollout=purerl.loops.rollout_episodes)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.ReinforceHparams(), **sizes)
-      >>> int(state.num_updates), metrics["loss/policy"].shape
-      (3, (3,))
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.ReinforceHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
+      >>> metrics["loss/policy"].shape
+      (3,)
 
     Source: Williams (1992), section 6; Sutton & Barto (2018), sections 13.3 and 13.4, without their factor γᵗ.
     """

@@ -143,7 +143,8 @@ def sac(
       >>> agent = purerl.sac(purerl.networks.gaussian_actor(env, (4,)), purerl.networks.critic(env, (4,)))
       >>> agent = purerl.combinators.with_replay(agent, capacity=64, batch_size=8)
       >>> sizes = dict(num_updates=8, num_envs=2, rollout_length=1)
-      >>> state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.SACHparams(), **sizes)
+      >>> run = lambda key: purerl.train(key, agent, env, purerl.SACHparams(), **sizes)
+      >>> state, metrics = jax.eval_shape(run, jax.random.key(0))  # run(key) trains
       >>> metrics["temperature"].shape
       (8,)
 

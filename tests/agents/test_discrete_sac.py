@@ -136,7 +136,7 @@ def test_all_probes_with_every_seed():
     critic = networks.q_network(env, (16,), "tanh")
     agent = purerl.discrete_sac(networks.actor_critic(env, (16,), "tanh"), critic)
     replayed = combinators.with_replay(agent, capacity=1024, batch_size=64)
-    hparams = purerl.DiscreteSACHparams(5e-3, 1e-2, 5e-2, discount=0.9, tau=0.05, temperature=0.1, target_entropy=0.05)
+    hparams = purerl.DiscreteSACHparams(5e-3, 1e-2, 5e-2, discount=0.9, tau=0.05, target_entropy=0.25)
     states = probing.learn(replayed, env, hparams, num_updates=800, num_envs=8, rollout_length=2).agent
     probing.check_values(
         lambda state, obs, reset: jax.vmap(lambda o: critic.apply(state.params.critics[0], o).max())(obs), states, 0.9,
