@@ -63,7 +63,7 @@ def linear_prediction(
         td:           y = r + γ w · x'  (semi-gradient TD(0)), ρ = π(a | s) / b(a | s)
         monte_carlo:  y = G, the return to the episode's end (gradient Monte Carlo), on-policy
 
-    Off-policy TD may diverge. Metrics: `loss/td_error` or `loss/return_error`, the root-mean-square of the errors
+    Off-policy TD may diverge. Metrics: `loss/td_error` or `loss/return_error`, the mean of the absolute errors
     without ρ; `weight_norm`; `diverged`, 1 once the weights are not finite.
 
     Args:
@@ -221,4 +221,4 @@ def _metrics(weights: jax.Array, error: jax.Array, weight: jax.Array, target: st
     norm = jnp.linalg.norm(weights)
     name = "loss/td_error" if target == "td" else "loss/return_error"
     diverged = (~jnp.isfinite(norm)).astype(norm.dtype)
-    return {name: jnp.sqrt(tables.mean_square(error, weight)), "weight_norm": norm, "diverged": diverged}
+    return {name: tables.mean_absolute(error, weight), "weight_norm": norm, "diverged": diverged}

@@ -71,7 +71,7 @@ class MonteCarloState(NamedTuple):
 def monte_carlo(env: HasSpaces, *, first_visit: bool = True, weighted: bool = True) -> Agent:
     """Monte Carlo prediction: v(s) is the mean of the returns that followed visits of s.
 
-    Metric: `loss/return_error`, the root-mean-square of the returns minus the values before the update.
+    Metric: `loss/return_error`, the mean of |return − value|, with the values before the update.
 
     With `behavior` another policy acts, and W[t] = Π_{k ≥ t} π(a[k] | s[k]) / b(a[k] | s[k]) up to the episode's end:
 
@@ -181,7 +181,7 @@ def _average(
     rate = jnp.maximum(hparams.step_size, new / jnp.where(total > 0, total, 1))
     value = value + jnp.where(new > 0, rate * mean, 0)
     shape = state.value.shape
-    metrics = {"loss/return_error": jnp.sqrt(tables.mean_square(target - state.value.reshape(-1)[index], counts))}
+    metrics = {"loss/return_error": tables.mean_absolute(target - state.value.reshape(-1)[index], counts)}
     num_updates = optax.safe_increment(state.num_updates)
     return MonteCarloState(value.reshape(shape), total.reshape(shape), hparams, num_updates), metrics
 

@@ -211,7 +211,7 @@ def walk(
       step_size, step_size_decay: scalars α and ω.
 
     Returns:
-      Table and eligibility after the last step, and the mean square of the errors.
+      Table and eligibility after the last step, and the mean absolute error.
     """
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
     data = clean(data)
@@ -231,12 +231,12 @@ def walk(
         return (table, jax.tree.map(put, all_of_them, after)), terms.error
 
     (table, eligibility), error = jax.lax.scan(step, (table, eligibility), steps)
-    return table, eligibility, mean_square(error, steps[1].weight)
+    return table, eligibility, mean_absolute(error, steps[1].weight)
 
 
-def mean_square(error: jax.Array, weight: jax.Array) -> jax.Array:
-    """Weighted mean of the squares, 0 where no error counts; errors of weight 0 may be NaN."""
-    return jnp.where(weight > 0, weight * error**2, 0).sum() / jnp.maximum(weight.sum(), 1)
+def mean_absolute(error: jax.Array, weight: jax.Array) -> jax.Array:
+    """Weighted mean of the absolute errors, 0 if none counts; errors of weight 0 may be NaN."""
+    return jnp.where(weight > 0, weight * jnp.abs(error), 0).sum() / jnp.maximum(weight.sum(), 1)
 
 
 def forget(eligibility: Eligibility) -> Eligibility:

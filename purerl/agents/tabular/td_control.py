@@ -3,7 +3,7 @@
 With `rollout_length=1` and `num_envs=1` they are the online algorithms of the textbook; otherwise all errors of an
 update are computed before the table changes, and an entry that occurs several times moves along their mean. They act
 ε-greedily or by a softmax of the values at a temperature (`exploration="boltzmann"`). Metric: `loss/td_error`, the
-root-mean-square of the errors.
+mean of the absolute errors.
 """
 
 from __future__ import annotations
@@ -210,11 +210,11 @@ def q_lambda(env: HasSpaces, *, traces: str = "replacing", exploration: str = "e
             return x.obs * num_actions + x.action, tables.TraceTerms(error, next_value, decay, jnp.ones_like(error))
 
         table = tables.Table(state.q.reshape(-1), state.visits.reshape(-1))
-        table, eligibility, square = tables.walk(
+        table, eligibility, mean_error = tables.walk(
             traces, table, state.eligibility, data, evaluate_step, hparams.step_size, hparams.step_size_decay
         )
         state = _finish(state, table, state.pending)._replace(eligibility=eligibility)
-        return state, {"loss/td_error": jnp.sqrt(square)}
+        return state, {"loss/td_error": mean_error}
 
     def cut(state: TDControlState) -> TDControlState:
         return state._replace(eligibility=tables.forget(state.eligibility))
@@ -251,7 +251,7 @@ def _agent(env: HasSpaces, error: ErrorFn, exploration: str, *, delay: int, num_
         table = tables.Table(state.q.reshape(-1), state.visits.reshape(-1))
         table = tables.mean_step(table, index, errors, weight, hparams.step_size, hparams.step_size_decay)
         pending = jax.tree.map(lambda x: x[length:], steps)
-        return _finish(state, table, pending), {"loss/td_error": jnp.sqrt(tables.mean_square(errors, weight))}
+        return _finish(state, table, pending), {"loss/td_error": tables.mean_absolute(errors, weight)}
 
     def cut(state: TDControlState) -> TDControlState:
         pending = state.pending

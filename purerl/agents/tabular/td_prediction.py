@@ -64,7 +64,7 @@ def td(env: HasSpaces, *, n: int = 1) -> Agent:
     with δ[t] = r[t] + γ v(s[t+1]) − v(s[t]) and ρ[t] = π(a[t] | s[t]) / b(a[t] | s[t]). On-policy Dⁿ is the n-step
     return minus v(s[t]). D ends with the episode and with the rollout, so the rollout should be longer than n; with
     `rollout_length=1` it is TD(0). All errors of an update are computed before the table changes, and an entry moves
-    along the mean of its errors. Metric: `loss/td_error`, the root-mean-square of δ.
+    along the mean of its errors. Metric: `loss/td_error`, the mean of |δ|.
 
     Args:
       env: an environment with `Discrete` observations and actions.
@@ -102,7 +102,7 @@ def td(env: HasSpaces, *, n: int = 1) -> Agent:
         table = tables.Table(value, state.visits)
         table = tables.mean_step(table, obs, error, weight, hparams.step_size, hparams.step_size_decay)
         state = TDState(*table, (), hparams, optax.safe_increment(state.num_updates))
-        return state, {"loss/td_error": jnp.sqrt(tables.mean_square(delta.reshape(-1), weight))}
+        return state, {"loss/td_error": tables.mean_absolute(delta.reshape(-1), weight)}
 
     return _agent(env, update, Requirements("rows" if n == 1 else "trajectory"))
 
@@ -112,7 +112,7 @@ def td_lambda(env: HasSpaces, *, traces: str = "accumulating") -> Agent:
 
     Dutch traces make it true online TD(λ), which equals the online λ-return algorithm. A truncated step bootstraps
     from its own successor. The traces of a running episode are kept between updates. Metric: `loss/td_error`, the
-    root-mean-square of the one-step errors.
+    mean of the absolute one-step errors.
 
     Args:
       env: an environment with `Discrete` observations and actions.
@@ -148,12 +148,12 @@ def td_lambda(env: HasSpaces, *, traces: str = "accumulating") -> Agent:
             rho = tables.importance_ratio(hparams, x.obs, x.action)
             return x.obs, tables.TraceTerms(error, next_value, decay, rho)
 
-        table, eligibility, square = tables.walk(
+        table, eligibility, mean_error = tables.walk(
             traces, tables.Table(state.value, state.visits), state.eligibility, data, evaluate_step,
             hparams.step_size, hparams.step_size_decay,
         )  # fmt: skip
         state = TDState(*table, eligibility, hparams, optax.safe_increment(state.num_updates))
-        return state, {"loss/td_error": jnp.sqrt(square)}
+        return state, {"loss/td_error": mean_error}
 
     def cut(state: TDState) -> TDState:
         return state._replace(eligibility=tables.forget(state.eligibility))
