@@ -11,6 +11,7 @@ import pytest
 from agent_cases import CASES, built, first, learn, train, varied
 
 import purerl
+from purerl import loops
 
 PAGE = pathlib.Path(purerl.__file__).parents[1] / "docs" / "metrics.md"
 DOCUMENTED = set(re.findall(r"^\| `([^`]+)`", PAGE.read_text(), flags=re.MULTILINE))
