@@ -158,6 +158,7 @@ def update(
       exponent: α.
       ready: scalar bool.
     """
+    priority = priority.astype(state.largest.dtype)  # errors are float64 under x64
     value = jnp.where(ready, _power(priority, exponent), sum_tree.get(state.tree, index))
     largest = jnp.where(ready, jnp.maximum(state.largest, priority.max()), state.largest)
     return PriorityRing(state.ring, sum_tree.update(state.tree, index, value), largest)

@@ -97,7 +97,10 @@ def dynamic_programming(factory):
     grid = mdp.gridworld_3x4()
     num_states, num_actions, _ = grid.next_state.shape
     is_given_a_policy = factory is purerl.policy_evaluation
-    return factory(), (grid, jnp.full((num_states, num_actions), 0.25, jnp.float32)) if is_given_a_policy else grid
+    return factory(), (
+        grid,
+        jnp.full((num_states, num_actions), 0.25, grid.probability.dtype),
+    ) if is_given_a_policy else grid
 
 
 def bandit(rule):
