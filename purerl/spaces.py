@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+_EXACT = 2**24  # integers beyond this have no float32 of their own, so such a bound means "any integer"
+
 
 @dataclasses.dataclass(frozen=True)
 class Discrete:
     """The integers 0, ..., n - 1.
+
+    Raises:
+      ValueError: n is below 1.
 
     Examples:
       >>> Discrete(3).shape
@@ -21,6 +27,10 @@ class Discrete:
 
     n: int
     dtype: str = "int32"
+
+    def __post_init__(self) -> None:
+        if self.n < 1:
+            raise ValueError(f"Discrete.n must be at least 1, got {self.n}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -32,6 +42,9 @@ class Discrete:
 class MultiDiscrete:
     """A vector of integers; element i lies in 0, ..., num_values[i] - 1.
 
+    Raises:
+      ValueError: a number of values is below 1.
+
     Examples:
       >>> MultiDiscrete((2, 3)).shape
       (2,)
@@ -39,6 +52,11 @@ class MultiDiscrete:
 
     num_values: tuple[int, ...]
     dtype: str = "int32"
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "num_values", tuple(self.num_values))
+        if any(n < 1 for n in self.num_values):
+            raise ValueError(f"MultiDiscrete.num_values must be at least 1 each, got {self.num_values}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -52,6 +70,7 @@ class Box:
 
     Attributes:
       low, high: one bound for all elements, or a flat tuple with one bound per element in C order; may be infinite.
+        Arrays and lists become such tuples.
       shape: shape of an element of the space.
       dtype: its dtype's name.
 
@@ -70,6 +89,9 @@ class Box:
     dtype: str = "float32"
 
     def __post_init__(self) -> None:
+        for name in ("low", "high"):
+            if np.ndim(getattr(self, name)):
+                object.__setattr__(self, name, tuple(np.ravel(getattr(self, name)).tolist()))
         size = int(np.prod(self.shape, dtype=int))
         low, high = (np.asarray(bound, float) for bound in (self.low, self.high))
         for name, bound in (("low", low), ("high", high)):
@@ -96,17 +118,21 @@ class Box:
         return np.broadcast_to(array.reshape(self.shape) if array.ndim else array, self.shape)
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, init=False)
 class Dict:
-    """A dict of spaces, kept as a tuple of (name, space) so that it can be hashed.
+    """A dict of spaces, given as one or as pairs; kept as a tuple of (name, space) so that it can be hashed.
 
     Examples:
-      >>> space = Dict((("position", Box(-1.0, 1.0, (2,))), ("action_mask", Box(0, 1, (4,), "bool"))))
+      >>> space = Dict({"position": Box(-1.0, 1.0, (2,)), "action_mask": Box(0, 1, (4,), "bool")})
       >>> space["position"].shape, "action_mask" in space
       ((2,), True)
     """
 
     spaces: tuple[tuple[str, Space], ...]
+
+    def __init__(self, spaces: Mapping[str, Space] | Iterable[tuple[str, Space]]) -> None:
+        pairs = spaces.items() if isinstance(spaces, Mapping) else spaces
+        object.__setattr__(self, "spaces", tuple((name, space) for name, space in pairs))
 
     def __getitem__(self, name: str) -> Space:
         return dict(self.spaces)[name]
@@ -117,9 +143,17 @@ class Dict:
 
 @dataclasses.dataclass(frozen=True)
 class Tuple:
-    """A tuple of spaces."""
+    """A tuple of spaces.
+
+    Examples:
+      >>> len(Tuple((Discrete(2), Discrete(3))).spaces)
+      2
+    """
 
     spaces: tuple[Space, ...]
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "spaces", tuple(self.spaces))
 
 
 Space: TypeAlias = Discrete | MultiDiscrete | Box | Dict | Tuple
@@ -147,6 +181,29 @@ def is_integer(space: Space) -> bool:
       (True, False)
     """
     return not isinstance(space, Box) or np.issubdtype(np.dtype(space.dtype), np.integer)
+
+
+def unit_of(space: Box) -> np.ndarray | None:
+    """The number that integers of a `Box` are divided by when they become floats: the largest magnitude of the bounds.
+
+    Returns:
+      A float32 scalar, or an array of the space's shape if the bounds differ; None if nothing is to be divided: for
+      floats, for bounds within ±1, and for bounds of 2²⁴ or more, which count as none.
+
+    Examples:
+      >>> unit_of(Box(0, 255, (84, 84, 4), "uint8")).tolist()
+      255.0
+      >>> unit_of(Box(0.0, 255.0, (3,))) is None
+      True
+    """
+    if not is_integer(space):
+        return None
+    largest = np.maximum(*(np.abs(bound.astype(np.float64)) for bound in space.bounds()))
+    unit = np.where((largest > 1) & (largest < _EXACT), largest, 1.0).astype(np.float32)
+    if (unit == 1).all():
+        return None
+    first = unit.reshape(-1)[0]
+    return np.asarray(first) if (unit == first).all() else unit
 
 
 def check_action(action: PyTree, space: Space) -> None:

@@ -33,6 +33,19 @@ def test_bounds_never_overflow_their_dtype(dtype):
     assert (low == (limits.min if "int" in dtype else -np.inf)).all()
 
 
+def test_spaces_are_made_of_lists_arrays_and_dicts_too():
+    assert Box(np.zeros((2, 1)), [[1.0], [2.0]], (2, 1)) == Box((0.0, 0.0), (1.0, 2.0), (2, 1))
+    assert MultiDiscrete([2, 3]) == MultiDiscrete((2, 3))
+    assert Dict({"a": Tuple([Discrete(2)])}) == Dict((("a", Tuple((Discrete(2),))),))
+    assert len({Dict({"a": Box([0.0], 1.0, (1,))})}) == 1
+
+
+@pytest.mark.parametrize("space", [lambda: Discrete(0), lambda: MultiDiscrete((2, 0))])
+def test_spaces_without_elements_are_refused(space):
+    with pytest.raises(ValueError, match="must be at least 1"):
+        space()
+
+
 def test_only_boxes_are_clipped_however_deep_they_are():
     action = {"speed": jnp.array([[3.0, -0.5]]), "gear": (jnp.array([1]), jnp.array([[0, 1]]))}
     clipped = spaces.clip_action(action, PARTS)

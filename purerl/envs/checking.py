@@ -62,8 +62,8 @@ def _checked(env: Env, structure: PyTree, avals: tuple[tuple[Shape, Dtype], ...]
     env_params = jax.tree.unflatten(structure, [Aval(shape, dtype) for shape, dtype in avals])
     key = jax.eval_shape(lambda: jax.random.key(0))
     obs, env_state, step = jax.eval_shape(functools.partial(_one_step, env), key, env_params)
-    _check_state(env_state, step.env_state)
     found = [
+        _check_state(env_state, step.env_state),
         _check_obs(obs, env.observation_space, "the observation of reset"),
         _check_obs(step.obs, env.observation_space, "EnvStep.obs"),
         _check_scalar(step.reward, "reward", jnp.dtype("float32")),
@@ -72,7 +72,7 @@ def _checked(env: Env, structure: PyTree, avals: tuple[tuple[Shape, Dtype], ...]
     ]
     _check_rest(obs, step.obs)
     _check_info(step.info)
-    return env if all(found) else _casting(env)
+    return env if all(found) else _casting(env, tuple(leaf.dtype for leaf in jax.tree.leaves(step.env_state)))
 
 
 def _dtype(leaf: PyTree) -> Dtype:
@@ -160,11 +160,18 @@ def _keeps_values(found: Dtype, wanted: Dtype) -> bool:
     return bool(whole or (jnp.issubdtype(found, jnp.floating) and jnp.issubdtype(wanted, jnp.floating)))
 
 
-def _check_state(first: PyTree, then: PyTree) -> None:
-    """Reject a state whose structure, shapes or dtypes `step` changes."""
+def _check_state(first: PyTree, then: PyTree) -> bool:
+    """Whether the state has the same dtypes after `reset` and `step`; False if Python numbers of `reset` need a cast.
+
+    Raises:
+      ValueError: `step` changes its structure, a shape, or the dtype of an array.
+    """
+    same = True
     for path, before, after in _pairs("env_state", first, then):
+        same &= before.dtype == after.dtype
         if before.shape != after.shape or (before.dtype != after.dtype and not getattr(before, "weak_type", False)):
             raise ValueError(f"{path} is {_short(before)} after reset, but {_short(after)} after step")
+    return same
 
 
 def _check_rest(first: PyTree, then: PyTree) -> None:
@@ -202,13 +209,21 @@ def _check_info(info: PyTree) -> None:
 
 
 @functools.lru_cache(maxsize=256)
-def _casting(env: Env) -> Env:
+def _casting(env: Env, state_dtypes: tuple[Dtype, ...]) -> Env:
     """The same environment with everything that is harmless cast."""
     space = env.observation_space
 
+    def cast_state(env_state: PyTree) -> PyTree:
+        leaves, structure = jax.tree.flatten(env_state)
+        same = [
+            leaf if getattr(leaf, "dtype", None) == dtype else jnp.asarray(leaf, dtype)
+            for leaf, dtype in zip(leaves, state_dtypes, strict=True)
+        ]
+        return jax.tree.unflatten(structure, same)
+
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
         obs, env_state = env.reset(key, env_params)
-        return cast_obs(space, obs), env_state
+        return cast_obs(space, obs), cast_state(env_state)
 
     def step(key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None) -> EnvStep:
         result = standard(env.step(key, env_state, action, env_params))

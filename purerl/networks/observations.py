@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
-from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple
+from purerl.spaces import Dict, Discrete, MultiDiscrete, Space, Tuple, unit_of
 from purerl.types import PyTree
-
-_EXACT = 2**24  # integers beyond this have no float32 of their own, so such a bound means "any integer"
 
 
 def encode(obs: PyTree, space: Space) -> jax.Array:
@@ -28,6 +25,7 @@ def encode(obs: PyTree, space: Space) -> jax.Array:
       [H, W, C] or [D] float32.
 
     Examples:
+      >>> from purerl.spaces import Box
       >>> encode(jnp.int32(1), Discrete(3)).tolist()
       [0.0, 1.0, 0.0]
       >>> encode(jnp.array([0, 255], jnp.uint8), Box(0, 255, (2,), "uint8")).tolist()
@@ -43,20 +41,9 @@ def encode(obs: PyTree, space: Space) -> jax.Array:
     if isinstance(space, Tuple):
         return jnp.concatenate([encode(o, part).reshape(-1) for o, part in zip(obs, space.spaces)])
     obs = jnp.asarray(obs).astype(jnp.float32)
-    unit = _unit(space)
+    unit = unit_of(space)
     obs = obs if unit is None else obs / unit
     return obs if obs.ndim == 3 else obs.reshape(-1)
-
-
-def _unit(space: Box) -> np.ndarray | None:
-    """The largest magnitude of the bounds of integers, a scalar or one per element; None if nothing is to divide."""
-    if not np.issubdtype(np.dtype(space.dtype), np.integer):
-        return None
-    largest = np.maximum(*(np.abs(bound.astype(np.float64)) for bound in space.bounds()))
-    unit = np.where((largest > 1) & (largest < _EXACT), largest, 1.0).astype(np.float32)
-    if (unit == 1).all():
-        return None
-    return unit.reshape(-1)[0] if (unit == unit.reshape(-1)[0]).all() else unit
 
 
 def check_observation(obs: PyTree, space: Space, name: str = "obs") -> None:
@@ -66,6 +53,7 @@ def check_observation(obs: PyTree, space: Space, name: str = "obs") -> None:
       ValueError: names the part, its shape and the shape expected.
 
     Examples:
+      >>> from purerl.spaces import Box
       >>> check_observation(jnp.zeros((8, 3)), Box(-1.0, 1.0, (3,)))
       Traceback (most recent call last):
       ...
@@ -89,6 +77,7 @@ def has_mask(space: Space) -> bool:
     """Whether observations name the allowed actions.
 
     Examples:
+      >>> from purerl.spaces import Box
       >>> has_mask(Dict((("board", Discrete(9)), ("action_mask", Box(0, 1, (9,), "bool")))))
       True
     """

@@ -36,9 +36,9 @@ class RecurrentNetwork(NamedTuple):
       memory: `() -> memory` at the start of an episode.
     """
 
-    init: Callable[[Key, PyTree, Memory], Params]
-    apply: Callable[[Params, PyTree, Memory], tuple[Outputs, Memory]]
-    unroll: Callable[[Params, PyTree, Memory, jax.Array], tuple[Outputs, Memory]]
+    init: Callable[..., Params]
+    apply: Callable[..., tuple[Outputs, Memory]]
+    unroll: Callable[..., tuple[Outputs, Memory]]
     memory: Callable[[], Memory]
 
 

@@ -47,6 +47,17 @@ def test_rewards_and_flags_are_cast(fields, reward, terminated):
     assert (step.reward.tolist(), step.terminated.tolist()) == (reward, terminated)
 
 
+def test_python_numbers_in_the_state_take_the_dtype_that_step_gives_them():
+    env = make()
+
+    def step(key, env_state, action, env_params=None):
+        return env.step(key, env_state, action)._replace(env_state=env_state + 0.5)
+
+    checked = envs.check(env._replace(reset=lambda key, p=None: (jnp.zeros(2), 0), step=step))
+    _, state = checked.reset(jax.random.key(0))
+    assert state.dtype == checked.step(jax.random.key(0), state, 0).env_state.dtype == "float32"
+
+
 def test_casts_are_the_same_object_in_every_call():
     env = make(reward=1)
     assert envs.check(env) is envs.check(env)
@@ -92,6 +103,8 @@ def test_functions_that_return_tuples_of_another_kind_are_named():
 def test_something_that_is_not_an_environment_is_named():
     with pytest.raises(TypeError, match=r"pass purerl\.envs\.make\('CartPole-v1'\)"):
         envs.check("CartPole-v1")
+    with pytest.raises(TypeError, match=r"pass purerl\.envs\.make\('CartPole-v1'\)"):
+        envs.time_limit("CartPole-v1", 5)
     host = envs.HostEnv(None, None, None, 1, VECTOR, TWO)
     with pytest.raises(TypeError, match="got HostEnv: it runs on the host; use train_on_host"):
         envs.check(host)

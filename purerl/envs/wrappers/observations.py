@@ -15,13 +15,16 @@ import numpy as np
 
 from purerl.envs.wrappers.spaces import MASK, flat_observation, flat_space, stacked_space
 from purerl.hparams import check_positive
-from purerl.spaces import Box, Dict
+from purerl.spaces import Box, Dict, check_spaces
 from purerl.types import Env, EnvStep, Key, PyTree
 
 
 @functools.lru_cache(maxsize=None, typed=True)
 def flatten(env: Env) -> Env:
     """Observations as one float32 vector: the leaves in the order of the space, integers of Discrete spaces one-hot.
+
+    Integers of a `Box` become floats of the same value, which networks do not scale, unlike bytes of an image that is
+    not flattened.
 
     An `action_mask` at the top of a dict observation is kept as it is; the observation is then
     `{"obs": vector, "action_mask": mask}`.
@@ -38,6 +41,7 @@ def flatten(env: Env) -> Env:
       >>> env.observation_space.shape
       (11,)
     """
+    check_spaces(env)
     space = env.observation_space
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
@@ -70,6 +74,7 @@ def select_observation(env: Env, indices: tuple[int, ...]) -> Env:
       >>> select_observation(envs.traffic_light(), (0, 1, 2, 3)).observation_space.shape
       (4,)
     """
+    check_spaces(env)
     space = env.observation_space
     if not isinstance(space, Box) or len(space.shape) != 1:
         raise TypeError(f"select_observation needs observations that are vectors, got {space}")
@@ -106,6 +111,7 @@ def with_state(env: Env) -> Env:
       >>> sorted(obs)
       ['env_params', 'env_state', 'obs']
     """
+    check_spaces(env)
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
         obs, env_state = env.reset(key, env_params)
@@ -147,6 +153,7 @@ def frame_stack(env: Env, num_frames: int) -> Env:
       >>> frame_stack(envs.endless(), 4).observation_space.shape
       (4,)
     """
+    check_spaces(env)
     check_positive(num_frames=num_frames)
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, FrameStackState]:

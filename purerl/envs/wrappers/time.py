@@ -13,6 +13,7 @@ import jax.numpy as jnp
 
 from purerl.envs.checking import standard
 from purerl.hparams import check_positive
+from purerl.spaces import check_spaces
 from purerl.types import Env, EnvStep, Key, PyTree
 
 
@@ -46,6 +47,7 @@ def time_limit(env: Env, num_steps: int) -> Env:
       >>> step.truncated.tolist(), step.terminated.tolist()
       (True, False)
     """
+    check_spaces(env)
     check_positive(num_steps=num_steps)
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, TimeLimitState]:
@@ -79,6 +81,7 @@ def action_repeat(env: Env, num_steps: int) -> Env:
       >>> env.step(jax.random.key(1), env_state, 0).reward.tolist()
       4.0
     """
+    check_spaces(env)
     check_positive(num_steps=num_steps)
 
     def step(key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None) -> EnvStep:
