@@ -1,6 +1,6 @@
 """Datasets of recorded steps: made from an agent in an environment, and kept on disk.
 
-A dataset is a `Transition` whose leaves lead with [B], one row a step.
+A dataset is a `Transition` whose leaves lead with [B], one row per step.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""JAX's own random numbers, computed without a loop: the same bits, faster where little else happens in a step.
+"""JAX's own random numbers, computed without a loop: the same bits, faster if a step does little else.
 
 On CPU, JAX compiles threefry as a loop of five trips. In a rollout of few environments that loop is a third of a step.
 `unrolled` turns a key into one that draws the same bits straight through, in one fused kernel.
@@ -100,7 +100,7 @@ def _seed(seed: jax.Array) -> jax.Array:
 def _on_cpu(
     unrolled: Callable[[jax.Array], jax.Array], standard: Callable[[Key], jax.Array], key: jax.Array
 ) -> jax.Array:
-    """`unrolled(key)` where the program is lowered for a CPU, JAX's own `standard` elsewhere; key: uint32 [2]."""
+    """`unrolled(key)` if the program is lowered for a CPU, otherwise JAX's own `standard`; key: uint32 [2]."""
 
     def default(key: jax.Array) -> jax.Array:
         return standard(jax.random.wrap_key_data(key, impl="threefry2x32"))

@@ -87,7 +87,7 @@ class CutFn(Protocol):
 
 
 class Requirements(NamedTuple):
-    """What an agent's `update` requires of its data. Combinators and loops check it.
+    """Requirements of an agent's `update` on its data. Combinators and loops check them.
 
     Attributes:
       data: "rows": steps in any order, the weakest requirement. "trajectory": steps in order of time, [T, N], from
@@ -115,7 +115,7 @@ class Agent(NamedTuple):
       update: `(key, state, data) -> (state, metrics)`; see `UpdateFn`.
       memory: None, or `(key | None, state) -> memory`; see `MemoryFn`. If it is not None, `act` is
         `(key, state, obs, memory) -> (action, aux, memory)`.
-      requires: what `update` requires of its data.
+      requires: requirements of `update` on its data.
       cut: None, or `state -> state` for an agent whose state remembers its environments' episodes; see `CutFn`.
     """
 
@@ -182,10 +182,10 @@ class TrainState(NamedTuple):
 
 
 def example_of(agent: Agent, data: PyTree) -> PyTree:
-    """What an agent's `init` is shown of fixed data.
+    """The example of fixed data that an agent's `init` is shown.
 
-    One observation of a `Transition`, or of a mapping with a column "obs"; one row of other data; the whole where the
-    agent requires the data whole.
+    One observation of a `Transition`, or of a mapping with a column "obs"; one row of other data; all of the
+    data if the agent requires them whole.
 
     Examples:
       >>> import numpy as np
@@ -239,10 +239,10 @@ class HasSpaces(Protocol):
 
 
 class EnvStep(NamedTuple):
-    """What one step of an environment returns.
+    """The result of one step of an environment.
 
     Attributes:
-      obs: the true successor, also where the episode ended.
+      obs: the true successor, also if the episode ended.
       env_state: the environment's next state.
       reward: float32 scalar.
       terminated, truncated: bool scalars.

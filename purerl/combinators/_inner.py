@@ -1,4 +1,4 @@
-"""What a combinator passes on unchanged to the agent that it wraps, whose state is its own state's field `agent`."""
+"""The functions that a combinator passes on to the agent that it wraps, whose state is its state's field `agent`."""
 
 from __future__ import annotations
 

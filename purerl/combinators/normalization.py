@@ -17,7 +17,7 @@ _STATE_PARTS = {"obs", "env_state", "env_params"}  # of an observation of `envs.
 
 
 class Remainders(NamedTuple):
-    """What float32 leaves out of the number, the means and the variances of `RunningMoments`."""
+    """The rounding errors of the number, the means and the variances in `RunningMoments`."""
 
     num_samples: jax.Array
     mean: PyTree

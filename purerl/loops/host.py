@@ -24,7 +24,7 @@ from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, Transition
 Episode: TypeAlias = tuple[int, float, int]
 """Environment, return and length of an episode that ended."""
 Draw: TypeAlias = tuple[Key | None, int, int]
-"""Key of the run (None: greedy), number of the update, time: what the randomness of a step depends on."""
+"""Key of the run (None: greedy), number of the update, time: together they fix the randomness of a step."""
 
 
 class HostActors(NamedTuple):
@@ -175,7 +175,7 @@ def _episode_metrics(ended: list[Episode]) -> dict[str, Any]:
     }
 
 
-# --- What is compiled -------------------------------------------------------------------------------------------------
+# --- Compiled functions -----------------------------------------------------------------------------------------------
 
 
 def _copied(tree: PyTree) -> PyTree:

@@ -66,8 +66,8 @@ class Actors(NamedTuple):
 class Rollout(Protocol):
     """Collect the data of one update.
 
-    It is a part of its own because learners differ in what they may see of an episode, while no agent and no loop needs
-    to know how the data came about: temporal-difference methods take episodes that are cut (`rollout`), Monte Carlo
+    It is an argument of the loops because learners differ in which steps they may see, and neither agents nor loops
+    depend on how the steps were made: temporal-difference methods take episodes that are cut (`rollout`), Monte Carlo
     methods need whole ones (`rollout_episodes`), offline agents see recorded rows (`datasets.rows`), and language
     models decode with a cache (`rlhf.token_rollout`). All return a `Transition`, and the actors for the next call.
     """

@@ -1,4 +1,4 @@
-"""Prioritised replay: windows drawn in proportion to a power of their priority, and the weights that correct for it."""
+"""Prioritized replay: windows drawn in proportion to a power of their priority, and the weights that correct for it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class PriorityRing(NamedTuple):
 
     Attributes:
       ring: the steps.
-      tree: p^α for every step, row · N + environment; 0 where no whole window starts.
+      tree: p^α for every step, row · N + environment; 0 if no whole window starts there.
       largest: the largest p so far, which new windows get.
     """
 

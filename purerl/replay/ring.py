@@ -53,7 +53,7 @@ def init(example: Transition, capacity: int, num_envs: int) -> Ring:
 
 
 def add(ring: Ring, trajectory: Transition) -> Ring:
-    """Write a trajectory over the oldest rows; in place under `jit` where the old ring is not used again.
+    """Write a trajectory over the oldest rows; in place under `jit` if the old ring is not used again.
 
     Args:
       ring: the ring.

@@ -58,7 +58,7 @@ def get(tree: Tree, index: jax.Array) -> jax.Array:
 
 
 def update(tree: Tree, index: jax.Array, value: jax.Array) -> Tree:
-    """Set leaves, and every sum above them anew, so that rounding does not add up; O(B · 16 · levels).
+    """Set leaves and recompute every sum above them, so that rounding errors do not add up; O(B · 16 · levels).
 
     Args:
       tree: the tree.
