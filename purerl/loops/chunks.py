@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import jax.numpy as jnp
 
+from purerl.numerics import missing
 from purerl.types import Metrics
 
 
@@ -61,13 +62,24 @@ def cut(num_updates: int, length: int) -> list[int]:
 
 
 def reduce_metrics(metrics: Metrics) -> Metrics:
-    """Metrics of a chunk of updates, leaves [U], as scalars: sums and means over what each of them counts.
+    """Metrics of a chunk of updates, leaves [U], as scalars.
 
-    `num_episodes` is summed, `episode_return` and `episode_length` are means over the episodes, NaN if none ended;
-    everything else is the mean over the updates.
+    `num_episodes` and `num_env_steps` are summed, `episode_return` and `episode_length` are means over the episodes, NaN
+    if none ended; everything else is the mean over the updates.
+
+    Examples:
+      >>> returns, episodes = jnp.array([1.0, 5.0, jnp.nan]), jnp.array([3, 1, 0])
+      >>> chunk = {"episode_return": returns, "episode_length": returns, "num_episodes": episodes}
+      >>> {name: value.item() for name, value in reduce_metrics(chunk).items()}
+      {'episode_return': 2.0, 'episode_length': 2.0, 'num_episodes': 4}
     """
     episodes = metrics["num_episodes"]
-    reduced = {name: jnp.mean(value, axis=0) for name, value in metrics.items()}
+    total = episodes.sum()
+    reduced = {name: value.sum() if name in _SUMMED else jnp.mean(value, axis=0) for name, value in metrics.items()}
     for name in ("episode_return", "episode_length"):
-        reduced[name] = jnp.sum(jnp.where(episodes > 0, metrics[name] * episodes, 0)) / episodes.sum()
-    return reduced | {"num_episodes": episodes.sum()}
+        over_episodes = jnp.sum(jnp.where(episodes > 0, metrics[name] * episodes, 0)) / jnp.maximum(total, 1)
+        reduced[name] = jnp.where(total > 0, over_episodes, missing())
+    return reduced
+
+
+_SUMMED = ("num_episodes", "num_env_steps")
