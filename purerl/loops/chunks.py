@@ -64,7 +64,7 @@ def cut(num_updates: int, length: int) -> list[int]:
 def reduce_metrics(metrics: Metrics) -> Metrics:
     """Metrics of a chunk of updates, leaves [U], as scalars.
 
-    `num_episodes` and `num_env_steps` are summed, `episode_return` and `episode_length` are means over the episodes, NaN
+    `num_episodes` and `num_env_steps` are summed; `episode_return` and `episode_length` are means over episodes, NaN
     if none ended; everything else is the mean over the updates.
 
     Examples:
