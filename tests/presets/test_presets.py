@@ -86,6 +86,19 @@ def test_a_planner_sees_the_state_of_its_environment():
     assert presets.build(presets.find("alphazero", "CartPole-v1", env), planned).memory is None
 
 
+def test_scaled_rewards_go_around_replay_and_normalised_observations_inside():
+    env = envs.make("CartPole-v1")
+    names = ("with_reward_scaling", "with_observation_normalization")
+    sizes = {"capacity": 16, "batch_size": 4}
+    preset = presets.Preset("dqn", 64, 2, 2, network={"hidden": (4,)}, combinators=names, replay=sizes)
+    agent = presets.build(preset, env)
+    state = jax.eval_shape(
+        lambda key: agent.init(key, presets.hparams(preset), env.reset(key)[0], 2), jax.random.key(0)
+    )
+    kinds = [type(state).__name__, type(state.agent).__name__, type(state.agent.agent).__name__]
+    assert kinds == ["ScaledState", "ReplayState", "NormalizedState"]
+
+
 def test_combinators_are_applied_in_order_and_unknown_ones_refused():
     env = envs.make("CartPole-v1")
     preset = presets.ALGORITHMS["ppo"].presets["CartPole-v1"]
