@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from purerl.types import ActFn, Agent, CutFn, Key, MemoryFn, PyTree, State
 
@@ -26,3 +26,16 @@ def cut(agent: Agent) -> CutFn | None:
     """The wrapped agent's `cut`, None if it has none."""
     inner = agent.cut
     return None if inner is None else lambda state: state._replace(agent=inner(state.agent))
+
+
+def refused(message: str) -> Agent:
+    """The agent that an unsound composition gives: its first use raises a `ValueError` with the message.
+
+    An error in the composition itself would hide which run needs it; here `train`, `fit` and `evaluate` raise it before
+    anything is compiled.
+    """
+
+    def refuse(*arguments: Any) -> NoReturn:
+        raise ValueError(message)
+
+    return Agent(refuse, refuse, refuse)

@@ -38,8 +38,8 @@ def with_minibatches(agent: Agent, batch_size: int) -> Agent:
       An agent for `fit` whose state has the field `agent`.
 
     Raises:
-      ValueError: `batch_size` is not positive, or the agent needs more than single rows; in `update`, leaves of the
-        data that lead with different lengths.
+      ValueError: `batch_size` is not positive; at the first use, the agent needs more than single rows; in `update`,
+        leaves of the data that lead with different lengths.
 
     Examples:
       >>> import jax.numpy as jnp
@@ -52,7 +52,7 @@ def with_minibatches(agent: Agent, batch_size: int) -> Agent:
     """
     check_positive(batch_size=batch_size)
     if agent.requires.data != "rows":
-        raise ValueError(
+        return _inner.refused(
             f"with_minibatches draws single rows, but this agent needs {_NEEDED[agent.requires.data]}; wrap an agent "
             "that learns from rows, and put with_replay around one that learns from windows of a trajectory"
         )

@@ -66,12 +66,14 @@ def with_observation_normalization(agent: Agent, *, clip: float = 10.0) -> Agent
       An agent whose state has the fields `agent` and `moments`.
 
     Raises:
-      ValueError: the agent keeps data, whose normalisation would be outdated when they are used; reads the
-        environment's state, as planners do; or takes the data of `fit` as a whole.
+      ValueError: at the first use, the agent keeps data, whose normalisation would be outdated later; reads
+        the environment's state, as planners do; or takes the data of `fit` as a whole.
 
     Source: parallel update of mean and variance, Chan et al. 1979, eq. 2.1; use as in Stable-Baselines3's VecNormalize.
     """
-    _check_normalizable(agent)
+    wrong = _why_not_normalized(agent)
+    if wrong:
+        return _inner.refused(wrong)
 
     def init(key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> NormalizedState:
         zeros = jax.tree.map(
@@ -94,27 +96,24 @@ def with_observation_normalization(agent: Agent, *, clip: float = 10.0) -> Agent
     return Agent(init, act, update, _inner.memory(agent), agent.requires, _inner.cut(agent))
 
 
-def _check_normalizable(agent: Agent) -> None:
-    """Reject agents whose observations must stay raw.
-
-    Raises:
-      ValueError: says which order is right.
-    """
+def _why_not_normalized(agent: Agent) -> str:
+    """Why an agent's observations must stay raw, and which order is right; empty if they need not."""
     if agent.requires.keeps_data:
-        raise ValueError(
+        return (
             "with_observation_normalization around with_replay would store observations under outdated statistics; "
             "the right order is with_replay(with_observation_normalization(agent), ...)"
         )
     if agent.requires.raw_observations:
-        raise ValueError(
+        return (
             "this agent plans with the environment's state, so its observations must stay raw: leave out "
             "with_observation_normalization, or normalise inside its network"
         )
     if agent.requires.data == "whole":
-        raise ValueError(
+        return (
             "with_observation_normalization needs rows or trajectories; the right order is "
             "with_minibatches(with_observation_normalization(agent), batch_size)"
         )
+    return ""
 
 
 class ScaledState(NamedTuple):
@@ -140,8 +139,8 @@ def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
       from update to update.
 
     Raises:
-      ValueError: the agent takes the data of `fit`, which have no running returns; in `update`, data that are not
-        [T, N].
+      ValueError: at the first use, the agent takes the data of `fit`, which have no running returns; in `update`, data
+        that are not [T, N].
 
     Source: Engstrom et al. 2020, arXiv:2005.12729, section 2 ("reward scaling"); use as in Gymnasium's NormalizeReward.
     """

@@ -74,16 +74,16 @@ def with_replay(
       An agent whose state has the fields `agent` and `ring`.
 
     Raises:
-      ValueError: a size is not positive; the agent needs data that windows in random order are not; `min_size` above
-        `capacity`; in `init`, a capacity that can never hold `min_size` steps or one window, or hyperparameters without
-        those of prioritised replay; in `update`, a rollout that does not fit, masked data, or no priorities.
+      ValueError: a size is not positive; `min_size` above `capacity`; at the first use, an agent that cannot learn from
+        windows in random order, a capacity that can never hold `min_size` steps or one window, or hyperparameters
+        without those of prioritised replay; in `update`, a rollout that does not fit, masked data, or no priorities.
     """
     check_positive(capacity=capacity, batch_size=batch_size, length=length, num_updates=num_updates)
     least = batch_size if min_size is None else min_size
     if least > capacity:
         raise ValueError(f"min_size = {least} is more than capacity = {capacity}: learning would never begin")
     if agent.requires.data not in ("rows", "trajectory"):
-        raise ValueError(_REFUSED[agent.requires.data])
+        return _inner.refused(_REFUSED[agent.requires.data])
     settings = _Settings(agent, capacity, batch_size, length, num_updates, least, prioritized)
 
     def cut(state: ReplayState) -> ReplayState:

@@ -15,7 +15,7 @@ from purerl.types import Agent, Requirements
 
 def needing(data="rows", **more):
     def unused(*_):
-        raise AssertionError("composition alone must tell")
+        raise AssertionError("the composition must tell before the agent is used")
 
     return Agent(unused, unused, unused, requires=Requirements(data, **more))
 
@@ -75,8 +75,11 @@ ALLOWED = {
 @pytest.mark.parametrize("order", REFUSED)
 def test_an_unsound_order_is_refused_with_the_right_one(order):
     compose, message = REFUSED[order]
+    agent = compose()
     with pytest.raises(ValueError, match=message):
-        compose()
+        agent.init(jax.random.key(0), (), jnp.zeros(2), 2)
+    with pytest.raises(ValueError, match=message):
+        agent.update(jax.random.key(0), (), None)
 
 
 @pytest.mark.parametrize("order", ALLOWED)
