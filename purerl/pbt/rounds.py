@@ -177,7 +177,7 @@ def _advance_impl(state, told, follow, program, num_rounds):  # type: ignore[no-
         parents, hparams = jax.tree.map(lambda told, decided: jnp.where(follow, told, decided), told, decided)
         learners = exploit_explore.inherit(state.members.agent_state, parents, hparams)
         members = state.members._replace(agent_state=learners)
-        members, scores = over_devices(jax.vmap(train, (0, None)), (members,), (score_key,))
+        members, scores = over_devices(jax.vmap(train, (0, None)), (members,), (score_key,))  # scores: [P]
         state = Population(state.key, members, scores, state.num_rounds + 1)
         return state, Lineage(parents, hparams, scores)
 
@@ -199,7 +199,7 @@ def _decide(key: jax.Array, state: Population, program: Rounds) -> tuple[jax.Arr
     members = jnp.arange(state.scores.shape[0])
     parents = exploit_explore.exploit(exploit_key, state.scores, program.num_replaced)
     parents = jnp.where(state.num_rounds > 0, parents, members)
-    inherited = jax.tree.map(lambda x: x[parents], get_hparams(state.members.agent_state))
+    inherited = jax.tree.map(lambda x: x[parents], get_hparams(state.members.agent_state))  # [P] -> [P]
     explore = functools.partial(
         exploit_explore.explore,
         spaces=dict(program.spaces),

@@ -58,4 +58,4 @@ def _follow(state, schedule, agent, env, updates, rollout_length, rollout):  # t
         return loops.advance(state, agent, env, num_updates=updates, rollout_length=rollout_length, rollout=rollout)
 
     state, metrics = jax.lax.scan(one, state, schedule)
-    return state, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), metrics)
+    return state, jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), metrics)  # [R, U, ...] -> [R * U, ...]

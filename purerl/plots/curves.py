@@ -162,6 +162,10 @@ def bridge(curves: np.ndarray) -> np.ndarray:
 
     Returns:
       [..., C] float64.
+
+    Examples:
+      >>> bridge(np.array([np.nan, 1.0, np.nan, 3.0])).tolist()
+      [nan, 1.0, 2.0, 3.0]
     """
     bridged = np.array(curves, np.float64)
     points = np.arange(bridged.shape[-1])

@@ -169,7 +169,7 @@ def _draw_surface(axes: Axes, compared: Comparison, across: Scale, up: Scale, co
         return
     edges = [scale.positions(np.linspace(0, 1, _cells(scale) + 1)) for scale in (across, up)]
     middles = [scale.positions((np.arange(_cells(scale)) + 0.5) / _cells(scale)) for scale in (across, up)]
-    x, y = (_closeness(scale, trials, middle) for scale, middle in zip((across, up), middles))
+    x, y = (_closeness(scale, trials, middle) for scale, middle in zip((across, up), middles))  # [X, K], [Y, K]
     weights = np.einsum("xk,yk->yxk", x, y)
     total = weights.sum(axis=-1)
     surface = np.where(total > 0.2, weights @ height / np.maximum(total, 1e-12), np.nan)

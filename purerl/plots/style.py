@@ -75,12 +75,22 @@ def diverged_entry(number: int) -> Entries:
 
 
 def words(name: str) -> str:
-    """The name of a hyperparameter as words."""
+    """The name of a hyperparameter as words.
+
+    Examples:
+      >>> words("learning_rate")
+      'learning rate'
+    """
     return name.replace("_", " ")
 
 
 def number(value: object) -> str:
-    """Two significant digits, as 0.012 or 3.4e-4; whole numbers, booleans and tuples as they are."""
+    """A number in two significant digits; integers, booleans and tuples in full.
+
+    Examples:
+      >>> number(0.01234), number(0.00034), number(64), number((64, 64))
+      ('0.012', '3.4e-4', '64', '64×64')
+    """
     if isinstance(value, float | np.floating):
         value = float(value)
         small = value != 0 and abs(value) < 1e-2
@@ -89,5 +99,10 @@ def number(value: object) -> str:
 
 
 def count(value: float) -> str:
-    """A large number in short, as 25k or 1.2M."""
+    """A large number in short.
+
+    Examples:
+      >>> count(25_000), count(1_200_000)
+      ('25k', '1.2M')
+    """
     return EngFormatter(sep="", places=None).format_data(value)

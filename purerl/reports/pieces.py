@@ -23,7 +23,12 @@ _DPI = 150
 
 
 def tiles(numbers: Mapping[str, str]) -> str:
-    """Large numbers side by side, with their labels."""
+    """Large numbers side by side, with their labels.
+
+    Examples:
+      >>> tiles({"trials": "64"})
+      '<div class="tiles"><div><b>64</b><span>trials</span></div></div>'
+    """
     cells = "".join(f"<div><b>{escape(value)}</b><span>{escape(name)}</span></div>" for name, value in numbers.items())
     return f'<div class="tiles">{cells}</div>'
 

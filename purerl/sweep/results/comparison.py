@@ -74,10 +74,11 @@ def comparable(after: np.ndarray, rung_returns: np.ndarray, update_steps: int) -
     lengths = np.unique(after[after > 0])
     counts = [(after == length).any(axis=0).sum() for length in lengths]
     _, length = max(zip(counts, lengths))
-    rung, trials = np.nonzero(after == length)
+    rung, trials = np.nonzero(after == length)  # each trial reached a length in one rung only
     place = np.argsort(trials)
     rung, trials = rung[place], trials[place]
-    return Comparison(trials, rung_returns[rung, trials], int(length * update_steps))
+    returns = rung_returns[rung, trials]  # [R, P, S, E] -> [K, S, E]
+    return Comparison(trials, returns, int(length * update_steps))
 
 
 def seed_agreement(seed_returns: np.ndarray) -> float:

@@ -106,14 +106,14 @@ def _shares_of_tree(tree: Tree) -> list[float]:
     low, high = _boxes(tree)
     leaf = tree.feature < 0
     sides, value = (high - low)[leaf], tree.value[leaf, 0, 0]
-    volume = sides.prod(axis=1)
+    volume = sides.prod(axis=1)  # [L], of each leaf's box; they sum to 1
     value = value - (volume * value).sum()
     variance = (volume * value**2).sum()
     shares = []
     for d in range(sides.shape[1]):
-        part = value * np.delete(sides, d, axis=1).prod(axis=1)
+        part = value * np.delete(sides, d, axis=1).prod(axis=1)  # the summands of a_d
         ends, place = np.unique(np.concatenate([low[leaf, d], high[leaf, d]]), return_inverse=True)
-        steps = np.cumsum(np.bincount(place, np.concatenate([part, -part])))[:-1]
+        steps = np.cumsum(np.bincount(place, np.concatenate([part, -part])))[:-1]  # a_d between two ends
         shares.append(float((steps**2 * np.diff(ends)).sum() / variance))
     return shares
 

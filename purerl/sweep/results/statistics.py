@@ -33,7 +33,7 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
     if values.ndim == 0 or values.shape[-1] == 0:
         raise ValueError(f"values of shape {values.shape} contain nothing to average")
     cut = values.shape[-1] // 4
-    kept = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut]
+    kept = np.sort(values, axis=-1)[..., cut : values.shape[-1] - cut]  # [..., n] -> [..., n - 2 cut]
     return np.where(np.isnan(values).any(axis=-1), np.nan, kept.mean(axis=-1))
 
 
@@ -165,8 +165,8 @@ def _resampled_means(key: jax.Array, values: np.ndarray, num_resamples: int) -> 
     *leading, num_tasks, num_runs = values.shape
     if num_runs < 2:
         return np.full((*leading, num_resamples), np.nan)
-    draws = np.asarray(jax.random.randint(key, (num_resamples, num_tasks, num_runs), 0, num_runs))
-    rows = values.reshape(-1, num_tasks, num_runs)
+    draws = np.asarray(jax.random.randint(key, (num_resamples, num_tasks, num_runs), 0, num_runs))  # [B, m, n]
+    rows = values.reshape(-1, num_tasks, num_runs)  # [..., m, n] -> [N, m, n]
     step = max(1, _BLOCK // draws.size)
     tasks = np.arange(num_tasks)[:, None]
     means = [

@@ -47,7 +47,7 @@ def confirm(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: i
     Returns:
       The trials [K] in ascending order, and their returns [K, S', E].
     """
-    best = np.sort(best_trials(engine.measured, count)) if count else np.empty(0, int)
+    best = np.sort(best_trials(engine.measured, count)) if count else np.empty(0, int)  # [K]
     num_episodes = engine.programs[0].eval_episodes
     if not best.size:
         return best, np.empty((0, num_seeds, num_episodes), np.float32)
@@ -61,7 +61,7 @@ def confirm(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: i
     nobody = np.empty(0, int)
     members = fresh.member_index.of_trials(best)
     stages.run(fresh, plan.whole("confirm"), members, None, trim=lambda _, pool: pool.retain(nobody))
-    return best, fresh.measured.returns[best]
+    return best, fresh.measured.returns[best]  # [P, S', E] -> [K, S', E]
 
 
 def best_trials(measured: Measurements, count: int | None) -> np.ndarray:

@@ -68,7 +68,8 @@ def group_of(engine: Engine, members: np.ndarray) -> np.ndarray:
 def data_of(engine: Engine, members: np.ndarray) -> MemberData:
     """Keys, hyperparameters and environment parameters of members, leaves [W]."""
     trial, seed = engine.member_index.decode(members)
-    hparams, env_params = jax.tree.map(lambda leaf: leaf[trial], (engine.trials.hparams, engine.trials.env_params))
+    tables = (engine.trials.hparams, engine.trials.env_params)
+    hparams, env_params = jax.tree.map(lambda leaf: leaf[trial], tables)  # [P, ...] -> [W, ...]
     return MemberData(engine.seed_keys[seed], hparams, env_params)
 
 
@@ -91,7 +92,7 @@ def agent_states(engine: Engine, pool: Pool, members: np.ndarray) -> tuple[PyTre
     for member in members[:, None]:  # [1]: a block of one
         program = engine.programs[group_of(engine, member)[0]]
         like = programs.state_like(program, data_of(engine, member))
-        state = jax.tree.map(lambda leaf: leaf[0], pool.gather(member).agent_state)
+        state = jax.tree.map(lambda leaf: leaf[0], pool.gather(member).agent_state)  # [1, ...] -> [...]
         states.append(packing.unpack(state, like.agent_state))
     return tuple(states)
 

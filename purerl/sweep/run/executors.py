@@ -96,7 +96,7 @@ def run(program: Program, block: Block, report: Report | None = None) -> Outcome
     width = len(block.members)
     compiling = sum(programs.compile_seconds(program, block.data, width, updates) for updates in set(block.chunks))
     begun = time.perf_counter()
-    states = _states(program, block)
+    states = _states(program, block)  # leaves [W, ...]
     curves = np.empty((width, len(block.chunks)), np.float32)
     for i, num_updates in enumerate(block.chunks):
         states, curve = programs.advance(program, states, num_updates)

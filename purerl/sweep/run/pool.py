@@ -24,7 +24,7 @@ class _Source(NamedTuple):
     def read(self, wanted: np.ndarray) -> PyTree:
         """The states of some of the members, in this order."""
         states = jax.device_get(checkpoint.restore(str(self.path), self.like)) if self.states is None else self.states
-        rows = self.rows[np.searchsorted(self.members, wanted)]
+        rows = self.rows[np.searchsorted(self.members, wanted)]  # the row of each member in the block
         return jax.tree.map(lambda leaf: leaf[rows], states)
 
     def narrowed(self, wanted: np.ndarray) -> _Source:
@@ -85,7 +85,7 @@ class Pool:
             if out is None:
                 out = jax.tree.map(lambda leaf: np.empty((len(members), *leaf.shape[1:]), leaf.dtype), found)
             for to, leaf in zip(jax.tree.leaves(out), jax.tree.leaves(found)):
-                to[here] = leaf
+                to[here] = leaf  # [K, ...] into [W, ...]
             missing &= ~here
         if missing.any():
             raise KeyError(f"there is no state of member {members[missing][0]}")

@@ -105,7 +105,7 @@ def state_like(program: Program, members: MemberData) -> Any:
 
 def states_like(program: Program, members: MemberData, width: int) -> Any:
     """Shapes and dtypes of the states of `width` members like these."""
-    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), members)
+    like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), members)  # [W, ...]
     return _states_like(program, _spec(like))
 
 
@@ -156,7 +156,7 @@ def compiled_advance(program: Program, num_updates: int, spec: _Spec) -> Compile
         return state, _episode_return(metrics)
 
     def run(states: LoopState) -> tuple[LoopState, jax.Array]:
-        return over_devices(jax.vmap(one), (states,))
+        return over_devices(jax.vmap(one), (states,))  # leaves [W, ...]
 
     return _compile(jax.jit(run, donate_argnums=0), spec.tree())
 
@@ -178,7 +178,7 @@ def compiled_evaluate(program: Program, spec: _Spec) -> Compiled:
         return jnp.where(diverged(state.agent_state), jnp.nan, returns)
 
     def run(states: LoopState, key: jax.Array) -> jax.Array:
-        return over_devices(jax.vmap(one, (0, None)), (states,), (key,))
+        return over_devices(jax.vmap(one, (0, None)), (states,), (key,))  # [W, E]; the key is shared
 
     return _compile(jax.jit(run), spec.tree(), jax.eval_shape(lambda: jax.random.key(0, impl=program.key_impl)))
 
@@ -192,5 +192,5 @@ def _compile(function: jax.stages.Wrapped, *arguments: PyTree) -> Compiled:
 def _episode_return(metrics: Metrics) -> jax.Array:
     """Σ episodes · mean return / Σ episodes over the updates of a chunk, leaves [U]."""
     episodes = metrics["num_episodes"]
-    total = jnp.sum(jnp.where(episodes > 0, metrics["episode_return"] * episodes, 0))
+    total = jnp.sum(jnp.where(episodes > 0, metrics["episode_return"] * episodes, 0))  # [U] -> []
     return total / episodes.sum()

@@ -68,7 +68,7 @@ def _places(engine: Engine, stage: Stage, members: np.ndarray) -> Iterator[_Plac
     for group in np.unique(groups).tolist():
         mine = members[groups == group]
         width = widths.settle(engine, stage, group, mine)
-        for number, rows in enumerate(blocks.into_blocks(len(mine), width)):
+        for number, rows in enumerate(blocks.into_blocks(len(mine), width)):  # [num_blocks, width]
             yield _Place(f"{stage.name}-group{group}-block{number:04d}", group, mine[rows])
 
 
@@ -91,9 +91,10 @@ def _reporter(engine: Engine, stage: Stage, members: np.ndarray, stored: int, to
         if curve is None:
             engine.monitor.report("evaluate")
             return
-        real, first = np.unique(block.members, return_index=True)
+        real, first = np.unique(block.members, return_index=True)  # without the repeats that fill the block
         returns[np.searchsorted(members, real), chunk] = curve[first]
-        best = np.fmax.reduce(engine.member_index.by_trial(returns[:, chunk]).mean(axis=1))
+        trials = engine.member_index.by_trial(returns[:, chunk])  # [K * S] -> [K, S]
+        best = np.fmax.reduce(trials.mean(axis=1))  # NaN while a trial lacks seeds
         steps = len(real) * block.chunks[chunk] * engine.programs[block.group].update_steps
         engine.monitor.report("train", steps, float(best))
 

@@ -98,6 +98,11 @@ def columns(key: jax.Array, spaces: Mapping[str, Space], num_trials: int, method
 
     Raises:
       ValueError: `num_trials` is not positive, or the method is unknown.
+
+    Examples:
+      >>> from purerl.sweep import integers
+      >>> columns(jax.random.key(0), {"num_steps": integers(5, 6)}, 3, "sobol")["num_steps"].shape
+      (3,)
     """
     if num_trials < 1:
         raise ValueError(f"num_trials = {num_trials} must be at least 1")
@@ -114,6 +119,11 @@ def grid_columns(spaces: Mapping[str, Space]) -> dict[str, np.ndarray]:
 
     Raises:
       ValueError: a continuous space has no `points`; the message names it.
+
+    Examples:
+      >>> from purerl.sweep import choice, integers
+      >>> grid_columns({"a": integers(1, 2), "b": choice([8, 9])})
+      {'a': array([1, 1, 2, 2]), 'b': array([8, 9, 8, 9])}
     """
     points = []
     for name, each in spaces.items():

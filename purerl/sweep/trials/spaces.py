@@ -169,6 +169,14 @@ def check_space(hparams: Hparams, space: SearchSpace) -> tuple[Hparams, dict[str
       TypeError: a value is neither a number nor a space, or `hparams` is not a NamedTuple.
       ValueError: an unknown name (the nearest one is suggested), NaN, a choice that is not a number, a value of another
         kind than the hyperparameter, or one outside its range. The message names the hyperparameter.
+
+    Examples:
+      >>> from typing import NamedTuple
+      >>> class Hparams(NamedTuple):
+      ...     learning_rate: float = 0.1
+      ...     discount: float = 0.99
+      >>> check_space(Hparams(), {"discount": 0.9, "learning_rate": choice([0.1, 0.2])})
+      (Hparams(learning_rate=0.1, discount=0.9), {'learning_rate': Choice(values=(0.1, 0.2))})
     """
     if not hasattr(hparams, "_fields"):
         raise TypeError(f"hparams must be a NamedTuple of hyperparameters, not {type(hparams).__name__}")
@@ -190,7 +198,12 @@ def check_space(hparams: Hparams, space: SearchSpace) -> tuple[Hparams, dict[str
 
 
 def to_json(space: Mapping[str, Space]) -> dict[str, Any]:
-    """The spaces as plain data; `from_json` is the inverse."""
+    """The spaces as JSON data; `from_json` is the inverse.
+
+    Examples:
+      >>> to_json({"hidden": choice([8, 64])})
+      {'hidden': {'values': (8, 64)}}
+    """
     return {name: dataclasses.asdict(each) for name, each in space.items()}
 
 
