@@ -21,7 +21,7 @@ from purerl.loops import LoopState
 from purerl.numerics import diverged
 from purerl.sweep.run import memory
 from purerl.sweep.run.packing import Leaf, leaf_sharding, unpack
-from purerl.types import Agent, Env, Hparams, Metrics, PyTree
+from purerl.types import Agent, Env, Hparams, PyTree
 
 
 class Program(NamedTuple):
@@ -153,7 +153,7 @@ def compiled_advance(program: Program, num_updates: int, spec: _Spec) -> Compile
         state, metrics = loops.advance(
             state, agent, env, num_updates=num_updates, rollout_length=program.rollout_length, rollout=rollout
         )
-        return state, _episode_return(metrics)
+        return state, loops.reduce_metrics(metrics)["episode_return"]  # [U] -> []
 
     def run(states: LoopState) -> tuple[LoopState, jax.Array]:
         return over_devices(jax.vmap(one), (states,))  # leaves [W, ...]
@@ -187,10 +187,3 @@ def _compile(function: jax.stages.Wrapped, *arguments: PyTree) -> Compiled:
     begun = time.perf_counter()
     compiled = function.lower(*arguments).compile()
     return Compiled(compiled, time.perf_counter() - begun, memory.of_compiled(compiled))
-
-
-def _episode_return(metrics: Metrics) -> jax.Array:
-    """Σ episodes · mean return / Σ episodes over the updates of a chunk, leaves [U]."""
-    episodes = metrics["num_episodes"]
-    total = jnp.sum(jnp.where(episodes > 0, metrics["episode_return"] * episodes, 0))  # [U] -> []
-    return total / episodes.sum()
