@@ -45,16 +45,16 @@ def run(options: Options) -> None:
     console.say(f"report: {write(directory, output, task, about, config)}")
 
 
-def _use(directory: Path, config: Mapping[str, Any]) -> str:
-    """How to play the best policy, from the shell and from Python, and how to repeat the search."""
+def _further(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """Code that loads the best policy, in the shell and in Python, and the command that repeats the search."""
     options = sweep_options.restored(sweep_options.Options(), with_tuples(config["options"]))
     words = parser.as_typed(options, leave_out=("name", "runs_dir", "resume", "distributed", "ray"))
-    return (
-        f"# Play its policy:\npurerl evaluate {directory}\n\n"
-        f"# The same in Python:\n# policy = purerl.runs.load_policy({str(directory)!r})\n"
-        f"# action, _ = policy.agent.act(None, policy.state, obs)\n\n"
-        f"# Repeat the search:\n{shlex.join(['purerl', 'sweep', *words])}"
+    load = (
+        f"purerl evaluate {directory}\n\n"
+        f"# The same policy in Python:\n# policy = purerl.runs.load_policy({str(directory)!r})\n"
+        "# action, _ = policy.agent.act(None, policy.state, obs)"
     )
+    return {"load": load, "repeat": shlex.join(["purerl", "sweep", *words])}
 
 
 def _write_search(directory: Path, path: Path, task: Task, about: dict[str, str], config: Mapping[str, Any]) -> Path:
@@ -63,8 +63,7 @@ def _write_search(directory: Path, path: Path, task: Task, about: dict[str, str]
     title = f"{task.preset.algorithm} on {task.env}: {result.num_trials:,} trials"
     searched = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
     again = train_command(task, searched, best.choices, best.steps)
-    use = f"# Train the best trial again:\n{again}\n\n{_use(directory, config)}"
-    return reports.write_html(result, path, title=title, about=about, use=use)
+    return reports.write_html(result, path, title=title, about=about, use=again, **_further(directory, config))
 
 
 def _write_population(
@@ -78,9 +77,10 @@ def _write_population(
     use = (
         f"schedule = purerl.pbt.load_pbt({str(directory)!r}).schedule()\n"
         "state, metrics = purerl.pbt.train_schedule(\n"
-        f"    jax.random.key(1), agent, env, schedule, {keywords}\n)\n\n{_use(directory, config)}"
+        f"    jax.random.key(1), agent, env, schedule, {keywords}\n)"
     )
-    return reports.write_population_html(result, path, title=title, about=about, use=use)
+    further = _further(directory, config)
+    return reports.write_population_html(result, path, title=title, about=about, use=use, **further)
 
 
 # The file by which a finished search is recognised, and the function that writes its report.
