@@ -50,11 +50,11 @@ def _further(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
     options = sweep_options.restored(sweep_options.Options(), with_tuples(config["options"]))
     words = parser.as_typed(options, leave_out=("name", "runs_dir", "resume", "distributed", "ray"))
     load = (
-        f"purerl evaluate {directory}\n\n"
+        f"# Play it:\npurerl evaluate {directory}\n\n"
         f"# The same policy in Python:\n# policy = purerl.runs.load_policy({str(directory)!r})\n"
         "# action, _ = policy.agent.act(None, policy.state, obs)"
     )
-    return {"load": load, "repeat": shlex.join(["purerl", "sweep", *words])}
+    return {"load": load, "repeat": f"# In a directory of its own:\n{shlex.join(['purerl', 'sweep', *words])}"}
 
 
 def _write_search(directory: Path, path: Path, task: Task, about: dict[str, str], config: Mapping[str, Any]) -> Path:
