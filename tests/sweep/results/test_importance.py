@@ -75,11 +75,11 @@ def test_what_cannot_be_done_is_said():
         importance(columns, SPACE, np.full(10, np.nan))
 
 
-def test_a_missing_package_is_named_with_its_extra(monkeypatch):
+def test_a_missing_package_is_named(monkeypatch):
     find = importlib.util.find_spec
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "sklearn" else find(name))
     columns, returns = draw(10)
-    with pytest.raises(ModuleNotFoundError, match=r"purerl\[importance\]"):
+    with pytest.raises(ModuleNotFoundError, match="pip install scikit-learn"):
         importance(columns, SPACE, returns)
 
 
