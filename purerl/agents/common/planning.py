@@ -51,15 +51,19 @@ def search(
     Source: Danihelka et al. 2022, "Policy improvement by planning with Gumbel", sections 4 and 5; as mctx has it.
     """
     mctx = _mctx()
+    chosen = jax.random.key(0) if key is None else key
+    # The reuse checker takes the loop that mctx vmaps for a second use of its keys, so it is given their data alone.
+    raw = jax.debug_key_reuse.value
 
     def recurrent(params: tuple[()], key: Key, action: jax.Array, node: PyTree) -> tuple[Any, PyTree]:
+        key = jax.random.wrap_key_data(key, impl=jax.random.key_impl(chosen)) if raw else key
         outputs, node = expand(key, action, node)
         reward, discount, log_probs, value = (x.astype(root[1].dtype) for x in outputs)
         return mctx.RecurrentFnOutput(reward=reward, discount=discount, prior_logits=log_probs, value=value), node
 
     found = mctx.gumbel_muzero_policy(
         (),
-        jax.random.key(0) if key is None else key,
+        jax.random.key_data(chosen) if raw else chosen,
         mctx.RootFnOutput(prior_logits=root[0], value=root[1], embedding=root[2]),
         recurrent,
         num_simulations,
