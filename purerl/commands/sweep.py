@@ -244,15 +244,12 @@ def _show(show: console.Update, progress: Progress) -> None:
 
 def _finish(job: Job, result: Result) -> None:
     """Show and save the table, the figures and the best policy, and play that on other episodes."""
-    figures = _draw(job.directory, result)
     console.console().print(sweep.table(result, top=job.options.top))
-    lost = int(np.isnan(result.iqm).sum())
-    if lost == result.num_trials:
+    if np.isnan(result.iqm).all():
         raise FloatingPointError(
             "every trial diverged: no return is finite, and no policy was saved. Search lower learning rates"
         )
-    if lost:
-        console.say(f"{lost:,} of {result.num_trials:,} trials diverged: their returns are not finite.")
+    figures = _draw(job.directory, result)
     best = result.best
     static = {name: value for name, value in best.choices.items() if not name.startswith("env.")}
     agent = job.agent

@@ -266,7 +266,7 @@ def _always(state):
 def test_a_run_that_diverges_keeps_the_policy_that_it_had(run_dirs, tmp_path, capsys):
     run = shutil.copytree(run_dirs / "straight", tmp_path / "kept")
     before = (run / "policy" / "SHA256SUMS").read_bytes()
-    spoiled = mock.patch.object(training.loops, "diverged", new=_always)
+    spoiled = mock.patch.object(training.numerics, "diverged", new=_always)
     with spoiled:
         assert "diverged" in fails_while_running(capsys, "train", "--resume", run, "--num-steps", 1760)
     assert (run / "policy" / "SHA256SUMS").read_bytes() == before
@@ -305,6 +305,26 @@ def corridor(length=3):
 
     spaces = purerl.types.Box(0.0, float(length), (1,)), purerl.types.Discrete(2)
     return purerl.Env(reset, step, *spaces)
+
+
+def split():
+    """The corridor, seen as a dict of a vector and a tuple."""
+    env = corridor()
+    box = purerl.types.Box(0.0, 3.0, (1,))
+    space = purerl.types.Dict((("here", box), ("twice", purerl.types.Tuple((box, box)))))
+
+    def seen(obs):
+        return {"here": obs, "twice": (obs, obs)}
+
+    def reset(key, env_params=None):
+        obs, state = env.reset(key)
+        return seen(obs), state
+
+    def step(key, state, action, env_params=None):
+        new = env.step(key, state, action)
+        return new._replace(obs=seen(new.obs))
+
+    return purerl.Env(reset, step, space, env.action_space)
 
 
 def lever():
@@ -353,6 +373,18 @@ def test_a_policy_is_played_and_recorded_within_the_bounds_of_its_actions(own):
     assert max(float(row["episode_return"]) for row in rows(own / "runs" / "pull" / "evaluation.csv")) <= 4
     purerl("evaluate", "pull", "--sample", "--record", own / "data", "--record-steps", 160)
     assert np.abs(datasets.load(own / "data").action).max() == 1
+
+
+def test_recorded_steps_with_structured_observations_are_learned_from(own, capsys):
+    tiny = ("--num-envs", 2, "--rollout-length", 8, "--network", "hidden=4", "--eval-episodes", 2)
+    one = ("--agent", "num_epochs=1", "num_minibatches=1")
+    purerl("train", "--env", "own_parts:split", *one, *tiny, "--num-steps", 16, "--name", "seen")
+    purerl("evaluate", "seen", "--sample", "--record", own / "data", "--record-steps", 160)
+    data = ("--env", "own_parts:split", "--dataset", own / "data", *tiny, "--num-steps", 32)
+    purerl("train", "--algorithm", "behavior_cloning", *data, "--name", "cloned")
+    assert "2 updates of 16 rows" in capsys.readouterr().out
+    purerl("evaluate", "cloned", "--num-episodes", 2)
+    assert "behavior_cloning on own_parts:split" in capsys.readouterr().out
 
 
 # --- Search -----------------------------------------------------------------------------------------------------------

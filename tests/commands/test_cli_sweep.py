@@ -149,6 +149,16 @@ def test_what_a_search_prints_fits_into_80_columns(halved):
     assert max(map(len, lines)) <= 80, max(lines, key=len)
 
 
+def test_a_search_whose_trials_all_diverge_says_so_and_saves_no_policy(tmp_path, capsys):
+    space = ("--space", "learning_rate=choice:1e37,1e38")
+    sizes = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 64)
+    with pytest.raises(SystemExit) as error:
+        purerl("sweep", "--runs-dir", tmp_path, "--name", "lost", *sizes, *space, *TINY)
+    assert error.value.code == 1
+    assert "every trial diverged" in capsys.readouterr().err
+    assert not (tmp_path / "lost" / "policy").exists()
+
+
 def test_a_report_says_how_to_repeat_the_search(halved, tmp_path):
     purerl("report", halved[0], "--output", tmp_path / "folder" / "page.html")
     page = html.unescape((tmp_path / "folder" / "page.html").read_text())
