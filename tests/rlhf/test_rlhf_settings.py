@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from purerl import rlhf
+from purerl.hparams import cast
 from purerl.loops.rollouts import Actors, Finished
 
 VOCAB, EOS, PAD, LENGTH = 5, 0, 4, 2
@@ -47,7 +48,7 @@ def policy_update(agent, turns):
     def run(key):
         init_key, rollout_key, update_key = jax.random.split(key, 3)
         example, _ = env.reset(jax.random.key(1))
-        state = agent.init(init_key, rlhf.RLHFHparams(kl_target=0.1), example)
+        state = agent.init(init_key, cast(rlhf.RLHFHparams(kl_target=0.1)), example)
         count = jnp.zeros(4, jnp.int32)
         actors = Actors((), (), (), jnp.zeros(4), count, Finished(jnp.zeros(4), count, count), {})
         _, data = rollout(rollout_key, agent, env, state, actors, length=length)
@@ -71,7 +72,7 @@ def learner_update(name, agent):
 
     def run(key):
         init_key, update_key = jax.random.split(key)
-        state = agent.init(init_key, rlhf.LearnerHparams(), data)
+        state = agent.init(init_key, cast(rlhf.LearnerHparams()), data)
         return agent.update(update_key, state, data)
 
     return run
