@@ -4,11 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import probing
 import pytest
 from quick import jit
 
 import purerl
-from purerl import distributions
+from purerl import combinators, distributions, envs, networks
 
 GAMMA, SIZE = 0.9, 5
 HPARAMS = purerl.DiscreteSACHparams(0.1, 0.2, 0.3, discount=GAMMA, tau=0.25, temperature=0.5, target_entropy=0.5)
@@ -128,6 +129,20 @@ def test_forbidden_actions_are_neither_valued_nor_counted():
     new, metrics = jit(agent.update)(jax.random.key(1), state, data)
     np.testing.assert_allclose(metrics["loss/td_error"], 1 - GAMMA, rtol=1e-4)
     np.testing.assert_allclose(new.params.log_temperature, state.params.log_temperature, atol=1e-6)
+
+
+def test_all_probes_with_every_seed():
+    env = envs.probe()
+    critic = networks.q_network(env, (16,), "tanh")
+    agent = purerl.discrete_sac(networks.actor_critic(env, (16,), "tanh"), critic)
+    replayed = combinators.with_replay(agent, capacity=1024, batch_size=64)
+    hparams = purerl.DiscreteSACHparams(5e-3, 1e-2, 5e-2, discount=0.9, tau=0.05, target_entropy=0.25)
+    states = probing.learn(replayed, env, hparams, num_updates=800, num_envs=8, rollout_length=2).agent
+    probing.check_values(
+        lambda state, obs, reset: jax.vmap(lambda o: critic.apply(state.params.critics[0], o).max())(obs), states, 0.9,
+        slack=0.2,
+    )  # fmt: skip
+    probing.check_actions(agent, states)
 
 
 def test_a_count_that_is_not_positive_is_refused():
