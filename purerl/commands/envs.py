@@ -30,7 +30,7 @@ def _all() -> None:
     rows = [(name, entry.summary, ", ".join(entry.actions)) for name, entry in presets.ALGORITHMS.items()]
     console.print_table("algorithms", ("name", "", "action spaces"), rows)
     others = ", ".join(f"{name} ({alias.algorithm})" for name, alias in presets.ALIASES.items())
-    console.say(f"Other names of algorithms: {others}.")
+    console.prose(f"Other names of algorithms: {others}.")
     console.say("purerl envs CartPole-v1 shows the presets for one environment.")
 
 
