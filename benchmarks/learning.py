@@ -1,4 +1,4 @@
-"""What agents learn: each task is trained on several seeds side by side, evaluated greedily, and written down.
+"""Learning curves and final returns: each task is trained on several seeds side by side and evaluated greedily.
 
     python benchmarks/learning.py                    every task
     python benchmarks/learning.py dqn ppo_breakout   those whose name begins with one of these

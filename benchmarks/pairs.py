@@ -1,4 +1,4 @@
-"""Two programs timed in turn, A B A B ..., so that a drifting machine hurts both alike.
+"""Two programs timed in turn, A B A B ..., so that a drifting machine affects both equally.
 
 Each side is a worker process of its own (its own Python environment, if need be) that compiles first and then runs once
 for every line it reads. A worker calls `serve(run)`; the driver calls `alternate(...)`.

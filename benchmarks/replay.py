@@ -1,4 +1,4 @@
-"""What replay costs: sampling by capacity, memory, and flashbax beside it.
+"""Cost of replay: sampling by capacity, memory, and flashbax beside it.
 
     pip install flashbax
     python benchmarks/replay.py

@@ -180,7 +180,7 @@ AT_LEAST = {("k1_in_loss", "tv"): 0.5, ("dpo_fresh", "correlation"): 0.995}
 
 
 def misses(name, found):
-    """What of a row's figures lies beyond its bound."""
+    """Figures of a row that lie beyond its bound."""
     bad = [f"{key} > {AT_MOST[name, key]}" for key in found if found[key] > AT_MOST.get((name, key), np.inf)]
     bad += [f"{key} < {AT_LEAST[name, key]}" for key in found if found[key] < AT_LEAST.get((name, key), -np.inf)]
     pairwise = min(found.get("one_pair_tv", np.inf), found.get("six_pairs_tv", np.inf))

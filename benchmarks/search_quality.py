@@ -154,7 +154,7 @@ def halving(returns: np.ndarray) -> dict[str, Any]:
 
 
 def find(rng: np.random.Generator, returns: np.ndarray, size: int, schedule: str) -> float:
-    """What a search over one draw of trials chose, judged."""
+    """Return of the trial that a search over one draw of trials chose, on unseen seeds."""
     trials = rng.choice(returns.shape[1], brackets_of(size, schedule)[1], replace=False)
     seen = returns[:, trials, :SEARCHED_SEEDS, : EPISODES // 2]
     blank = np.zeros((len(trials), SEARCHED_SEEDS, 1))
@@ -259,7 +259,7 @@ def note(name: str, part: str, figures: dict[str, Any]) -> None:
 
 
 def draw(names: list[str]) -> None:
-    """What the searches find, over the steps that it takes them: with ever more trials, at most 2/3 of the recorded."""
+    """Return found against steps taken, with ever more trials, at most 2/3 of those recorded."""
     figure = Figure(figsize=(4.2 * len(names), 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, name in zip(figure.subplots(1, len(names), squeeze=False)[0], names):

@@ -1,9 +1,9 @@
-"""What becomes of a sweep that is killed: at random moments, by SIGKILL, and gone on with.
+"""Kill a sweep at random moments, by SIGKILL, resume it, and compare its tables.
 
     python benchmarks/sweep_faults.py --kills 20
 
 A sweep of PPO on CartPole (successive halving, several blocks a rung, the best trained again on fresh seeds) runs once
-undisturbed. Then it is begun again for each kill, killed at a moment drawn uniformly over its length, and gone on with
+undisturbed. Then it is begun again for each kill, killed at a moment drawn uniformly over its length, and resumed
 by `purerl sweep --resume`. The final tables must be the same, byte for byte. Writes results/sweep_faults.json.
 """
 
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def kill_and_resume(root: pathlib.Path, kills: int, seed: int) -> dict:
-    """Kill a sweep `kills` times, each time a fresh one, go on with it, and compare its tables with an undisturbed one.
+    """Kill a sweep `kills` times, each time a fresh one, resume it, and compare its tables with an undisturbed one.
 
     Returns:
       How many there were, how many ended the same, and of each when it was killed and what was done by then.
@@ -69,7 +69,7 @@ def kill_and_resume(root: pathlib.Path, kills: int, seed: int) -> dict:
 
 
 def begin(root: pathlib.Path, name: str, *, resume: bool = False) -> subprocess.Popen:
-    """Start the sweep of a name, or go on with it; one that died before it had a journal is begun anew."""
+    """Start the sweep of a name, or resume it; one that died before it had a journal is started again."""
     where = ["--name", name, "--runs-dir", str(root)]
     directory = root / name
     if not resume and directory.exists():

@@ -1,10 +1,10 @@
-"""The same search by purerl and by rejax: are the results alike, and which is faster?
+"""The same search by purerl and by rejax: are the results the same, and which is faster?
 
     python -m venv .venv-rejax && .venv-rejax/bin/pip install "rejax==0.1.3" "gymnax==0.0.9" "jax<0.11"
     python benchmarks/sweep_rejax.py --rejax-python .venv-rejax/bin/python
 
 64 random trials of PPO on CartPole x 2 seeds, 32,768 steps each, then 16 greedy episodes. What differs between the two
-is made alike (see peers/purerl_search.py), so that the returns must agree but for chance. Both compile first, and then
+is made the same (see peers/purerl_search.py), so that the returns must agree up to chance. Both compile first, and then
 search in turn, with fresh keys each time. Writes results/sweep_rejax.json.
 """
 
@@ -72,7 +72,7 @@ def table() -> dict[str, np.ndarray]:
 
 
 def compare(ours: np.ndarray, theirs: np.ndarray) -> dict:
-    """What both searches say of the trials, from returns [runs, trials, seeds].
+    """Agreement of both searches about the trials, from returns [runs, trials, seeds].
 
     The seeds of all runs are independent repetitions of a trial. The mean difference comes with a 95% bootstrap
     interval over the repetitions; the correlation of the trials' means stands beside the one that two halves of the

@@ -1,4 +1,4 @@
-"""What tabular agents learn, held against exact solutions and the textbook: `python benchmarks/tabular.py`.
+"""Tabular agents against exact solutions and the textbook: `python benchmarks/tabular.py`.
 
 Parts, of which the first three are one program over all seeds; `results/tabular.json` is written:
   frozen_lake  Q-learning on the slippery 4 x 4 lake, a million steps: exact value of the learned policy, 30 seeds;

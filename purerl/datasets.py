@@ -143,7 +143,7 @@ def save(
       directory: where to.
       data: a `Transition`; its fields are arrays, or dicts and tuples of such.
       metadata: a JSON-serialisable mapping, which `checkpoint.read_metadata` returns under "about".
-      overwrite: replace a directory that is already there.
+      overwrite: replace a directory that already exists.
 
     Returns:
       The directory.

@@ -1,4 +1,4 @@
-"""What type checkers and editors see of the package: `purerl/__init__.pyi`."""
+"""The package as type checkers and editors see it: `purerl/__init__.pyi`."""
 
 import importlib.util
 import json

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 
 # Wordings that docs/style.md replaces; each is a pattern that a native reader of the field would stumble over.
 PHRASES = [
-    r"\b(is|are|was|were) no (?!longer|more|op\b)[a-z]+",
+    r"(?<!there )\b(is|are|was|were) no (?!longer|more|op\b)[a-z]+",
     r"\bgo(es|ne)? on with\b",
     r"\bof (no )?use to\b",
     r"\balike\b",
@@ -50,12 +50,17 @@ def functions(tree: ast.AST) -> Iterator[ast.FunctionDef]:
     return (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef))
 
 
+def outermost(tree: ast.Module) -> Iterator[ast.FunctionDef]:
+    """Functions and methods, but not the functions inside them."""
+    scopes = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    return (node for scope in scopes for node in scope.body if isinstance(node, ast.FunctionDef))
+
+
 def body_lines(function: ast.FunctionDef) -> int:
     """Lines of a function without its docstring."""
     length = (function.end_lineno or 0) - function.lineno + 1
-    first = function.body[0]
-    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
-        length -= (first.end_lineno or 0) - first.lineno + 1
+    if _has_docstring(function):
+        length -= (function.body[0].end_lineno or 0) - function.body[0].lineno + 1
     return length
 
 
@@ -84,22 +89,25 @@ def comments(text: str) -> int:
 
 
 def duplicated_lines(files: list[pathlib.Path], window: int = 6) -> int:
-    """Windows of six code lines, docstrings and imports apart, that occur in more than one place."""
+    """Windows of six lines of function bodies, docstrings apart, that occur in more than one place."""
     seen: collections.Counter[tuple[str, ...]] = collections.Counter()
     for path in files:
         text = path.read_text()
-        quoted = {n for node in ast.walk(ast.parse(text)) for n in _string_lines(node)}
-        lines = [line.strip() for n, line in enumerate(text.splitlines(), 1) if n not in quoted]
-        code = [line for line in lines if line and not line.startswith(("#", "import ", "from "))]
-        seen.update(tuple(code[i : i + window]) for i in range(len(code) - window + 1))
+        lines = text.splitlines()
+        for function in outermost(ast.parse(text)):
+            first = function.body[_has_docstring(function) :]
+            code = (
+                [line.strip() for line in lines[first[0].lineno - 1 : function.end_lineno] if line.strip()]
+                if first
+                else []
+            )
+            seen.update(tuple(code[i : i + window]) for i in range(len(code) - window + 1))
     return sum(count - 1 for count in seen.values() if count > 1)
 
 
-def _string_lines(node: ast.AST) -> range:
-    """The lines of an expression that is a string by itself: a docstring."""
-    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
-        return range(node.lineno, (node.end_lineno or node.lineno) + 1)
-    return range(0)
+def _has_docstring(function: ast.FunctionDef) -> bool:
+    first = function.body[0]
+    return isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str)
 
 
 def count(root: pathlib.Path) -> dict[str, float]:

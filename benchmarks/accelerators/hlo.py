@@ -41,7 +41,7 @@ class Instruction(NamedTuple):
 
 
 class Counts(NamedTuple):
-    """What one run of a computation does, loops within it counted by their trips.
+    """Work of one run of a computation, loops within it counted by their trips.
 
     Attributes:
       launches: kernels and library calls.

@@ -31,7 +31,7 @@ class Hparams(NamedTuple):
 
 
 class Sizes(NamedTuple):
-    """What fixes the shape of the program."""
+    """Sizes, which fix the shape of the program."""
 
     num_envs: int = 4
     rollout_length: int = 128

@@ -1,4 +1,4 @@
-"""Worker: `purerl.sweep.search` over a table of PPO trials x seeds, with what differs from rejax made alike.
+"""Worker: `purerl.sweep.search` over a table of PPO trials x seeds, with the settings of rejax.
 
 Those are: the initial parameters (flax's default), no limit on gradients, Adam's epsilon, and a time limit that ends
 an episode as a failure does. Each run writes the returns of the greedy episodes [run, trial, seed, episode].

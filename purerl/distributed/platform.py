@@ -1,4 +1,4 @@
-"""What differs between CPUs and accelerators. The platform is the one that a program is lowered for."""
+"""Differences between CPUs and accelerators. The platform is the one that a program is lowered for."""
 
 from __future__ import annotations
 

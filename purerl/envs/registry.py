@@ -146,7 +146,7 @@ def _factory(env_id: str) -> Callable[..., Foreign]:
 
 
 def _elsewhere(env_id: str) -> str:
-    """What reaches an environment of another library, as the end of an error; empty for an unknown name."""
+    """How to reach an environment of another library, as the end of an error; empty for an unknown name."""
     if not (env_id.startswith(("ALE/", "dm_control/")) or re.match(rf"({'|'.join(_GYMNASIUM)})[A-Za-z]*-v\d", env_id)):
         return ""
     return (

@@ -14,7 +14,7 @@ HPARAMS = purerl.AlphaZeroHparams(learning_rate=1e-2, discount=0.9)
 
 
 class Blank:
-    """A network without an opinion: every action alike, every state worth nothing."""
+    """A network without an opinion: every action equally likely, every state worth nothing."""
 
     def __init__(self, num_actions):
         self.num_actions = num_actions
@@ -82,7 +82,7 @@ class Linear:
 
 
 def observations(x):
-    """What `with_state` would tell; learning reads the features alone."""
+    """The state as `with_state` shows it; learning reads the features alone."""
     return {"obs": jnp.asarray(x), "env_state": jnp.zeros(x.shape[:-1]), "env_params": ()}
 
 

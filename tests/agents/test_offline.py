@@ -177,7 +177,7 @@ def test_a_record_that_does_not_divide_says_so(recorded, cartpole):
 
 
 def test_train_on_rows_learns_what_fit_learns_and_plays_nothing(cartpole):
-    """Each update sees length x environments rows, all of them alike often; the environment stands still."""
+    """Each update sees length x environments rows, all of them equally often; the environment stands still."""
     data = walk([[1, 2], [3, 4], [0, 5]])
     shown = data._replace(obs=jnp.eye(4)[data.obs], next_obs=jnp.eye(4)[data.next_obs])
     linear = Table(lambda key, obs: jnp.zeros((4, 2)), lambda p, obs: (distributions.categorical(obs @ p), 0.0))

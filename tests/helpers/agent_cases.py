@@ -215,7 +215,7 @@ def built(name):
 
 
 def learn(key, agent, env, hparams, rollout):
-    """One update by `train`, or by `fit` if the data are no environment."""
+    """One update by `train`, or by `fit` if the data are not an environment."""
     if isinstance(env, purerl.Env):
         return purerl.train(key, agent, env, hparams, **SIZES, rollout=rollout)
     return purerl.fit(key, agent, env, hparams, num_updates=1)

@@ -1,4 +1,4 @@
-"""What the oracle checks share: tolerances, conversion, trajectories with every kind of ending, finite differences.
+"""Tolerances, conversion, trajectories with every kind of ending and finite differences, shared by the oracle checks.
 
 A check is a function of the module it judges, so that the mutation check can hand it a module with a mistake in it.
 """

@@ -58,7 +58,7 @@ def check_categorical_gradients_stay_finite(m):
 
 
 def check_actions_off_range(m):
-    """What lies outside the support is as improbable as the dtype can say, and leaves gradients finite."""
+    """A value outside the support is as improbable as the dtype can say, and leaves gradients finite."""
     lowest = jnp.finfo(arr(0.0).dtype).min
     for build, params, off in (
         (m.categorical, LOGITS[0], [-1, 3, 7]),

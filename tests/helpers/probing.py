@@ -1,4 +1,4 @@
-"""What the agents' tests on probe environments share: all five of them and all seeds in one compiled program."""
+"""Training on probe environments for the agents' tests: all five of them and all seeds in one compiled program."""
 
 import jax
 import jax.numpy as jnp
@@ -25,7 +25,7 @@ def learn(agent, env, hparams, *, num_updates, num_envs=16, rollout_length=8, nu
 
 
 def observations(probe):
-    """What an agent sees in a probe environment, [K, 1]."""
+    """Observations of a probe environment, [K, 1]."""
     return jnp.array([[-1.0], [1.0]] if probe.random_obs else [[0.0], [1.0]][: int(probe.length)])
 
 

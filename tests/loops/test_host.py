@@ -38,7 +38,7 @@ def recorder(action, memory=None):
 
 
 def recorded(env, action, length):
-    """What `update` gets of one rollout, as NumPy."""
+    """The data of one rollout as `update` gets them, as NumPy."""
     data = {}
     agent = recorder(action)
 

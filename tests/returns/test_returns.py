@@ -241,7 +241,7 @@ def test_without_values_the_lambda_one_return_is_the_reward_to_go(dtype, seed):
 
 @EVERY
 def test_gradient_is_that_of_finite_differences(name):
-    """In every argument, but for q_lambda that of the ratio, which stands for the integer action there."""
+    """In every argument, except q_lambda's in the ratio, which stands for the integer action there."""
     with precision("float64"):
         data = [np.nan_to_num(x) for x in trajectory(3, endings=0)]
         gradient_agrees(ESTIMATORS[name], data, range(5 if name == "q_lambda" else 6))
