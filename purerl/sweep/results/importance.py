@@ -47,7 +47,7 @@ def importance(
       A dict from names to shares in [0, 1], the largest first; all 0 if the returns do not differ.
 
     Raises:
-      ModuleNotFoundError: scikit-learn is missing; the message names the extra.
+      ModuleNotFoundError: scikit-learn is missing; the message says how to install it.
       ValueError: fewer than 4 trials, no column, no return that is a number, or an unknown method.
 
     Examples:
