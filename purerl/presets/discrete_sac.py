@@ -11,7 +11,13 @@ _RATES = {"actor_learning_rate": 1e-3, "temperature_learning_rate": 1e-3, "tau":
 _IMAGE = {"hidden": (128, 64), "convolution": False}
 _PRESETS = {
     "CartPole-v1": Preset(
-        "discrete_sac", 100_000, 8, 1, _RATES | {"temperature": 0.5}, network=SMALL, replay=replay(50_000, 128, 1_000)
+        "discrete_sac",
+        100_000,
+        8,
+        1,
+        _RATES | {"temperature": 0.5, "tau": 0.02},
+        network=SMALL,
+        replay=replay(50_000, 128, 1_000) | {"length": 3},
     ),
     "image": Preset("discrete_sac", 1_000_000, 16, 1, network=_IMAGE, replay=replay(100_000, 64, 5_000)),
     "any": Preset("discrete_sac", 200_000, 8, 1, _RATES, network=SMALL, replay=replay(100_000, 128, 2_000)),
