@@ -145,7 +145,7 @@ def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
     Source: Engstrom et al. 2020, arXiv:2005.12729, section 2 ("reward scaling"); use as in Gymnasium's NormalizeReward.
     """
     if agent.requires.data == "whole":
-        raise ValueError(
+        return _inner.refused(
             "with_reward_scaling needs rollouts in order of time: scale the rewards of a dataset beforehand"
         )
 
