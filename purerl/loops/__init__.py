@@ -4,11 +4,12 @@ train:   state -> rollout -> update -> state -> ...      one `lax.scan` over upd
 fit:     state -> update(the same data) -> state -> ...
 """
 
+from purerl.loops.actors import Actors, init_actors
 from purerl.loops.chunks import reduce_metrics, split_updates
 from purerl.loops.deployment import Policy, deploy
 from purerl.loops.evaluation import Evaluation, evaluate
 from purerl.loops.fitting import fit
-from purerl.loops.rollouts import Actors, Rollout, init_actors, rollout, rollout_episodes
+from purerl.loops.rollouts import Rollout, rollout, rollout_episodes
 from purerl.loops.training import LoopState, advance, start, train
 
 __all__ = [

@@ -9,58 +9,24 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import NamedTuple, Protocol, TypeAlias
+from typing import Protocol, TypeAlias
 
 import chex
 import jax
 import jax.numpy as jnp
 
-from purerl import prng
 from purerl.distributed import mesh
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
+from purerl.loops.actors import Actor, Actors, begin_episodes, count_episodes, no_episodes, split_actors, step_all
 from purerl.packing import Unpack, pack
 from purerl.prng import check_key
-from purerl.spaces import check_action
-from purerl.types import Agent, Env, EnvStep, Key, PyTree, State, Transition
-
-Actor: TypeAlias = tuple[PyTree, PyTree, PyTree]
-"""Where environments stand: observations, states and the agent's memories."""
+from purerl.types import Agent, Env, Key, PyTree, State, Transition
 
 Rows: TypeAlias = list[jax.Array]
 """A tree as few arrays [N, D], by `packing.pack`."""
 
 _AHEAD_BYTES = 64e6  # of the fresh episodes of one rollout
-
-
-class Finished(NamedTuple):
-    """Sums over the episodes that ended in one rollout, per environment: [N]."""
-
-    return_sum: jax.Array
-    length_sum: jax.Array
-    num_episodes: jax.Array
-
-
-class Actors(NamedTuple):
-    """The state of N environments between two rollouts; every leaf except those of `info` leads with [N].
-
-    Attributes:
-      env_state: states of the environments.
-      obs: their last observations.
-      memory: the agent's memory in each; `()` for agents without memory.
-      episode_return: float32, rewards of the running episode so far.
-      episode_length: int32, its steps so far.
-      finished: the episodes that ended within the last rollout.
-      info: means over the last rollout of the scalars in the environment's info, a dict.
-    """
-
-    env_state: PyTree
-    obs: PyTree
-    memory: PyTree
-    episode_return: jax.Array
-    episode_length: jax.Array
-    finished: Finished
-    info: PyTree
 
 
 class Rollout(Protocol):
@@ -85,39 +51,6 @@ class Rollout(Protocol):
         env_params: PyTree = None,
     ) -> tuple[Actors, Transition]:
         """The actors after `length` steps in each of their environments, and the data."""
-
-
-def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int, env_params: PyTree = None) -> Actors:
-    """N environments at the start of an episode.
-
-    Args:
-      key: typed key.
-      agent, env: the agent and the environment.
-      state: the agent's state, from which its memory starts.
-      num_envs: number of environments, N.
-      env_params: parameters of the environment; None takes its own.
-
-    Returns:
-      The actors, with no finished episodes.
-
-    Raises:
-      TypeError: the agent's action does not fit the environment's action space.
-      TypeError, ValueError: the environment returns something that the loops cannot use; see `envs.check`.
-    """
-    check_key(key)
-    check_positive(num_envs=num_envs)
-    env_params = cast(env_params)
-    env = check(env, env_params)
-    obs, env_state, memory = _begin(key, agent, env, state, num_envs, env_params)
-    step = jax.eval_shape(
-        functools.partial(_one_step, agent, env, env_params),
-        jax.random.split(jax.random.clone(key)),  # only for its shape: its key may come again
-        state,
-        _first((obs, env_state, memory)),
-    )
-    check_action(step[0], env.action_space)
-    info = {name: jnp.float32(0) for name in (step[3].info or {})}
-    return _split(Actors(env_state, obs, memory, *_no_episodes(num_envs), info))
 
 
 def rollout(
@@ -150,8 +83,10 @@ def _rollout(
     num_envs, memory = actors.episode_return.shape[0], actors.memory
     step_key, reset_key = jax.random.split(key)
     keys, reset_keys = jax.random.split(step_key, (length, num_envs, 2)), jax.random.split(reset_key, length)
-    begin = functools.partial(_begin, agent=agent, env=env, state=state, num_envs=num_envs, env_params=env_params)
-    actors = _split(actors._replace(finished=jax.tree.map(jnp.zeros_like, actors.finished)))
+    begin = functools.partial(
+        begin_episodes, agent=agent, env=env, state=state, num_envs=num_envs, env_params=env_params
+    )
+    actors = split_actors(actors._replace(finished=jax.tree.map(jnp.zeros_like, actors.finished)))
     # Each step carries a few arrays [N, D] and writes a few, however many fields there are: on a GPU each is a kernel.
     running, unpack_actor = pack(_where(actors))
     unpack_step: Unpack | None = None
@@ -161,7 +96,7 @@ def _rollout(
         (running, actors), (keys, reset_key, fresh) = carry, xs
         obs, env_state, memory = unpack_actor(running)
         stepped = actors._replace(obs=obs, env_state=env_state, memory=memory)
-        transition, new, stepped = _step_all(keys, agent, env, state, stepped, env_params)
+        transition, new, stepped = step_all(keys, agent, env, state, stepped, env_params)
         done = transition.terminated | transition.truncated
         chex.assert_trees_all_equal_shapes_and_dtypes((obs, env_state, memory), _where(stepped))
         after, _ = pack(_where(stepped))
@@ -177,7 +112,7 @@ def _rollout(
     obs, env_state, last_memory = unpack_actor(running)
     actors = counts._replace(obs=obs, env_state=env_state, memory=last_memory)
     actors = actors._replace(info={name: jnp.mean(x.astype(jnp.float32)) for name, x in (info or {}).items()})
-    return _split(actors), mesh.split(trajectory, axis=1)._replace(memory=memory)
+    return split_actors(actors), mesh.split(trajectory, axis=1)._replace(memory=memory)
 
 
 def _where(actors: Actors) -> Actor:
@@ -222,7 +157,7 @@ def _count_ended(actors: Actors, done: jax.Array, stepped: Actors) -> Actors:
     return actors._replace(
         episode_return=jnp.where(done, 0, stepped.episode_return),
         episode_length=jnp.where(done, 0, stepped.episode_length),
-        finished=_count(actors.finished, done, stepped.episode_return, stepped.episode_length),
+        finished=count_episodes(actors.finished, done, stepped.episode_return, stepped.episode_length),
     )
 
 
@@ -246,15 +181,15 @@ def _rollout_episodes(
 ) -> tuple[Actors, Transition]:
     num_envs = actors.episode_return.shape[0]
     step_key, reset_key = jax.random.split(key)
-    obs, env_state, memory = _begin(reset_key, agent, env, state, num_envs, env_params)
-    actors = _split(Actors(env_state, obs, memory, *_no_episodes(num_envs), actors.info))
+    obs, env_state, memory = begin_episodes(reset_key, agent, env, state, num_envs, env_params)
+    actors = split_actors(Actors(env_state, obs, memory, *no_episodes(num_envs), actors.info))
 
     def step(
         carry: tuple[Actors, jax.Array], xs: tuple[Key, jax.Array]
     ) -> tuple[tuple[Actors, jax.Array], tuple[Transition, PyTree]]:
         actors, alive = carry
         keys, is_last = xs
-        transition, new, stepped = _step_all(keys, agent, env, state, actors, env_params)
+        transition, new, stepped = step_all(keys, agent, env, state, actors, env_params)
         truncated = transition.truncated | (is_last & ~transition.terminated)
         ended = alive & (transition.terminated | truncated)
         stepped = stepped._replace(
@@ -262,75 +197,17 @@ def _rollout_episodes(
             episode_length=actors.episode_length + alive,
         )
         transition = transition._replace(truncated=truncated, mask=alive.astype(jnp.float32))
-        finished = _count(actors.finished, ended, stepped.episode_return, stepped.episode_length)
+        finished = count_episodes(actors.finished, ended, stepped.episode_return, stepped.episode_length)
         return (stepped._replace(finished=finished), alive & ~ended), (transition, new.info)
 
     xs = jax.random.split(step_key, (length, num_envs, 2)), jnp.arange(length) == length - 1  # [T, N, 2], [T]
     (actors, _), (trajectory, info) = jax.lax.scan(step, (actors, jnp.ones(num_envs, bool)), xs)
     played = trajectory.mask > 0
     info = {name: _mean_where(played, x) for name, x in (info or {}).items()}
-    return _split(actors._replace(info=info)), mesh.split(trajectory, axis=1)._replace(memory=memory)
+    return split_actors(actors._replace(info=info)), mesh.split(trajectory, axis=1)._replace(memory=memory)
 
 
 # --- The parts --------------------------------------------------------------------------------------------------------
-
-
-def _begin(key: Key, agent: Agent, env: Env, state: State, num_envs: int, env_params: PyTree) -> Actor:
-    """Observations, environment states and memories of N fresh episodes."""
-    reset_key, memory_key = jax.random.split(key)
-    obs, env_state = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, num_envs), env_params)
-    if agent.memory is None:
-        return obs, env_state, ()
-    return obs, env_state, jax.vmap(agent.memory, (0, None))(jax.random.split(memory_key, num_envs), state)
-
-
-def _split(actors: Actors) -> Actors:
-    """The actors split over devices by environment, if a mesh is set."""
-    return mesh.split(actors._replace(info=()))._replace(info=actors.info)
-
-
-def _one_step(
-    agent: Agent, env: Env, env_params: PyTree, keys: Key, state: State, actor: Actor
-) -> tuple[PyTree, PyTree, PyTree, EnvStep]:
-    """(action, aux, memory, EnvStep) of one step in one environment; keys: [2], for the agent and the environment."""
-    obs, env_state, memory = actor
-    act_key, env_key = prng.unrolled(keys[0]), keys[1]
-    if agent.memory is None:
-        action, aux = agent.act(act_key, state, obs)
-    else:
-        action, aux, memory = agent.act(act_key, state, obs, memory)
-    return action, aux, memory, env.step(env_key, env_state, action, env_params)
-
-
-def _step_all(
-    keys: Key, agent: Agent, env: Env, state: State, actors: Actors, env_params: PyTree
-) -> tuple[Transition, EnvStep, Actors]:
-    """One step in every environment, without resets: the actors stay in the episode that may have ended."""
-    step = functools.partial(_one_step, agent, env, env_params)
-    action, aux, memory, new = jax.vmap(step, (0, None, 0))(keys, state, (actors.obs, actors.env_state, actors.memory))
-    transition = Transition(actors.obs, action, new.reward, new.terminated, new.truncated, new.obs, aux)
-    actors = actors._replace(
-        env_state=new.env_state,
-        obs=new.obs,
-        memory=memory,
-        episode_return=actors.episode_return + new.reward,
-        episode_length=actors.episode_length + 1,
-    )
-    return transition, new, actors
-
-
-def _no_episodes(num_envs: int) -> tuple[jax.Array, jax.Array, Finished]:
-    """Running return, running length and finished episodes at the very start."""
-    zeros, counts = jnp.zeros(num_envs, jnp.float32), jnp.zeros(num_envs, jnp.int32)
-    return zeros, counts, Finished(zeros, counts, counts)
-
-
-def _count(finished: Finished, ended: jax.Array, episode_return: jax.Array, episode_length: jax.Array) -> Finished:
-    return Finished(
-        finished.return_sum + jnp.where(ended, episode_return, 0),
-        finished.length_sum + jnp.where(ended, episode_length, 0),
-        finished.num_episodes + ended,
-    )
 
 
 def _select(done: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
@@ -341,7 +218,3 @@ def _select(done: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
 def _mean_where(played: jax.Array, x: jax.Array) -> jax.Array:
     """Mean of x [T, N] over the steps that were played, float32."""
     return jnp.where(played, x.astype(jnp.float32), 0).sum() / played.sum(dtype=jnp.float32)
-
-
-def _first(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: x[0], tree)

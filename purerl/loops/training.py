@@ -15,7 +15,8 @@ import jax.numpy as jnp
 
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
-from purerl.loops.rollouts import Actors, Rollout, init_actors, rollout
+from purerl.loops.actors import Actors, init_actors
+from purerl.loops.rollouts import Rollout, rollout
 from purerl.numerics import missing
 from purerl.prng import check_key
 from purerl.types import Agent, Env, Hparams, Key, Metrics, PyTree, State, Transition

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.loops.rollouts import Actors, Finished, Rollout
+from purerl.loops.actors import Actors, Finished
+from purerl.loops.rollouts import Rollout
 from purerl.rlhf.generation import Advance, Completions, Writing, append, decoder, write_turn
 from purerl.rlhf.tokens import TokenState, place, prompt_mask, reply_size
 from purerl.types import Agent, Env, Key, Network, Params, PyTree, State, Transition

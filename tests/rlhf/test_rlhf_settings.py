@@ -7,7 +7,7 @@ import pytest
 
 from purerl import rlhf
 from purerl.hparams import cast
-from purerl.loops.rollouts import Actors, Finished
+from purerl.loops.actors import Actors, Finished
 
 VOCAB, EOS, PAD, LENGTH = 5, 0, 4, 2
 NETWORK = rlhf.transformer(VOCAB, width=8, depth=1, num_heads=2)
