@@ -1,5 +1,6 @@
 """Set-up that all tests share."""
 
+import gc
 import os
 import pathlib
 import tempfile
@@ -11,6 +12,7 @@ os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.get
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
+import jax
 import pytest
 
 import purerl
@@ -19,3 +21,24 @@ import purerl
 @pytest.fixture(scope="session")
 def cartpole():
     return purerl.envs.make("CartPole-v1")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _forget_programs():
+    """Unload the programs of a file. Each is mapped into memory, and Linux kills a process at 65,530 mappings."""
+    yield
+    jax.clear_caches()
+    gc.collect()
+
+
+# Files of `pytest -m quick`: nothing in them compiles an agent.
+QUICK = ("exploration", "losses", "returns", "sweep/trials", "benchmarks")
+
+
+def pytest_collection_modifyitems(items):
+    """Mark the quick tests."""
+    root = pathlib.Path(__file__).parent
+    for item in items:
+        place = item.path.parent.relative_to(root).as_posix() if item.path.is_relative_to(root) else ""
+        if place in QUICK or item.path.name in ("test_architecture.py", "test_packing.py", "test_types.py"):
+            item.add_marker("quick")
