@@ -85,7 +85,7 @@ def find(tree: Tree, mass: jax.Array, rest: jax.Array | float = 0.0) -> jax.Arra
     Args:
       tree: the tree, with a positive total.
       mass: [...] in [0, total).
-      rest: [...], what the rounding of the mass left out; leaves smaller than 2^-24 of the total need it.
+      rest: [...], what the rounding of the mass left out.
 
     Returns:
       int32 [...].

@@ -14,7 +14,7 @@ from unittest import mock
 import jax
 import numpy as np
 import pytest
-from commanding import TINY, fails, purerl, rows
+from commanding import TINY, fails, purerl, rows, said
 from jax.experimental.compilation_cache import compilation_cache
 
 from purerl import checkpoint, datasets, runs, runtime
@@ -86,7 +86,7 @@ def test_a_resumed_run_is_bit_for_bit_the_run_that_was_never_stopped(run_dirs, t
     assert not (tmp_path / "stopped" / "policy").exists()
     same = ("--hparams", "learning_rate=2.5e-4", "--seed", 3, "--eval-episodes", 2)
     purerl("train", "--resume", "--name", "stopped", "--runs-dir", tmp_path, *same)
-    assert "Resuming from" in capsys.readouterr().out
+    assert "Resuming from" in said(capsys)
     assert leaf_bytes(final_state(tmp_path / "stopped")) == leaf_bytes(final_state(run_dirs / "straight"))
     clocks = {"seconds": None, "steps_per_second": None}
     ours, theirs = rows(tmp_path / "stopped" / "metrics.csv"), rows(run_dirs / "straight" / "metrics.csv")
@@ -119,7 +119,7 @@ def test_a_finished_run_can_be_made_longer(run_dirs, tmp_path, capsys):
     """The learning rate had been annealed to 0; it is annealed to the new end instead."""
     run = shutil.copytree(run_dirs / "straight", tmp_path / "longer")
     purerl("train", "--resume", run, "--num-steps", 3200, "--eval-episodes", 2)
-    assert "it resumes at 50% of its initial value" in capsys.readouterr().out
+    assert "it resumes at 50% of its initial value" in said(capsys)
     steps = [int(row["step"]) for row in rows(run / "metrics.csv")]
     assert steps[:100] == list(range(16, 1601, 16))
     assert steps[-1] == 3200
@@ -153,9 +153,9 @@ def test_several_seeds_side_by_side(tmp_path, capsys):
         "seed_0",
         "seed_1",
     ]
-    said = capsys.readouterr().out
-    assert "over 2 seeds" in said
-    assert re.search(r"2 seeds, [0-9.]+ kB of state -> ", said)
+    text = said(capsys)
+    assert "over 2 seeds" in text
+    assert re.search(r"2 seeds, [0-9.]+ kB of state -> ", text)
 
 
 # --- Evaluation -------------------------------------------------------------------------------------------------------
@@ -166,15 +166,15 @@ def test_what_a_policy_did_is_written_down_and_learned_from(run_dirs, tmp_path, 
     tiny = ("--network", "hidden=4,", "--eval-episodes", 2)
     policy = run_dirs / "straight"
     purerl("evaluate", policy, "--record", data, "--record-steps", 320, "--sample")
-    assert f"320 steps, {datasets.load(data).terminated.sum()} ends of episodes" in capsys.readouterr().out
+    assert f"320 steps, {datasets.load(data).terminated.sum()} ends of episodes" in said(capsys)
     assert "already exists" in fails(capsys, "evaluate", policy, "--record", data)
     purerl("train", "--algorithm", "behavior_cloning", "--dataset", data, "--name", "cloned", *where, *tiny)
-    assert "6 updates of 256 rows" in capsys.readouterr().out
+    assert "6 updates of 256 rows" in said(capsys)
     losses = [float(row["loss/negative_log_likelihood"]) for row in rows(tmp_path / "cloned" / "metrics.csv")]
     assert losses[-1] < losses[0]
     assert (tmp_path / "cloned" / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
     purerl("evaluate", tmp_path / "cloned", "--num-episodes", 2)
-    assert "behavior_cloning on CartPole-v1" in capsys.readouterr().out
+    assert "behavior_cloning on CartPole-v1" in said(capsys)
     assert "needs the directory of a dataset" in fails(capsys, "train", "--algorithm", "cql", *where)
     assert "takes no dataset" in fails(capsys, "train", "--dataset", data, *where)
     other = ("train", "--algorithm", "cql", "--dataset", data, "--env", "Acrobot-v1", *where)
@@ -187,14 +187,14 @@ def test_what_a_policy_did_is_written_down_and_learned_from(run_dirs, tmp_path, 
 def test_evaluate_plays_the_saved_policy(run_dirs, capsys):
     run = run_dirs / "straight"
     purerl("evaluate", run, "--num-episodes", 3)
-    assert "interquartile mean" in capsys.readouterr().out
+    assert "interquartile mean" in said(capsys)
     played = rows(run / "evaluation.csv")
     assert len(played) == 3
     assert all(row["episode_return"] == f"{float(row['episode_length'])}" for row in played), (
         "the reward of CartPole is 1 per step"
     )
     purerl("evaluate", run / "policy", "--num-episodes", 2, "--sample", "--max-steps", 5)
-    assert "2 sampled episodes" in capsys.readouterr().out
+    assert "2 sampled episodes" in said(capsys)
 
 
 def test_evaluating_the_policy_directory_leaves_its_files_alone(run_dirs, capsys):
@@ -202,7 +202,7 @@ def test_evaluating_the_policy_directory_leaves_its_files_alone(run_dirs, capsys
     before = sorted((run / "policy").rglob("*"))
     purerl("evaluate", run / "policy", "--num-episodes", 2)
     assert sorted((run / "policy").rglob("*")) == before
-    assert str(run / "evaluation.csv") in capsys.readouterr().out
+    assert str(run / "evaluation.csv") in said(capsys)
     runs.load_policy(run)
 
 
@@ -359,7 +359,7 @@ def test_a_policy_loss_and_an_environment_of_ones_own_are_named_on_the_command_l
     tiny = ("--num-envs", 2, "--rollout-length", 8, "--network", "hidden=4", "--eval-episodes", 2, "--num-steps", 64)
     loss = ("--agent", "policy_loss=own_parts:unclipped", "num_epochs=1", "num_minibatches=1")
     purerl("train", "--env", "own_parts:corridor", "--env-settings", "length=2", *loss, *tiny, "--name", "mine")
-    assert "ppo on own_parts:corridor" in capsys.readouterr().out
+    assert "ppo on own_parts:corridor" in said(capsys)
     policy = runs.load_policy("mine")
     assert policy.task.preset.agent["policy_loss"] == "own_parts:unclipped"
     assert policy.env.observation_space.high == 2.0
@@ -382,9 +382,9 @@ def test_recorded_steps_with_structured_observations_are_learned_from(own, capsy
     purerl("evaluate", "seen", "--sample", "--record", own / "data", "--record-steps", 160)
     data = ("--env", "own_parts:split", "--dataset", own / "data", *tiny, "--num-steps", 32)
     purerl("train", "--algorithm", "behavior_cloning", *data, "--name", "cloned")
-    assert "2 updates of 16 rows" in capsys.readouterr().out
+    assert "2 updates of 16 rows" in said(capsys)
     purerl("evaluate", "cloned", "--num-episodes", 2)
-    assert "behavior_cloning on own_parts:split" in capsys.readouterr().out
+    assert "behavior_cloning on own_parts:split" in said(capsys)
 
 
 # --- Search -----------------------------------------------------------------------------------------------------------
@@ -406,7 +406,7 @@ def test_sweep_ranks_trials_and_saves_a_policy_that_can_be_played(tmp_path, caps
         "parallel_coordinates.png",
     }  # fmt: skip
     purerl("report", run)
-    assert str(run / "report.html") in capsys.readouterr().out
+    assert str(run / "report.html") in said(capsys)
     page = (run / "report.html").read_text()
     assert f"learning_rate={table[0]['learning_rate']}" in page
     assert "purerl train" in page
@@ -516,7 +516,7 @@ def test_progress_on_a_terminal_is_a_bar(monkeypatch, capsys, columns, text):
     with patches[0], patches[1], console.progress(100) as show:
         show(0, "")
         show(100, "return 4")
-    assert text in capsys.readouterr().out
+    assert text in said(capsys)
 
 
 def _terminal():

@@ -15,7 +15,7 @@ import time
 
 import numpy as np
 import pytest
-from commanding import TINY, fails, purerl, rows
+from commanding import TINY, fails, purerl, rows, said
 
 from purerl import runs
 from purerl.commands import parser
@@ -56,9 +56,9 @@ def test_a_population_leaves_its_lineage_a_picture_and_a_policy(population):
 
 def test_a_population_can_be_played_and_reported(population, capsys):
     purerl("evaluate", population, "--num-episodes", 2)
-    assert "2 greedy episodes" in capsys.readouterr().out
+    assert "2 greedy episodes" in said(capsys)
     purerl("report", population)
-    assert str(population / "report.html") in capsys.readouterr().out
+    assert str(population / "report.html") in said(capsys)
     page = (population / "report.html").read_text()
     assert "a population of 4" in page
     assert "data:image/png" in page

@@ -31,3 +31,8 @@ def fails(capsys, *argv: object) -> str:
 def rows(path: Path) -> list[dict[str, str]]:
     with path.open() as file:
         return list(csv.DictReader(file))
+
+
+def said(capsys):
+    """What was printed since the last call, in one line: sentences wrap where a path is long."""
+    return " ".join(capsys.readouterr().out.split())
