@@ -76,7 +76,7 @@ def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int
         functools.partial(_one_step, agent, env, env_params),
         jax.random.split(jax.random.clone(key)),  # only for its shape: its key may come again
         state,
-        _first((obs, env_state, memory)),
+        first((obs, env_state, memory)),
     )
     check_action(step[0], env.action_space)
     info = {name: jnp.float32(0) for name in (step[3].info or {})}
@@ -144,5 +144,6 @@ def count_episodes(
     )
 
 
-def _first(tree: PyTree) -> PyTree:
+def first(tree: PyTree) -> PyTree:
+    """The first environment's part of a tree, [N, ...] -> [...]."""
     return jax.tree.map(lambda x: x[0], tree)

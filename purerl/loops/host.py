@@ -17,6 +17,7 @@ import numpy as np
 from purerl.envs.adapters.gymnasium import HostEnv, check_host
 from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
 from purerl.loops import Evaluation
+from purerl.loops.actors import first
 from purerl.prng import check_key
 from purerl.spaces import check_action
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, Transition
@@ -144,7 +145,7 @@ def _begin(key: Key | None, agent: Agent, env: HostEnv, state: State, obs: PyTre
       TypeError: the agent's action does not fit the environment's action space.
     """
     memory = _fresh_memory(key, agent, state, env.num_envs) if agent.memory else ()
-    action, _, _ = jax.eval_shape(lambda: _act_once(None, agent, state, *_first((obs, memory))))
+    action, _, _ = jax.eval_shape(lambda: _act_once(None, agent, state, *first((obs, memory))))
     check_action(action, env.action_space)
     return HostActors(obs, memory, np.zeros(env.num_envs, np.float32), np.zeros(env.num_envs, np.int32))
 
@@ -185,10 +186,6 @@ def _copied(tree: PyTree) -> PyTree:
 
 def _seed(key: Key) -> int:
     return int(jax.random.randint(key, (), 0, 2**31 - 1))
-
-
-def _first(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: x[0], tree)
 
 
 def _keys(key: Key, i: int | jax.Array) -> Key:
