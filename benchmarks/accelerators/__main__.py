@@ -6,7 +6,7 @@
     python -m benchmarks.accelerators --check                                  # compare counts with the last record
 
 A case is ALGORITHM:ENV[:NUM_ENVSxROLLOUT_LENGTH[:POPULATION[:NUM_DEVICES]]]. Each target has an environment of its own,
-which is made at the first use from the package registry (.venv-h100, .venv-v5e): the compilers must not be seen by an
+which is made at the first use from the package registry (.venv-cuda, .venv-tpu): the compilers must not be seen by an
 ordinary start of JAX.
 """
 
@@ -23,7 +23,7 @@ from typing import Any
 
 from benchmarks.accelerators import table
 from benchmarks.accelerators.cases import Case
-from benchmarks.accelerators.targets import TARGETS, Target
+from purerl.accelerators.targets import TARGETS, Target
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECORD = ROOT / "benchmarks" / "results" / "accelerators.json"
@@ -64,7 +64,7 @@ def parse_case(text: str) -> Case:
 
 def environment(target: Target) -> str:
     """The interpreter of the target's environment, which is made if it is missing."""
-    directory = ROOT / f".venv-{target.name}"
+    directory = ROOT / f".venv-{target.platform}"
     python = directory / "bin" / "python"
     if (directory / "ready").is_file():
         return str(python)
@@ -72,13 +72,14 @@ def environment(target: Target) -> str:
     jax = metadata.version("jax")
     subprocess.run([sys.executable, "-m", "venv", directory], check=True)
     install = [python, "-m", "pip", "install", "--quiet"]
-    wanted = [f"jax=={jax}", *(name.format(jax=jax) for name in target.packages)]
+    compiler = [name.format(jax=jax) for name in target.compiler]
+    wanted = [f"jax=={jax}", *([] if target.bare else compiler)]
     subprocess.run([*install, *wanted, str(ROOT)], check=True)
     subprocess.run(
         [python, "-m", "pip", "uninstall", "--quiet", "--yes", "purerl"], check=True
     )  # the checkout's is used
-    if target.bare_packages:
-        subprocess.run([*install, "--no-deps", *(name.format(jax=jax) for name in target.bare_packages)], check=True)
+    if target.bare:
+        subprocess.run([*install, "--no-deps", *compiler], check=True)
     (directory / "ready").touch()
     return str(python)
 
@@ -98,7 +99,7 @@ def compile_on(target: Target, case: Case) -> dict[str, Any]:
 def main() -> None:
     """Compile the cases, print a table and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--targets", nargs="+", default=list(TARGETS), choices=TARGETS)
+    parser.add_argument("--targets", nargs="+", default=["h100", "v5e"], choices=TARGETS)
     parser.add_argument("--cases", nargs="+", default=CASES, type=str)
     parser.add_argument("--tree", action="store_true", help="print the loops of each program")
     parser.add_argument(

@@ -15,8 +15,9 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from benchmarks.accelerators import hlo, targets, work
 from benchmarks.accelerators.cases import NUM_UPDATES, Case, Program, build
+from purerl.accelerators import hlo, targets, work
+from purerl.accelerators.programs import modelled_seconds
 
 
 def compile_case(case: Case, target: targets.Target) -> Any:
@@ -36,14 +37,8 @@ def report(case: Case, target: targets.Target) -> dict[str, Any]:
     text = compiled.as_text()
     root = hlo.read(text)
     steps = NUM_UPDATES * program.num_envs * program.rollout_length
-    operations, moved = work.totals(text)
-    memory = compiled.memory_analysis()
-    seconds = {
-        "launches": root.total.launches * target.launch_seconds,
-        "waits": root.total.waits * target.wait_seconds,
-        "bytes": moved / target.bandwidth,
-        "operations": operations / target.peak,
-    }
+    operations, _ = work.totals(text)
+    memory, seconds = compiled.memory_analysis(), modelled_seconds(target, text)
     step, gradient = hlo.rollout_step(root, program.rollout_length), hlo.gradient_step(root)
     return {
         "label": case.label,
@@ -54,8 +49,8 @@ def report(case: Case, target: targets.Target) -> dict[str, Any]:
         "operations_per_env_step": operations / (steps * case.population),
         "temporary_bytes": memory.temp_size_in_bytes,
         "argument_bytes": memory.argument_size_in_bytes,
-        "modelled_seconds": seconds,
-        "modelled_env_steps_per_second": steps * case.population / sum(seconds.values()),
+        "modelled_seconds": seconds._asdict(),
+        "modelled_env_steps_per_second": steps * case.population / seconds.total,
         "compile_seconds": time.perf_counter() - begin,
         "tree": hlo.tree(root),
     }

@@ -10,7 +10,7 @@ import functools
 import math
 import re
 
-from benchmarks.accelerators import hlo
+from purerl.accelerators import hlo
 
 _SHAPE = re.compile(r"\b(pred|[suf]\d+|bf16|f8\w*|c64|c128)\[([\d,]*)\]")
 _OPERAND = re.compile(r"%([\w.\-]+)")
