@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
+_WASTE = 1.25  # members trained, repeats included, over those of the even width: what a compilation is worth
+
 
 def split_agents(num_agents: int, block_size: int, num_devices: int = 1, num_processes: int = 1) -> np.ndarray:
     """Members 0, ..., A - 1 in as few blocks of at most `block_size` as possible, of one width and nearly equal.
@@ -38,40 +40,30 @@ def into_blocks(num_agents: int, width: int) -> np.ndarray:
 
 
 def choose_width(
-    num_agents: int,
-    block_size: int,
-    num_devices: int,
-    compiled: Iterable[int] = (),
-    compile_seconds: float = 0.0,
-    agent_seconds: float = math.inf,
-    num_processes: int = 1,
+    num_agents: int, block_size: int, num_devices: int, compiled: Iterable[int] = (), num_processes: int = 1
 ) -> int:
-    """The width of the blocks of a rung: the even one, unless a program that is already compiled finishes sooner.
+    """The width of the blocks of a rung: the even one, unless a program that is already compiled wastes little.
 
-    A program of width w trains A members in ⌈A / w⌉ w s seconds, part of which is wasted on filling the last block;
-    another width takes c seconds to compile first.
+    A program of width w trains A members in the time of ⌈A / w⌉ w. A width that was used before is taken again if that
+    is at most a quarter more than with the even width. Only sizes count, so that the same search has the same widths,
+    and with them the same bits, however busy the machine is.
 
     Args:
       num_agents: A.
       block_size: largest width.
       num_devices, num_processes: as in `split_agents`.
       compiled: widths for which the program is already compiled.
-      compile_seconds: c, as measured.
-      agent_seconds: s, measured seconds of one member's training in this rung; infinite if not measured yet, which
-        takes the even width.
 
     Examples:
       >>> choose_width(100, 64, num_devices=1)
       50
-      >>> choose_width(100, 64, num_devices=1, compiled=[64], compile_seconds=3.0, agent_seconds=0.01)
+      >>> choose_width(110, 64, num_devices=1, compiled=[64])
       64
     """
     even = split_agents(num_agents, block_size, num_devices, num_processes).shape[1]
-    if not math.isfinite(agent_seconds):
-        return even
-    known = {width for width in compiled if width <= block_size}
 
-    def seconds(width: int) -> float:
-        return math.ceil(num_agents / width) * width * agent_seconds + (width not in known) * compile_seconds
+    def slots(width: int) -> int:
+        return math.ceil(num_agents / width) * width
 
-    return min(sorted(known | {even}, key=lambda width: (width != even, width)), key=seconds)
+    near = [width for width in compiled if width <= block_size and slots(width) <= _WASTE * slots(even)]
+    return min(sorted(near, reverse=True), key=slots, default=even)

@@ -1,4 +1,4 @@
-"""Finished blocks in the journal: their measurements, the folder of their states, and how fast they were."""
+"""Finished blocks in the journal: their measurements and the folder of their states."""
 
 from __future__ import annotations
 
@@ -29,7 +29,6 @@ def record(engine: Engine, block: Block, outcome: Outcome) -> Path | None:
         curves=journal.encode(outcome.curves[:real]),
         returns=journal.encode(outcome.returns[:real]),
     )
-    _note_speed(engine, block, outcome)
     return path
 
 
@@ -58,18 +57,3 @@ def forget(engine: Engine, stage: str) -> None:
 def states_path(engine: Engine, name: str) -> Path | None:
     """The checkpoint of a block's states; None without a directory."""
     return None if engine.blocks_folder is None else engine.blocks_folder / name
-
-
-def _note_speed(engine: Engine, block: Block, outcome: Outcome) -> None:
-    """Seconds of one update of one member, and of a compilation, for the choice of the next rung's width."""
-    width, updates = len(block.members), sum(block.chunks)
-    before = engine.log.find("speed", f"group{block.group}")
-    if before is not None and width in before["widths"]:
-        return
-    engine.log.add(
-        "speed",
-        f"group{block.group}",
-        widths=[*(before["widths"] if before else []), width],
-        compile_seconds=outcome.compile_seconds,
-        agent_seconds=outcome.seconds / (updates * width),
-    )

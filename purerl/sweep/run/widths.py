@@ -1,8 +1,6 @@
-"""The width of a rung's blocks: chosen once from memory and measured speed, and noted in the journal."""
+"""The width of a rung's blocks: chosen once from sizes and memory, and noted in the journal."""
 
 from __future__ import annotations
-
-import math
 
 import jax
 import numpy as np
@@ -29,18 +27,11 @@ def settle(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> int
 
 
 def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> dict[str, Json]:
-    chunks, parts = stage.chunks[group], jax.device_count()
-    measured = engine.log.find("speed", f"group{group}") if jax.process_count() == 1 else None
-    limit_width = engine.log.find("limit", f"group{group}")
-    wanted = blocks.choose_width(
-        len(members),
-        min(engine.block_size, limit_width["width"]) if limit_width else engine.block_size,
-        parts,
-        compiled=measured["widths"] if measured else (),
-        compile_seconds=measured["compile_seconds"] if measured else 0.0,
-        agent_seconds=measured["agent_seconds"] * sum(chunks) if measured else math.inf,
-        num_processes=jax.process_count(),
-    )
+    chunks, parts, name = stage.chunks[group], jax.device_count(), f"group{group}"
+    compiled = (engine.log.find("compiled", name) or {"widths": []})["widths"]
+    limit_width = engine.log.find("limit", name)
+    size = min(engine.block_size, limit_width["width"]) if limit_width else engine.block_size
+    wanted = blocks.choose_width(len(members), size, parts, compiled, jax.process_count())
     program, data = engine.programs[group], data_of(engine, members[:1])
 
     def measure(width: int) -> float:
@@ -48,8 +39,10 @@ def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> di
 
     width, taken = memory.widest(wanted, num_parts(wanted), engine.limit, measure)
     if width < wanted:
-        engine.log.add("limit", f"group{group}", width=width)
+        engine.log.add("limit", name, width=width)
         width = blocks.split_agents(len(members), width, parts, jax.process_count()).shape[1]
+    if width not in compiled:
+        engine.log.add("compiled", name, widths=[*compiled, width])
     return {"width": width, "devices": num_parts(width), "bytes": taken, "limit": engine.limit}
 
 

@@ -145,12 +145,13 @@ def test_hyperband_gives_every_bracket_its_own_trials():
     assert (result.num_updates > 0).all()
 
 
-def test_the_width_weighs_idle_members_against_compiling():
-    # 100 agents, blocks of 64: two blocks of 50; a program of 64 is there and would fill up 28 agents
+def test_a_width_that_is_compiled_is_used_again_if_it_wastes_little():
+    # 100 agents, blocks of 64: two blocks of 50; a program of 64 would fill up 28 slots, for 110 agents 18
     assert blocks.choose_width(100, 64, 1) == 50
-    assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=0.01) == 64
-    assert blocks.choose_width(100, 64, 1, compiled=[64], compile_seconds=3.0, agent_seconds=1.0) == 50
-    assert blocks.choose_width(100, 64, 2, compiled=[128], compile_seconds=3.0, agent_seconds=0.0) == 50
+    assert blocks.choose_width(100, 64, 1, compiled=[64]) == 50
+    assert blocks.choose_width(110, 64, 1, compiled=[64]) == 64
+    assert blocks.choose_width(110, 32, 1, compiled=[64]) == 28
+    assert blocks.choose_width(100, 64, 2, compiled=[128]) == 50
     assert [blocks.choose_width(count, 64, 4, num_processes=2) for count in (1, 3, 5, 8)] == [2, 4, 8, 8]
     assert blocks.choose_width(9, 1, 4, num_processes=2) == 2  # at least one member per process
 
