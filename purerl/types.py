@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ActFn", "Agent", "Box", "CutFn", "Dict", "Discrete", "Env", "EnvStep", "Experience", "HasSpaces", "Hparams",
-    "InitFn", "Key", "MemoryFn", "Metrics", "MultiDiscrete", "Network", "Params", "PyTree", "Requirements",
+    "InitFn", "Key", "MemoryFn", "Metrics", "MultiDiscrete", "Network", "Params", "PyTree", "RenderFn", "Requirements",
     "ResetFn", "Scalar", "Space", "State", "StepFn", "TrainState", "Transition", "Tuple", "UpdateFn", "example_of",
 ]  # fmt: skip
 
@@ -214,6 +214,12 @@ class StepFn(Protocol):
     def __call__(self, key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None, /) -> EnvStep: ...
 
 
+class RenderFn(Protocol):
+    """Draw one state on the host: uint8 [H, W, 3], a NumPy array. It is not traced."""
+
+    def __call__(self, env_state: PyTree, /) -> Any: ...
+
+
 class Env(NamedTuple):
     """An environment as two pure functions and two static spaces. It never resets by itself: the loop does.
 
@@ -221,12 +227,19 @@ class Env(NamedTuple):
       reset: `(key, env_params=None) -> (obs, env_state)`.
       step: `(key, env_state, action, env_params=None) -> EnvStep`.
       observation_space, action_space: one of the spaces below.
+      render: None, or `env_state -> image`; see `RenderFn`.
+      max_steps: number of steps within which every episode ends under the environment's own parameters; None if it
+        has no such limit or does not say.
+      id: the name that `envs.make` knows it by; empty if it has none.
     """
 
     reset: ResetFn
     step: StepFn
     observation_space: Space
     action_space: Space
+    render: RenderFn | None = None
+    max_steps: int | None = None
+    id: str = ""
 
 
 class HasSpaces(Protocol):
@@ -246,7 +259,8 @@ class EnvStep(NamedTuple):
       env_state: the environment's next state.
       reward: float32 scalar.
       terminated, truncated: bool scalars.
-      info: dict of scalars whose means over a rollout become the metrics `env/<name>`; `()` for none.
+      info: dict of scalars, `()` for none. Their means over the steps of a rollout become the metrics `env/<name>`, and
+        their means over the last steps of its episodes `episode_end/<name>`.
     """
 
     obs: PyTree

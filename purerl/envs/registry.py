@@ -110,9 +110,9 @@ def _make(env_id: str, settings: Settings) -> types.Env:
         return _OWN[env_id][0](_own_params(env_id, dict(settings)))
     if env_id in _PARTIAL:
         whole, indices = _PARTIAL[env_id]
-        return select_observation(_make(whole, settings), indices)
+        return select_observation(_make(whole, settings), indices)._replace(id=env_id)
     with jax.ensure_compile_time_eval(), jax.enable_x64(False):
-        env = from_gymnax(*_configure(env_id, dict(settings)))
+        env = from_gymnax(*_configure(env_id, dict(settings)))._replace(id=env_id)
     space = env.observation_space
     if env_id in _BOUNDS and isinstance(space, types.Box):
         return env._replace(observation_space=types.Box(*_BOUNDS[env_id], space.shape, space.dtype))

@@ -29,7 +29,7 @@ class Finished(NamedTuple):
 
 
 class Actors(NamedTuple):
-    """The state of N environments between two rollouts; every leaf except those of `info` leads with [N].
+    """The state of N environments between two rollouts; every leaf except those of the two `info` leads with [N].
 
     Attributes:
       env_state: states of the environments.
@@ -39,6 +39,7 @@ class Actors(NamedTuple):
       episode_length: int32, its steps so far.
       finished: the episodes that ended within the last rollout.
       info: means over the last rollout of the scalars in the environment's info, a dict.
+      info_at_end: means of the same scalars over the last steps of the episodes that ended in it, NaN if none did.
     """
 
     env_state: PyTree
@@ -48,6 +49,7 @@ class Actors(NamedTuple):
     episode_length: jax.Array
     finished: Finished
     info: PyTree
+    info_at_end: PyTree = {}
 
 
 def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int, env_params: PyTree = None) -> Actors:
@@ -80,7 +82,7 @@ def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int
     )
     check_action(step[0], env.action_space)
     info = {name: jnp.float32(0) for name in (step[3].info or {})}
-    return split_actors(Actors(env_state, obs, memory, *no_episodes(num_envs), info))
+    return split_actors(Actors(env_state, obs, memory, *no_episodes(num_envs), info, info))
 
 
 def begin_episodes(key: Key, agent: Agent, env: Env, state: State, num_envs: int, env_params: PyTree) -> Actor:
@@ -94,7 +96,9 @@ def begin_episodes(key: Key, agent: Agent, env: Env, state: State, num_envs: int
 
 def split_actors(actors: Actors) -> Actors:
     """The actors split over devices by environment, if a mesh is set."""
-    return mesh.split(actors._replace(info=()))._replace(info=actors.info)
+    return mesh.split(actors._replace(info=(), info_at_end=()))._replace(
+        info=actors.info, info_at_end=actors.info_at_end
+    )
 
 
 def _one_step(

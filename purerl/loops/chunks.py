@@ -64,8 +64,8 @@ def cut(num_updates: int, length: int) -> list[int]:
 def reduce_metrics(metrics: Metrics) -> Metrics:
     """Metrics of a chunk of updates, leaves [U], as scalars.
 
-    `num_episodes` and `num_env_steps` are summed; `episode_return` and `episode_length` are means over episodes, NaN
-    if none ended; everything else is the mean over the updates.
+    `num_episodes` and `num_env_steps` are summed; `episode_return`, `episode_length` and `episode_end/<name>` are means
+    over episodes, NaN if none ended; everything else is the mean over the updates.
 
     Examples:
       >>> returns, episodes = jnp.array([1.0, 5.0, jnp.nan]), jnp.array([3, 1, 0])
@@ -76,10 +76,11 @@ def reduce_metrics(metrics: Metrics) -> Metrics:
     episodes = metrics["num_episodes"]
     total = episodes.sum()
     reduced = {name: value.sum() if name in _SUMMED else jnp.mean(value, axis=0) for name, value in metrics.items()}
-    for name in ("episode_return", "episode_length"):
+    for name in (name for name in metrics if name.startswith(_OVER_EPISODES)):
         over_episodes = jnp.sum(jnp.where(episodes > 0, metrics[name] * episodes, 0)) / jnp.maximum(total, 1)
         reduced[name] = jnp.where(total > 0, over_episodes, missing())
     return reduced
 
 
 _SUMMED = ("num_episodes", "num_env_steps")
+_OVER_EPISODES = ("episode_return", "episode_length", "episode_end/")

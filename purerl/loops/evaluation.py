@@ -31,7 +31,7 @@ def evaluate(
     state: State,
     *,
     num_episodes: int,
-    max_steps: int,
+    max_steps: int | None = None,
     greedy: bool = True,
     env_params: PyTree = None,
 ) -> Evaluation:
@@ -45,17 +45,29 @@ def evaluate(
       agent, env: the agent and the environment.
       state: the agent's state, left unchanged.
       num_episodes: number of episodes, played side by side.
-      max_steps: longest episode, in steps.
+      max_steps: longest episode, in steps; None for the limit of the environment's own parameters, `env.max_steps`.
       greedy: take the greedy action (`act` without a key); otherwise sample.
       env_params: parameters of the environment; None takes its own.
 
     Returns:
       `Evaluation(episode_return, episode_length)`, each [num_episodes].
+
+    Raises:
+      ValueError: `max_steps` is None, but the environment has no limit, or `env_params` may have another one.
     """
     check_key(key)
+    max_steps = _limit(env, env_params) if max_steps is None else max_steps
     check_positive(num_episodes=num_episodes, max_steps=max_steps)
     env_params = cast(env_params)
     return _evaluate(key, agent, check(env, env_params), state, num_episodes, max_steps, greedy, env_params)
+
+
+def _limit(env: Env, env_params: PyTree) -> int:
+    limit = getattr(env, "max_steps", None)
+    if limit is not None and env_params is None:
+        return limit
+    why = "the environment has no time limit" if limit is None else "env_params may have another time limit"
+    raise ValueError(f"evaluate needs max_steps, because {why}")
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 4, 5, 6))

@@ -19,6 +19,7 @@ from purerl.distributed import mesh
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
 from purerl.loops.actors import Actor, Actors, begin_episodes, count_episodes, no_episodes, split_actors, step_all
+from purerl.numerics import missing
 from purerl.packing import Unpack, pack
 from purerl.prng import check_key
 from purerl.types import Agent, Env, Key, PyTree, State, Transition
@@ -111,7 +112,11 @@ def _rollout(
     trajectory, info = unpack_step(rows)
     obs, env_state, last_memory = unpack_actor(running)
     actors = counts._replace(obs=obs, env_state=env_state, memory=last_memory)
-    actors = actors._replace(info={name: jnp.mean(x.astype(jnp.float32)) for name, x in (info or {}).items()})
+    info, done = dict(info or {}), trajectory.terminated | trajectory.truncated
+    actors = actors._replace(
+        info={name: jnp.mean(x.astype(jnp.float32)) for name, x in info.items()},
+        info_at_end={name: _mean_where(done, x) for name, x in info.items()},
+    )
     return split_actors(actors), mesh.split(trajectory, axis=1)._replace(memory=memory)
 
 
@@ -182,7 +187,7 @@ def _rollout_episodes(
     num_envs = actors.episode_return.shape[0]
     step_key, reset_key = jax.random.split(key)
     obs, env_state, memory = begin_episodes(reset_key, agent, env, state, num_envs, env_params)
-    actors = split_actors(Actors(env_state, obs, memory, *no_episodes(num_envs), actors.info))
+    actors = split_actors(Actors(env_state, obs, memory, *no_episodes(num_envs), actors.info, actors.info_at_end))
 
     def step(
         carry: tuple[Actors, jax.Array], xs: tuple[Key, jax.Array]
@@ -203,8 +208,12 @@ def _rollout_episodes(
     xs = jax.random.split(step_key, (length, num_envs, 2)), jnp.arange(length) == length - 1  # [T, N, 2], [T]
     (actors, _), (trajectory, info) = jax.lax.scan(step, (actors, jnp.ones(num_envs, bool)), xs)
     played = trajectory.mask > 0
-    info = {name: _mean_where(played, x) for name, x in (info or {}).items()}
-    return split_actors(actors._replace(info=info)), mesh.split(trajectory, axis=1)._replace(memory=memory)
+    info, done = dict(info or {}), played & (trajectory.terminated | trajectory.truncated)
+    actors = actors._replace(
+        info={name: _mean_where(played, x) for name, x in info.items()},
+        info_at_end={name: _mean_where(done, x) for name, x in info.items()},
+    )
+    return split_actors(actors), mesh.split(trajectory, axis=1)._replace(memory=memory)
 
 
 # --- The parts --------------------------------------------------------------------------------------------------------
@@ -215,6 +224,7 @@ def _select(done: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
     return jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), new, old)  # [N] -> [N, 1, ..., 1]
 
 
-def _mean_where(played: jax.Array, x: jax.Array) -> jax.Array:
-    """Mean of x [T, N] over the steps that were played, float32."""
-    return jnp.where(played, x.astype(jnp.float32), 0).sum() / played.sum(dtype=jnp.float32)
+def _mean_where(where: jax.Array, x: jax.Array) -> jax.Array:
+    """Mean of x [T, N] over some of the steps, float32; what stands for a missing metric if there are none."""
+    count = where.sum(dtype=jnp.float32)
+    return jnp.where(count > 0, jnp.where(where, x.astype(jnp.float32), 0).sum() / jnp.maximum(count, 1), missing())

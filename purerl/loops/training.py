@@ -72,10 +72,11 @@ def train(
       rollout: how experience is collected: `rollout`, `rollout_episodes`, or another `loops.Rollout`.
 
     Returns:
-      The trained state, and metrics with leaves [num_updates]: the agent's own, `env/<name>` for each scalar of the
-      environment's info, `episode_return`, `episode_length` (means over the episodes that finished in an update, NaN
-      where none did) and `num_episodes`. A rollout that masks steps adds `num_env_steps`, the number of those that
-      count; otherwise there are rollout_length · num_envs.
+      The trained state, and metrics with leaves [num_updates]: the agent's own; for each scalar of the environment's
+      info `env/<name>`, its mean over steps, and `episode_end/<name>`, its mean over the last steps of episodes;
+      `episode_return`, `episode_length` (means over the episodes that finished in an update, NaN where none did) and
+      `num_episodes`. A rollout that masks steps adds `num_env_steps`, the number of those that count; otherwise there
+      are rollout_length · num_envs.
 
     Raises:
       TypeError: `key` is not a typed key, or the agent's action does not fit the environment's action space.
@@ -204,6 +205,7 @@ def _loop_metrics(actors: Actors, trajectory: Transition) -> Metrics:
     ended = jnp.maximum(num_episodes, 1)
     return (
         {f"env/{name}": value for name, value in actors.info.items()}
+        | {f"episode_end/{name}": value for name, value in actors.info_at_end.items()}
         | steps
         | {
             "episode_return": jnp.where(num_episodes > 0, finished.return_sum.sum() / ended, missing()),

@@ -187,4 +187,6 @@ def with_learned_reward(env: Env) -> Env:
         paid = learned_reward(env_params, features(env_state.obs, action, env.action_space))
         return new._replace(env_state=WatchedState(new.env_state, new.obs), reward=paid, info=())
 
-    return Env(reset, step, env.observation_space, env.action_space)
+    draw = env.render
+    render = None if draw is None else lambda env_state: draw(env_state.inner)
+    return env._replace(reset=reset, step=step, render=render)

@@ -75,11 +75,8 @@ def bare_environment(env: str, settings: Mapping[str, Any]) -> types.Env:
 
 
 def time_limit(env: str, settings: Mapping[str, Any]) -> int | None:
-    """Steps after which an environment truncates an episode; None if its parameters do not say."""
-    if references.is_reference(env):
-        return None
-    limit = getattr(purerl.envs.env_params(env, **settings), "max_steps_in_episode", None)
-    return None if limit is None else int(limit)
+    """Steps within which every episode of an environment ends; None if it does not say."""
+    return bare_environment(env, settings).max_steps
 
 
 def check_update(task: Task, agent: types.Agent, env: types.Env) -> None:

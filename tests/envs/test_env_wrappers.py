@@ -103,6 +103,21 @@ def test_time_limit_combines_with_the_ends_of_the_environment(limit):
             assert truncated[case, i] == ((time >= cut or time >= limit) and not time >= end)
 
 
+def test_wrappers_know_the_limit_and_draw_the_state_inside():
+    drawn = counting_env(numbered, Box(0.0, 99.0, (2,)))._replace(render=lambda env_state: env_state[1], max_steps=10)
+    wrapped = envs.frame_stack(envs.time_limit(envs.action_repeat(drawn, 3), 7), 2)
+    assert wrapped.max_steps == 4
+    assert envs.time_limit(drawn, 3).max_steps == 3
+    _, env_state = wrapped.reset(jax.random.key(0))
+    assert wrapped.render(wrapped.step(jax.random.key(0), env_state, 0).env_state) == 3
+
+
+def test_the_limit_and_the_name_of_an_environment_made_by_name():
+    env = envs.make("CartPole-v1", max_steps_in_episode=20)
+    assert (env.max_steps, env.id) == (20, "CartPole-v1")
+    assert (envs.make("TrafficLight-v0").id, envs.endless().max_steps) == ("TrafficLight-v0", None)
+
+
 def test_time_limit_counts_anew_after_a_reset():
     env = envs.time_limit(envs.endless(), 4)
     step, truncated = jax.jit(env.step), []

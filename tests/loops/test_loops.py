@@ -168,8 +168,12 @@ def whole_run():
 def test_metrics_are_one_number_an_update(whole_run):
     state, metrics = whole_run
     assert {k: v.shape for k, v in metrics.items()} == dict.fromkeys(
-        ["total", "draw", "env/action", "env/left", "episode_return", "episode_length", "num_episodes"], (6,)
-    )
+        [
+            "total", "draw", "env/action", "env/left", "episode_end/action", "episode_end/left", "episode_return",
+            "episode_length", "num_episodes",
+        ],
+        (6,),
+    )  # fmt: skip
     assert state.total == metrics["total"][-1]
     assert state.num_updates == 6
     assert len(set(np.asarray(metrics["draw"]))) == 6
@@ -249,6 +253,18 @@ def test_evaluation_counts_whole_episodes_and_cuts_long_ones():
         jax.random.key(0), REMEMBERING, ENV, state, num_episodes=4, max_steps=10, greedy=False, env_params=Countdown(1)
     )
     np.testing.assert_array_equal(remembering.episode_length, 1)
+
+
+def test_evaluation_takes_the_limit_of_the_environment():
+    state = AGENT.init(None, Hparams(), jnp.int32(0))
+    played = purerl.evaluate(jax.random.key(0), AGENT, ENV._replace(max_steps=2), state, num_episodes=4)
+    assert played.episode_length.max() == 2
+    with pytest.raises(ValueError, match="needs max_steps, because the environment has no time limit"):
+        purerl.evaluate(jax.random.key(0), AGENT, ENV, state, num_episodes=1)
+    with pytest.raises(ValueError, match="needs max_steps, because env_params may have another time limit"):
+        purerl.evaluate(
+            jax.random.key(0), AGENT, ENV._replace(max_steps=2), state, num_episodes=1, env_params=Countdown()
+        )
 
 
 def test_fit_is_a_scan_of_updates_on_the_same_data():

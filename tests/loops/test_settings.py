@@ -111,6 +111,14 @@ def test_steps_after_the_end_of_an_episode_are_not_counted():
     assert metrics["num_env_steps"].tolist() == [6]
 
 
+@pytest.mark.parametrize(("rollout", "mean"), [(loops.rollout, 1.75), (loops.rollout_episodes, 2)])
+def test_values_at_the_ends_of_episodes_are_apart_from_means_over_steps(rollout, mean):
+    """Episodes of 3 steps: 4 steps of a rollout see the times 1, 2, 3, 1, and 1, 2, 3 if the last step is masked."""
+    sizes = {"num_updates": 1, "num_envs": 2, "rollout_length": 4, "rollout": rollout}
+    _, metrics = purerl.train(jax.random.key(0), mover(), walk(), Hparams(), **sizes)
+    assert (metrics["env/time"].item(), metrics["episode_end/time"].item()) == (mean, 3)
+
+
 def test_rewards_that_are_not_numbers_after_an_end_are_not_counted():
     env = walk()
 

@@ -79,7 +79,8 @@ def from_gymnax(env: Environment, default_params: PyTree = None) -> Env:
                 info=_metrics(info),
             )
 
-    return Env(reset, step, observation_space, action_space)
+    limit = getattr(defaults, "max_steps_in_episode", None)
+    return Env(reset, step, observation_space, action_space, max_steps=None if limit is None else int(limit))
 
 
 def _check_interface(env: Environment) -> None:

@@ -76,4 +76,4 @@ def from_mdp(mdp: MDP, max_steps: int) -> Env:
         reward = outcomes.reward[at][k].astype(jnp.float32)
         return EnvStep(state, MDPState(state, time), reward, terminated, ~terminated & (time >= max_steps))
 
-    return Env(reset, step, Discrete(num_states), Discrete(num_actions))
+    return Env(reset, step, Discrete(num_states), Discrete(num_actions), max_steps=max_steps)

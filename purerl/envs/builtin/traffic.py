@@ -118,7 +118,8 @@ def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
         truncated = state.time >= params.max_steps_in_episode
         return EnvStep(_observe(state), state, reward.astype(jnp.float32), jnp.bool_(False), truncated, info)
 
-    return Env(reset, step, Box(0.0, float("inf"), (17,)), Discrete(16))
+    space, limit = Box(0.0, float("inf"), (17,)), int(defaults.max_steps_in_episode)
+    return Env(reset, step, space, Discrete(16), max_steps=limit, id="TrafficLight-v0")
 
 
 def _switch(state: TrafficState, wanted: jax.Array, amber_time: Scalar) -> TrafficState:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.envs.wrappers.rendering import inner_render
 from purerl.envs.wrappers.spaces import MASK, flat_observation, flat_space, stacked_space
 from purerl.hparams import check_positive
 from purerl.spaces import Box, Dict, check_spaces
@@ -166,7 +167,8 @@ def frame_stack(env: Env, num_frames: int) -> Env:
         frames = _unmasked(_push, result.obs, env_state.frames)
         return result._replace(obs=frames, env_state=FrameStackState(result.env_state, frames))
 
-    return env._replace(reset=reset, step=step, observation_space=stacked_space(env.observation_space, num_frames))
+    space = stacked_space(env.observation_space, num_frames)
+    return env._replace(reset=reset, step=step, observation_space=space, render=inner_render(env))
 
 
 def _unmasked(function: Callable[..., jax.Array], obs: PyTree, *rest: PyTree) -> PyTree:

@@ -6,12 +6,14 @@ The same environment wrapped the same way is the same object again, so it compil
 from __future__ import annotations
 
 import functools
+import math
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl.envs.checking import standard
+from purerl.envs.wrappers.rendering import inner_render
 from purerl.hparams import check_positive
 from purerl.spaces import check_spaces
 from purerl.types import Env, EnvStep, Key, PyTree
@@ -60,7 +62,8 @@ def time_limit(env: Env, num_steps: int) -> Env:
         truncated = result.truncated | ((time >= num_steps) & ~result.terminated)
         return result._replace(env_state=TimeLimitState(result.env_state, time), truncated=truncated)
 
-    return env._replace(reset=reset, step=step)
+    limit = num_steps if env.max_steps is None else min(num_steps, env.max_steps)
+    return env._replace(reset=reset, step=step, render=inner_render(env), max_steps=limit)
 
 
 @functools.lru_cache(maxsize=None, typed=True)
@@ -99,4 +102,5 @@ def action_repeat(env: Env, num_steps: int) -> Env:
         mean = jax.tree.map(lambda one, more: (one + jnp.where(taken, more, 0).sum()) / count, first.info, info)
         return last._replace(info=mean)
 
-    return env._replace(step=step)
+    limit = None if env.max_steps is None else math.ceil(env.max_steps / num_steps)
+    return env._replace(step=step, max_steps=limit)
