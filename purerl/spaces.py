@@ -184,11 +184,11 @@ def is_integer(space: Space) -> bool:
 
 
 def unit_of(space: Box) -> np.ndarray | None:
-    """The number that integers of a `Box` are divided by when they become floats: the largest magnitude of the bounds.
+    """The number that integers and images of a `Box` are divided by for a network: the largest magnitude of the bounds.
 
     Returns:
       A float32 scalar, or an array of the space's shape if the bounds differ; None if nothing is to be divided: for
-      floats, for bounds within ±1, and for bounds of 2²⁴ or more, which count as none.
+      floats that are not an image [H, W, C], for bounds within ±1, and for bounds of 2²⁴ or more, which count as none.
 
     Examples:
       >>> unit_of(Box(0, 255, (84, 84, 4), "uint8")).tolist()
@@ -196,7 +196,7 @@ def unit_of(space: Box) -> np.ndarray | None:
       >>> unit_of(Box(0.0, 255.0, (3,))) is None
       True
     """
-    if not is_integer(space):
+    if not is_integer(space) and len(space.shape) != 3:
         return None
     largest = np.maximum(*(np.abs(bound.astype(np.float64)) for bound in space.bounds()))
     unit = np.where((largest > 1) & (largest < _EXACT), largest, 1.0).astype(np.float32)

@@ -275,4 +275,5 @@ def normalize(advantage: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     chex.assert_type(advantage, float)
     chex.assert_equal_shape([advantage] if mask is None else [advantage, mask])
     centered, count = center(advantage, mask)
-    return centered / (spread(centered, count) + 1e-8)
+    floor = max(1e-8, float(jnp.finfo(advantage.dtype).tiny))  # 1e-8 is 0 in float16
+    return centered / (spread(centered, count) + floor)

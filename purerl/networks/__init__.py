@@ -15,7 +15,7 @@ from purerl.networks.continuous import (
 from purerl.networks.images import CONVOLUTIONS, PatchConv
 from purerl.networks.latent import LatentModel, latent_model
 from purerl.networks.layers import Torso
-from purerl.networks.observations import check_observation, encode
+from purerl.networks.observations import check_observation, encode, features
 from purerl.networks.policy import ActorCritic, PolicyHead, actor_critic
 from purerl.networks.q_values import QNetwork, q_network
 from purerl.networks.recurrent import RecurrentNetwork, recurrent_actor_critic
@@ -39,6 +39,7 @@ __all__ = [
     "critic",
     "deterministic_actor",
     "encode",
+    "features",
     "gaussian_actor",
     "gsde_actor",
     "latent_model",

@@ -13,7 +13,7 @@ from purerl import distributions
 from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
-from purerl.networks.observations import check_observation, encode
+from purerl.networks.observations import check_observation, features
 from purerl.spaces import Box, Space, check_bounded, check_spaces
 from purerl.types import HasSpaces, PyTree
 
@@ -126,7 +126,7 @@ class GaussianActor(nn.Module):
     def __call__(self, obs: PyTree) -> distributions.TanhGaussian:
         """One observation to the distribution of the action."""
         check_observation(obs, self.observation_space)
-        x = self.torso(encode(obs, self.observation_space))
+        x = self.torso(features(obs, self.observation_space))
         shape = self.action_space.shape
         mean, raw = (small_dense(shape, name)(x).reshape(shape) for name in ("mean", "log_std"))
         shift = math.log((0.0 - LOG_STD_MIN) / LOG_STD_MAX)
@@ -146,7 +146,7 @@ class DeterministicActor(nn.Module):
     def __call__(self, obs: PyTree) -> jax.Array:
         """One observation to the action."""
         check_observation(obs, self.observation_space)
-        x = self.torso(encode(obs, self.observation_space))
+        x = self.torso(features(obs, self.observation_space))
         shape = self.action_space.shape
         half, middle = scale(self.action_space)
         return middle + half * jnp.tanh(small_dense(shape, "mean")(x).reshape(shape))
@@ -164,8 +164,8 @@ class Critic(nn.Module):
         """One observation and one action to q, a scalar."""
         check_observation(obs, self.observation_space)
         check_observation(action, self.action_space, "action")
-        x = encode(obs, self.observation_space)
-        if x.ndim == 3:  # [H, W, C] -> [H' W' C']
+        x = features(obs, self.observation_space)
+        if isinstance(x, tuple) or x.ndim == 3:  # [H, W, C] -> [H' W' C']
             x = self.torso.copy(hidden=(), parent=self, name="image")(x).astype(jnp.float32)
         half, middle = scale(self.action_space)
         x = jnp.concatenate([x, ((action - middle) / half).reshape(-1)])

@@ -12,11 +12,13 @@ import jax
 import jax.numpy as jnp
 
 from purerl.networks.initializers import orthogonal
-from purerl.spaces import Box, Space
+from purerl.spaces import Box, Dict, Space, Tuple
 
 Convolution: TypeAlias = bool | str
 """True, False, or one of `CONVOLUTIONS`: how an image [H, W, C] enters a network. See `Torso`."""
 Activation: TypeAlias = Callable[[jax.Array], jax.Array]
+Features: TypeAlias = jax.Array | tuple[jax.Array, ...]
+"""An observation as floats: one image [H, W, C], one vector [D], or several images and a vector."""
 
 CONVOLUTIONS = {"minatar": 3, "nature": 36, "impala": 8}
 """The smallest side of an image that each convolution takes."""
@@ -60,12 +62,26 @@ def check_convolution(space: Space, convolution: Convolution) -> None:
         return
     if convolution not in CONVOLUTIONS:
         raise ValueError(f"convolution must be True, False, {', '.join(CONVOLUTIONS)}; got {convolution!r}")
+    if isinstance(space, Dict | Tuple):
+        for part in [part for _, part in space.spaces] if isinstance(space, Dict) else space.spaces:
+            check_convolution(part, convolution)
     smallest = CONVOLUTIONS[convolution]
     if isinstance(space, Box) and len(space.shape) == 3 and min(space.shape[:2]) < smallest:
         raise ValueError(
             f"convolution={convolution!r} needs images with sides of at least {smallest}, "
             f"but observations have shape {space.shape}"
         )
+
+
+def flat_features(x: Features, convolution: Convolution, activate: Activation, dtype: str | None) -> jax.Array:
+    """Features as one vector [D], each image after a convolution of its own; inside the module that calls it."""
+
+    def flat(part: jax.Array) -> jax.Array:
+        kind = kind_of_convolution(part.shape, convolution)
+        part = part if kind is None else convolve(part, kind, activate, dtype)
+        return part.reshape(-1)  # [H', W', C'] -> [H' W' C']
+
+    return jnp.concatenate([flat(part) for part in x]) if isinstance(x, tuple) else flat(x)
 
 
 def convolve(x: jax.Array, kind: str, activate: Activation, dtype: str | None) -> jax.Array:

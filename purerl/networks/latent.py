@@ -11,10 +11,10 @@ import jax.numpy as jnp
 
 from purerl.distributions import Distribution
 from purerl.hparams import check_positive
-from purerl.networks.images import Convolution, check_convolution
+from purerl.networks.images import Convolution, Features, check_convolution
 from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
-from purerl.networks.observations import check_observation, encode, has_mask
+from purerl.networks.observations import check_observation, features, has_mask
 from purerl.networks.policy import PolicyHead
 from purerl.spaces import Discrete, check_spaces
 from purerl.types import HasSpaces, Key, Params, PyTree
@@ -93,12 +93,12 @@ def latent_model(
     def init(key: Key, obs: PyTree) -> dict[str, Params]:
         latent = jnp.zeros(latent_size, jnp.float32)
         latent_and_action = jnp.zeros(latent_size + space.n, jnp.float32)
-        inputs = (encode(obs, env.observation_space), latent_and_action, latent)
+        inputs = (features(obs, env.observation_space), latent_and_action, latent)
         return {name: part.init(k, x) for (name, part), k, x in zip(parts.items(), jax.random.split(key, 3), inputs)}
 
     def represent(params: Params, obs: PyTree) -> jax.Array:
         check_observation(obs, env.observation_space)
-        outputs: PyTree = parts["represent"].apply(params["represent"], encode(obs, env.observation_space))
+        outputs: PyTree = parts["represent"].apply(params["represent"], features(obs, env.observation_space))
         return _unit_range(outputs[0])
 
     def predict(params: Params, latent: jax.Array, mask: jax.Array | None = None) -> tuple[Distribution, jax.Array]:
@@ -128,8 +128,9 @@ class _Part(nn.Module):
     policy: PolicyHead | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> tuple[Any, ...]:
-        x = Torso(self.hidden, self.activation, convolution=self.convolution, dtype=self.dtype)(x).astype(jnp.float32)
+    def __call__(self, inputs: Features, mask: jax.Array | None = None) -> tuple[Any, ...]:
+        torso = Torso(self.hidden, self.activation, convolution=self.convolution, dtype=self.dtype)
+        x = torso(inputs).astype(jnp.float32)
         outputs = tuple(nn.Dense(width, kernel_init=orthogonal(1.0))(x) for width in self.widths)
         return outputs if self.policy is None else (*outputs, self.policy(x, mask))
 

@@ -6,7 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from purerl.networks.images import Activation, Convolution, convolve, kind_of_convolution
+from purerl.networks.images import Activation, Convolution, Features, flat_features
 from purerl.networks.initializers import orthogonal
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -19,7 +19,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 
 class Torso(nn.Module):
-    """A convolution for images, then fully connected layers.
+    """A convolution for each image, then fully connected layers.
 
     Attributes:
       hidden: widths of the fully connected layers.
@@ -37,11 +37,9 @@ class Torso(nn.Module):
     dtype: str | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
-        """[D] or [H, W, C] to [hidden[-1]]."""
-        kind = kind_of_convolution(x.shape, self.convolution)
-        x = x if kind is None else convolve(x, kind, self._activate, self.dtype)
-        x = x.reshape(-1)  # [H', W', C'] -> [H' W' C']
+    def __call__(self, features: Features) -> jax.Array:
+        """[D], [H, W, C], or several images and a vector, to [hidden[-1]]."""
+        x = flat_features(features, self.convolution, self._activate, self.dtype)
         for width in self.hidden:
             x = self._activate(nn.Dense(width, kernel_init=orthogonal(2**0.5), dtype=self.dtype)(x))
         return x

@@ -13,7 +13,7 @@ from purerl import distributions
 from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
-from purerl.networks.observations import check_observation, encode, has_mask
+from purerl.networks.observations import check_observation, features, has_mask
 from purerl.spaces import Box, Discrete, MultiDiscrete, Space, check_bounded, check_spaces
 from purerl.types import HasSpaces, PyTree
 
@@ -32,8 +32,9 @@ def actor_critic(
 
     The distribution follows the action space: categorical for `Discrete` (masked by `obs["action_mask"]` if the
     observation has one), one categorical per element for `MultiDiscrete`, a diagonal Gaussian in the units of the
-    bounds for `Box` (the environment clips actions outside). Images, [H, W, C], pass a convolution first; bytes are
-    scaled to [0, 1]; dicts are concatenated; discrete observations are one-hot encoded. See `networks.encode`.
+    bounds for `Box` (the environment clips actions outside). Images, [H, W, C], also those in a dict or tuple, are
+    scaled by their bounds and pass a convolution first; discrete observations are one-hot encoded; the parts of a dict
+    or tuple are concatenated. See `networks.encode`.
 
     Args:
       env: the environment, read for its spaces only.
@@ -83,11 +84,11 @@ class ActorCritic(nn.Module):
     def __call__(self, obs: PyTree) -> tuple[distributions.Distribution, jax.Array]:
         """One observation to the action distribution and the value, a scalar."""
         check_observation(obs, self.observation_space)
-        features = encode(obs, self.observation_space)
+        inputs = features(obs, self.observation_space)
         torso = functools.partial(Torso, self.hidden, self.activation, convolution=self.convolution, dtype=self.dtype)
-        critic = actor = torso(name="torso" if self.shared_torso else "actor")(features)
+        critic = actor = torso(name="torso" if self.shared_torso else "actor")(inputs)
         if not self.shared_torso:
-            critic = torso(name="critic")(features)
+            critic = torso(name="critic")(inputs)
         value = nn.Dense(1, kernel_init=orthogonal(1.0), name="value")(critic)
         mask = obs["action_mask"] if has_mask(self.observation_space) else None
         return PolicyHead(self.action_space, self.squash, name="policy")(actor, mask), value[0]

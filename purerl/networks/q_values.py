@@ -7,10 +7,10 @@ import jax
 import jax.numpy as jnp
 
 from purerl.hparams import check_positive
-from purerl.networks.images import Convolution, check_convolution, convolve, kind_of_convolution
+from purerl.networks.images import Convolution, Features, check_convolution, flat_features
 from purerl.networks.initializers import Initializer, orthogonal
 from purerl.networks.layers import ACTIVATIONS, Torso, check_hidden
-from purerl.networks.observations import check_observation, encode
+from purerl.networks.observations import check_observation, features
 from purerl.spaces import Discrete, Space, check_spaces
 from purerl.types import HasSpaces, Key, PyTree
 
@@ -95,22 +95,20 @@ class QNetwork(nn.Module):
     def __call__(self, obs: PyTree, key: Key | None = None) -> jax.Array:
         """One observation to [A], or [A, num_atoms]; `key` draws the noise of noisy layers."""
         check_observation(obs, self.observation_space)
-        features = encode(obs, self.observation_space)
+        inputs = features(obs, self.observation_space)
         if self.noisy:
-            return self._noisy(features, key)
-        x = Torso(self.hidden, self.activation, self.layer_norm, self.convolution, self.dtype)(features)
+            return self._noisy(inputs, key)
+        x = Torso(self.hidden, self.activation, self.layer_norm, self.convolution, self.dtype)(inputs)
         advantage = self._per_action(nn.Dense(self._width(self.num_actions), kernel_init=orthogonal(1.0))(x))
         if not self.dueling:
             return advantage
         value = self._per_action(nn.Dense(self._width(1), kernel_init=orthogonal(1.0))(x))
         return value + advantage - advantage.mean(axis=0, keepdims=True)
 
-    def _noisy(self, features: jax.Array, key: Key | None) -> jax.Array:
+    def _noisy(self, inputs: Features, key: Key | None) -> jax.Array:
         activate = ACTIVATIONS[self.activation]
         keys = [None] * (len(self.hidden) + 2) if key is None else list(jax.random.split(key, len(self.hidden) + 2))
-        kind = kind_of_convolution(features.shape, self.convolution)
-        x = features if kind is None else convolve(features, kind, activate, self.dtype)
-        x = x.reshape(-1)  # [H', W', C'] -> [H' W' C']
+        x = flat_features(inputs, self.convolution, activate, self.dtype)
         for width, layer_key in zip(self.hidden, keys):
             x = activate(NoisyDense(width, self.dtype)(x, layer_key))
         advantage = self._per_action(NoisyDense(self._width(self.num_actions))(x, keys[-2]))

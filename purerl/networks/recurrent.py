@@ -14,7 +14,7 @@ from purerl.hparams import check_positive
 from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import Dtype, Initializer, orthogonal
 from purerl.networks.layers import Torso, check_hidden
-from purerl.networks.observations import check_observation, encode, has_mask
+from purerl.networks.observations import check_observation, features, has_mask
 from purerl.networks.policy import PolicyHead, check_action_space
 from purerl.spaces import check_spaces
 from purerl.types import HasSpaces, Key, Params, PyTree
@@ -147,17 +147,17 @@ def recurrent_actor_critic(
 
     def init(key: Key, obs: PyTree, memory: Memory) -> dict[str, Params]:
         keys = jax.random.split(key, 5)
-        features, hidden_size = encode(obs, env.observation_space), jnp.zeros(memory_size, jnp.float32)
-        params = {"torso": torso.init(keys[0], features)}
-        params["inputs"] = inputs.init(keys[1], torso.apply(params["torso"], features))
+        seen, hidden_size = features(obs, env.observation_space), jnp.zeros(memory_size, jnp.float32)
+        params = {"torso": torso.init(keys[0], seen)}
+        params["inputs"] = inputs.init(keys[1], torso.apply(params["torso"], seen))
         params["recurrent"] = recurrent.init(keys[2], hidden_size)
         params["policy"], params["value"] = policy.init(keys[3], hidden_size), value.init(keys[4], hidden_size)
         return params
 
     def read(params: dict[str, Params], obs: PyTree) -> jax.Array:
         check_observation(obs, env.observation_space)
-        features: PyTree = torso.apply(params["torso"], encode(obs, env.observation_space))
-        return jnp.asarray(inputs.apply(params["inputs"], features.astype(jnp.float32)))
+        hidden_features: PyTree = torso.apply(params["torso"], features(obs, env.observation_space))
+        return jnp.asarray(inputs.apply(params["inputs"], hidden_features.astype(jnp.float32)))
 
     def step(params: dict[str, Params], x: jax.Array, memory: Memory) -> tuple[jax.Array, Memory]:
         return cell_step(x, recurrent.apply(params["recurrent"], jax.tree.leaves(memory)[0]), memory)

@@ -13,7 +13,7 @@ from purerl.exploration import noise
 from purerl.networks.continuous import real_box, real_torso, small_dense
 from purerl.networks.images import Convolution
 from purerl.networks.layers import Torso
-from purerl.networks.observations import check_observation, encode
+from purerl.networks.observations import check_observation, features
 from purerl.spaces import Box, Space
 from purerl.types import HasSpaces, PyTree
 
@@ -86,13 +86,13 @@ class GSDEActor(nn.Module):
         """One observation to the distribution of the action; its mean is moved by the noise that `epsilon` makes."""
         check_observation(obs, self.observation_space)
         shape = self.action_space.shape
-        features = self.torso(encode(obs, self.observation_space)).astype(jnp.float32)
+        z = self.torso(features(obs, self.observation_space)).astype(jnp.float32)
         constant = nn.initializers.constant(self.initial_log_std, jnp.float32)
         weights_log_std = self.param("log_std", constant, self.noise_shape)
-        mean = small_dense(shape, "mean")(features)
+        mean = small_dense(shape, "mean")(z)
         if epsilon is not None:
-            mean = mean + noise.gsde_noise(features, jnp.exp(weights_log_std) * epsilon)
-        log_std = noise.gsde_log_std(features, weights_log_std)
+            mean = mean + noise.gsde_noise(z, jnp.exp(weights_log_std) * epsilon)
+        log_std = noise.gsde_log_std(z, weights_log_std)
         low, high = map(jnp.asarray, self.action_space.bounds())
         return distributions.tanh_gaussian(
             mean.reshape(shape), log_std.reshape(shape), low, high, event_ndims=len(shape)

@@ -289,3 +289,11 @@ def test_a_baseline_does_not_change_the_expected_gradient(dtype, seed, shift):
             COMPILED[dtype] = jax.jit(jax.grad(expected))
         gradient = COMPILED[dtype]
         close(gradient(logits, weight + shift), np.asarray(gradient(logits, weight)), 10)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+def test_equal_advantages_are_normalized_to_zero_in_every_precision(dtype):
+    equal = jnp.full(7, 12.3, dtype)
+    for mask in (None, jnp.arange(7) % 2):
+        assert not losses.normalize(equal, mask).any()
+        assert not losses.group_advantages(equal, mask=mask).any()

@@ -33,11 +33,14 @@ def some_bytes(shape, count=()):
         (Box(-np.inf, np.inf, (2,), "int32"), 1),
         (Box(0, 2**40, (2,), "int32"), 1),
         (Box(0.0, 255.0, (2,), "float32"), 1),
+        (Box(0.0, 255.0, (1, 1, 2), "float32"), 255),
+        (Box(-np.inf, np.inf, (1, 1, 2), "float32"), 1),
     ],
 )
-def test_integers_are_divided_by_the_largest_magnitude_of_their_bounds(space, largest):
-    obs = jnp.array([1, 2]).astype(space.dtype)
-    np.testing.assert_allclose(networks.encode(obs, space), np.array([1, 2]) / largest, rtol=1e-6)
+def test_integers_and_images_are_divided_by_the_largest_magnitude_of_their_bounds(space, largest):
+    obs = jnp.array([1, 2]).astype(space.dtype).reshape(space.shape)
+    encoded = networks.encode(obs, space).reshape(-1)
+    np.testing.assert_allclose(encoded, np.array([1, 2]) / largest, rtol=1e-6)
 
 
 def test_images_inside_dicts_and_tuples_are_scaled_too():
@@ -115,6 +118,37 @@ def test_convolutions_that_cannot_be_are_named(build):
         build(env(Box(0, 255, (84, 30, 4), "uint8"), action), convolution="nature")
     with pytest.raises(ValueError, match="convolution must be True, False, minatar, nature, impala; got 'atari'"):
         build(env(BYTES, action), convolution="atari")
+
+
+CAMERAS = Dict(
+    {
+        "left": Box(0, 255, (6, 5, 3), "uint8"),
+        "near": Tuple((Box(0.0, 9.0, (4, 4, 1)), Discrete(3))),
+        "speed": Box(-1, 1),
+    }
+)
+
+
+@pytest.mark.parametrize("build", BUILDERS + REAL_BUILDERS)
+def test_images_inside_dicts_and_tuples_are_convolved(build):
+    made = build(env(CAMERAS, FOUR if build in BUILDERS else Box(-1.0, 1.0, (2,))), hidden=(7,))
+    obs = {"left": jnp.ones((6, 5, 3), jnp.uint8), "near": (jnp.ones((4, 4, 1)), jnp.int32(1)), "speed": jnp.float32(1)}
+    more = {networks.critic: (jnp.zeros(2),), networks.recurrent_actor_critic: (jnp.zeros(64),)}.get(build, ())
+    params, _ = jax.eval_shape(
+        lambda key: (made.init(key, obs, *more), made.apply(made.init(key, obs, *more), obs, *more)), jax.random.key(0)
+    )
+    shapes = {jax.tree_util.keystr(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+    kernels = [shape for name, shape in shapes.items() if "PatchConv" in name and "kernel" in name]
+    assert {shape[0] for shape in kernels} == {3 * 3 * 3, 3 * 3 * 1}
+    joined = 16 * (4 * 3 + 2 * 2) + 3 + 1 + 2 * (build is networks.critic)
+    assert any(shape == (joined, 7) for shape in shapes.values()), shapes
+
+
+def test_images_inside_dicts_are_too_small_for_a_convolution_by_name():
+    with pytest.raises(
+        ValueError, match=r"convolution='impala' needs images .* but observations have shape \(6, 5, 3\)"
+    ):
+        networks.q_network(env(CAMERAS), convolution="impala")
 
 
 @pytest.mark.parametrize("build", BUILDERS + REAL_BUILDERS)
