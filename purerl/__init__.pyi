@@ -2,6 +2,7 @@
 
 from purerl import (
     agents,
+    callbacks,
     checkpoint,
     combinators,
     datasets,
@@ -65,7 +66,7 @@ from purerl.agents.tabular.td_control import TDControlHparams, q_lambda, q_learn
 from purerl.agents.tabular.td_prediction import TDHparams, td, td_lambda
 from purerl.agents.td3 import TD3Hparams, td3
 from purerl.hparams import get_hparams, get_params, set_hparams, set_params
-from purerl.loops import Evaluation, LoopState, advance, deploy, evaluate, fit, rollout, start, train
+from purerl.loops import Evaluation, LoopState, advance, deploy, evaluate, fit, rollout, start, train, train_in_chunks
 from purerl.loops.host import evaluate_on_host, train_on_host
 from purerl.types import Agent, Env, EnvStep, TrainState, Transition
 
@@ -106,6 +107,7 @@ __all__ = [
     "alphazero",
     "bandit",
     "behavior_cloning",
+    "callbacks",
     "checkpoint",
     "combinators",
     "cql",
@@ -168,6 +170,7 @@ __all__ = [
     "td_lambda",
     "text",
     "train",
+    "train_in_chunks",
     "train_on_host",
     "types",
     "value_iteration",

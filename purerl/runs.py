@@ -4,6 +4,7 @@ runs/<name>/config.json      what was run: all that is needed to resume the run 
 runs/<name>/metrics.csv      one row for each part of the run (and seed)
 runs/<name>/checkpoints/     the whole state of the run, the last few
 runs/<name>/policy/          the trained agent; `load_policy` reads it
+runs/<name>/best/            the one with the best evaluation during training, if there were any
 """
 
 from __future__ import annotations
@@ -158,23 +159,24 @@ class Policy(NamedTuple):
     details: dict[str, Any]
 
 
-def save_policy(directory: Path, task: Task, state: State, details: Mapping[str, Any]) -> None:
+def save_policy(directory: Path, task: Task, state: State, details: Mapping[str, Any], name: str = "policy") -> None:
     """Save an agent's state with all that is needed to build the agent again, in place of an older policy."""
-    checkpoint.save(directory / "policy", state, {"task": task.to_json(), **details}, overwrite=True)
+    checkpoint.save(directory / name, state, {"task": task.to_json(), **details}, overwrite=True)
 
 
 def load_policy(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Policy:
     """The policy of a run.
 
     Args:
-      name: name or directory of the run, or a saved policy.
+      name: name or directory of the run, or a saved policy, such as RUN/best.
       runs_dir: directory of all runs.
 
     Raises:
       RunError: no policy is saved there.
       CheckpointError: it is damaged.
     """
-    path = Path(name) if _is_policy(Path(name)) else _policy_of(name, runs_dir)
+    alone = [path for path in (Path(name), Path(runs_dir) / name) if _is_policy(path)]
+    path = alone[0] if alone else _policy_of(name, runs_dir)
     details = checkpoint.read_metadata(path)
     if "task" not in details:
         raise RunError(f"{path} is a checkpoint, but not a saved policy")
@@ -182,7 +184,7 @@ def load_policy(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] =
     env = task.make_env()
     agent = presets.build(task.preset, env)
     like = jax.eval_shape(lambda key: _fresh_state(key, task, agent, env), jax.random.key(0))
-    run = path.parent if path.name == "policy" else path
+    run = path.parent if path.name in ("policy", "best") else path
     return Policy(run, task, agent, env, checkpoint.restore(path, like), details)
 
 

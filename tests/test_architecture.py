@@ -34,6 +34,7 @@ ALLOWED = {
     "envs": BASE | {"mdp"},
     "loops": BASE | {"distributed", "envs"},
     "checkpoint": BASE,
+    "callbacks": BASE | {"checkpoint", "envs", "logging", "loops"},
     "datasets": BASE | {"checkpoint", "loops"},
     "sweep": BASE | {"accelerators", "checkpoint", "distributed", "loops"},
     "pbt": BASE | {"checkpoint", "distributed", "loops", "sweep"},

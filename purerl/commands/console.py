@@ -127,6 +127,12 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, old)
 
 
+def phase(name: str) -> None:
+    """Say what a run is doing before its progress can be measured; a terminal shows it in the bar already."""
+    if not sys.stdout.isatty():
+        say(name)
+
+
 def _plain(total: int, unit: str) -> Update:
     rate = meter()
     last = [-math.inf]

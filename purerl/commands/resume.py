@@ -38,13 +38,15 @@ def config(path: Path, options: Options) -> Config:
     saved = runs.read_config(path)
     if saved.get("command") != "train":
         raise UsageError(f"{path} was made by purerl {saved.get('command')}, not by purerl train")
-    config = Config(task_from_json(saved["task"]), saved["num_seeds"], saved["seed"])
+    during = saved.get("eval_every", 0), saved.get("until")  # runs of older versions have neither
+    config = Config(task_from_json(saved["task"]), saved["num_seeds"], saved["seed"], *during)
     preset = config.task.preset
     setup = options.setup
     before = {"algorithm": preset.algorithm, "env": config.task.env, "num_envs": preset.num_envs}
     before |= {"rollout_length": preset.rollout_length, "num_seeds": config.num_seeds, "seed": config.seed}
-    before["dataset"] = preset.dataset
+    before |= {"dataset": preset.dataset, "eval_every": config.eval_every}
     wanted = dataclasses.asdict(setup) | {"num_seeds": options.num_seeds, "seed": options.seed}
+    wanted["eval_every"] = options.eval_every
     wanted["algorithm"] = presets.canonical(setup.algorithm) if setup.algorithm else None
     wanted["dataset"] = tasks.absolute(setup.dataset) or None
     _check({name: value for name, value in wanted.items() if name in before and value is not None}, before)
@@ -52,7 +54,7 @@ def config(path: Path, options: Options) -> Config:
     _check(parse_assignments("hparams", setup.hparams), presets.hparams(preset)._asdict())
     _check(parse_assignments("agent", setup.agent), preset.agent)
     _check(tasks.network_settings(parse_assignments("network", setup.network)), preset.network)
-    return _extended(path, config, options.num_steps)
+    return _extended(path, config, options)
 
 
 def _check(wanted: Mapping[str, Any], before: Mapping[str, Any]) -> None:
@@ -62,15 +64,20 @@ def _check(wanted: Mapping[str, Any], before: Mapping[str, Any]) -> None:
             raise UsageError(f"the run was started with {was}, not {value}; a resumed run keeps its settings")
 
 
-def _extended(path: Path, config: Config, num_steps: int | None) -> Config:
-    preset = config.task.preset
-    if num_steps is None or num_steps == preset.num_steps:
-        return config
+def _extended(path: Path, config: Config, options: Options) -> Config:
+    """The configuration with more steps or another return to reach, which is saved if anything changed."""
+    preset, num_steps = config.task.preset, options.num_steps or config.task.preset.num_steps
     if num_steps < preset.num_steps:
         raise UsageError(
             f"the run was started with num_steps = {preset.num_steps:,}, not {num_steps:,}; a resumed run can only be "
             "made longer"
         )
-    config = config._replace(task=config.task._replace(preset=preset._replace(num_steps=num_steps)))
-    runs.write_json(path / "config.json", runs.read_config(path) | config.to_json())
-    return config
+    if options.until is not None and not config.eval_every:
+        raise UsageError("--until needs evaluations, and the run was started without --eval-every")
+    longer = config._replace(
+        task=config.task._replace(preset=preset._replace(num_steps=num_steps)),
+        until=config.until if options.until is None else options.until,
+    )
+    if longer != config:
+        runs.write_json(path / "config.json", runs.read_config(path) | longer.to_json())
+    return longer

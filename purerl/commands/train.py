@@ -10,13 +10,15 @@ import jax
 import numpy as np
 
 from purerl import checkpoint, logging, plots, replay, runs
-from purerl.commands import console, resume, tasks, training
+from purerl.commands import console, evaluations, resume, tasks, training
 from purerl.commands.options import usage_errors
 from purerl.commands.options.train import Options
 from purerl.commands.summaries import summary
 from purerl.commands.training import Config, Program
 from purerl.logging import Writer
-from purerl.loops import LoopState
+from purerl.loops import Callback, Chunk, LoopState
+from purerl.loops.chunked import call_all
+from purerl.presets import references
 from purerl.text import format_bytes, format_number
 
 
@@ -27,6 +29,7 @@ class Job(NamedTuple):
     config: Config
     program: Program
     directory: Path
+    callbacks: tuple[Callback, ...] = ()
 
     @property
     def num_updates(self) -> int:
@@ -47,9 +50,9 @@ def run(options: Options) -> None:
     with runs.removed_if_it_fails(job.directory, new=options.resume is None):
         _announce(job)
         state, seconds = _begin(job)
-        state = _train(job, state, seconds)
+        state, reached = _train(job, state, seconds)
     diverged = np.atleast_1d(job.program.diverged(state.agent_state))
-    if not diverged.all() and training.num_updates(state) < job.num_updates:
+    if not diverged.all() and not reached and training.num_updates(state) < job.num_updates:
         console.say(f"Saved. Resume with: purerl train --resume {job.directory}")
         raise SystemExit(130)
     _draw(job)
@@ -64,20 +67,29 @@ def run(options: Options) -> None:
 
 def _job(options: Options) -> Job:
     """Validate everything before compiling, and create the directory last."""
+    callbacks = tuple(references.load(name) for name in options.callbacks)
     if options.resume is not None:
         directory = resume.directory(options.resume, options.output.name, options.output.runs_dir)
         config = resume.config(directory, options)
-        return Job(options, config, training.program(config), directory)
+        return Job(options, config, training.program(config), directory, callbacks)
     name, runs_dir = options.output.name, options.output.runs_dir
     if name is not None:
         runs.check_free(runs.named(name, runs_dir))
-    config = Config(tasks.resolve(options.setup, options.num_steps), options.num_seeds or 1, options.seed or 0)
+    config = _config(options)
     program = training.program(config)
     if options.tensorboard:
         logging.check_tensorboard()
     default = f"{options.setup.algorithm or config.task.preset.algorithm}-{config.task.env.replace(':', '.')}"
     directory = runs.named(name, runs_dir) if name is not None else runs.first_free(default, runs_dir)
-    return Job(options, config, program, runs.create(directory, config.to_json()))
+    return Job(options, config, program, runs.create(directory, config.to_json()), callbacks)
+
+
+def _config(options: Options) -> Config:
+    task = tasks.resolve(options.setup, options.num_steps)
+    eval_every = options.eval_every or 0
+    if options.until is not None and not eval_every:
+        eval_every = max(1, task.preset.num_steps // 20)
+    return Config(task, options.num_seeds or 1, options.seed or 0, eval_every, options.until)
 
 
 def _announce(job: Job) -> None:
@@ -121,32 +133,43 @@ def _writers(job: Job, step: int) -> list[Writer]:
 # --- Training ---------------------------------------------------------------------------------------------------------
 
 
-def _train(job: Job, state: LoopState, seconds: float) -> LoopState:
-    """Advance in chunks to the end, until a signal, or until all seeds have diverged; otherwise the state is saved."""
+def _train(job: Job, state: LoopState, seconds: float) -> tuple[LoopState, bool]:
+    """Advance row by row to the end, until a signal, or until all seeds have diverged; otherwise the state is saved.
+
+    Returns:
+      The state, and whether training has ended before its last step because --until or a callback says so.
+    """
     steps, num_seeds = job.config.update_steps, job.config.num_seeds
     done = first = training.num_updates(state)
     if done >= job.num_updates:
-        return state
+        return state, False
     writers = _writers(job, done * steps)
+    evaluate = evaluations.during(job.config, job.program, job.directory, job.options.eval_episodes)
     all_steps = steps * num_seeds
-    lost, note = False, ""
+    lost, reached, note = False, False, ""
     with (
         console.stop_signals() as stopped,
         console.progress(job.num_updates * all_steps, done=done * all_steps) as show,
     ):
-        compiled = {length: job.program.compile(state, length) for length in _lengths(job, done)}
+        console.phase("compiling")
+        advance = training.paced(job.program.compile(state))
         begun = saved = time.monotonic()
-        show(done * all_steps, "")
-        while done < job.num_updates and not stopped() and not lost:
+        show(done * all_steps, "training")
+        while done < job.num_updates and not stopped() and not lost and not reached:
             length = _next_length(job, done)
-            state, metrics = compiled[length](state)
-            metrics = jax.device_get(metrics)  # waits for the end of the chunk
+            state, metrics = advance(state, length, lambda made: show((done + made) * all_steps, note))  # noqa: B023
+            if evaluations.due(job.config, done, done + length):
+                show((done + length) * all_steps, "evaluating")
+            evaluated = evaluate(state.agent_state, done, done + length)
             done += length
             passed = time.monotonic() - begun
             rate = (done - first) * all_steps / passed
             clock = {"num_updates": done, "seconds": seconds + passed, "steps_per_second": rate}
+            metrics = metrics | evaluated.metrics
             note = _log(writers, done * steps, metrics, clock) or note
-            show(done * all_steps, note)
+            reached = call_all(job.callbacks, Chunk(done, done * steps, metrics, state.agent_state, state))
+            reached |= evaluated.reached
+            show(done * all_steps, ", ".join(filter(None, [note, evaluated.note])))
             lost = bool(np.all(job.program.diverged(state.agent_state)))
             if not lost and time.monotonic() - saved > job.options.checkpoint_seconds:
                 _save(job, done, state, seconds + passed)
@@ -155,22 +178,16 @@ def _train(job: Job, state: LoopState, seconds: float) -> LoopState:
             _save(job, done, state, seconds + time.monotonic() - begun)
     for writer in writers:
         writer.close()
-    return state
+    if reached:
+        why = f"an evaluation reached {job.config.until:g}" if evaluated.reached else "a callback ended it"
+        console.say(f"Training ended after {done * steps:,} steps: {why}.")
+    return state, reached
 
 
 def _next_length(job: Job, done: int) -> int:
     """Updates to make next: up to the next multiple of a chunk, so that a resumed run has the same rows."""
     chunk = job.program.chunk
     return min(chunk - done % chunk, job.num_updates - done)
-
-
-def _lengths(job: Job, done: int) -> set[int]:
-    """Every length that is still to come."""
-    lengths = set()
-    while done < job.num_updates:
-        lengths.add(_next_length(job, done))
-        done += _next_length(job, done)
-    return lengths
 
 
 def _log(writers: list[Writer], step: int, metrics: dict[str, Any], clock: dict[str, float]) -> str:
@@ -203,16 +220,24 @@ def _finish(job: Job, state: LoopState, diverged: np.ndarray) -> None:
     played = job.program.evaluate(state.agent_state, episodes)
     returns = np.asarray(played.episode_return, np.float64).reshape(num_seeds, episodes)
     score = np.where(diverged, -np.inf, np.nan_to_num(returns.mean(axis=1), nan=-np.inf))
-    best = int(np.argmax(score))
-    policy = training.select_seed(state.agent_state, num_seeds, best)
-    details = {"command": "train", "seed": job.config.seed, "seed_index": best, "returns": returns[best].tolist()}
+    best_seed = int(np.argmax(score))
+    policy = training.select_seed(state.agent_state, num_seeds, best_seed)
+    details = {
+        "command": "train",
+        "seed": job.config.seed,
+        "seed_index": best_seed,
+        "returns": returns[best_seed].tolist(),
+    }
     runs.save_policy(job.directory, job.config.task, policy, details)
-    runs.write_json(job.directory / "evaluation.json", {"returns": returns.tolist(), "best_seed": best})
+    runs.write_json(job.directory / "evaluation.json", {"returns": returns.tolist(), "best_seed": best_seed})
     per_seed = " per seed" if num_seeds > 1 else ""
     console.prose(f"greedy evaluation, {episodes} episodes{per_seed}: {summary(returns[~diverged])}")
     if num_seeds > 1:
-        console.say(f"Saved the policy of seed {best}, whose mean return is {returns[best].mean():.4g}.")
+        console.say(f"Saved the policy of seed {best_seed}, whose mean return is {returns[best_seed].mean():.4g}.")
     console.say(f"Play it with: purerl evaluate {job.directory}")
+    best = evaluations.best_return(job.directory)
+    if best > score[best_seed]:
+        console.say(f"The best policy on the way, mean return {best:.4g}, is {job.directory / evaluations.BEST}")
 
 
 def _how_it_diverged(job: Job, state: LoopState, diverged: np.ndarray) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,11 +26,15 @@ class Config(NamedTuple):
       task: the agent and the environment.
       num_seeds: number of agents trained side by side.
       seed: random seed.
+      eval_every: environment steps of each seed between two evaluations; 0: none but the one at the end.
+      until: mean return of an evaluation at which training ends; None: it takes all its steps.
     """
 
     task: Task
     num_seeds: int
     seed: int
+    eval_every: int = 0
+    until: float | None = None
 
     @property
     def update_steps(self) -> int:
@@ -37,7 +43,22 @@ class Config(NamedTuple):
 
     def to_json(self) -> dict[str, Any]:
         """Plain data, as in `config.json`."""
-        return {"command": "train", "num_seeds": self.num_seeds, "seed": self.seed, "task": self.task.to_json()}
+        during = {"eval_every": self.eval_every, "until": self.until}
+        run = {"command": "train", "num_seeds": self.num_seeds, "seed": self.seed}
+        return run | during | {"task": self.task.to_json()}
+
+    @property
+    def chunk(self) -> int:
+        """Updates per row of metrics, of which a whole number makes up the time between two evaluations."""
+        num_updates = self.task.preset.num_updates
+        chunk = loops.split_updates(num_updates, NUM_CHUNKS)[0]
+        if not self.eval_every:
+            return chunk
+        between = min(max(1, self.eval_every // self.update_steps), num_updates)
+        return loops.split_updates(between, max(1, round(between / chunk)))[0]
+
+
+Advance: TypeAlias = Callable[[loops.LoopState, int], tuple[loops.LoopState, Metrics]]
 
 
 class Program(NamedTuple):
@@ -45,15 +66,15 @@ class Program(NamedTuple):
 
     Attributes:
       start: `() -> LoopState`.
-      compile: `(LoopState, num_updates) -> advance`, where `advance(LoopState) -> (LoopState, metrics)` makes that
-        many updates and reduces their metrics to one number per seed; its argument is donated.
+      compile: `LoopState -> advance`, where `advance(LoopState, count) -> (LoopState, metrics)` makes `count` updates,
+        at most `chunk`; metrics lead with [chunk], zeros from `count` on. The state is donated.
       evaluate: `(agent_state, num_episodes) -> Evaluation` of greedy episodes, the same ones for every seed.
       diverged: `agent_state -> bool`, or [num_seeds] of them; see `numerics.diverged`.
-      chunk: number of updates to make at a time.
+      chunk: largest number of updates to make at a time.
     """
 
     start: Callable[[], loops.LoopState]
-    compile: Callable[[loops.LoopState, int], Callable[[loops.LoopState], tuple[loops.LoopState, Metrics]]]
+    compile: Callable[[loops.LoopState], Advance]
     evaluate: Callable[[State, int], loops.Evaluation]
     diverged: Callable[[State], jax.Array]
     chunk: int
@@ -72,7 +93,7 @@ def program(config: Config) -> Program:
     hparams = cast(presets.hparams(preset))
     train_key, eval_key = jax.random.split(jax.random.key(config.seed))
     max_steps = task.max_episode_steps()
-    chunk = loops.split_updates(preset.num_updates, NUM_CHUNKS)[0]
+    chunk = config.chunk
 
     def over_seeds(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
         return function if config.num_seeds == 1 else jax.vmap(function)
@@ -83,12 +104,11 @@ def program(config: Config) -> Program:
 
         return over_seeds(one)(seeds)
 
-    def advance(states: loops.LoopState, num_updates: int) -> tuple[loops.LoopState, Metrics]:
+    def advance(states: loops.LoopState, count: jax.Array) -> tuple[loops.LoopState, Metrics]:
         def one(state: loops.LoopState) -> tuple[loops.LoopState, Metrics]:
-            state, metrics = loops.advance(
-                state, agent, env, num_updates=num_updates, rollout_length=preset.rollout_length, rollout=rollout
+            return loops.advance_up_to(
+                state, count, agent, env, capacity=chunk, rollout_length=preset.rollout_length, rollout=rollout
             )
-            return state, loops.reduce_metrics(metrics)
 
         return over_seeds(one)(states)
 
@@ -100,14 +120,52 @@ def program(config: Config) -> Program:
 
     seeds = jnp.arange(config.num_seeds) if config.num_seeds > 1 else jnp.int32(0)
     jitted_start = jax.jit(start)
-    jitted_advance = jax.jit(advance, static_argnums=1, donate_argnums=0)
+    jitted_advance = jax.jit(advance, donate_argnums=0)
+
+    def compile(states: loops.LoopState) -> Advance:
+        compiled = jitted_advance.lower(states, jnp.int32(0)).compile()
+        return lambda states, count: compiled(states, jnp.int32(count))
+
     return Program(
         start=lambda: jitted_start(seeds, hparams),
-        compile=lambda states, num_updates: jitted_advance.lower(states, num_updates).compile(),
+        compile=compile,
         evaluate=jax.jit(evaluate, static_argnums=1),
         diverged=jax.jit(over_seeds(numerics.diverged)),
         chunk=chunk,
     )
+
+
+def paced(advance: Advance, seconds: float = 0.5) -> Callable[..., tuple[loops.LoopState, dict[str, Any]]]:
+    """Make a row of metrics in parts that take about `seconds` each, so that progress shows while a row is made.
+
+    Args:
+      advance: from `Program.compile`.
+      seconds: time between two reports.
+
+    Returns:
+      `(LoopState, length, report) -> (LoopState, metrics)`, which makes `length` updates and reduces their metrics to
+      one number per seed; it calls `report(made)` after every part but the last.
+    """
+    per_update = math.inf
+
+    def row(
+        state: loops.LoopState, length: int, report: Callable[[int], None]
+    ) -> tuple[loops.LoopState, dict[str, Any]]:
+        nonlocal per_update
+        made, parts = 0, []
+        while made < length:
+            count = max(1, min(length - made, int(seconds / per_update)))
+            begun = time.monotonic()
+            state, metrics = advance(state, count)
+            metrics = jax.device_get(metrics)  # waits for the end of the part
+            per_update = (time.monotonic() - begun) / count
+            made += count
+            parts.append({name: np.moveaxis(value, -1, 0)[:count] for name, value in metrics.items()})  # [count, (S)]
+            if made < length:
+                report(made)
+        return state, loops.reduce_metrics({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
+
+    return row
 
 
 def num_updates(state: loops.LoopState) -> int:

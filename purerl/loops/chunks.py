@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-import jax.numpy as jnp
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from purerl.numerics import missing
-from purerl.types import Metrics
 
 
 def split_updates(num_updates: int, num_chunks: int) -> list[int]:
@@ -61,24 +59,28 @@ def cut(num_updates: int, length: int) -> list[int]:
     return [length] * whole + [rest] * (rest > 0)
 
 
-def reduce_metrics(metrics: Metrics) -> Metrics:
-    """Metrics of a chunk of updates, leaves [U], as scalars.
+def reduce_metrics(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of a chunk of updates, leaves [U, ...] of JAX or NumPy, as one number per chunk, leaves [...].
 
     `num_episodes` and `num_env_steps` are summed; `episode_return`, `episode_length` and `episode_end/<name>` are means
     over episodes, NaN if none ended; everything else is the mean over the updates.
 
     Examples:
+      >>> import jax.numpy as jnp
       >>> returns, episodes = jnp.array([1.0, 5.0, jnp.nan]), jnp.array([3, 1, 0])
       >>> chunk = {"episode_return": returns, "episode_length": returns, "num_episodes": episodes}
       >>> {name: value.item() for name, value in reduce_metrics(chunk).items()}
       {'episode_return': 2.0, 'episode_length': 2.0, 'num_episodes': 4}
     """
     episodes = metrics["num_episodes"]
-    total = episodes.sum()
-    reduced = {name: value.sum() if name in _SUMMED else jnp.mean(value, axis=0) for name, value in metrics.items()}
+    xp = episodes.__array_namespace__()
+    total = episodes.sum(axis=0)
+    reduced = {
+        name: value.sum(axis=0) if name in _SUMMED else xp.mean(value, axis=0) for name, value in metrics.items()
+    }
     for name in (name for name in metrics if name.startswith(_OVER_EPISODES)):
-        over_episodes = jnp.sum(jnp.where(episodes > 0, metrics[name] * episodes, 0)) / jnp.maximum(total, 1)
-        reduced[name] = jnp.where(total > 0, over_episodes, missing())
+        over_episodes = xp.where(episodes > 0, metrics[name] * episodes, 0).sum(axis=0) / xp.maximum(total, 1)
+        reduced[name] = xp.where(total > 0, over_episodes, missing())
     return reduced
 
 

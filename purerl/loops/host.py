@@ -7,7 +7,7 @@ metrics. If an environment exists in JAX, `purerl.train` on it is many times as 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -18,6 +18,7 @@ from purerl.envs.adapters.gymnasium import HostEnv, check_host
 from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
 from purerl.loops import Evaluation
 from purerl.loops.actors import first
+from purerl.loops.chunked import Callback, Chunk, call_all
 from purerl.prng import check_key
 from purerl.spaces import check_action
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, Transition
@@ -52,6 +53,7 @@ def train_on_host(
     rollout_length: int,
     state: State | None = None,
     progress: Callable[[int, Metrics], object] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> tuple[State, dict[str, np.ndarray]]:
     """Train an agent on environments on the host: `num_updates` times a rollout of [rollout_length, N] and an update.
 
@@ -68,10 +70,11 @@ def train_on_host(
       state: a trained state to start from, with its hyperparameters replaced; None starts afresh. Replay, traces and
         running returns in it are cut, because the environments start new episodes (`Agent.cut`).
       progress: called as `progress(i, metrics)` after update i = 0, 1, ... with the scalars of that update.
+      callbacks: as in `train_in_chunks`, where every update is a chunk.
 
     Returns:
-      The trained state, and metrics with NumPy leaves [num_updates]: the agent's own, and `episode_return`,
-      `episode_length` and `num_episodes` as in `purerl.train`.
+      The trained state, and metrics with NumPy leaves [num_updates], fewer if a callback ends the run: the agent's own,
+      and `episode_return`, `episode_length` and `num_episodes` as in `purerl.train`.
 
     Raises:
       TypeError: `key` is not a typed key, or the agent's action does not fit the environment's action space.
@@ -89,7 +92,7 @@ def train_on_host(
     else:
         state = set_hparams(agent.cut(state) if agent.cut else state, hparams)
     actors = _begin(jax.random.clone(reset_key), agent, env, state, obs)
-    found: list[Metrics] = []
+    found: list[dict[str, Any]] = []
     for i in range(num_updates):
         memory, steps, ended = actors.memory, [], []
         for t in range(rollout_length):
@@ -101,6 +104,11 @@ def train_on_host(
         found.append(metrics | _episode_metrics(ended))
         if progress is not None:
             progress(i, found[-1])
+        if callbacks:
+            numbers = {name: np.asarray(value).item() for name, value in found[-1].items()}
+            found[-1] = numbers
+            if call_all(callbacks, Chunk(i + 1, (i + 1) * rollout_length * env.num_envs, numbers, state)):
+                break
     return state, {name: np.stack([metrics[name] for metrics in found]) for name in found[0]}
 
 

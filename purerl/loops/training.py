@@ -182,19 +182,59 @@ def _advance_impl(
     loop_state: LoopState, agent: Agent, env: Env, num_updates: int, rollout_length: int, rollout: Rollout
 ) -> tuple[LoopState, Metrics]:
     def update(loop_state: LoopState, _: None) -> tuple[LoopState, Metrics]:
-        key, state, actors, env_params, count = loop_state
-        rollout_key, update_key = jax.random.split(jax.random.fold_in(key, count))
-        actors, trajectory = rollout(
-            rollout_key, agent, env, state, actors, length=rollout_length, env_params=env_params
-        )
-        state, metrics = agent.update(update_key, state, trajectory)
-        return LoopState(key, state, actors, env_params, count + 1), metrics | _loop_metrics(actors, trajectory)
+        return _update(loop_state, agent, env, rollout_length, rollout)
 
     return jax.lax.scan(update, loop_state, None, num_updates)
 
 
+def _update(
+    loop_state: LoopState, agent: Agent, env: Env, rollout_length: int, rollout: Rollout
+) -> tuple[LoopState, Metrics]:
+    """One rollout and one update."""
+    key, state, actors, env_params, count = loop_state
+    rollout_key, update_key = jax.random.split(jax.random.fold_in(key, count))
+    actors, trajectory = rollout(rollout_key, agent, env, state, actors, length=rollout_length, env_params=env_params)
+    state, metrics = agent.update(update_key, state, trajectory)
+    return LoopState(key, state, actors, env_params, count + 1), metrics | _loop_metrics(actors, trajectory)
+
+
 _advance = jax.jit(_advance_impl, static_argnums=(1, 2, 3, 4, 5))
 _advance_donated = jax.jit(_advance_impl, static_argnums=(1, 2, 3, 4, 5), donate_argnums=0)
+
+
+def advance_up_to(
+    loop_state: LoopState,
+    count: jax.Array,
+    agent: Agent,
+    env: Env,
+    *,
+    capacity: int,
+    rollout_length: int,
+    rollout: Rollout = rollout,
+) -> tuple[LoopState, Metrics]:
+    """As `advance`, for use within `jax.jit`, with the number of updates as data: one program for chunks of any length.
+
+    Args:
+      loop_state, agent, env, rollout_length, rollout: as in `advance`.
+      count: int32, number of updates, at most `capacity`.
+      capacity: length of the metrics.
+
+    Returns:
+      The next `LoopState`, and metrics with leaves [capacity], zeros from `count` on.
+    """
+    env = check(env, loop_state.env_params)
+
+    def update(loop_state: LoopState) -> tuple[LoopState, Metrics]:
+        return _update(loop_state, agent, env, rollout_length, rollout)
+
+    def body(i: jax.Array, carry: tuple[LoopState, Metrics]) -> tuple[LoopState, Metrics]:
+        loop_state, found = carry
+        loop_state, metrics = update(loop_state)
+        return loop_state, jax.tree.map(lambda all, new: all.at[i].set(new), found, metrics)
+
+    shapes = jax.eval_shape(update, loop_state)[1]
+    empty = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), shapes)  # [...] -> [capacity, ...]
+    return jax.lax.fori_loop(0, count, body, (loop_state, empty))
 
 
 def _loop_metrics(actors: Actors, trajectory: Transition) -> Metrics:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from purerl.commands.options import Output, Setup, count, flag, option, parse_number, seed
+from purerl.commands.options import Output, Setup, count, flag, option, parse_number, seed, several
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Options:
     EXAMPLES: ClassVar = (
         "purerl train --env CartPole-v1 --num-steps 500k --name first",
         "purerl train --env Pendulum-v1 --num-seeds 5 --hparams learning_rate=3e-4",
+        "purerl train --env CartPole-v1 --eval-every 10k --until 475",
     )
 
     setup: Setup = dataclasses.field(default_factory=Setup)
@@ -33,6 +34,17 @@ class Options:
         optional_value="",
     )
     eval_episodes: int = count("Greedy episodes that each seed plays at the end.", 32)
+    eval_every: int | None = count(
+        "Also evaluate after every N steps of each seed, and keep the best policy in best/.",
+        shown="only at the end; with --until, 20 times",
+    )
+    until: float | None = option(
+        "End training once an evaluation reaches this mean return.", parse=parse_number(), metavar="RETURN"
+    )
+    callbacks: tuple[str, ...] = several(
+        "Functions of yours, called with a purerl.loops.Chunk after every row of metrics; True ends training.",
+        metavar="MODULE:FUNCTION",
+    )
     checkpoint_seconds: float = option(
         "Save a checkpoint at least every this many seconds, and at the end.",
         60.0,

@@ -1,0 +1,53 @@
+"""`purerl train` evaluates on the way, keeps the best policy, stops early and calls functions of the user."""
+
+import json
+import math
+
+import pytest
+from commanding import TINY, fails, purerl, rows, said
+
+from purerl import checkpoint, runs
+
+WHERE = ("--num-steps", 160, "--eval-every", 40, *TINY)  # 16 steps per update
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """A run that ends at its first evaluation, which is due after 48 steps."""
+    root = tmp_path_factory.mktemp("runs")
+    purerl("train", "--name", "early", "--runs-dir", root, "--until", 5, *WHERE)
+    return root
+
+
+def test_training_ends_once_an_evaluation_reaches_the_return(root):
+    table = rows(root / "early" / "metrics.csv")
+    assert [row["step"] for row in table] == ["16", "32", "48"]
+    assert [bool(row["eval_return"]) for row in table] == [False, False, True]
+
+
+def test_the_best_policy_is_kept_and_can_be_played(root):
+    best = runs.load_policy("early/best", root)
+    found = float(rows(root / "early" / "metrics.csv")[-1]["eval_return"])
+    assert (best.details["eval_return"], best.directory) == (pytest.approx(found), root / "early")
+
+
+def test_a_run_that_ended_early_is_resumed_towards_another_return(root, capsys, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text("steps = []\ndef record(chunk):\n    steps.append(chunk.num_steps)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    purerl("train", "--resume", root / "early", "--until", 1000, "--eval-episodes", 2, "--callbacks", "mine:record")
+    import mine
+
+    assert mine.steps == [64, 80, 96, 112, 128, 144, 160]
+    table = rows(root / "early" / "metrics.csv")
+    evaluated = {int(row["step"]): float(row["eval_return"]) for row in table if row["eval_return"]}
+    assert list(evaluated) == [48, 80, 128, 160]
+    best = checkpoint.read_metadata(root / "early" / "best")
+    assert evaluated[best["num_steps"]] == max(evaluated.values())
+    assert json.loads((root / "early" / "config.json").read_text())["until"] == 1000
+    assert math.isclose(best["eval_return"], sum(best["returns"]) / 2)
+    assert "Play it with" in said(capsys)
+
+
+def test_what_cannot_be_called_or_reached_is_refused(root, capsys):
+    assert "mine" in fails(capsys, "train", "--callbacks", "nowhere_mine:f", "--runs-dir", root)
+    assert "eval_every = 40, not 50" in fails(capsys, "train", "--resume", root / "early", "--eval-every", 50)
