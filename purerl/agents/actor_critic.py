@@ -138,7 +138,7 @@ def _loss(
     settings: _Settings, hparams: ActorCriticHparams, data: Transition, params: Params
 ) -> tuple[jax.Array, Metrics]:
     """The loss of a trajectory [T, N] and its parts."""
-    mean = functools.partial(trajectories.masked_mean, mask=data.mask)
+    mean = functools.partial(trajectories.masked_mean, mask=trajectories.counted(data))
     distribution, value, next_value = policy_network.evaluate(settings.network, params, data)
     log_prob, entropy = jax.vmap(jax.vmap(policy_network.log_prob_and_entropy))(distribution, data.action)  # [T, N]
     advantage, target = jax.lax.stop_gradient(_targets(settings, data, hparams, log_prob, value, next_value))

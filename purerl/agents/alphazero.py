@@ -48,11 +48,12 @@ class AlphaZeroHparams(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The inputs of the loss, leaves [B]."""
+    """The inputs of the loss, leaves [B]; `weight` is `()` if all steps count equally."""
 
     obs: PyTree
     policy: jax.Array
     value_target: jax.Array
+    weight: PyTree
 
 
 class _Settings(NamedTuple):
@@ -190,8 +191,8 @@ def _step(key: Key, model: Env, node: PyTree, action: jax.Array) -> EnvStep:
 def _loss(network: Network, hparams: AlphaZeroHparams, params: Params, part: Batch) -> tuple[jax.Array, Metrics]:
     """The loss of a minibatch and its parts."""
     log_probs, value = _evaluate(network, params, part.obs)
-    policy = planning.cross_entropy(part.policy, log_probs).mean()
-    error = 0.5 * jnp.square(part.value_target - value).mean()
+    policy = trajectories.masked_mean(planning.cross_entropy(part.policy, log_probs), part.weight)
+    error = 0.5 * trajectories.masked_mean(jnp.square(part.value_target - value), part.weight)
     return policy + hparams.value_coef * error, {"loss/policy": policy, "loss/value": error}
 
 
@@ -210,4 +211,4 @@ def _make_batch(network: Network, params: Params, data: Transition, hparams: Alp
     trajectories.refuse_mask(data, "alphazero")
     data = trajectories.clean(data)
     target = planning.value_targets(network, params, data, hparams)
-    return trajectories.flatten(Batch(data.obs, data.aux["policy"], target))
+    return trajectories.flatten(Batch(data.obs, data.aux["policy"], target, data.weight))

@@ -165,5 +165,6 @@ def _check(data: Transition, antithetic: bool) -> None:
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
     num_envs = data.reward.shape[1]
     trajectories.require_episodes(data, "evolution")
+    trajectories.refuse_weight(data, "evolution")
     if num_envs < 2 or (antithetic and num_envs % 2):
         raise ValueError(f"num_envs = {num_envs} must be at least 2, and even if perturbations come in pairs")

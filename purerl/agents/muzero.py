@@ -49,6 +49,7 @@ class Batch(NamedTuple):
         value is 0 after the end of the episode.
       live: [B, K + 1], true if the state belongs to the episode of the start.
       known: [B, K + 1], true if it does, or if that episode terminated before; false after a cut.
+      weight: [B], how much a start counts; `()` if all count equally.
     """
 
     obs: PyTree
@@ -58,6 +59,7 @@ class Batch(NamedTuple):
     value: jax.Array
     live: jax.Array
     known: jax.Array
+    weight: PyTree
 
 
 class LatentNetwork(Protocol):
@@ -219,7 +221,7 @@ def _loss(network: LatentNetwork, hparams: MuZeroHparams, params: Params, part: 
     weight = jnp.full(length + 1, 1 / length).at[0].set(1.0)  # c
 
     def total(each: jax.Array, counts: jax.Array, weight: jax.Array) -> jax.Array:
-        return (jnp.where(counts, each, 0) @ weight).mean()  # [B, K + 1] @ [K + 1] -> []
+        return trajectories.masked_mean(jnp.where(counts, each, 0) @ weight, part.weight)  # [B, K + 1] @ [K + 1] -> [B]
 
     policy = total(planning.cross_entropy(part.policy, log_probs), part.live, weight)
     value_loss = total(0.5 * jnp.square(part.value - value.T), part.known, weight)
@@ -276,6 +278,7 @@ def _make_batch(network: LatentNetwork, params: Params, data: Transition, hparam
         value=jnp.where(live, value, 0.0),
         live=live,
         known=known,
+        weight=trajectories.flatten(jax.tree.map(lambda x: x[:num_starts], data.weight)),
     )
 
 

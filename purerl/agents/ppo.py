@@ -81,7 +81,7 @@ class Batch(NamedTuple):
     """The inputs of the loss. Leaves lead with [B], or for a network with memory [B, T].
 
     `memory` [B] is the one before the first step and `reset` [B, T] is true where it starts anew; both are `()` without
-    memory. `mask` is `()` if every step counts.
+    memory. `mask` is how much a step counts, `()` if all count equally.
     """
 
     obs: PyTree
@@ -250,8 +250,9 @@ def _make_batch(network: Network, params: Params, data: Transition, hparams: PPO
     _, value, next_value = policy_network.evaluate(network, params, data)  # [T, N]
     discount = trajectories.discounts(data, hparams.discount)
     trace_decay = trajectories.trace_decays(data, hparams.gae_lambda)
+    counted = trajectories.counted(data)
     advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
-    batch = Batch(data.obs, data.action, data.aux["log_prob"], advantage, value, advantage + value, data.mask)
+    batch = Batch(data.obs, data.action, data.aux["log_prob"], advantage, value, advantage + value, counted)
     if policy_network.has_memory(network):
         batch = batch._replace(reset=policy_network.resets(data))
         rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, N] -> [N, T]

@@ -42,11 +42,12 @@ class PQNHparams(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """The inputs of the loss, leaves [B]."""
+    """The inputs of the loss, leaves [B]; `weight` is `()` if all steps count equally."""
 
     obs: PyTree
     action: jax.Array
     target: jax.Array
+    weight: PyTree
 
 
 @optimization.OnVector
@@ -142,7 +143,7 @@ def _loss(network: Network, params: Params, part: Batch) -> tuple[jax.Array, Met
     """Mean of ½ (G − q(s, a))² over a minibatch."""
     q = losses.action_value(jax.vmap(network.apply, (None, 0))(params, part.obs), part.action)  # [B, A] -> [B]
     error = part.target - q
-    loss = (0.5 * jnp.square(error)).mean()
+    loss = trajectories.masked_mean(0.5 * jnp.square(error), part.weight)
     return loss, {"loss/value": loss, "loss/td_error": jnp.abs(error).mean(), "q_value": q.mean()}
 
 
@@ -156,4 +157,4 @@ def _make_batch(network: Network, params: Params, data: Transition, hparams: PQN
     trace_decay = trajectories.trace_decays(data, hparams.trace_decay)
     next_value = action_values.best_value(q, action_mask(data.next_obs))
     target = returns.lambda_returns(data.reward, discount, next_value, trace_decay)
-    return trajectories.flatten(Batch(data.obs, data.action, target))
+    return trajectories.flatten(Batch(data.obs, data.action, target, data.weight))

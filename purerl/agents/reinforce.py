@@ -117,9 +117,10 @@ def _loss(
     settings: _Settings, hparams: ReinforceHparams, data: Transition, params: Params
 ) -> tuple[jax.Array, Metrics]:
     """The loss of whole episodes and its parts."""
+    counted = trajectories.step_weight(data)
 
     def mean(x: jax.Array) -> jax.Array:
-        return jnp.where(data.mask != 0, x * data.mask, 0).mean()  # 1/(T N) Σ, whatever the lengths of the episodes
+        return jnp.where(counted != 0, x * counted, 0).mean()  # 1/(T N) Σ, whatever the lengths of the episodes
 
     reward = jnp.where(data.mask != 0, data.reward * data.mask, 0)
     discount = hparams.discount * (1.0 - trajectories.done(data))
@@ -133,4 +134,4 @@ def _loss(
     error = mean(0.5 * jnp.square(losses.td_error(value, value_target)))
     total = policy - hparams.entropy_coef * mean(entropy) + (hparams.value_coef * error if settings.baseline else 0.0)
     metrics = {"loss/policy": policy, "loss/value": error}
-    return total, metrics | {"loss/entropy": trajectories.masked_mean(entropy, data.mask)}
+    return total, metrics | {"loss/entropy": trajectories.masked_mean(entropy, counted)}

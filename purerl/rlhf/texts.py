@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
+from purerl.agents.common import trajectories
 from purerl.rlhf.models import logits_of, value_of
 from purerl.rlhf.rollouts import Prompt
 from purerl.types import Hparams, Metrics, Network, Params, PyTree, Transition
@@ -39,12 +40,13 @@ def from_trajectory(network: Network, ref_params: Params, data: Transition) -> T
     """A trajectory [C, N] of `token_rollout` as texts, with the reference's log-probabilities.
 
     Raises:
-      ValueError: another rollout made the trajectory.
+      ValueError: another rollout made the trajectory, or its steps have weights.
     """
     if not isinstance(data.memory, Prompt):
         raise ValueError(
             "this agent learns from whole texts: pass rollout=rlhf.token_rollout(network, ...) to purerl.train"
         )
+    trajectories.refuse_weight(data, "this agent, which learns from whole texts,")
     prompt = data.memory
     counted = data.mask.T != 0  # [C, N] -> [N, C]
     written = data.aux["written"].T if "written" in data.aux else counted

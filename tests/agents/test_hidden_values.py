@@ -2,6 +2,7 @@
 
 import functools
 
+import agent_cases
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from quick import jit
 
 import purerl
-from purerl import envs, networks
+from purerl import envs, loops, networks
 from purerl.agents.common import action_values, trajectories
 
 ENV = envs.probe()
@@ -104,6 +105,59 @@ def test_hidden_rewards_do_not_reach_the_parameters_of_evolution():
     memory = jax.vmap(agent.memory, (0, None))(jax.random.split(jax.random.key(1), N), state)
     state, _ = jit(agent.update)(jax.random.key(2), state, steps("steps", np.nan)._replace(memory=memory))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
+
+
+def updated(agent, state, data):
+    return purerl.get_params(jit(agent.update)(jax.random.key(1), state, data)[0])
+
+
+def environments(data, count):
+    return jax.tree.map(lambda x: x[:, :count], data._replace(memory=()))._replace(
+        memory=jax.tree.map(lambda x: x[:count], data.memory)
+    )
+
+
+@pytest.mark.parametrize("name", ["ppo", "actor_critic", "pqn", "muzero", "alphazero", "behavior_cloning", "cql"])
+def test_an_environment_of_weight_zero_counts_as_if_it_were_not_there(name):
+    if name == "alphazero":
+        agent, env = agent_cases.alphazero()
+        hparams = purerl.hparams.cast(purerl.AlphaZeroHparams())
+        state = agent.init(jax.random.key(0), hparams, env.reset(jax.random.key(1))[0])
+        actors = loops.init_actors(jax.random.key(2), agent, env, state, num_envs=N)
+        _, data = loops.rollout(jax.random.key(3), agent, env, state, actors, length=T)
+    else:
+        make, hparams, _ = AGENTS[name]
+        agent, data = make(), steps("unmasked", 0.0)
+        state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams()), jnp.zeros(1))
+        if agent.memory is not None:
+            data = data._replace(memory=jax.vmap(lambda _: agent.memory(None, state))(jnp.arange(N)))
+    weight = jnp.ones((T, N)).at[:, 1].set(0)
+    alone, weighted = environments(data, 1), data._replace(weight=2.0 * weight)
+    if name in ("behavior_cloning", "cql"):
+        alone, weighted = (jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), x) for x in (alone, weighted))
+    update = jit(agent.update)
+    found, everything = (
+        purerl.get_params(update(jax.random.key(1), state, weighted._replace(weight=w))[0])
+        for w in (weighted.weight, jnp.ones_like(weighted.weight))
+    )
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, updated(agent, state, alone))
+    assert any((a != b).any() for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(everything)))
+
+
+def test_steps_of_weight_zero_have_no_part_in_the_loss_of_reinforce():
+    agent, data = actor_critic(purerl.reinforce), steps("steps", 0.0)
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(purerl.ReinforceHparams()), jnp.zeros(1))
+    weighted = data._replace(mask=jnp.ones((T, N)), weight=data.mask)
+    expected = updated(agent, state, data)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), updated(agent, state, weighted), expected)
+
+
+def test_evolution_refuses_weights_of_steps():
+    agent, data = actor_critic(purerl.evolution), steps("steps", 0.0)
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(purerl.EvolutionHparams()), jnp.zeros(1))
+    data = data._replace(weight=data.mask, memory=agent.memory(None, state))
+    with pytest.raises(ValueError, match="evolution has no use for the weights of steps"):
+        agent.update(jax.random.key(0), state, data)
 
 
 def test_cleaning_leaves_what_counts_and_what_is_finite():

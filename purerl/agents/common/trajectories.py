@@ -29,6 +29,11 @@ def is_weighted(data: Transition) -> bool:
     return has(data.mask) or has(data.weight)
 
 
+def counted(data: Transition) -> PyTree:
+    """How much each step counts, [T, N], as `masked_mean` takes it; `()` if all count equally."""
+    return step_weight(data) if is_weighted(data) else ()
+
+
 def clean(data: Transition) -> Transition:
     """The trajectory with 0 in place of NaN and infinity in every entry that must have no effect.
 
@@ -59,7 +64,10 @@ def _finite_where(condition: jax.Array, tree: PyTree) -> PyTree:
 
 
 def masked_mean(x: jax.Array, mask: PyTree) -> jax.Array:
-    """Mean of x over the steps whose mask is nonzero, and 0 if none is; `()` counts all. Masked values may be NaN."""
+    """Mean of x over the steps whose mask is nonzero, weighted by it, and 0 if none is; masked values may be NaN.
+
+    Σ mask · x / Σ mask. `()` counts all steps; see `counted` for a mask with the weights of steps.
+    """
     if not has(mask):
         return jnp.mean(x, dtype=jnp.result_type(float))
     return jnp.sum(jnp.where(mask != 0, x * mask, 0)) / jnp.maximum(jnp.sum(mask), 1)
@@ -108,3 +116,13 @@ def refuse_mask(data: Transition, agent: str) -> None:
     """
     if is_masked(data):
         raise ValueError(f"{agent} takes whole rollouts; rollout_episodes masks its steps, so use loops.rollout")
+
+
+def refuse_weight(data: Transition, agent: str) -> None:
+    """Reject a trajectory whose steps have weights, for an agent that learns from whole episodes or texts.
+
+    Raises:
+      ValueError: the trajectory has weights.
+    """
+    if has(data.weight):
+        raise ValueError(f"{agent} has no use for the weights of steps: leave Transition.weight empty")
