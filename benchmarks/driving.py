@@ -1,0 +1,110 @@
+"""Driver side of a measurement: workers timed in turn, A B A B ..., so that a drifting machine affects all of them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pathlib
+import subprocess
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+OURS = "purerl"
+WORKERS = pathlib.Path(__file__).parent / "workers"
+Runs = Mapping[str, Mapping[str, float]]  # what each side answered in one round
+
+
+class Side(NamedTuple):
+    """How a side's worker is started.
+
+    Attributes:
+      name: the worker is `workers/in_<name>.py`.
+      python: interpreter of its environment.
+      checkout: the purerl that it measures; None: this one.
+    """
+
+    name: str
+    python: str
+    checkout: pathlib.Path | None = None
+
+
+class Worker:
+    """A process that has compiled one side's program and runs it when told to."""
+
+    def __init__(self, side: Side, workload: Mapping[str, Any]):
+        command = [side.python, str(WORKERS / f"in_{side.name}.py"), json.dumps(dict(workload))]
+        variables = {} if side.checkout is None else {"PURERL_CHECKOUT": str(side.checkout.resolve())}
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | variables
+        )
+        self.ready = self._answer()
+
+    def run(self) -> dict[str, float]:
+        """Seconds, CPU seconds and, if there is one, the score of one more run."""
+        assert self.process.stdin is not None
+        self.process.stdin.write("run\n")
+        self.process.stdin.flush()
+        return self._answer()
+
+    def _answer(self) -> dict[str, float]:
+        assert self.process.stdout is not None
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"a worker ended with {self.process.wait()}: {' '.join(map(str, self.process.args))}")
+        return json.loads(line)
+
+    def __enter__(self) -> Worker:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, where: TracebackType | None) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        if kind is not None:
+            self.process.kill()
+        self.process.wait()
+
+
+def measure(sides: Mapping[str, Side], workload: Mapping[str, Any], rounds: int) -> dict[str, dict[str, Any]]:
+    """Figures of one workload for each side.
+
+    The workers compile one after the other and then run in turn, so that no two work at the same time.
+
+    Args:
+      sides: the workers by the names under which their figures are kept; "purerl" is among them.
+      workload: what all of them do.
+      rounds: runs of each side, one after the other in every round.
+
+    Returns:
+      name -> rate (work per second, the median), its quartiles, CPU seconds per million units of work, the score, and
+      what the worker told when it was ready.
+      A peer's `ratio` is that of purerl's rate to its own, round by round: the median, the least and the greatest.
+    """
+    with contextlib.ExitStack() as stack:
+        workers = {name: stack.enter_context(Worker(side, workload)) for name, side in sides.items()}
+        runs = [{name: worker.run() for name, worker in workers.items()} for _ in range(rounds)]
+    ready = {name: worker.ready for name, worker in workers.items()}
+    return {name: figures(name, ready, runs) for name in workers}
+
+
+def figures(side: str, ready: Mapping[str, Mapping[str, float]], runs: list[Runs]) -> dict[str, Any]:
+    """What one side's runs amount to; see `measure`."""
+    rates = [ready[side]["work"] / each[side]["seconds"] for each in runs]
+    cpu_seconds = float(np.median([each[side]["cpu_seconds"] for each in runs]))
+    found: dict[str, Any] = {
+        "rate": float(np.median(rates)),
+        "quartiles": np.quantile(rates, (0.25, 0.75)).tolist(),
+        "cpu_seconds_per_million": 1e6 * cpu_seconds / ready[side]["work"],
+        **{name: value for name, value in ready[side].items() if name != "work"},
+    }
+    scores = [each[side]["score"] for each in runs if "score" in each[side]]
+    if scores:
+        found["score"] = float(np.mean(scores))
+    if side != OURS:
+        ours = [ready[OURS]["work"] / each[OURS]["seconds"] for each in runs]
+        ratios = np.divide(ours, rates)
+        found["ratio"] = [float(x) for x in (np.median(ratios), ratios.min(), ratios.max())]
+    return found

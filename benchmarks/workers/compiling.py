@@ -1,0 +1,29 @@
+"""A function compiled ahead of its first run, and the compiler's account of it; for every side that uses JAX."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import checkout  # noqa: F401  isort: skip
+import jax
+
+from benchmarks.accelerators import work
+
+Run = Callable[[int], Any]
+
+
+def compiled(function: Callable[..., Any], arguments: Callable[[int], tuple[Any, ...]]) -> tuple[Run, dict[str, float]]:
+    """The function as a run with a seed, which waits for its end, and what the compiler says of it."""
+    first = arguments(0)
+    begin = time.perf_counter()
+    program = jax.jit(function).lower(*first).compile()
+    seconds = time.perf_counter() - begin
+    memory = program.memory_analysis()
+    facts = {
+        "compile_seconds": seconds,
+        "temporary_bytes": float(memory.temp_size_in_bytes),
+        "operations": work.totals(program.as_text())[0],
+    }
+    return lambda seed: jax.block_until_ready(program(*arguments(seed))), facts
