@@ -52,8 +52,10 @@ def _row(name: str, entry: Mapping[str, Any]) -> str:
     ours = entry["sides"][OURS]
     peers = {side: figures for side, figures in entry["sides"].items() if side != OURS}
     times = "; ".join(f"{_LABELS[side]} **{ratio(figures)}**" for side, figures in peers.items())
-    scores = [f"{ours['score']:.4g}"] * _known(ours) + [
-        f"{_LABELS[side]} {figures['score']:.4g}" for side, figures in peers.items() if _known(figures)
+    scores = [
+        f"{'' if side == OURS else _LABELS[side] + ' '}{figures['score']:.4g}"
+        for side, figures in entry["sides"].items()
+        if _known(figures)
     ]
     compile_ = f"{ours['compile_seconds']:.1f} s" if "compile_seconds" in ours else ""
     memory = f"{ours['temporary_bytes'] / 1e6:.4g} MB" if "temporary_bytes" in ours else ""

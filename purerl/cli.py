@@ -23,6 +23,7 @@ COMMANDS = {
     "sweep": "search hyperparameters, many agents in one compiled program",
     "evaluate": "play a saved policy",
     "report": "write a finished search as one HTML page",
+    "bench": "measure how fast agents train on this machine",
     "envs": "list the environments and algorithms, or the presets for one environment",
     "solve": "solve a textbook MDP exactly",
     "rlhf": "learn from preferences on a task whose true reward is known",

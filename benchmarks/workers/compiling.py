@@ -9,7 +9,7 @@ from typing import Any
 import checkout  # noqa: F401  isort: skip
 import jax
 
-from benchmarks.accelerators import work
+from purerl.accelerators import work
 
 Run = Callable[[int], Any]
 

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import pieces
 import purerl_agents
 import purerl_pieces
+import purerl_search
 from compiling import compiled
 from serving import Built, serve
 
@@ -78,7 +79,7 @@ def acting_with(workload: Workload, env: Env, agent: Agent) -> Built:
         init_key, start_key, rollout_key = jax.random.split(key, 3)
         example = jax.eval_shape(lambda: env.reset(key)[0])
         state = agent.init(init_key, purerl.PPOHparams(), jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), example))
-        actors = purerl.loops.init_actors(start_key, agent, env, state, num_envs)
+        actors = purerl.loops.init_actors(start_key, agent, env, state, num_envs=num_envs)
         _, steps = purerl.loops.rollout(rollout_key, agent, env, state, actors, length=length)
         return pieces.checksum((steps.obs, steps.reward))
 
@@ -98,7 +99,14 @@ def update(workload: Workload) -> Built:
     return Built(run, num_envs * length, None, facts)
 
 
-BUILDERS = {"train": train, "rollout": rollout, "acting": acting, "update": update} | purerl_pieces.BUILDERS
+BUILDERS = {
+    "train": train,
+    "rollout": rollout,
+    "acting": acting,
+    "update": update,
+    "search": purerl_search.search,
+    **purerl_pieces.BUILDERS,
+}
 
 if __name__ == "__main__":
     serve(BUILDERS)

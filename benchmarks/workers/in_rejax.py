@@ -8,6 +8,7 @@ import flax.linen as nn
 import jax
 import numpy as np
 import rejax
+import rejax_search
 from compiling import compiled
 from rejax.evaluate import evaluate
 from rejax.networks import DiscreteQNetwork, EpsilonGreedyPolicy
@@ -81,4 +82,4 @@ def _buffer(workload: Workload) -> dict[str, Any]:
 ALGORITHMS = {"dqn": _dqn, "ppo": _ppo, "pqn": _pqn, "sac": _sac, "td3": _td3}
 
 if __name__ == "__main__":
-    serve({"train": train})
+    serve({"train": train, "search": rejax_search.search})

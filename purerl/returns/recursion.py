@@ -1,7 +1,7 @@
 """The two backward passes over time that every estimator in `returns` and `off_policy` uses.
 
 `backward_scan` solves y[t] = offset[t] + slope[t] · y[t+1]. On a CPU it is a plain `lax.scan` with the recursion in
-its body: measured on two cores at T=128, N=4096 (benchmarks/returns.py), it takes a quarter of the time of an
+its body: measured on two cores at T=128, N=4096 (`python -m benchmarks returns`), it takes a quarter of the time of an
 associative scan, because the body is one fused loop over a row and the arrays are read exactly once. On a GPU each trip
 of that loop would be three kernel launches, 387 for T=128, and the associative scan is 4. `compose` is for windows of a
 fixed length.

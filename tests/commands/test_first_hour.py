@@ -117,7 +117,15 @@ def test_envs_alone_lists_environments_and_algorithms(monkeypatch, capsys):
 
 
 GOOD = {"N": "7", "SECONDS": "1.5", "SHARE": "0.5", "P": "0.5", "GAMMA": "0.5", "REWARD": "-1", "CHANGE": "1e-3"}
-GOOD |= {"SIZE": "1GiB", "FACTOR": "0.5", "METHOD": None, "SCHEDULE": "halving", "NAME=VALUE": "a=1", "TASK": "clicks"}
+GOOD |= {
+    "ENVSxSTEPS": "4x16",
+    "SIZE": "1GiB",
+    "FACTOR": "0.5",
+    "METHOD": None,
+    "SCHEDULE": "halving",
+    "NAME=VALUE": "a=1",
+    "TASK": "clicks",
+}
 
 
 @pytest.mark.parametrize(

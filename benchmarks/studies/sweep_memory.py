@@ -1,6 +1,6 @@
 """How much memory a block of agents takes: what is predicted from two small widths, against what is measured.
 
-    python benchmarks/sweep_memory.py
+    python -m benchmarks.studies.sweep_memory
 
 The prediction is the line through the compiler's account of two widths (`purerl.sweep.run.memory`). The measurement is
 the peak resident memory of a process that runs such a block, less what it had before, the programs compiled already.
@@ -27,7 +27,7 @@ from purerl.sweep.run import memory, programs
 from purerl.sweep.run.programs import MemberData, Program
 from purerl.sweep.trials import draws
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 FITTED, MEASURED = (2, 6), (16, 32, 64)
 NUM_ENVS, ROLLOUT_LENGTH = 256, 128
 

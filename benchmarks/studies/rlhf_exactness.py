@@ -1,6 +1,6 @@
 """Distance to the exact optimum of every method on the enumerable token task (8 tokens, 4 long, 4,096 texts, β = 1).
 
-    python benchmarks/rlhf_exactness.py [--seeds 3] [--only rloo ppo ...] [--output FILE]
+    python -m benchmarks.studies.rlhf_exactness [--seeds 3] [--only rloo ppo ...] [--output FILE]
 
 The record lies in benchmarks/results/rlhf_exactness.json; rows of FILE that are not run stay as they are.
 
@@ -205,7 +205,9 @@ def main():
             results[name].append(found)
             print(name, seed, {k: round(v, 4) for k, v in found.items()}, *misses(name, found), flush=True)
     if output:
-        output.write_text(json.dumps({"command": "python benchmarks/rlhf_exactness.py", "results": results}, indent=1))
+        output.write_text(
+            json.dumps({"command": "python -m benchmarks.studies.rlhf_exactness", "results": results}, indent=1)
+        )
 
 
 if __name__ == "__main__":

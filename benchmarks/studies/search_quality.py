@@ -1,8 +1,8 @@
 """How good is what a search finds? Successive halving and population-based training against random search.
 
-    python benchmarks/search_quality.py record     # train every trial to the end, evaluating it on the way
-    python benchmarks/search_quality.py halving    # 30 repeated searches on those records, also by Hyperband
-    python benchmarks/search_quality.py pbt        # population-based training, run for real, against those records
+    python -m benchmarks.studies.search_quality record     # train every trial to the end, evaluating it on the way
+    python -m benchmarks.studies.search_quality halving    # 30 repeated searches on those records, also by Hyperband
+    python -m benchmarks.studies.search_quality pbt        # population-based training against those records
 
 each followed by names of tasks, or none for all. A search is judged by how the trial that it chose does on seeds that
 the search never saw (halving), or how the agent that it ends with does on episodes that it never saw (PBT), the same
@@ -30,7 +30,7 @@ from purerl.sweep.results.ranking import rank
 from purerl.sweep.run import rungs
 from purerl.sweep.trials.parsing import parse_spaces
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 REPEATS, ETA, NUM_RUNGS = 30, 4, 3
 SEARCHED_SEEDS = 2  # of each trial; the others judge
 EPISODES = 32  # of each agent after each rung; the first half is what searches see

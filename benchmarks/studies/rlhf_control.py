@@ -1,6 +1,6 @@
 """Pendulum from 700 preference labels with 10% random answers (Christiano et al. 2017): the true reward stays hidden.
 
-    python benchmarks/rlhf_control.py [--seeds 5] [--output benchmarks/results/rlhf_control.json]
+    python -m benchmarks.studies.rlhf_control [--seeds 5] [--output benchmarks/results/rlhf_control.json]
 
 The seeds are one vmapped program. The same with reward models left untrained says what the labels are worth. With
 --output the rounds of seed 0 are drawn beside the record.
@@ -68,7 +68,7 @@ def main():
         results[name], found = run(options.seeds, chosen)
         print(name, results[name], flush=True)
         if options.output:
-            record = {"command": "python benchmarks/rlhf_control.py", "results": results}
+            record = {"command": "python -m benchmarks.studies.rlhf_control", "results": results}
             options.output.write_text(json.dumps(record, indent=1) + "\n")
         if options.output and name == "trained":
             draw(found, options.output.with_suffix(".png"))

@@ -1,6 +1,6 @@
 """Kill a sweep at random moments, by SIGKILL, resume it, and compare its tables.
 
-    python benchmarks/sweep_faults.py --kills 20
+    python -m benchmarks.studies.sweep_faults --kills 20
 
 A sweep of PPO on CartPole (successive halving, several blocks a rung, the best trained again on fresh seeds) runs once
 undisturbed. Then it is begun again for each kill, killed at a moment drawn uniformly over its length, and resumed
@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 SWEEP = [
     "--num-trials=12", "--num-seeds=2", "--num-steps=16k", "--schedule=halving", "--eta=2", "--rungs=2",
     "--block-size=8", "--confirm=2", "--confirm-seeds=2", "--eval-episodes=4", "--network", "hidden=16,16",

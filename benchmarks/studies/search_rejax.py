@@ -1,11 +1,10 @@
 """The same search by purerl and by rejax: are the results the same, and which is faster?
 
-    python -m venv .venv-rejax && .venv-rejax/bin/pip install "rejax==0.1.3" "gymnax==0.0.9" "jax<0.11"
-    python benchmarks/sweep_rejax.py --rejax-python .venv-rejax/bin/python
+    python -m benchmarks.studies.search_rejax
 
 64 random trials of PPO on CartPole x 2 seeds, 32,768 steps each, then 16 greedy episodes. What differs between the two
-is made the same (see peers/purerl_search.py), so that the returns must agree up to chance. Both compile first, and then
-search in turn, with fresh keys each time. Writes results/sweep_rejax.json.
+is made the same (see workers/purerl_search.py), so that the returns must agree up to chance. Both compile first, and
+then search in turn, with fresh keys each time. Writes results/search_rejax.json.
 """
 
 from __future__ import annotations
@@ -13,48 +12,38 @@ from __future__ import annotations
 import argparse
 import json
 import pathlib
-import sys
 import tempfile
 
 import jax
 import numpy as np
-from pairs import alternate
 
 import purerl
+from benchmarks import driving
+from benchmarks.peers import environments
 from purerl import sweep
 from purerl.sweep.results.statistics import interquartile_mean
 from purerl.sweep.trials.draws import sample
 
-HERE = pathlib.Path(__file__).parent
-RESULT = HERE / "results" / "sweep_rejax.json"
+RESULT = pathlib.Path(__file__).parents[1] / "results" / "search_rejax.json"
 NUM_TRIALS = 64
-SIZES = {"num-seeds": 2, "num-envs": 4, "rollout-length": 128, "num-updates": 64, "episodes": 16}
+SIZES = {"num_seeds": 2, "num_envs": 4, "rollout_length": 128, "num_updates": 64, "episodes": 16}
 
 
 def main() -> None:
+    """Search on both sides in turn, compare, and write the record."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--rejax-python", required=True, help="the Python of an environment that has rejax")
-    parser.add_argument("--pairs", type=int, default=4)
-    arguments = parser.parse_args()
+    parser.add_argument("--rounds", type=int, default=4)
+    rounds = parser.parse_args().rounds
+    sides = {name: driving.Side(name, environments.python(name)) for name in (driving.OURS, "rejax")}
     with tempfile.TemporaryDirectory() as directory:
         folder = pathlib.Path(directory)
         np.savez(folder / "table.npz", **table())
-        commands = [
-            [python, str(HERE / "peers" / f"{name}_search.py"), f"--table={folder / 'table.npz'}",
-             f"--output={folder / name}.npy", *(f"--{key}={value}" for key, value in SIZES.items())]
-            for name, python in (("purerl", sys.executable), ("rejax", arguments.rejax_python))
-        ]  # fmt: skip
-        speed = alternate(*commands, agent_steps(), arguments.pairs)
-        ours, theirs = (np.load(folder / f"{name}.npy").mean(axis=-1) for name in ("purerl", "rejax"))
+        workload = {"kind": "search", "table": str(folder / "table.npz"), "output": directory, **SIZES}
+        speed = driving.measure(sides, workload, rounds)
+        ours, theirs = (np.load(folder / f"{name}.npy").mean(axis=-1) for name in sides)
     record = {"num_trials": NUM_TRIALS, **SIZES, "speed": speed, "returns": compare(ours, theirs)}
     RESULT.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(record, indent=1))
-
-
-def agent_steps() -> float:
-    """Environment steps of one search, over all agents."""
-    sizes = [SIZES[name] for name in ("num-seeds", "num-envs", "rollout-length", "num-updates")]
-    return float(NUM_TRIALS * np.prod(sizes))
 
 
 def table() -> dict[str, np.ndarray]:

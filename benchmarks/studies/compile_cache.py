@@ -1,6 +1,6 @@
 """How long a search takes to start: for the first time, and again with what was compiled kept on disk.
 
-    python benchmarks/compile_cache.py
+    python -m benchmarks.studies.compile_cache
 
 `purerl sweep` in a new process every time, until its first agents are trained (1,024 steps, which is nothing);
 the cache is empty at first. Writes results/compile_cache.json.
@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 SWEEP = ["--num-trials=16", "--num-seeds=1", "--num-steps=1024", "--eval-episodes=2"]
 REPEATS = 3
 

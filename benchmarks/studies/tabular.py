@@ -1,4 +1,4 @@
-"""Tabular agents against exact solutions and the textbook: `python benchmarks/tabular.py`.
+"""Tabular agents against exact solutions and the textbook: `python -m benchmarks.studies.tabular`.
 
 Parts, of which the first three are one program over all seeds; `results/tabular.json` is written:
   frozen_lake  Q-learning on the slippery 4 x 4 lake, a million steps: exact value of the learned policy, 30 seeds;
@@ -25,7 +25,7 @@ from purerl import mdp as mdps
 from purerl.agents.tabular.bandit import BanditHparams, bandit
 from purerl.agents.tabular.td_control import TDControlHparams, q_learning, sarsa
 
-RESULTS = Path(__file__).parent / "results" / "tabular.json"
+RESULTS = Path(__file__).parents[1] / "results" / "tabular.json"
 ONLINE = {"num_envs": 1, "rollout_length": 1}
 
 
@@ -153,7 +153,7 @@ def main() -> None:
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
     for name in options.only:
         begin = time.perf_counter()
-        found[name] = parts[name]() | {"command": f"python benchmarks/tabular.py --only {name}"}
+        found[name] = parts[name]() | {"command": f"python -m benchmarks.studies.tabular --only {name}"}
         found[name]["seconds"] = round(time.perf_counter() - begin, 1)
         print(name, json.dumps(found[name]), flush=True)
         options.output.write_text(json.dumps(found, indent=2) + "\n")

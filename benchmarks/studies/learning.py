@@ -1,8 +1,8 @@
 """Learning curves and final returns: each task is trained on several seeds side by side and evaluated greedily.
 
-    python benchmarks/learning.py                    every task
-    python benchmarks/learning.py dqn ppo_breakout   those whose name begins with one of these
-    python benchmarks/learning.py --list             their names and targets
+    python -m benchmarks.studies.learning                    every task
+    python -m benchmarks.studies.learning dqn ppo_breakout   those whose name begins with one of these
+    python -m benchmarks.studies.learning --list             their names and targets
 
 Each task writes results/learning_<name>.json (settings, returns of every seed, curves, time) and .png (the curves).
 """
@@ -25,7 +25,7 @@ import purerl
 from purerl import distributed, presets, sweep
 from purerl.plots.curves import bridge
 
-RESULTS = pathlib.Path(__file__).parent / "results"
+RESULTS = pathlib.Path(__file__).parents[1] / "results"
 LONGEST_EPISODE = 2500  # Freeway's; an evaluation ends when its last episode does
 
 
@@ -106,7 +106,7 @@ def run(name: str, task: Task, seed: int, eval_episodes: int) -> dict[str, Any]:
     )  # fmt: skip
     returns = result.seed_returns[0]
     record = {
-        "command": f"python benchmarks/learning.py {name} --seed {seed} --num-seeds {task.num_seeds}",
+        "command": f"python -m benchmarks.studies.learning {name} --seed {seed} --num-seeds {task.num_seeds}",
         "preset": preset._asdict(),
         "hparams": {k: float(v) for k, v in hparams._asdict().items()},
         "num_seeds": task.num_seeds,

@@ -1,4 +1,4 @@
-"""PPO at the crossing against fixed-cycle and actuated control, each tuned: `python benchmarks/traffic.py`.
+"""PPO at the crossing against fixed-cycle and actuated control, each tuned: `python -m benchmarks.studies.traffic`.
 
 The controllers' times are searched on a grid, 128 episodes a point; PPO is trained on several seeds. All are then
 judged on the same fresh episodes of ten minutes. The controllers decide every second, PPO every four; all choose
@@ -23,7 +23,7 @@ import numpy as np
 import purerl
 from purerl import combinators, distributed, envs, networks
 
-RESULTS = Path(__file__).parent / "results" / "traffic.json"
+RESULTS = Path(__file__).parents[1] / "results" / "traffic.json"
 SECONDS = 600
 REPEAT = 4  # seconds from one decision of PPO to the next
 GRIDS = {
@@ -150,7 +150,7 @@ def main() -> None:
     distributed.use_all_cores()
     env = envs.make("TrafficLight-v0")
     found = json.loads(options.output.read_text()) if options.output.exists() else {}
-    found["command"] = "python benchmarks/traffic.py"
+    found["command"] = "python -m benchmarks.studies.traffic"
     found["params"] = envs.TrafficParams()._asdict()
     for name in options.only:
         if name == "optimum":

@@ -1,0 +1,68 @@
+"""The suite of benchmarks: its figures by hand, its rows, and one comparison from end to end."""
+
+import pathlib
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import driving, pages, records, rows  # noqa: E402
+from benchmarks.peers import environments  # noqa: E402
+
+READY = {"purerl": {"work": 100.0, "compile_seconds": 2.0}, "peer": {"work": 10.0}}
+# purerl: 50, 100 and 25 a second; the peer: 10, 5 and 20
+RUNS = [
+    {"purerl": {"seconds": a, "cpu_seconds": a, "score": 3.0}, "peer": {"seconds": b, "cpu_seconds": 2 * b}}
+    for a, b in ((2.0, 1.0), (1.0, 2.0), (4.0, 0.5))
+]
+
+
+def test_rates_are_medians_of_work_over_time():
+    ours = driving.figures("purerl", READY, RUNS)
+    told = [ours[name] for name in ("rate", "quartiles", "score", "compile_seconds", "cpu_seconds_per_million")]
+    assert told == [50.0, [37.5, 75.0], 3.0, 2.0, 2e4]
+
+
+def test_a_ratio_is_that_of_the_rates_of_each_round():
+    assert driving.figures("peer", READY, RUNS)["ratio"] == [5.0, 1.25, 20.0]
+
+
+def entry(low, rate, high):
+    return {"date": "2026-01-01", "sides": {"purerl": {"rate": rate, "quartiles": [low, high]}}}
+
+
+@pytest.mark.parametrize(
+    ("now", "word"), [((21, 22, 23), "faster"), ((9, 10, 11), "slower"), ((15, 19, 23), "within the noise")]
+)
+def test_the_record_is_judged_only_outside_the_quartiles(now, word):
+    assert word in records.verdict(entry(*now), entry(15, 18, 20))
+
+
+def test_every_side_has_a_worker():
+    sides = {"purerl"}.union(*(row.peers for row in rows.ROWS.values()))
+    assert all((driving.WORKERS / f"in_{side}.py").is_file() for side in sides)
+
+
+def test_every_side_has_a_name_in_the_tables():
+    assert set().union(*(row.peers for row in rows.ROWS.values())) <= pages._LABELS.keys()
+
+
+def test_an_unknown_row_is_refused_with_the_groups():
+    with pytest.raises(ValueError, match="groups are ppo, dqn"):
+        rows.chosen(["poo"])
+
+
+def test_a_row_is_measured_from_end_to_end():
+    workload = {"kind": "policy_iteration"}
+    sides = {side: driving.Side(side, environments.python(side)) for side in ("purerl", "numpy")}
+    found = records.entry("solves", driving.measure(sides, workload, 2), 2)
+    assert found["sides"]["purerl"]["rate"] > 0
+    assert "times NumPy" in pages.lines("mdp/policy_iteration", found)[1]
+    assert "| policy_iteration |" in pages.markdown({"mdp/policy_iteration": found})
+
+
+def test_a_worker_that_fails_says_which():
+    with pytest.raises(RuntimeError, match="in_numpy"):
+        driving.Worker(driving.Side("numpy", sys.executable), {"kind": "nothing"})
