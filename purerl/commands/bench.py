@@ -103,12 +103,13 @@ def measure(task: Task, num_agents: int, seconds: float, peak: float) -> Figures
     state_bytes = replay.nbytes(jax.eval_shape(lambda: states))
     steps = num_agents * preset.num_envs * preset.rollout_length
     rates = timed(compiled, states, seconds, steps)
-    operations = work.totals(compiled.as_text())[0] / steps
+    operations = work.totals(compiled.as_text() or "")[0] / steps
+    memory: Any = compiled.memory_analysis()
     rate = float(np.median(rates))
     low, high = (float(x) for x in np.quantile(rates, (0.25, 0.75)))
     return Figures(
         preset.num_envs, preset.rollout_length, num_agents, rate, (low, high), compile_seconds, state_bytes,
-        int(compiled.memory_analysis().temp_size_in_bytes), operations, operations * rate / peak,
+        int(memory.temp_size_in_bytes), operations, operations * rate / peak,
     )  # fmt: skip
 
 
@@ -173,8 +174,8 @@ def line(row: Figures) -> str:
 def cells(row: Figures) -> tuple[str, ...]:
     """The row as text."""
     low, high = row.quartiles
-    memory: list[Any] = [format_bytes(row.state_bytes), format_bytes(row.temporary_bytes)]
     return (
         f"{row.num_envs}x{row.rollout_length}", f"{row.num_agents}", f"{row.steps_per_second:,.0f}",
-        f"{low:,.0f} to {high:,.0f}", f"{row.compile_seconds:.1f} s", *memory, f"{row.matrix_share:.0%}",
+        f"{low:,.0f} to {high:,.0f}", f"{row.compile_seconds:.1f} s",
+        format_bytes(row.state_bytes), format_bytes(row.temporary_bytes), f"{row.matrix_share:.0%}",
     )  # fmt: skip
