@@ -49,6 +49,7 @@ ALLOWED = {
 }
 FREE = {"cli", "commands", "__init__", "__main__"}
 HEAVY = {"flax", "gymnax", "distrax", "matplotlib", "orbax", "tensorflow_probability", "tyro", "rich", "pandas"}
+HEAVY |= {"brax", "mujoco", "navix", "xminigrid", "craftax", "jumanji", "pgx", "jaxmarl", "gymnasium", "envpool"}
 LIGHT = [
     "types",
     "spaces",

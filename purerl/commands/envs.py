@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 from purerl import envs, presets
 from purerl.commands import console
 from purerl.commands.options import usage_errors
 from purerl.commands.options.envs import Options
+from purerl.envs import families
 from purerl.presets.tasks import bare_environment, time_limit
 from purerl.types import Space
 
@@ -22,16 +24,39 @@ def run(options: Options) -> None:
         _all()
     else:
         with usage_errors():
-            _one(options.env)
+            _members(options.env[:-1].lower()) if options.env.endswith("/") else _one(options.env)
 
 
 def _all() -> None:
     console.print_table("environments", ("id", "observations", "actions", "time limit"), map(_row, envs.IDS))
+    console.print_table("libraries, as family/name", ("family", "environments", "example", ""), _families())
     rows = [(name, entry.summary, ", ".join(entry.actions)) for name, entry in presets.ALGORITHMS.items()]
     console.print_table("algorithms", ("name", "", "action spaces"), rows)
     others = ", ".join(f"{name} ({alias.algorithm})" for name, alias in presets.ALIASES.items())
     console.prose(f"Other names of algorithms: {others}.")
-    console.say("purerl envs CartPole-v1 shows the presets for one environment.")
+    console.say("purerl envs CartPole-v1 shows the presets for one environment,")
+    console.say("purerl envs brax/ the environments of a library.")
+
+
+def _families() -> Iterator[tuple[str, str, str, str]]:
+    for name in families.family_names():
+        found = families.family(name)
+        where = " (on the host)" if found.on_host else ""
+        state = "installed" if families.is_installed(found) else f"pip install 'purerl[{found.extra}]'"
+        yield name, found.summary + where, f"{name}/{found.example}", state
+
+
+def _members(name: str) -> None:
+    """Print the names of a library's environments.
+
+    Raises:
+      UsageError: it is not installed.
+    """
+    found = families.family(name)
+    families.check_installed(found, f"{name}/")
+    known = found.names()
+    console.say(f"{len(known)} environments of {name} ({found.summary}):")
+    console.prose(", ".join(f"{name}/{each}" for each in known))
 
 
 def _row(env_id: str) -> tuple[str, str, str, str]:

@@ -66,7 +66,7 @@ def begin(options: Options, task: Task, directory: Path | None) -> Path:
         return directory
     kind = "pbt" if options.schedule == "pbt" else "sweep"
     config = {"command": "sweep", "task": task.to_json(), "options": dataclasses.asdict(options)}
-    return machines.create(options.output, f"{kind}-{task.preset.algorithm}-{task.env.replace(':', '.')}", config)
+    return machines.create(options.output, f"{kind}-{task.name}", config)
 
 
 @contextlib.contextmanager

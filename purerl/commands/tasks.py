@@ -10,7 +10,7 @@ from typing import Any
 import purerl
 from purerl import datasets, presets
 from purerl.commands.options import Setup, UsageError, parse_assignments
-from purerl.presets import Preset, references
+from purerl.presets import Preset
 from purerl.presets.tasks import Task, bare_environment
 
 _DEFAULT_ALGORITHM, _DEFAULT_ENV = "ppo", "CartPole-v1"
@@ -66,7 +66,7 @@ def network_settings(settings: dict[str, Any]) -> dict[str, Any]:
 
 def _check_env_settings(env_id: str, settings: dict[str, Any]) -> None:
     """Reject numbers that are not finite, and true or false for a number."""
-    params = None if references.is_reference(env_id) else purerl.envs.env_params(env_id)
+    params = purerl.envs.env_params(env_id) if purerl.envs.has_params(env_id) else None
     for name, value in settings.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"--env-settings {name}={value}: the value must be finite")

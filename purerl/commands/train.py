@@ -15,10 +15,11 @@ from purerl.commands.options import usage_errors
 from purerl.commands.options.train import Options
 from purerl.commands.summaries import summary
 from purerl.commands.training import Config, Program
+from purerl.envs import references
 from purerl.logging import Writer
 from purerl.loops import Callback, Chunk, LoopState
 from purerl.loops.chunked import call_all
-from purerl.presets import references
+from purerl.presets.tasks import file_name
 from purerl.text import format_bytes, format_number
 
 
@@ -79,7 +80,7 @@ def _job(options: Options) -> Job:
     program = training.program(config)
     if options.tensorboard:
         logging.check_tensorboard()
-    default = f"{options.setup.algorithm or config.task.preset.algorithm}-{config.task.env.replace(':', '.')}"
+    default = f"{options.setup.algorithm or config.task.preset.algorithm}-{file_name(config.task.env)}"
     directory = runs.named(name, runs_dir) if name is not None else runs.first_free(default, runs_dir)
     return Job(options, config, program, runs.create(directory, config.to_json()), callbacks)
 

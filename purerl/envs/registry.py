@@ -15,8 +15,11 @@ import jax
 import jax.numpy as jnp
 
 from purerl import types
+from purerl.envs import references
+from purerl.envs.adapters.gymnasium import HostEnv
 from purerl.envs.adapters.gymnax import from_gymnax
 from purerl.envs.builtin.traffic import TrafficParams, traffic_light
+from purerl.envs.families import family, make_member
 from purerl.envs.wrappers import select_observation
 from purerl.hparams import cast, suggestion
 
@@ -39,6 +42,7 @@ _OWN: dict[str, tuple[Callable[[TrafficParams], types.Env], type[TrafficParams]]
 }
 _PARTIAL = {"PositionCartPole-v1": ("CartPole-v1", (0, 2))}  # the whole environment, and the elements observed
 IDS = (*GYMNAX_IDS, *_PARTIAL, *_OWN)
+_REGISTERED: dict[str, Callable[..., Any]] = {}
 
 # The first words of environments of Gymnasium that people look for.
 _GYMNASIUM = (
@@ -54,18 +58,49 @@ _BOUNDS = {  # of observations that leave the bounds which gymnax declares
 }
 
 
+def register(name: str, make: Callable[..., Any]) -> None:
+    """Let `envs.make(name, **settings)` call `make(**settings)`; the name of a family ends with "/".
+
+    A command finds names that are registered in this process only; it takes `module:function` as they are.
+
+    Args:
+      name: a name without "/" or ":", or a family's name that ends with "/".
+      make: a function that returns an `Env`, or a `HostEnv` with the setting `num_envs`. For a family it takes what
+        follows the "/" first. The same settings give the same `Env` again, so it compiles once.
+
+    Raises:
+      ValueError: the name is taken, or has a character that it must not have.
+
+    Examples:
+      >>> from purerl import envs
+      >>> register("Endless-v0", envs.endless)
+      >>> make("Endless-v0") is make("Endless-v0"), make("Endless-v0").id
+      (True, 'Endless-v0')
+    """
+    if not name.strip("/") or "/" in name[:-1] or ":" in name:
+        raise ValueError(f"name must be a name without '/' and ':', or a family that ends with '/'; got {name!r}")
+    if name in _REGISTERED or name in IDS:
+        raise ValueError(f"an environment {name!r} already exists")
+    _REGISTERED[name] = make
+
+
 def make(env_id: str, **settings: Setting) -> types.Env:
     """The environment of that name; the same object in every call with the same arguments, so it compiles once.
 
+    Names of other libraries are "family/name", such as "brax/ant"; `purerl envs` lists the families. Those of libraries
+    that run on the host ("gymnasium/LunarLander-v3") give a new `HostEnv` in every call, with `num_envs` environments.
+
     Args:
-      env_id: one of `envs.IDS`, or a name that was given to `gymnax.register`.
+      env_id: one of `envs.IDS`, "family/name", "module:function" of a function that returns an environment, or a name
+        that was given to `envs.register` or `gymnax.register`.
       **settings: arguments of the environment's class (`size=20` for DeepSea, `map_name="8x8"` for FrozenLake), and
         fields of its parameters that replace the defaults for good (`max_torque=3.0` for Pendulum, whose spaces
         follow). Plain Python values; to vary a field within a compiled program pass `env_params` instead.
 
     Raises:
       ValueError: unknown name or setting; the message has the nearest known ones.
-      TypeError: a setting that is not a plain value.
+      TypeError: a setting that is not a plain value, or a function that returns something else than an environment.
+      ModuleNotFoundError: the environment's library is not installed; the message says what to install.
       FileNotFoundError: the data files of MNISTBandit-bsuite are missing.
 
     Examples:
@@ -77,7 +112,30 @@ def make(env_id: str, **settings: Setting) -> types.Env:
     unhashable = [name for name, value in settings.items() if not isinstance(value, Hashable)]
     if unhashable:
         raise TypeError(f"{env_id}: {', '.join(unhashable)} must be plain Python values (tuples, not lists or arrays)")
+    if runs_on_host(env_id) or references.is_reference(env_id):
+        return _foreign(env_id, settings)
     return _make(env_id, tuple(sorted(settings.items())))
+
+
+def runs_on_host(env_id: str) -> bool:
+    """Whether a name is that of an environment of a family on the host.
+
+    Examples:
+      >>> runs_on_host("gymnasium/LunarLander-v3"), runs_on_host("brax/ant"), runs_on_host("CartPole-v1")
+      (True, False, False)
+    """
+    first, slash, _ = env_id.partition("/")
+    return bool(slash) and f"{first}/" not in _REGISTERED and family(first).on_host
+
+
+def has_params(env_id: str) -> bool:
+    """Whether `env_params` knows the parameters of an environment.
+
+    Examples:
+      >>> has_params("CartPole-v1"), has_params("brax/ant")
+      (True, False)
+    """
+    return not (references.is_reference(env_id) or "/" in env_id or env_id in _REGISTERED)
 
 
 def env_params(env_id: str, **overrides: types.PyTree) -> types.PyTree:
@@ -99,6 +157,8 @@ def env_params(env_id: str, **overrides: types.PyTree) -> types.PyTree:
       >>> env_params("TrafficLight-v0", discharge_rate=1).discharge_rate.dtype
       dtype('float32')
     """
+    if not has_params(env_id):
+        raise ValueError(f"{env_id} has no env_params; pass settings to envs.make({env_id!r}, ...)")
     if env_id in _OWN:
         return cast(_own_params(env_id, overrides))
     return cast(_configure(_PARTIAL.get(env_id, (env_id,))[0], overrides)[1])
@@ -106,6 +166,8 @@ def env_params(env_id: str, **overrides: types.PyTree) -> types.PyTree:
 
 @functools.cache
 def _make(env_id: str, settings: Settings) -> types.Env:
+    if not has_params(env_id):
+        return _foreign(env_id, dict(settings))
     if env_id in _OWN:
         return _OWN[env_id][0](_own_params(env_id, dict(settings)))
     if env_id in _PARTIAL:
@@ -117,6 +179,22 @@ def _make(env_id: str, settings: Settings) -> types.Env:
     if env_id in _BOUNDS and isinstance(space, types.Box):
         return env._replace(observation_space=types.Box(*_BOUNDS[env_id], space.shape, space.dtype))
     return env
+
+
+def _foreign(env_id: str, settings: dict[str, Setting]) -> Any:
+    """An environment that a function makes: one that was registered, that of a reference or that of a family."""
+    first, slash, rest = env_id.partition("/")
+    if env_id in _REGISTERED:
+        made = _REGISTERED[env_id](**settings)
+    elif f"{first}/" in _REGISTERED:
+        made = _REGISTERED[f"{first}/"](rest, **settings)
+    elif slash:
+        made = make_member(env_id, settings)
+    else:
+        made = references.load(env_id)(**settings)
+    if not isinstance(made, types.Env | HostEnv):
+        raise TypeError(f"{env_id} returned {type(made).__name__}, not an environment (purerl.Env)")
+    return made._replace(id=env_id)
 
 
 def _own_params(env_id: str, settings: dict[str, Setting]) -> TrafficParams:
@@ -147,11 +225,11 @@ def _factory(env_id: str) -> Callable[..., Foreign]:
 
 def _elsewhere(env_id: str) -> str:
     """How to reach an environment of another library, as the end of an error; empty for an unknown name."""
-    if not (env_id.startswith(("ALE/", "dm_control/")) or re.match(rf"({'|'.join(_GYMNASIUM)})[A-Za-z]*-v\d", env_id)):
+    if not (re.match(rf"({'|'.join(_GYMNASIUM)})[A-Za-z]*-v\d", env_id)):
         return ""
     return (
-        "; it is an environment of Gymnasium, which runs on the host: purerl.envs.from_gymnasium and "
-        "purerl.train_on_host reach it. purerl's own are classic control, MinAtar, bsuite and misc (purerl envs)"
+        f"; it is an environment of Gymnasium, which runs on the host: 'gymnasium/{env_id}'. purerl's own are classic "
+        "control, MinAtar, bsuite and misc (purerl envs)"
     )
 
 

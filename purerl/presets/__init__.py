@@ -19,8 +19,8 @@ from typing import Any
 
 import purerl
 from purerl import types
+from purerl.envs import references
 from purerl.hparams import check_hparams, suggestion
-from purerl.presets import references
 from purerl.presets.entries import Algorithm, Alias, Preset
 
 __all__ = [
@@ -95,7 +95,7 @@ def find(name: str, env_id: str, env: types.Env) -> Preset:
         raise ValueError(
             f"{name} needs a {' or '.join(found.actions)} action space; that of {env_id} is {env.action_space}{hint}"
         )
-    key = next((key for key in (env_id, *_kinds(env)) if key in found.presets), "any")
+    key = next((key for key in (env_id, *_kinds(env_id, env)) if key in found.presets), "any")
     preset = found.presets[key]
     plain = name.lower().replace("-", "").replace("_", "")
     return ALIASES[plain].apply(preset) if plain in ALIASES else preset
@@ -191,7 +191,8 @@ def _rows(directory: str) -> Callable[..., Any]:
     return purerl.datasets.rows(purerl.datasets.load(directory))
 
 
-def _kinds(env: types.Env) -> list[str]:
-    """The kinds of environment that this one is, the most specific first."""
+def _kinds(env_id: str, env: types.Env) -> list[str]:
+    """The kinds of environment that this one is, the most specific first: "brax/", "image", "continuous"."""
+    family, slash, _ = env_id.partition("/")
     image = isinstance(env.observation_space, types.Box) and len(env.observation_space.shape) == 3
-    return ["image"] * image + ["continuous"] * isinstance(env.action_space, types.Box)
+    return [f"{family}/"] * bool(slash) + ["image"] * image + ["continuous"] * isinstance(env.action_space, types.Box)

@@ -10,7 +10,6 @@ import jax
 import purerl
 from purerl import types
 from purerl.hparams import cast
-from purerl.presets import references
 from purerl.presets.entries import Preset
 from purerl.text import with_tuples
 
@@ -27,6 +26,11 @@ class Task(NamedTuple):
     env: str
     env_settings: Mapping[str, Any]
     preset: Preset
+
+    @property
+    def name(self) -> str:
+        """The algorithm and the environment, as part of a file's name."""
+        return f"{self.preset.algorithm}-{file_name(self.env)}"
 
     def make_env(self) -> types.Env:
         """The environment, as the algorithm takes it."""
@@ -60,18 +64,24 @@ def task_from_json(data: Mapping[str, Any]) -> Task:
 
 
 def bare_environment(env: str, settings: Mapping[str, Any]) -> types.Env:
-    """The environment of an id, or what `module:function` returns.
+    """The environment that `envs.make` returns.
 
     Raises:
       ValueError: unknown id or setting, or a function that cannot be found.
-      TypeError: the function does not return an `Env`.
+      TypeError: the function does not return an environment.
+      ModuleNotFoundError: the library of the environment is not installed.
     """
-    if not references.is_reference(env):
-        return purerl.envs.make(env, **settings)
-    made = references.load(env)(**settings)
-    if not isinstance(made, types.Env):
-        raise TypeError(f"{env} returned {type(made).__name__}, not a purerl.Env")
-    return made
+    return purerl.envs.make(env, **settings)
+
+
+def file_name(env: str) -> str:
+    """The name of an environment without characters that mean something in a path.
+
+    Examples:
+      >>> file_name("brax/ant"), file_name("my_games:maze")
+      ('brax.ant', 'my_games.maze')
+    """
+    return env.replace(":", ".").replace("/", ".")
 
 
 def time_limit(env: str, settings: Mapping[str, Any]) -> int | None:

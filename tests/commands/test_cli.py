@@ -363,7 +363,9 @@ def test_a_policy_loss_and_an_environment_of_ones_own_are_named_on_the_command_l
     policy = runs.load_policy("mine")
     assert policy.task.preset.agent["policy_loss"] == "own_parts:unclipped"
     assert policy.env.observation_space.high == 2.0
-    assert "returned int, not a purerl.Env" in fails(capsys, "train", "--env", "own_parts:not_an_environment")
+    assert "returned int, not an environment (purerl.Env)" in fails(
+        capsys, "train", "--env", "own_parts:not_an_environment"
+    )
 
 
 def test_a_policy_is_played_and_recorded_within_the_bounds_of_its_actions(own):

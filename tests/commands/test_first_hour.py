@@ -197,7 +197,7 @@ def test_a_number_that_cannot_be_read_is_refused_in_one_line(capsys, command, na
         ("solve gambler --noise 0.1", "gambler is not one"),
         ("rlhf langauge", "did you mean 'language'"),
         ("envs CartPole", "did you mean 'CartPole-v1'"),
-        ("envs HalfCheetah-v4", "purerl.envs.from_gymnasium"),
+        ("envs HalfCheetah-v4", "gymnasium/HalfCheetah-v4"),
     ],
 )
 def test_a_mistake_is_one_line_that_says_what_to_do(tmp_path, monkeypatch, capsys, line, message):

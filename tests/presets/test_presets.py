@@ -8,7 +8,7 @@ import jax
 import pytest
 
 from purerl import envs, presets
-from purerl.presets import references
+from purerl.envs import references
 from purerl.spaces import Box, Discrete
 from purerl.types import Env
 

@@ -130,7 +130,8 @@ class Setup:
 
     algorithm: str | None = option("The algorithm; `purerl envs` lists them.", metavar="NAME", shown="ppo")
     env: str | None = option(
-        "The environment; `purerl envs` lists them. module:function calls a function of yours that returns one.",
+        "The environment; `purerl envs` lists them. Those of other libraries are family/name, such as brax/ant; "
+        "module:function calls a function of yours that returns one.",
         metavar="ID",
         shown="CartPole-v1",
     )

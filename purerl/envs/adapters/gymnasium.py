@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
 from purerl.envs.adapters.spaces import converted, from_purerl, to_purerl
+from purerl.envs.families import Family
 from purerl.hparams import check_positive
 from purerl.spaces import Space
 from purerl.types import Env, PyTree
@@ -45,6 +46,8 @@ class HostEnv(NamedTuple):
       close: `() -> None`.
       num_envs: N.
       observation_space, action_space: of one environment.
+      max_steps: number of steps within which every episode ends; None if there is no limit or it is not known.
+      id: the name that `envs.make` knows it by; empty if it has none.
     """
 
     reset: Callable[[int], PyTree]
@@ -53,6 +56,8 @@ class HostEnv(NamedTuple):
     num_envs: int
     observation_space: Space
     action_space: Space
+    max_steps: int | None = None
+    id: str = ""
 
 
 def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: str = "sync", **settings: Any) -> HostEnv:
@@ -77,7 +82,7 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
     """
     from gymnasium import vector as vectors
 
-    vector = _make(env, num_envs, vectorization, settings) if isinstance(env, str) else env
+    vector = _vector(env, num_envs, vectorization, settings) if isinstance(env, str) else env
     if not isinstance(vector, vectors.VectorEnv):
         raise TypeError(f"env must be a name or a gymnasium.vector.VectorEnv, got {type(env).__name__}")
     mode = vector.metadata.get("autoreset_mode")
@@ -100,7 +105,8 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
             truncated & ~terminated,
         )
 
-    return HostEnv(reset, step, vector.close, vector.num_envs, observation_space, action_space)
+    limit = getattr(vector.spec, "max_episode_steps", None)
+    return HostEnv(reset, step, vector.close, vector.num_envs, observation_space, action_space, limit)
 
 
 def check_host(env: HostEnv) -> None:
@@ -121,7 +127,7 @@ def check_host(env: HostEnv) -> None:
         raise TypeError(f"env must be a HostEnv, got a value of type {type(env).__name__}; {hint}")
 
 
-def _make(env_id: str, num_envs: int, vectorization: str, settings: dict[str, Any]) -> VectorEnv:
+def _vector(env_id: str, num_envs: int, vectorization: str, settings: dict[str, Any]) -> VectorEnv:
     import gymnasium
 
     check_positive(num_envs=num_envs)
@@ -137,3 +143,16 @@ def _successor(obs: PyTree, info: dict[str, Any]) -> PyTree:
     for i in np.flatnonzero(info["_final_obs"]):
         jax.tree.map(lambda batch, last: batch.__setitem__(i, last), obs, info["final_obs"][i])  # noqa: B023
     return obs
+
+
+def _make(name: str, *, num_envs: int = 1, **settings: Any) -> HostEnv:
+    return from_gymnasium(name, num_envs, **settings)
+
+
+def _names() -> Sequence[str]:
+    import gymnasium
+
+    return sorted(gymnasium.registry)
+
+
+FAMILY = Family(_make, _names, "gymnasium", "gymnasium", "Gymnasium's registry", "LunarLander-v3", on_host=True)

@@ -1,7 +1,8 @@
-"""Any gymnax 1.x environment as an `Env`: no reset in `step`, the true successor, termination apart from time-out."""
+"""Any gymnax environment as an `Env`: no reset in `step`, the true successor, termination apart from time-out."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -16,16 +17,22 @@ Environment: TypeAlias = Any
 Foreign: TypeAlias = Any
 """A space of `gymnax.environments.spaces`."""
 Dtype: TypeAlias = Any
+IsTruncated: TypeAlias = Callable[[PyTree, PyTree], Any]
+"""`(state, params) -> bool`: whether the limit of steps is reached in a state."""
 
 _NOT_METRICS = ("discount", "p")  # entries of gymnax's info that say nothing about an agent
 
 
-def from_gymnax(env: Environment, default_params: PyTree = None) -> Env:
-    """Wrap an environment that follows the interface of gymnax 1.x.
+def from_gymnax(env: Environment, default_params: PyTree = None, *, is_truncated: IsTruncated | None = None) -> Env:
+    """Wrap an environment that follows the interface of gymnax 1.x, or of 0.x with `is_truncated`.
 
     `step` calls only the environment's `step_env` and `is_truncated`, so that it computes no reset:
 
-        terminated = the flag of `step_env`,   truncated = `is_truncated` ∧ ¬terminated
+        1.x:  terminated = the flag of `step_env`,   truncated = `is_truncated` ∧ ¬terminated
+        0.x:  truncated = `is_truncated`,   terminated = the flag of `step_env` ∧ ¬truncated
+
+    The flag of gymnax 0.x (craftax, popjym, ...) means either end, so those environments need an `is_truncated` that
+    tells time-outs apart, such as `lambda state, params: state.time >= params.max_steps_in_episode`.
 
     Exactly one of the two is set when an episode ends. Rewards become float32 scalars. Observations have the dtype
     that the space declares, unless it declares integers and floats are observed: then the space becomes float32.
@@ -37,6 +44,8 @@ def from_gymnax(env: Environment, default_params: PyTree = None) -> Env:
     Args:
       env: an instance of a `gymnax.environments.environment.Environment`.
       default_params: its parameters if a call passes no `env_params`; None for `env.default_params`.
+      is_truncated: `(state, params) -> bool` for an environment whose `step_env` reports one flag for both ends; None
+        for the environment's own.
 
     Returns:
       An `Env`. A new one in every call, so keep it: environments compare by identity.
@@ -51,7 +60,7 @@ def from_gymnax(env: Environment, default_params: PyTree = None) -> Env:
       >>> env.observation_space.shape, env.action_space.n
       ((4,), 2)
     """
-    _check_interface(env)
+    _check_interface(env, is_truncated)
     with jax.ensure_compile_time_eval(), jax.enable_x64(False):
         defaults = env.default_params if default_params is None else default_params
         observed = jax.eval_shape(lambda key: env.reset_env(key, defaults)[0], jax.random.key(0))
@@ -69,7 +78,11 @@ def from_gymnax(env: Environment, default_params: PyTree = None) -> Env:
             action = _admissible(action_space, env.action_space(params), _narrow(action))
             obs, state, reward, terminated, info = env.step_env(key, env_state, action, params)
             terminated = jnp.asarray(terminated, jnp.bool_).reshape(())
-            truncated = jnp.asarray(env.is_truncated(state, params), jnp.bool_).reshape(()) & ~terminated
+            if is_truncated is None:
+                truncated = jnp.asarray(env.is_truncated(state, params), jnp.bool_).reshape(()) & ~terminated
+            else:
+                truncated = jnp.asarray(is_truncated(state, params), jnp.bool_).reshape(())
+                terminated &= ~truncated
             return EnvStep(
                 obs=_cast(observation_space, obs),
                 env_state=_narrow(state),
@@ -83,11 +96,16 @@ def from_gymnax(env: Environment, default_params: PyTree = None) -> Env:
     return Env(reset, step, observation_space, action_space, max_steps=None if limit is None else int(limit))
 
 
-def _check_interface(env: Environment) -> None:
-    needed = ("default_params", "reset_env", "step_env", "is_truncated", "observation_space", "action_space")
+def _check_interface(env: Environment, is_truncated: IsTruncated | None) -> None:
+    needed = ("default_params", "reset_env", "step_env", "observation_space", "action_space")
     missing = [name for name in needed if not hasattr(env, name)]
     if missing:
-        raise TypeError(f"{type(env).__name__} is not a gymnax 1.x environment: it lacks {', '.join(missing)}")
+        raise TypeError(f"{type(env).__name__} is not a gymnax environment: it lacks {', '.join(missing)}")
+    if is_truncated is None and not hasattr(env, "is_truncated"):
+        raise TypeError(
+            f"{type(env).__name__} has no is_truncated, as in gymnax 0.x: pass from_gymnax(env, is_truncated=...), "
+            "such as lambda state, params: state.time >= params.max_steps_in_episode"
+        )
 
 
 def _observation_space(space: Foreign, observed: PyTree) -> Space:
@@ -136,6 +154,8 @@ def _narrow(tree: PyTree) -> PyTree:
 
     def narrow(leaf: PyTree) -> jax.Array:
         dtype = jnp.result_type(leaf)
+        if jax.dtypes.issubdtype(dtype, jax.dtypes.extended):  # typed keys
+            return leaf
         return jax.lax.convert_element_type(leaf, jax.dtypes.canonicalize_dtype(dtype) if dtype.itemsize > 4 else dtype)
 
     with jax.enable_x64(False):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -54,6 +55,21 @@ def converted(space: Any) -> Space:
     raise TypeError(
         f"space {space} has no counterpart; Discrete, MultiDiscrete, MultiBinary, Box, Dict and Tuple spaces have one"
     )
+
+
+def observed_space(observed: PyTree) -> Space:
+    """The space of observations of which only shapes and dtypes are known: without bounds, in dicts and tuples.
+
+    Examples:
+      >>> observed_space({"position": jax.ShapeDtypeStruct((3,), "float32")})["position"].shape
+      (3,)
+    """
+    if isinstance(observed, Mapping):
+        return Dict(tuple((name, observed_space(part)) for name, part in observed.items()))
+    if isinstance(observed, tuple):
+        return Tuple(tuple(map(observed_space, observed)))
+    low, high = (0, 1) if observed.dtype == bool else (-np.inf, np.inf)
+    return Box(low, high, tuple(observed.shape), np.dtype(observed.dtype).name)
 
 
 def to_purerl(foreign: Any, space: Space, value: PyTree) -> PyTree:

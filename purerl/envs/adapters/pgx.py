@@ -1,0 +1,132 @@
+"""Pgx: board and card games, and MinAtar."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+from purerl.envs.families import Family, check_member
+from purerl.spaces import Box, Dict, Discrete, Space
+from purerl.types import Env, EnvStep, Key, PyTree
+
+Environment: TypeAlias = Any
+"""A `pgx.Env`."""
+Opponent: TypeAlias = Callable[[Key, PyTree], jax.Array]
+"""`(key, obs) -> action`, where `obs` is `{"obs": ..., "action_mask": ...}` as the agent sees it."""
+
+
+def random_player(key: Key, obs: PyTree) -> jax.Array:
+    """An action drawn uniformly from those that `obs["action_mask"]` allows.
+
+    Examples:
+      >>> random_player(jax.random.key(0), {"action_mask": jnp.array([False, True])}).tolist()
+      1
+    """
+    return jax.random.categorical(key, jnp.where(obs["action_mask"], 0.0, -jnp.inf))
+
+
+def from_pgx(env: Environment, opponent: Opponent = random_player) -> Env:
+    """A game of Pgx against opponents: the agent is player 0, and a step lasts until it is to move again.
+
+        reward = Σ of player 0's rewards over the moves of the step
+
+    Who begins is drawn by the game. Observations are those of the player to move, with `action_mask` of allowed moves;
+    a move that is not allowed loses the game. At the end the observation is that of whoever would move next.
+
+    Args:
+      env: a `pgx.Env`.
+      opponent: the policy of all other players.
+
+    Returns:
+      An `Env`. A new one in every call, so keep it: environments compare by identity.
+    """
+
+    def others(key: Key, state: PyTree) -> PyTree:
+        """The state when player 0 is to move, or the game is over, with the rewards since then added up."""
+
+        def turn(carry: tuple[Key, PyTree]) -> tuple[Key, PyTree]:
+            key, state = carry
+            key, act_key, step_key = jax.random.split(key, 3)
+            new = env.step(state, opponent(act_key, _observe(state)), step_key)
+            return key, new.replace(rewards=state.rewards + new.rewards)
+
+        def waiting(carry: tuple[Key, PyTree]) -> jax.Array:
+            state = carry[1]
+            return (state.current_player != 0) & ~(state.terminated | state.truncated)
+
+        return jax.lax.while_loop(waiting, turn, (key, state))[1]
+
+    def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
+        init_key, key = jax.random.split(key)
+        state = others(key, env.init(init_key))
+        return _observe(state), state
+
+    def step(key: Key, env_state: PyTree, action: jax.Array, env_params: PyTree = None) -> EnvStep:
+        step_key, key = jax.random.split(key)
+        return _step(others(key, env.step(env_state, action, step_key)), 0)
+
+    return Env(reset, step, *_spaces(env))
+
+
+def from_pgx_self_play(env: Environment) -> Env:
+    """A game of two players of Pgx in which the agent makes the moves of both in turn.
+
+        reward = that of the player who moved,   observation: that of the player to move next
+
+    The value of a position to one player is minus its value to the other, so a return is Σ (−γ)^t r[t]: train with a
+    negative discount, as `alphazero` does for `AlphaZeroHparams(discount=-1.0)`.
+
+    Args:
+      env: a `pgx.Env` of two players who move in turns, with rewards that sum to 0.
+
+    Returns:
+      An `Env`. A new one in every call, so keep it: environments compare by identity.
+
+    Raises:
+      ValueError: the game has another number of players.
+    """
+    if env.num_players != 2:
+        raise ValueError(f"self-play needs a game of two players, {env.id} has {env.num_players}")
+
+    def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
+        state = env.init(key)
+        return _observe(state), state
+
+    def step(key: Key, env_state: PyTree, action: jax.Array, env_params: PyTree = None) -> EnvStep:
+        return _step(env.step(env_state, action, key), env_state.current_player)
+
+    return Env(reset, step, *_spaces(env))
+
+
+def _observe(state: PyTree) -> PyTree:
+    return {"obs": state.observation.astype(jnp.float32), "action_mask": state.legal_action_mask}
+
+
+def _step(state: PyTree, player: int | jax.Array) -> EnvStep:
+    reward, truncated = state.rewards[player].astype(jnp.float32), state.truncated & ~state.terminated
+    return EnvStep(_observe(state), state, reward, state.terminated, truncated)
+
+
+def _spaces(env: Environment) -> tuple[Space, Space]:
+    board = Box(-float("inf"), float("inf"), tuple(env.observation_shape))
+    mask = Box(0, 1, (env.num_actions,), "bool")
+    return Dict((("obs", board), ("action_mask", mask))), Discrete(env.num_actions)
+
+
+def _make(name: str, *, self_play: bool = False) -> Env:
+    import pgx
+
+    check_member("pgx", name, _names())
+    return from_pgx_self_play(pgx.make(name)) if self_play else from_pgx(pgx.make(name))
+
+
+def _names() -> Sequence[str]:
+    import pgx
+
+    return sorted(pgx.available_envs())
+
+
+FAMILY = Family(_make, _names, "pgx", "pgx", "board and card games", "tic_tac_toe")

@@ -1,0 +1,38 @@
+"""What the tests of suites share: the table of their last result, written with `--record-suites`."""
+
+import importlib.metadata
+import pathlib
+
+import pytest
+
+RECORD = pathlib.Path(__file__).with_name("result.md")
+ROWS = []
+HEAD = """# Suites beside their own API
+
+1,000 steps of random actions: observations, rewards, terminated and truncated are those of the suite's own functions,
+and `next_obs` is the true successor. In a fresh environment with the suites installed (see `docs/suites.md`):
+
+    pip install -e '.[suites,test]' && RECORD_SUITES=1 pytest tests/suites
+
+| family | version | steps | terminated | truncated |
+|---|---|---|---|---|
+"""
+
+
+@pytest.fixture
+def record(request):
+    """Keep a row of the table: `record(family, (terminated, truncated))`."""
+    return lambda family, ends: ROWS.append((family, *map(int, ends)))
+
+
+def pytest_sessionfinish(session):
+    import os
+
+    if ROWS and os.environ.get("RECORD_SUITES"):
+        lines = [f"| {family} | {_version(family)} | 1,000 | {ended} | {cut} |" for family, ended, cut in ROWS]
+        RECORD.write_text(HEAD + "\n".join(lines) + "\n")
+
+
+def _version(family):
+    names = {"ale": "ale-py", "dm_control": "dm-control"}
+    return importlib.metadata.version(names.get(family, family))

@@ -1,0 +1,77 @@
+"""The adapters of suites in JAX beside the suites' own API, step by step; result.md has the command."""
+
+import importlib.util
+
+import jax
+import numpy as np
+import own_api
+import pytest
+
+from purerl import envs
+
+STEPS = 1000
+
+
+@pytest.fixture(params=own_api.CASES, ids=lambda case: case.__name__)
+def case(request):
+    name = request.param.__name__
+    module = own_api.MODULES.get(name, name)
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    return name, *request.param()
+
+
+def test_thousand_steps_are_those_of_the_suite(case, record):
+    """Observations are the true successors, rewards equal, and each end is the one that the suite reports."""
+    name, env, reset, step, observe = case
+    assert envs.check(env) is env  # nothing needs a cast
+    ours, theirs = (jax.jit(env.reset), jax.jit(env.step)), (jax.jit(reset), jax.jit(step))
+    rng, ends = np.random.default_rng(0), np.zeros(2, int)
+    state = None
+    for t, key in enumerate(jax.random.split(jax.random.key(0), STEPS)):
+        if state is None:
+            (obs, state), their_state = ours[0](key), theirs[0](key)
+        action = own_api.sampled(env.action_space, obs, rng)
+        new = ours[1](key, state, action)
+        successor, reward, terminated, truncated, their_state = theirs[1](key, their_state, action)
+        wanted = observe(successor)
+        parts = [(new.obs[part], wanted[part]) for part in wanted] if isinstance(wanted, dict) else [(new.obs, wanted)]
+        for found, expected in parts:
+            np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5, err_msg=f"{name}, step {t}")
+        np.testing.assert_allclose(new.reward, reward, rtol=1e-5, atol=1e-6)
+        flags = [bool(new.terminated), bool(new.truncated)]
+        assert flags == [bool(terminated), bool(truncated)], f"{name}, step {t}"
+        ends += flags
+        obs, state = new.obs, None if any(flags) else new.env_state
+        assert not all(flags)
+    assert ends.sum() >= 1
+    record(name, ends)
+
+
+@pytest.mark.parametrize("name", [case.__name__ for case in own_api.CASES])
+def test_observations_lie_in_their_spaces_and_the_limit_is_known(name):
+    if importlib.util.find_spec(own_api.MODULES.get(name, name)) is None:
+        pytest.skip(f"{name} is not installed")
+    env = next(each for each in own_api.CASES if each.__name__ == name)()[0]
+    assert env.id.startswith(f"{name}/")
+    assert env.max_steps == (None if name == "pgx" else own_api.LIMIT)
+    obs, state = jax.jit(env.reset)(jax.random.key(0))
+    step, rng = jax.jit(env.step), np.random.default_rng(1)
+    for key in jax.random.split(jax.random.key(1), 20):
+        assert_within(obs, env.observation_space)
+        new = step(key, state, own_api.sampled(env.action_space, obs, rng))
+        obs, state = new.obs, new.env_state
+
+
+def assert_within(obs, space):
+    if hasattr(space, "spaces"):
+        for part, inner in space.spaces:
+            assert_within(obs[part], inner)
+        return
+    if hasattr(space, "n"):
+        assert 0 <= int(obs) < space.n
+        return
+    low, high = space.bounds()
+    found = np.asarray(obs, float)
+    low, high = (bound.astype(float) for bound in (low, high))
+    assert np.all((found >= low) & (found <= high)), (found.min(), found.max(), space)
