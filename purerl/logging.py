@@ -12,13 +12,15 @@ from __future__ import annotations
 
 import csv
 import importlib.util
+import io
 import json
 import math
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TextIO
 
+from purerl import files
 from purerl.runtime import install_hint
 
 Row = Mapping[str, Any]
@@ -76,7 +78,8 @@ def csv_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) ->
     Args:
       path: the file; its parents are created, and an existing file is replaced.
       resume_at: keep the rows of an existing file up to and including this step, drop those after it (written between
-        the last checkpoint and the end of an interrupted run), and append. None starts a new file.
+        the last checkpoint and the end of an interrupted run) and those that cannot be read, and append. None starts a
+        new file. A crash at any moment leaves the old file or the new one.
 
     Raises:
       ValueError: in `write`, a metric that is not a column of the file; it is named.
@@ -84,10 +87,10 @@ def csv_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) ->
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     columns, rows = ([], []) if resume_at is None else _read_csv(path, resume_at)
-    file = open(path, "w", newline="", encoding="utf-8")  # noqa: SIM115 - closed by `close`
+    kept = io.StringIO()
+    csv.writer(kept, lineterminator="\n").writerows([columns, *rows] if columns else [])
+    file = _appended(path, kept.getvalue())
     output = csv.writer(file, lineterminator="\n")
-    output.writerows([columns, *rows] if columns else [])
-    file.flush()
 
     def write(step: int, metrics: Row) -> None:
         if not columns:
@@ -110,9 +113,7 @@ def jsonl_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     kept = "" if resume_at is None else _read_jsonl(path, resume_at)
-    file = open(path, "w", encoding="utf-8")  # noqa: SIM115 - closed by `close`
-    file.write(kept)
-    file.flush()
+    file = _appended(path, kept)
 
     def write(step: int, metrics: Row) -> None:
         file.write(json.dumps({"step": int(step)} | {name: _json_value(value) for name, value in metrics.items()}))
@@ -167,21 +168,42 @@ def tensorboard_name(name: str) -> str:
     return f"train/{name.removeprefix('loss/')}" if name.startswith("loss/") else name
 
 
+def _appended(path: Path, kept: str) -> TextIO:
+    """The file with this content, open for more; it is replaced in one step, and only if it has another content."""
+    if not path.is_file() or path.read_bytes() != kept.encode():
+        files.write_whole(path, kept)
+    return open(path, "a", newline="", encoding="utf-8")
+
+
 def _read_csv(path: Path, last_step: int) -> tuple[list[str], list[list[str]]]:
     if not path.exists():
         return [], []
-    with open(path, newline="", encoding="utf-8") as file:
-        columns, *rows = list(csv.reader(file)) or [[]]
-    whole = [row for row in rows if len(row) == len(columns)]
+    text = path.read_bytes().decode("utf-8", errors="replace").replace("\0", "")
+    try:
+        columns, *rows = list(csv.reader(io.StringIO(text, newline=""))) or [[]]
+    except csv.Error:
+        columns, rows = [], []
+    if columns[:1] != ["step"]:
+        path.replace(path.with_name(f"{path.name}.damaged"))
+        return [], []
+    whole = [row for row in rows if len(row) == len(columns) and row[0].isdecimal()]
     return columns, [row for row in whole if int(row[0]) <= last_step]
 
 
 def _read_jsonl(path: Path, last_step: int) -> str:
     if not path.exists():
         return ""
-    lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    whole = [line for line in lines if line.endswith("\n")]
-    return "".join(line for line in whole if json.loads(line)["step"] <= last_step)
+    lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
+    return "".join(line for line in lines if line.endswith("\n") and _step(line) <= last_step)
+
+
+def _step(line: str) -> float:
+    """The step of a line; infinite if it cannot be read."""
+    try:
+        step = json.loads(line)["step"]
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return math.inf
+    return step if isinstance(step, int) else math.inf
 
 
 def _cell(value: Any) -> Any:

@@ -1,6 +1,6 @@
 """Run directories: their names, their `config.json`, and the policies saved in them.
 
-runs/<name>/config.json      what was run: all that is needed to resume the run or to play its policy
+runs/<name>/config.json      what was run: all that is needed to resume the run or to play its policy; under a checksum
 runs/<name>/metrics.csv      one row for each part of the run (and seed)
 runs/<name>/checkpoints/     the whole state of the run, the last few
 runs/<name>/policy/          the trained agent; `load_policy` reads it
@@ -22,12 +22,13 @@ from typing import Any, NamedTuple
 import jax
 
 import purerl
-from purerl import checkpoint, presets
+from purerl import checkpoint, files, presets
 from purerl.hparams import cast, suggestion
 from purerl.presets.tasks import Task, task_from_json
 from purerl.types import Agent, Env, Key, State
 
 DEFAULT_DIRECTORY = "runs"
+_CONFIG_FORMAT = 1
 _PREPARATIONS = (b"plan", b"width", b"limit")  # events of a search's journal that precede its results
 
 
@@ -69,34 +70,81 @@ def named(name: str, runs_dir: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Pa
 
 
 def check_free(directory: Path) -> None:
-    """Reject the directory of another run.
+    """Reject the directory of another run; one that is empty is free.
 
     Raises:
       RunError: the directory exists.
     """
-    if directory.exists():
-        raise RunError(
-            f"{directory} already exists: choose another --name, or continue it with --resume {directory.name}"
-        )
+    if _is_free(directory):
+        return
+    if (directory / "config.json").is_file():
+        way = f"choose another --name, or continue it with --resume {directory.name}"
+    else:
+        way = "it is not a run directory; choose another --name, or move it away"
+    raise RunError(f"{directory} already exists: {way}")
+
+
+def _is_free(directory: Path) -> bool:
+    if directory.is_dir() and not directory.is_symlink():
+        return not any(directory.iterdir())
+    return not os.path.lexists(directory)
 
 
 def create(directory: Path, config: Mapping[str, Any]) -> Path:
     """Create the directory of a run with its `config.json`, to which the versions of the packages are added.
 
+    The directory appears together with the file, so a run that is killed at its start leaves its name free.
+
     Raises:
       RunError: the directory exists.
     """
     check_free(directory)
-    directory.mkdir(parents=True)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    files.sweep_leftovers(directory.parent, directory.name)
     versions = {"purerl": purerl.__version__} | {name: metadata.version(name) for name in ("jax", "jaxlib", "gymnax")}
-    write_json(directory / "config.json", {**config, "versions": versions})
+    with files.temporary_sibling(directory) as temporary:
+        write_config(temporary, {**config, "versions": versions})
+        try:
+            os.rename(temporary, directory)  # replaces an empty directory, and no other
+        except OSError:
+            check_free(directory)  # another process may have been faster
+            raise
+        files.flush(directory.parent)
     return directory
 
 
-def first_free(default_name: str, runs_dir: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
-    """The directory of the default name, or with the first number that makes the name free."""
-    names = itertools.chain([default_name], (f"{default_name}-{number}" for number in itertools.count(2)))
-    return next(path for name in names if not (path := Path(runs_dir) / name).exists())
+def create_named(name: str | None, default: str, runs_dir: str | os.PathLike[str], config: Mapping[str, Any]) -> Path:
+    """The directory of a new run: of the name, or of the default one with the first number that makes it free.
+
+    Raises:
+      RunError: the name is taken, or is not a plain directory name.
+    """
+    if name is not None:
+        return create(named(name, runs_dir), config)
+    for directory in (Path(runs_dir) / each for each in _numbered(default)):
+        with contextlib.suppress(RunError):  # taken, perhaps at this moment by another process
+            if not os.path.lexists(directory):
+                return create(directory, config)
+    raise AssertionError("there is always another number")
+
+
+def _numbered(default: str) -> Iterator[str]:
+    return itertools.chain([default], (f"{default}-{number}" for number in itertools.count(2)))
+
+
+@contextlib.contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold a run for this process alone; the lock ends with the process.
+
+    Raises:
+      RunError: another process holds it.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(files.locked(directory / ".lock"))
+        except BlockingIOError as error:
+            raise RunError(f"another process, number {error.args[0]}, is working on {directory}") from None
+        yield
 
 
 @contextlib.contextmanager
@@ -122,19 +170,28 @@ def read_config(directory: Path) -> dict[str, Any]:
     """The `config.json` of a run.
 
     Raises:
-      RunError: there is none.
+      RunError: there is none, or it is damaged.
     """
     path = directory / "config.json"
     if not path.is_file():
         raise RunError(f"{directory} is not a run directory: it has no config.json")
-    return json.loads(path.read_text(encoding="utf-8"))
+    try:
+        config = files.unsealed(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise RunError(f"{path} is damaged or was changed by hand: {error}") from error
+    if config.get("format", _CONFIG_FORMAT) != _CONFIG_FORMAT:
+        raise RunError(f"{path} has format {config['format']!r}; this version of purerl reads format {_CONFIG_FORMAT}")
+    return config
+
+
+def write_config(directory: Path, config: Mapping[str, Any]) -> None:
+    """Write the `config.json` of a run; after a crash at any moment it is the new one or the old one."""
+    files.write_whole(directory / "config.json", files.sealed({"format": _CONFIG_FORMAT, **config}))
 
 
 def write_json(path: Path, data: Any) -> None:
-    """Write JSON to a temporary sibling and rename it, so that the file is either whole or unchanged."""
-    temporary = path.with_name(f".{path.name}.incomplete")
-    temporary.write_text(json.dumps(data, indent=1) + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    """Write JSON; after a crash at any moment the file is the new one or the old one."""
+    files.write_whole(path, json.dumps(data, indent=1) + "\n")
 
 
 # --- Policies ---------------------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ PACKAGE = pathlib.Path(purerl.__file__).parent
 STUB = PACKAGE / "__init__.pyi"
 
 # The parts of the package that each part may import, from the bottom up. A part that is missing may import none.
-BASE = {"hparams", "numerics", "packing", "prng", "runtime", "spaces", "text", "types"}
+BASE = {"files", "hparams", "numerics", "packing", "prng", "runtime", "spaces", "text", "types"}
 PIECES = {"distributions", "exploration", "losses", "mdp", "networks", "replay", "returns", "schedules"}
 ALLOWED = {
     "types": {"hparams", "spaces"},
@@ -41,7 +41,7 @@ ALLOWED = {
     "plots": BASE | {"pbt", "sweep"},
     "reports": BASE | {"pbt", "plots", "sweep"},
     "runs": BASE | {"checkpoint", "presets"},
-    "logging": {"runtime"},
+    "logging": {"files", "runtime"},
     "presets": BASE | {"agents", "combinators", "datasets", "envs", "loops", "networks"},
     "rlhf": BASE | PIECES | {"agents", "checkpoint", "combinators", "envs", "loops"},
     "preferences": BASE | PIECES | {"agents", "combinators", "envs", "loops"},

@@ -1,5 +1,7 @@
 """Checkpoints: bit-exact, whole or absent, and refused when a bit of any file has changed."""
 
+import json
+import os
 import re
 import shutil
 from typing import Any, NamedTuple
@@ -157,7 +159,7 @@ def test_an_interrupted_save_is_never_taken_for_a_checkpoint(tmp_path, monkeypat
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(checkpoint.os, "rename", crash)
+        patch.setattr(os, "rename", crash)
         with pytest.raises(KeyboardInterrupt):
             checkpoint.save_step(tmp_path, 20, {"a": 2})
     assert checkpoint.latest(tmp_path).name == "000000000010"
@@ -180,3 +182,113 @@ def test_the_last_k_are_kept_in_order_of_their_number(tmp_path):
         checkpoint.save_step(tmp_path, 1, {"a": 1}, keep=0)
     with pytest.raises(ValueError, match="step"):
         checkpoint.save_step(tmp_path, -1, {"a": 1})
+
+
+# --- Interrupted, damaged, old and foreign ----------------------------------------------------------------------------
+
+
+def flip(path):
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(bytes(content))
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it(tmp_path):
+    for step in (1, 2, 3):
+        checkpoint.save_step(tmp_path, step, {"a": step}, {"step": step})
+    flip(tmp_path / f"{3:012d}" / "metadata.json")
+    (tmp_path / f"{2:012d}" / checkpoint.MANIFEST).unlink()
+    found = checkpoint.find(tmp_path)
+    assert found.metadata == {"step": 1}
+    assert int(found.restore({"a": 0})["a"]) == 1
+    newest, second = found.damaged
+    assert "metadata.json does not match" in newest
+    assert "no SHA256SUMS" in second
+    checkpoint.save_step(tmp_path, 2, {"a": 2}, {"step": 2}, keep=2)
+    assert [path.name for path in checkpoint.steps(tmp_path)] == [f"{1:012d}", f"{2:012d}"]
+    assert checkpoint.find(tmp_path / "nowhere") is None
+
+
+def test_a_series_without_an_undamaged_checkpoint_says_what_is_wrong_with_each(tmp_path):
+    flip(checkpoint.save_step(tmp_path, 1, {"a": 1}) / "metadata.json")
+    with pytest.raises(checkpoint.CheckpointError, match=r"no checkpoint in .* can be used: .*metadata\.json"):
+        checkpoint.find(tmp_path)
+
+
+@pytest.mark.parametrize("swaps", [True, False], ids=["exchange", "two renames"])
+def test_a_save_that_is_killed_while_it_replaces_leaves_a_checkpoint(tmp_path, monkeypatch, swaps):
+    """At each operation on directory entries the process dies, as far as the code can see."""
+    if not swaps:
+        monkeypatch.setattr(checkpoint.directory.files, "exchange", lambda *_: False)
+    real = {name: getattr(os, name) for name in ("rename", "replace", "rmdir", "unlink", "fsync")}
+    for moment in range(1000):
+        checkpoint.save(tmp_path / "x", {"a": 1}, overwrite=True)
+        left = iter(range(moment))
+
+        def dying(name):
+            def call(*args, **kwargs):
+                if next(left, None) is None:
+                    raise KeyboardInterrupt
+                return real[name](*args, **kwargs)
+
+            return call
+
+        with monkeypatch.context() as patch:
+            for name in real:
+                patch.setattr(os, name, dying(name))
+            try:
+                checkpoint.save(tmp_path / "x", {"a": 2}, overwrite=True)
+                break
+            except KeyboardInterrupt:
+                pass
+        assert int(checkpoint.restore(tmp_path / "x", like={"a": 0})["a"]) in (1, 2)
+    assert moment > 5
+    assert [path.name for path in tmp_path.iterdir()] == ["x"], "the next save removes what dead ones have left"
+
+
+def rewritten(directory, change):
+    """The checkpoint with another metadata.json, under a manifest that fits."""
+    path = directory / "metadata.json"
+    path.write_text(change(path.read_text()))
+    digests = checkpoint.manifest.digests_of(directory)
+    (directory / checkpoint.MANIFEST).write_text(checkpoint.manifest.text_of(digests))
+    return directory
+
+
+def test_the_previous_format_is_read_and_a_later_one_refused(tmp_path):
+    directory = checkpoint.save(tmp_path / "x", {"a": 1}, {"b": 2})
+    old = rewritten(directory, lambda text: json.dumps({**json.loads(text), "format": 1, "versions": None}))
+    assert checkpoint.read_metadata(old) == {"b": 2}
+    later = rewritten(
+        directory, lambda text: json.dumps({**json.loads(text), "format": 3, "versions": {"purerl": "9"}})
+    )
+    with pytest.raises(checkpoint.CheckpointError, match=r"format 3, of purerl 9; this version reads formats 1 and 2"):
+        checkpoint.restore(later, like={"a": 0})
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "1", "[" * 100_000, '{"format": 2, "metadata": [], "leaves": {}}', "\\ud800"]
+)
+def test_metadata_of_something_else_are_refused(tmp_path, text):
+    directory = rewritten(checkpoint.save(tmp_path / "x", {}), lambda _: text)
+    with pytest.raises(checkpoint.CheckpointError, match=r"metadata\.json"):
+        checkpoint.read_metadata(directory)
+
+
+@pytest.mark.parametrize("kind", ["link", "loop", "pipe"])
+def test_links_and_pipes_are_refused_without_being_opened(tmp_path, kind):
+    directory = checkpoint.save(tmp_path / "x", {"a": 1})
+    stray = directory / "arrays" / "stray"
+    if kind == "pipe":
+        os.mkfifo(stray)
+    else:
+        stray.symlink_to("/dev/zero" if kind == "link" else stray)
+    with pytest.raises(checkpoint.CheckpointError, match="stray is neither a file nor a directory"):
+        checkpoint.restore(directory, like={"a": 0})
+
+
+def test_saving_over_something_else_is_refused(tmp_path):
+    (tmp_path / "x").write_text("mine")
+    with pytest.raises(NotADirectoryError, match="x is not a directory"):
+        checkpoint.save(tmp_path / "x", {}, overwrite=True)
+    assert (tmp_path / "x").read_text() == "mine"

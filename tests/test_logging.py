@@ -60,6 +60,45 @@ def test_resuming_drops_what_follows_the_checkpoint_and_a_line_cut_short(tmp_pat
     assert resumed.read_text() == straight.read_text()
 
 
+@pytest.mark.parametrize(
+    ("make", "garbage"),
+    [
+        (logging.csv_writer, b"step,x\n1,2\n\xff\xfe,3\n2,\n"),
+        (logging.jsonl_writer, b'{"step": 1}\n{"step": [\n[1]\n"\xff"\n{"step": 2}\n'),
+    ],
+)
+def test_resuming_keeps_the_rows_that_can_be_read(tmp_path, make, garbage):
+    path = tmp_path / "m"
+    path.write_bytes(garbage)
+    make(path, resume_at=9).close()
+    assert len(path.read_text().splitlines()) == (3 if make is logging.csv_writer else 2)
+
+
+@pytest.mark.parametrize("garbage", [b"\0\0", b"x" * 200_000, b"a,b\n1,2\n"])
+def test_a_table_that_is_none_is_set_aside(tmp_path, garbage):
+    path = tmp_path / "m.csv"
+    path.write_bytes(garbage)
+    writer = logging.csv_writer(path, resume_at=9)
+    writer.write(10, {"x": 1.0})
+    writer.close()
+    assert rows(path) == [{"step": "10", "x": "1.0"}]
+    assert (tmp_path / "m.csv.damaged").read_bytes() == garbage
+
+
+def test_resuming_never_leaves_less_than_there_was(tmp_path, monkeypatch):
+    path = tmp_path / "m.csv"
+    path.write_text("step,x\n1,2\n2,3\n")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(logging.files.os, "replace", killed)
+        with pytest.raises(KeyboardInterrupt):
+            logging.csv_writer(path, resume_at=1)
+    assert path.read_text() == "step,x\n1,2\n2,3\n"
+
+
 def test_resuming_without_a_file_starts_one(tmp_path):
     for make in (logging.csv_writer, logging.jsonl_writer):
         writer = make(tmp_path / make.__name__, resume_at=10)

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
-import hashlib
+import os
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
+from purerl import files
 from purerl.checkpoint.errors import CheckpointError
 
 MANIFEST = "SHA256SUMS"
 
 
 def digests_of(directory: Path) -> dict[str, str]:
-    """SHA-256 of every file under a directory except the manifest, by relative path."""
-    digests = {}
-    for path in sorted(directory.rglob("*")):
-        name = path.relative_to(directory).as_posix()
-        if path.is_dir() or name == MANIFEST:
-            continue
-        with open(path, "rb") as file:
-            digests[name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return digests
+    """SHA-256 of every file under a directory except the manifest, by relative path.
+
+    Raises:
+      CheckpointError: something under it is neither a file nor a directory, such as a symbolic link.
+    """
+    return {name: files.digest_of(directory / name) for name in sorted(_names(directory)) if name != MANIFEST}
+
+
+def _names(directory: Path, prefix: str = "") -> Iterator[str]:
+    """Relative paths of the files under a directory. Links are never followed."""
+    for entry in os.scandir(directory / prefix):
+        name = prefix + entry.name
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if stat.S_ISDIR(mode):
+            yield from _names(directory, name + "/")
+        elif stat.S_ISREG(mode):
+            yield name
+        else:
+            raise CheckpointError(f"{directory}: {name} is neither a file nor a directory")
 
 
 def text_of(digests: dict[str, str]) -> str:
@@ -40,7 +53,7 @@ def verify(directory: Path) -> None:
     """
     if not (directory / MANIFEST).is_file():
         raise CheckpointError(f"{directory} is not a complete checkpoint: it has no {MANIFEST}")
-    actual = digests_of(directory)
+    actual = digests_of(directory)  # refuses a manifest that is a link, too
     written = (directory / MANIFEST).read_bytes()
     if written != text_of(actual).encode():
         raise CheckpointError(f"{directory} is damaged: {_damage(written, actual)}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import shutil
 import signal
 import sys
@@ -107,19 +108,27 @@ def memory_in_use() -> str:
 
 @contextlib.contextmanager
 def stop_signals() -> Iterator[Callable[[], bool]]:
-    """Turn the first Ctrl-C (or SIGTERM) into a flag that the loop reads; the second one interrupts as usual."""
+    """Turn the first Ctrl-C (or SIGTERM, or the end of the terminal) into a flag that the loop reads.
+
+    The second one interrupts as usual. SIGHUP stays ignored under `nohup`.
+    """
     stopped = threading.Event()
 
     def handler(number: int, frame: Any) -> None:
         if stopped.is_set():
             raise KeyboardInterrupt
         stopped.set()
-        say("\nStopping after this part. Press Ctrl-C again to stop without saving.")
+        if number == signal.SIGHUP and sys.stdout.isatty():
+            _mute()
+        with contextlib.suppress(OSError):
+            say("\nStopping after this part. Press Ctrl-C again to stop without saving.")
 
     if threading.current_thread() is not threading.main_thread():
         yield stopped.is_set
         return
-    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    numbers += [signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else []
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield stopped.is_set
     finally:
@@ -131,6 +140,14 @@ def phase(name: str) -> None:
     """Say what a run is doing before its progress can be measured; a terminal shows it in the bar already."""
     if not sys.stdout.isatty():
         say(name)
+
+
+def _mute() -> None:
+    """Send what is printed from now on nowhere: the terminal is gone."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in (sys.stdout, sys.stderr):
+        os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
 
 
 def _plain(total: int, unit: str) -> Update:

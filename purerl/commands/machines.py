@@ -78,10 +78,10 @@ def check_free(output: Output) -> None:
 
 def create(output: Output, default_name: str, config: Mapping[str, Any]) -> Path:
     """The directory of a new run, created by the main process for all."""
-    name, runs_dir = output.name, output.runs_dir
-    directory = runs.named(name, runs_dir) if name is not None else runs.first_free(default_name, runs_dir)
     if distributed.is_main():
-        runs.create(directory, config)
+        directory = runs.create_named(output.name, default_name, output.runs_dir, config)
+    else:  # `check_free` has seen to a name
+        directory = runs.named(output.name or default_name, output.runs_dir)
     distributed.wait_for_all()
     return directory
 

@@ -79,5 +79,5 @@ def _extended(path: Path, config: Config, options: Options) -> Config:
         until=config.until if options.until is None else options.until,
     )
     if longer != config:
-        runs.write_json(path / "config.json", runs.read_config(path) | longer.to_json())
+        runs.write_config(path, runs.read_config(path) | longer.to_json())
     return longer

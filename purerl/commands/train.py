@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,17 +11,17 @@ import jax
 import numpy as np
 
 from purerl import checkpoint, logging, plots, replay, runs
-from purerl.commands import console, evaluations, resume, tasks, training
+from purerl.commands import console, evaluations, resume, rows, tasks, training
+from purerl.commands.course import Course
 from purerl.commands.options import usage_errors
 from purerl.commands.options.train import Options
 from purerl.commands.summaries import summary
 from purerl.commands.training import Config, Program
 from purerl.envs import references
 from purerl.logging import Writer
-from purerl.loops import Callback, Chunk, LoopState
-from purerl.loops.chunked import call_all
+from purerl.loops import Callback, LoopState
 from purerl.presets.tasks import file_name
-from purerl.text import format_bytes, format_number
+from purerl.text import format_bytes
 
 
 class Job(NamedTuple):
@@ -46,12 +47,17 @@ def run(options: Options) -> None:
       FloatingPointError: training diverged.
       SystemExit: with 130 after Ctrl-C, once the run is saved.
     """
-    with usage_errors():
-        job = _job(options)
-    with runs.removed_if_it_fails(job.directory, new=options.resume is None):
+    with contextlib.ExitStack() as held:
+        with usage_errors():
+            job = _job(options, held)
+        _run(job)
+
+
+def _run(job: Job) -> None:
+    with runs.removed_if_it_fails(job.directory, new=job.options.resume is None):
         _announce(job)
-        state, seconds = _begin(job)
-        state, reached = _train(job, state, seconds)
+        state, details = _begin(job)
+        state, reached = _train(job, state, details)
     diverged = np.atleast_1d(job.program.diverged(state.agent_state))
     if not diverged.all() and not reached and training.num_updates(state) < job.num_updates:
         console.say(f"Saved. Resume with: purerl train --resume {job.directory}")
@@ -66,11 +72,12 @@ def run(options: Options) -> None:
 # --- Before -----------------------------------------------------------------------------------------------------------
 
 
-def _job(options: Options) -> Job:
-    """Validate everything before compiling, and create the directory last."""
+def _job(options: Options, held: contextlib.ExitStack) -> Job:
+    """Validate everything before compiling, and create the directory last; `held` locks it."""
     callbacks = tuple(references.load(name) for name in options.callbacks)
     if options.resume is not None:
         directory = resume.directory(options.resume, options.output.name, options.output.runs_dir)
+        held.enter_context(runs.locked(directory))
         config = resume.config(directory, options)
         return Job(options, config, training.program(config), directory, callbacks)
     name, runs_dir = options.output.name, options.output.runs_dir
@@ -81,8 +88,9 @@ def _job(options: Options) -> Job:
     if options.tensorboard:
         logging.check_tensorboard()
     default = f"{options.setup.algorithm or config.task.preset.algorithm}-{file_name(config.task.env)}"
-    directory = runs.named(name, runs_dir) if name is not None else runs.first_free(default, runs_dir)
-    return Job(options, config, program, runs.create(directory, config.to_json()), callbacks)
+    directory = runs.create_named(name, default, runs_dir, config.to_json())
+    held.enter_context(runs.locked(directory))
+    return Job(options, config, program, directory, callbacks)
 
 
 def _config(options: Options) -> Config:
@@ -100,33 +108,37 @@ def _announce(job: Job) -> None:
     console.prose(f"{config.task.describe()}, {seeds}, {size} of state -> {job.directory}")
 
 
-def _begin(job: Job) -> tuple[LoopState, float]:
-    """The state to start from, and the seconds spent before."""
-    newest = checkpoint.latest(job.directory / "checkpoints")
+def _begin(job: Job) -> tuple[LoopState, Mapping[str, Any]]:
+    """The state to start from, and the details that were saved with it."""
+    newest = checkpoint.find(job.directory / "checkpoints")
     if newest is None:
-        return job.program.start(), 0.0
-    details = checkpoint.read_metadata(newest)
-    console.say(f"Resuming from {newest}, after {details['num_steps']:,} steps.")
-    state = checkpoint.restore(newest, jax.eval_shape(job.program.start))
+        return job.program.start(), {}
+    for reason in newest.damaged:
+        console.prose(f"Passing over a checkpoint that cannot be used: {reason}")
+    console.say(f"Resuming from {newest.path}, after {newest.metadata['num_steps']:,} steps.")
+    state = newest.restore(jax.eval_shape(job.program.start))
     state, changed = training.anneal_to_the_end(state, job.config.task)
     if changed:
         left = 1 - training.num_updates(state) / job.num_updates
         console.prose(
             f"The learning rate is annealed to the new end, so it resumes at {left:.0%} of its initial value."
         )
-    return state, details["seconds"]
+    return state, newest.metadata
 
 
-def _writers(job: Job, step: int) -> list[Writer]:
-    """One writer per seed; rows written after `step` are dropped."""
-    table = logging.csv_writer(job.directory / "metrics.csv", resume_at=step)
+def _writers(job: Job, step: int, sealed: Mapping[str, Any] | None) -> list[Writer]:
+    """One writer per seed; rows written after `step` are dropped. `sealed`: what was saved about the table before."""
+    path = job.directory / "metrics.csv"
+    if problem := rows.check_seal(path, sealed):
+        console.prose(problem)
+    table = logging.csv_writer(path, resume_at=step)
 
     def writer(seed: int) -> Writer:
-        rows = table._replace(write=lambda step, metrics: table.write(step, {"seed": seed} | dict(metrics)))
+        lines = table._replace(write=lambda step, metrics: table.write(step, {"seed": seed} | dict(metrics)))
         if not job.options.tensorboard:
-            return rows
+            return lines
         events = job.directory / "tensorboard" / f"seed_{seed}"
-        return logging.tee(rows, logging.tensorboard_writer(events, resume_at=step or None))
+        return logging.tee(lines, logging.tensorboard_writer(events, resume_at=step or None))
 
     return [writer(seed) for seed in range(job.config.num_seeds)]
 
@@ -134,76 +146,41 @@ def _writers(job: Job, step: int) -> list[Writer]:
 # --- Training ---------------------------------------------------------------------------------------------------------
 
 
-def _train(job: Job, state: LoopState, seconds: float) -> tuple[LoopState, bool]:
-    """Advance row by row to the end, until a signal, or until all seeds have diverged; otherwise the state is saved.
+def _train(job: Job, state: LoopState, details: Mapping[str, Any]) -> tuple[LoopState, bool]:
+    """Advance to the end, until a signal, or until all seeds have diverged; otherwise the state is saved.
 
     Returns:
       The state, and whether training has ended before its last step because --until or a callback says so.
+
+    Raises:
+      FloatingPointError: every update has been skipped for too long; the state before is saved.
     """
-    steps, num_seeds = job.config.update_steps, job.config.num_seeds
-    done = first = training.num_updates(state)
-    if done >= job.num_updates:
+    course = Course(job.directory, job.options, job.config, job.program, job.callbacks, state, details)
+    if course.is_over:
         return state, False
-    writers = _writers(job, done * steps)
-    evaluate = evaluations.during(job.config, job.program, job.directory, job.options.eval_episodes)
-    all_steps = steps * num_seeds
-    lost, reached, note = False, False, ""
+    all_steps = job.config.update_steps * job.config.num_seeds
+    writers = _writers(job, course.logged * job.config.update_steps, details.get("metrics"))
     with (
         console.stop_signals() as stopped,
-        console.progress(job.num_updates * all_steps, done=done * all_steps) as show,
+        console.progress(job.num_updates * all_steps, done=course.num_steps) as show,
     ):
         console.phase("compiling")
-        advance = training.paced(job.program.compile(state))
-        begun = saved = time.monotonic()
-        show(done * all_steps, "training")
-        while done < job.num_updates and not stopped() and not lost and not reached:
-            length = _next_length(job, done)
-            state, metrics = advance(state, length, lambda made: show((done + made) * all_steps, note))  # noqa: B023
-            if evaluations.due(job.config, done, done + length):
-                show((done + length) * all_steps, "evaluating")
-            evaluated = evaluate(state.agent_state, done, done + length)
-            done += length
-            passed = time.monotonic() - begun
-            rate = (done - first) * all_steps / passed
-            clock = {"num_updates": done, "seconds": seconds + passed, "steps_per_second": rate}
-            metrics = metrics | evaluated.metrics
-            note = _log(writers, done * steps, metrics, clock) or note
-            reached = call_all(job.callbacks, Chunk(done, done * steps, metrics, state.agent_state, state))
-            reached |= evaluated.reached
-            show(done * all_steps, ", ".join(filter(None, [note, evaluated.note])))
-            lost = bool(np.all(job.program.diverged(state.agent_state)))
-            if not lost and time.monotonic() - saved > job.options.checkpoint_seconds:
-                _save(job, done, state, seconds + passed)
-                saved = time.monotonic()
-        if not lost:
-            _save(job, done, state, seconds + time.monotonic() - begun)
+        course.begin(writers)
+        with course.saved_if_it_fails():
+            show(course.num_steps, "training")
+            while not course.is_over and not stopped():
+                course.advance(show)
+            if not course.lost:
+                course.save()
     for writer in writers:
         writer.close()
-    if reached:
-        why = f"an evaluation reached {job.config.until:g}" if evaluated.reached else "a callback ended it"
-        console.say(f"Training ended after {done * steps:,} steps: {why}.")
-    return state, reached
-
-
-def _next_length(job: Job, done: int) -> int:
-    """Updates to make next: up to the next multiple of a chunk, so that a resumed run has the same rows."""
-    chunk = job.program.chunk
-    return min(chunk - done % chunk, job.num_updates - done)
-
-
-def _log(writers: list[Writer], step: int, metrics: dict[str, Any], clock: dict[str, float]) -> str:
-    """Write one row per seed, and return what the progress shows; empty if no episode ended."""
-    arrays = {name: np.atleast_1d(value) for name, value in metrics.items()}
-    for seed, writer in enumerate(writers):
-        writer.write(step, {name: array[seed] for name, array in arrays.items()} | clock)
-    returns = arrays["episode_return"]
-    known = returns[np.isfinite(returns)]
-    return f"return {format_number(float(known.mean()))}" if known.size else ""
-
-
-def _save(job: Job, done: int, state: LoopState, seconds: float) -> None:
-    details = {"num_updates": done, "num_steps": done * job.config.update_steps, "seconds": seconds}
-    checkpoint.save_step(job.directory / "checkpoints", done, state, details, keep=job.options.keep)
+    if skipped := course.guard.summary(job.config.update_steps):
+        console.prose(skipped)
+    if course.guard.is_stuck:
+        raise FloatingPointError(course.guard.problem(course.done, job.config.update_steps))
+    if course.reached:
+        console.say(f"Training ended after {course.done * job.config.update_steps:,} steps: {course.reached}.")
+    return course.state, bool(course.reached)
 
 
 # --- After ------------------------------------------------------------------------------------------------------------

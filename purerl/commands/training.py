@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import Callable
 from typing import Any, NamedTuple, TypeAlias
 
@@ -133,39 +131,6 @@ def program(config: Config) -> Program:
         diverged=jax.jit(over_seeds(numerics.diverged)),
         chunk=chunk,
     )
-
-
-def paced(advance: Advance, seconds: float = 0.5) -> Callable[..., tuple[loops.LoopState, dict[str, Any]]]:
-    """Make a row of metrics in parts that take about `seconds` each, so that progress shows while a row is made.
-
-    Args:
-      advance: from `Program.compile`.
-      seconds: time between two reports.
-
-    Returns:
-      `(LoopState, length, report) -> (LoopState, metrics)`, which makes `length` updates and reduces their metrics to
-      one number per seed; it calls `report(made)` after every part but the last.
-    """
-    per_update = math.inf
-
-    def row(
-        state: loops.LoopState, length: int, report: Callable[[int], None]
-    ) -> tuple[loops.LoopState, dict[str, Any]]:
-        nonlocal per_update
-        made, parts = 0, []
-        while made < length:
-            count = max(1, min(length - made, int(seconds / per_update)))
-            begun = time.monotonic()
-            state, metrics = advance(state, count)
-            metrics = jax.device_get(metrics)  # waits for the end of the part
-            per_update = (time.monotonic() - begun) / count
-            made += count
-            parts.append({name: np.moveaxis(value, -1, 0)[:count] for name, value in metrics.items()})  # [count, (S)]
-            if made < length:
-                report(made)
-        return state, loops.reduce_metrics({name: np.concatenate([part[name] for part in parts]) for name in parts[0]})
-
-    return row
 
 
 def num_updates(state: loops.LoopState) -> int:

@@ -70,7 +70,7 @@ def test_a_run_leaves_everything_behind(run_dirs):
     run = run_dirs / "straight"
     names = {path.name for path in run.iterdir()}
     assert names == {
-        "config.json", "metrics.csv", "checkpoints", "policy", "learning_curve.png", "evaluation.json",
+        ".lock", "config.json", "metrics.csv", "checkpoints", "policy", "learning_curve.png", "evaluation.json",
     }  # fmt: skip
     assert (run / "learning_curve.png").read_bytes()[:4] == b"\x89PNG"
     metrics = rows(run / "metrics.csv")
@@ -84,9 +84,15 @@ def test_a_resumed_run_is_bit_for_bit_the_run_that_was_never_stopped(run_dirs, t
     shutil.copytree(run_dirs / "stopped", tmp_path / "stopped")
     assert checkpoint.latest(tmp_path / "stopped" / "checkpoints").name == f"{50:012d}"
     assert not (tmp_path / "stopped" / "policy").exists()
+    damaged = shutil.copytree(checkpoint.latest(tmp_path / "stopped" / "checkpoints"), tmp_path / f"{60:012d}")
+    (damaged / "metadata.json").write_text("{}")
+    damaged.rename(tmp_path / "stopped" / "checkpoints" / damaged.name)
     same = ("--hparams", "learning_rate=2.5e-4", "--seed", 3, "--eval-episodes", 2)
     purerl("train", "--resume", "--name", "stopped", "--runs-dir", tmp_path, *same)
-    assert "Resuming from" in said(capsys)
+    printed = said(capsys)
+    assert "Passing over a checkpoint that cannot be used" in printed
+    assert "metadata.json does not match its SHA-256" in printed
+    assert f"Resuming from {tmp_path / 'stopped' / 'checkpoints' / f'{50:012d}'}" in printed
     assert leaf_bytes(final_state(tmp_path / "stopped")) == leaf_bytes(final_state(run_dirs / "straight"))
     clocks = {"seconds": None, "steps_per_second": None}
     ours, theirs = rows(tmp_path / "stopped" / "metrics.csv"), rows(run_dirs / "straight" / "metrics.csv")
@@ -486,14 +492,15 @@ def test_counts_are_read_as_people_write_them(text, number):
 # --- Console ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_first_signal_sets_a_flag_and_the_second_interrupts():
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_first_signal_sets_a_flag_and_the_second_interrupts(number):
     before = signal.getsignal(signal.SIGINT)
     with console.stop_signals() as stopped:
         assert not stopped()
-        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(number)
         assert stopped()
         with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(number)
     assert signal.getsignal(signal.SIGINT) is before
 
 
@@ -538,8 +545,7 @@ def test_a_report_is_about_a_search_that_has_ended(run_dirs, tmp_path, capsys):
     assert "purerl sweep" in fails(capsys, "report", run_dirs / "straight")
     assert "is not the name of a run" in fails(capsys, "report", tmp_path / "none")
     (tmp_path / "begun").mkdir()
-    config = json.loads((run_dirs / "straight" / "config.json").read_text()) | {"command": "sweep"}
-    (tmp_path / "begun" / "config.json").write_text(json.dumps(config))
+    runs.write_config(tmp_path / "begun", runs.read_config(run_dirs / "straight") | {"command": "sweep"})
     assert "purerl sweep --resume" in fails(capsys, "report", tmp_path / "begun")
 
 
