@@ -13,13 +13,15 @@ from purerl.types import PyTree
 
 Unpack = Callable[[list[jax.Array]], PyTree]
 
+_WIDE = 128  # elements of a row from which on a copy costs more than the kernel that it saves
+
 
 def pack(tree: PyTree) -> tuple[list[jax.Array], Unpack]:
     """Put the leaves [B, ...] side by side, bit for bit.
 
     All dtypes of four bytes per element, and bools, share one array of words [B, D]. The words are int32, since XLA's
     GPU kernels cannot always cast from unsigned ones. Every other dtype has an array of its own, and so has each leaf
-    of typed keys.
+    of typed keys and each of 128 or more elements per row, such as images: those would be copied to save one kernel.
 
     Args:
       tree: its leaves lead with the same axis [B].
@@ -35,12 +37,12 @@ def pack(tree: PyTree) -> tuple[list[jax.Array], Unpack]:
       [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     """
     leaves, structure = jax.tree.flatten(tree)
+    widths = [int(leaf.size // leaf.shape[0]) if leaf.shape[0] else 0 for leaf in leaves]
     groups: dict[str, list[int]] = {}
-    for i, leaf in enumerate(leaves):
-        groups.setdefault(_group(leaf, i), []).append(i)
+    for i, (leaf, width) in enumerate(zip(leaves, widths)):
+        groups.setdefault(_group(leaf, width, i), []).append(i)
     shapes = [leaf.shape[1:] for leaf in leaves]
     dtypes = [leaf.dtype for leaf in leaves]
-    widths = [int(leaf.size // leaf.shape[0]) if leaf.shape[0] else 0 for leaf in leaves]
 
     def unpack(packed: list[jax.Array]) -> PyTree:
         parts: list[Any] = [None] * len(leaves)
@@ -50,34 +52,37 @@ def pack(tree: PyTree) -> tuple[list[jax.Array], Unpack]:
                 if is_key(rows):
                     parts[i] = rows
                     continue
-                part = _from_rows(rows[..., start : start + widths[i]], dtypes[i])
+                part = _from_words(rows[..., start : start + widths[i]], dtypes[i])
                 parts[i] = part.reshape(*rows.shape[:-1], *shapes[i])  # [..., B, d] -> [..., B, ...]
                 start += widths[i]
         return jax.tree.unflatten(structure, parts)
 
-    return [_side_by_side([leaves[i] for i in members]) for members in groups.values()], unpack
+    return [_side_by_side(name, [leaves[i] for i in members]) for name, members in groups.items()], unpack
 
 
-def _group(leaf: jax.Array, index: int) -> str:
-    if is_key(leaf):
-        return f"key {index}"
-    return "words" if leaf.dtype.itemsize == 4 or leaf.dtype == bool else leaf.dtype.name
+def _group(leaf: jax.Array, width: int, index: int) -> str:
+    """The name of the array that the leaf is part of."""
+    if is_key(leaf) or width >= _WIDE:
+        return f"alone {index}"
+    return _WORDS if leaf.dtype.itemsize == 4 or leaf.dtype == bool else leaf.dtype.name
 
 
-def _side_by_side(leaves: list[jax.Array]) -> jax.Array:
+_WORDS = "words"
+
+
+def _side_by_side(name: str, leaves: list[jax.Array]) -> jax.Array:
     if is_key(leaves[0]):
         return leaves[0]
-    return jnp.concatenate([_to_rows(leaf) for leaf in leaves], axis=1)
+    rows = [leaf.reshape(leaf.shape[0], -1) for leaf in leaves]  # [B, ...] -> [B, d]
+    return jnp.concatenate([_to_words(each) for each in rows] if name == _WORDS else rows, axis=1)
 
 
-def _to_rows(leaf: jax.Array) -> jax.Array:
-    rows = leaf.reshape(leaf.shape[0], -1)  # [B, ...] -> [B, d]
-    if rows.dtype == bool:
-        return rows.astype(jnp.int32)
-    return jax.lax.bitcast_convert_type(rows, jnp.int32) if rows.dtype.itemsize == 4 else rows
+def _to_words(rows: jax.Array) -> jax.Array:
+    return rows.astype(jnp.int32) if rows.dtype == bool else jax.lax.bitcast_convert_type(rows, jnp.int32)
 
 
-def _from_rows(rows: jax.Array, dtype: Any) -> jax.Array:
-    if jnp.issubdtype(dtype, jnp.bool_):
-        return rows.astype(bool)
-    return jax.lax.bitcast_convert_type(rows, dtype) if dtype.itemsize == 4 else rows
+def _from_words(rows: jax.Array, dtype: Any) -> jax.Array:
+    """Rows as they were; those that are no words have their dtype still."""
+    if rows.dtype == dtype:
+        return rows
+    return rows.astype(bool) if dtype == bool else jax.lax.bitcast_convert_type(rows, dtype)

@@ -41,3 +41,10 @@ def test_stacked_rows_unpack_with_their_leading_axes():
     stacked = unpack([jnp.stack([each] * 3) for each in packed])
     assert stacked["image"].shape == (3, 2, 3, 2)
     np.testing.assert_array_equal(stacked["int"], np.stack([TREE["int"]] * 3))
+
+
+def test_a_wide_leaf_is_left_alone():
+    image = jnp.linspace(-1, 1, 2 * 200).reshape(2, 20, 10)
+    packed, unpack = pack({"float": TREE["float"], "image": image})
+    assert [(each.dtype.name, each.shape) for each in packed] == [("int32", (2, 2)), ("float32", (2, 200))]
+    np.testing.assert_array_equal(unpack(packed)["image"], image)
