@@ -85,4 +85,4 @@ def _from_words(rows: jax.Array, dtype: Any) -> jax.Array:
     """Rows as they were; those that are no words have their dtype still."""
     if rows.dtype == dtype:
         return rows
-    return rows.astype(bool) if dtype == bool else jax.lax.bitcast_convert_type(rows, dtype)
+    return rows.astype(bool) if jnp.issubdtype(dtype, jnp.bool_) else jax.lax.bitcast_convert_type(rows, dtype)
