@@ -27,6 +27,11 @@ COMMANDS = {
     "envs": "list the environments and algorithms, or the presets for one environment",
     "solve": "solve a textbook MDP exactly",
     "rlhf": "learn from preferences on a task whose true reward is known",
+    "lm": "make a small language model, or complete a prompt",
+    "sft": "fine-tune a language model on completions",
+    "dpo": "align a language model with preferences, by DPO or another direct loss",
+    "reward": "fit a reward model to preferences",
+    "grpo": "reinforce a language model by a reward of its completions",
 }
 _EXAMPLES = ("purerl train --env CartPole-v1 --num-steps 100k", "purerl sweep --num-trials 64")
 _DESCRIPTION = "Reinforcement learning as pure functions: train, search and evaluate agents."

@@ -44,6 +44,7 @@ ALLOWED = {
     "logging": {"files", "runtime"},
     "presets": BASE | {"agents", "combinators", "datasets", "envs", "loops", "networks"},
     "rlhf": BASE | PIECES | {"agents", "checkpoint", "combinators", "envs", "loops"},
+    "lm": BASE | {"checkpoint", "logging", "losses", "rlhf"},
     "preferences": BASE | PIECES | {"agents", "combinators", "envs", "loops"},
     "experiments": BASE | PIECES | {"agents", "combinators", "envs", "loops", "preferences", "rlhf"},
 }

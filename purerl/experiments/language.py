@@ -146,8 +146,8 @@ class Road:
         self._generate = jax.jit(self._complete)
 
     def _complete(self, key: Key, params: Params, rows: jax.Array) -> dict[str, jax.Array]:
-        sizes = {"max_length": self.sizes.max_length, "eos_id": EOS, "pad_id": PAD}
-        return texts(rows, generate(key, self.network, params, rows, **sizes))
+        longest = self.sizes.max_length
+        return texts(rows, generate(key, self.network, params, rows, max_length=longest, eos_id=EOS, pad_id=PAD))
 
     def sft(self) -> Params:
         """Fine-tune from nothing on texts of the language; returns the parameters."""

@@ -6,7 +6,7 @@ Ranked texts of one prompt: the same with [B, K, W], best first; a pair is K = 2
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, TypeAlias
 
 import jax
@@ -56,12 +56,18 @@ def require_columns(data: Columns, agent: str, names: Iterable[str], layout: str
 def apply_to_texts(network: Network, params: Params, data: Columns) -> PyTree:
     """The network's output on every text: tokens [..., W] to logits [..., W, V], with values [..., W] or without."""
 
-    def one(tokens: jax.Array, mask: jax.Array) -> PyTree:
-        return network.apply(params, tokens, mask)
+    return _map_texts(network.apply, params, data, TEXT[:2])
+
+
+def _map_texts(function: Callable[..., PyTree], params: Params, data: Columns, names: tuple[str, ...]) -> PyTree:
+    """A function of the parameters and of columns of one text, on every text."""
+
+    def one(*columns: jax.Array) -> PyTree:
+        return function(params, *columns)
 
     for _ in range(data["tokens"].ndim - 1):
         one = jax.vmap(one)
-    return one(data["tokens"], data["mask"])
+    return one(*(data[name] for name in names))
 
 
 def log_probs(network: Network, params: Params, data: Columns) -> jax.Array:
@@ -76,6 +82,8 @@ def log_probs(network: Network, params: Params, data: Columns) -> jax.Array:
       >>> (log_probs(network, params, data) / jnp.log(4)).round().tolist()  # two tokens of four
       [-2.0, -2.0]
     """
+    if hasattr(network, "token_log_probs"):
+        return jnp.sum(_map_texts(network.token_log_probs, params, data, TEXT), axis=-1)
     logits = logits_of(apply_to_texts(network, params, data))
     return losses.sequence_log_probs(logits, data["tokens"], data["completion"])
 

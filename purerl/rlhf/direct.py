@@ -12,7 +12,7 @@ from purerl import losses
 from purerl.agents.common import optimization
 from purerl.rlhf.columns import TEXT, Columns, log_probs, require_columns, with_prefix
 from purerl.rlhf.reward_models import order_metrics
-from purerl.rlhf.supervised import learner
+from purerl.rlhf.supervised import SummedLoss, learner
 from purerl.types import Agent, Hparams, Metrics, Network, Params
 
 PreferenceLoss: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, Hparams], jax.Array]
@@ -111,6 +111,15 @@ def direct_alignment(
       >>> sorted(metrics)
       ['loss/accuracy', 'loss/margin', 'loss/total']
     """
+    return learner(network, direct_loss(network, loss), num_microbatches=num_microbatches, optimizer=optimizer)
+
+
+def direct_loss(network: Network, loss: str | DirectLoss | PreferenceLoss = "dpo") -> SummedLoss:
+    """The loss of `direct_alignment`, summed over the rows; one without completion tokens does not count.
+
+    Raises:
+      ValueError: as for `direct_alignment`.
+    """
     if isinstance(loss, str) and loss not in DIRECT_LOSSES:
         raise ValueError(f"loss must be one of {', '.join(DIRECT_LOSSES)}, or a function; got {loss!r}")
     chosen = DIRECT_LOSSES[loss] if isinstance(loss, str) else loss
@@ -124,9 +133,11 @@ def direct_alignment(
         reference = data.get("ref_log_prob", jnp.zeros_like(log_prob))
         lengths = losses.sequence_lengths(data["completion"])
         each = function(log_prob, reference, lengths, hparams)
-        return jnp.sum(each), jnp.float32(each.shape[0]), order_metrics(hparams.beta * (log_prob - reference))
+        present = lengths[:, 0] > 0
+        each = jnp.where(present, each, 0.0)
+        return jnp.sum(each), jnp.sum(1.0 * present), order_metrics(hparams.beta * (log_prob - reference))
 
-    return learner(network, total, num_microbatches=num_microbatches, optimizer=optimizer)
+    return total
 
 
 def kto(
@@ -166,15 +177,22 @@ def kto(
       >>> sorted(metrics)
       ['loss/kl', 'loss/total']
     """
+    return learner(network, kto_loss(network, desirable_weight, undesirable_weight), optimizer=optimizer)
+
+
+def kto_loss(network: Network, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> SummedLoss:
+    """The loss of `kto`, summed over the rows; one without completion tokens does not count."""
     mismatched_columns = tuple(f"kl_{name}" for name in (*TEXT, "ref_log_prob"))
 
     def loss(params: Params, data: Columns, hparams: Hparams) -> tuple[jax.Array, jax.Array, Metrics]:
         require_columns(data, "kto", (*TEXT, "label", *mismatched_columns, "ref_log_prob"), "[B, W]")
         log_prob = log_probs(network, params, data)
         mismatched = log_probs(network, jax.lax.stop_gradient(params), with_prefix(data, "kl_"))
-        kl = losses.kto_kl(mismatched, data["kl_ref_log_prob"])
+        present = losses.sequence_lengths(data["completion"]) > 0
+        kl = losses.kto_kl(mismatched, data["kl_ref_log_prob"], present)
         weights = (desirable_weight, undesirable_weight)
         each = losses.kto(log_prob, data["ref_log_prob"], data["label"], kl, hparams.beta, *weights)
-        return jnp.sum(each), jnp.float32(each.shape[0]), {"loss/kl": kl * each.shape[0]}
+        each = jnp.where(present, each, 0.0)
+        return jnp.sum(each), jnp.sum(1.0 * present), {"loss/kl": kl * each.shape[0]}
 
-    return learner(network, loss, optimizer=optimizer)
+    return loss

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, cast
 
@@ -48,11 +50,14 @@ def generate(
     prompts: jax.Array,
     *,
     max_length: int,
-    eos_id: int,
+    eos_id: int | tuple[int, ...],
     pad_id: int,
     temperature: float | jax.Array = 1.0,
+    top_k: int = 0,
+    top_p: float | jax.Array = 1.0,
+    mask: jax.Array | None = None,
 ) -> Completions:
-    """Complete each prompt with tokens drawn from softmax(logits / temperature).
+    """Complete each prompt with tokens drawn from softmax(logits / temperature), or from its most probable part.
 
     A network with `prefill` and `decode` runs once over the prompts and then once per token on that token alone; any
     other runs over the whole text for every token, with the same result.
@@ -63,10 +68,14 @@ def generate(
       params: its parameters.
       prompts: [N, L] int32, padded on the left.
       max_length: T, tokens generated at most.
-      eos_id: the token that ends a completion; -1 if none does.
+      eos_id: the token that ends a completion, or several of them; -1 if none does.
       pad_id: padding, of the prompts and behind an end token.
       temperature: ≥ 0; `log_prob` is that of the tempered distribution. At 0 the most probable token is taken, as
         without a key, and `log_prob` is that of softmax(logits).
+      top_k: only the k most probable tokens are drawn; 0: all.
+      top_p: only the most probable tokens are drawn that together reach this probability, at least one; 1: all.
+        `log_prob` is that of the distribution drawn from.
+      mask: [N, L] bool, false on the prompts' padding; None finds it by `pad_id`, see `tokens.prompt_mask`.
 
     Returns:
       `Completions`; behind the end token: `pad_id`, log-probability 0, mask false.
@@ -87,12 +96,14 @@ def generate(
             raise ValueError(f"temperature = {temperature} is negative; 0 is greedy")
         key, temperature = (None, 1.0) if temperature == 0 else (key, temperature)
     begin, advance = decoder(network, params)
-    logits, memory = begin(prompts, prompt_mask(prompts, pad_id), max_length)
+    mask = prompt_mask(prompts, pad_id) if mask is None else mask
+    logits, memory = begin(prompts, mask, max_length)
     writing = Writing(logits, memory, jnp.int32(prompts.shape[1]))
     alive = jnp.ones(prompts.shape[0], bool)
     return write_turn(
-        key, advance, writing, alive, max_length=max_length, eos_id=eos_id, pad_id=pad_id, temperature=temperature
-    )[1]
+        key, advance, writing, alive, max_length=max_length, eos_id=eos_id, pad_id=pad_id, temperature=temperature,
+        top_k=top_k, top_p=top_p,
+    )[1]  # fmt: skip
 
 
 def write_turn(
@@ -102,9 +113,11 @@ def write_turn(
     alive: jax.Array,
     *,
     max_length: int,
-    eos_id: int,
+    eos_id: int | tuple[int, ...],
     pad_id: int,
     temperature: float | jax.Array = 1.0,
+    top_k: int = 0,
+    top_p: float | jax.Array = 1.0,
 ) -> tuple[Writing, Completions]:
     """Write on in texts [N] until each has an end token or `max_length` tokens more.
 
@@ -113,7 +126,7 @@ def write_turn(
       advance: from `decoder`.
       writing: where the texts stand.
       alive: [N] bool; nothing is written to the others.
-      max_length, eos_id, pad_id, temperature: as for `generate`.
+      max_length, eos_id, pad_id, temperature, top_k, top_p: as for `generate`.
 
     Returns:
       Where the texts stand then, and what was written.
@@ -122,22 +135,27 @@ def write_turn(
 
     def step(carry: tuple[Writing, jax.Array], key: Key | None) -> tuple[tuple[Writing, jax.Array], Completions]:
         writing, alive = carry
-        token, log_prob = _choose(key, writing.logits, alive, temperature)
+        token, log_prob = _choose(key, writing.logits, alive, temperature, top_k, top_p)
         out = Completions(jnp.where(alive, token, pad_id), jnp.where(alive, log_prob, 0.0), alive)
         writing = append(advance, writing, token, alive)
-        return (writing, alive & (token != eos_id)), out
+        return (writing, alive & ~ends(token, eos_id)), out
 
     (writing, _), out = jax.lax.scan(step, (writing, alive), keys, length=max_length)
     return writing, jax.tree.map(lambda x: x.T, out)  # [T, N] -> [N, T]
 
 
 def _choose(
-    key: Key | None, logits: jax.Array, alive: jax.Array, temperature: float | jax.Array
+    key: Key | None,
+    logits: jax.Array,
+    alive: jax.Array,
+    temperature: float | jax.Array,
+    top_k: int,
+    top_p: float | jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
     """A token [N] from logits [N, V], 0 where not alive, and its log-probability."""
     traced = isinstance(temperature, jax.core.Tracer)
     divisor = jnp.where(temperature == 0, 1.0, temperature).astype(jnp.float32) if traced else temperature
-    log_probs = jax.nn.log_softmax(logits.astype(jnp.float32) / divisor)
+    log_probs = most_probable(jax.nn.log_softmax(logits.astype(jnp.float32) / divisor), top_k, top_p)
     if key is None:
         token = jnp.argmax(log_probs, axis=-1)
     else:
@@ -146,6 +164,44 @@ def _choose(
             token = jnp.where(temperature == 0, jnp.argmax(log_probs, axis=-1), token)
     token = jnp.where(alive, token, 0).astype(jnp.int32)
     return token, jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
+
+
+def ends(token: jax.Array, eos_id: int | tuple[int, ...]) -> jax.Array:
+    """Whether tokens [...] are the end token, or one of several.
+
+    Examples:
+      >>> ends(jnp.array([1, 2, 3]), (1, 3)).tolist()
+      [True, False, True]
+    """
+    ids = eos_id if isinstance(eos_id, tuple) else (eos_id,)
+    return functools.reduce(operator.or_, [token == each for each in ids])
+
+
+def most_probable(log_probs: jax.Array, top_k: int = 0, top_p: float | jax.Array = 1.0) -> jax.Array:
+    """Log-probabilities [..., V] of the most probable part of a distribution, -inf elsewhere.
+
+    Args:
+      log_probs: [..., V], of all tokens.
+      top_k: number of tokens that are kept; 0: all.
+      top_p: the fewest tokens are kept whose probabilities, after `top_k`, reach this sum; 1: all.
+
+    Examples:
+      >>> log_probs = jnp.log(jnp.array([0.5, 0.25, 0.125, 0.125]))
+      >>> [round(x, 2) for x in jnp.exp(most_probable(log_probs, top_k=2)).tolist()]
+      [0.67, 0.33, 0.0, 0.0]
+      >>> print(jnp.exp(most_probable(log_probs, top_p=0.5)))
+      [1. 0. 0. 0.]
+    """
+    if top_k:
+        least = jax.lax.top_k(log_probs, min(top_k, log_probs.shape[-1]))[0][..., -1:]
+        log_probs = jax.nn.log_softmax(jnp.where(log_probs >= least, log_probs, -jnp.inf))
+    if isinstance(top_p, jax.core.Tracer) or top_p < 1:
+        ordered = jnp.sort(log_probs, axis=-1, descending=True)
+        before = jnp.cumsum(jnp.exp(ordered), axis=-1) - jnp.exp(ordered)  # probability of the more probable ones
+        least = jnp.min(jnp.where(before < top_p, ordered, jnp.inf), axis=-1, keepdims=True)
+        least = jnp.minimum(least, ordered[..., :1])
+        log_probs = jax.nn.log_softmax(jnp.where(log_probs >= least, log_probs, -jnp.inf))
+    return log_probs
 
 
 def append(advance: Advance, writing: Writing, token: jax.Array, alive: jax.Array) -> Writing:

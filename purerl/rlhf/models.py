@@ -11,6 +11,10 @@ generation is cached:
 
     prefill(params, tokens [L], mask [L], width) -> (logits [V], cache)      cache: room for `width` tokens
     decode(params, token [], cache, column []) -> (logits [V], cache)        column: the position of the token
+
+A network with a large vocabulary may have one more, so that losses never hold [L, V] logits:
+
+    token_log_probs(params, tokens [L], mask [L], completion [L]) -> [L]     as `losses.token_log_probs`
 """
 
 from __future__ import annotations

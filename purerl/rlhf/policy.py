@@ -95,6 +95,14 @@ def initial_state(
     return state._replace(params=params, ref_params=params if ref_params is None else ref_params)
 
 
+def policy_state(
+    hparams: Hparams, params: Params, ref_params: Params, optimizer: optimization.Optimizer = optimization.tree_adam
+) -> PolicyState:
+    """The state of a policy agent before its first update, of known parameters and a known reference."""
+    state = optimization.train_state(optimizer, hparams, params)
+    return PolicyState(*state, ref_params=ref_params, beta=jnp.asarray(hparams.beta))
+
+
 def ppo(
     network: Network,
     *,
@@ -208,8 +216,7 @@ def policy_agent(
 
     def init(key: Key, hparams: Hparams, example: dict[str, jax.Array], num_envs: int = 1) -> PolicyState:
         params = network.init(key, example["tokens"], example["mask"])
-        state = optimization.train_state(optimizer, hparams, params)
-        return PolicyState(*state, ref_params=params, beta=jnp.asarray(hparams.beta))
+        return policy_state(hparams, params, params, optimizer)
 
     def update(key: Key, state: PolicyState, data: Transition) -> tuple[PolicyState, Metrics]:
         texts = from_trajectory(network, state.ref_params, data)

@@ -12,7 +12,7 @@ from purerl import losses
 from purerl.agents.common import optimization
 from purerl.rlhf.columns import TEXT, Columns, apply_to_texts, require_columns
 from purerl.rlhf.models import value_of
-from purerl.rlhf.supervised import learner
+from purerl.rlhf.supervised import SummedLoss, learner
 from purerl.types import Agent, Hparams, Metrics, Network, Params
 
 RankingLoss: TypeAlias = Callable[[jax.Array, jax.Array], jax.Array]
@@ -71,6 +71,16 @@ def reward_model(
       >>> sorted(metrics)
       ['loss/accuracy', 'loss/margin', 'loss/total']
     """
+    each = reward_loss(network, loss, centering)
+    return learner(network, each, num_microbatches=num_microbatches, optimizer=optimizer)
+
+
+def reward_loss(network: Network, loss: str | RankingLoss = "plackett_luce", centering: float = 0.0) -> SummedLoss:
+    """The loss of `reward_model`, summed over the rows; one without texts does not count.
+
+    Raises:
+      ValueError: an unknown loss.
+    """
     if isinstance(loss, str) and loss not in RANKING_LOSSES:
         raise ValueError(f"loss must be one of {', '.join(RANKING_LOSSES)}, or a function; got {loss!r}")
     ranking_loss = RANKING_LOSSES[loss] if isinstance(loss, str) else loss
@@ -80,9 +90,10 @@ def reward_model(
         reward = rewards(network, params, data)  # [B, K, W] -> [B, K]
         present = jnp.any(jnp.asarray(data["mask"]) != 0, axis=-1)  # [B, K, W] -> [B, K]
         each = ranking_loss(reward, present) + centering * losses.reward_centering(reward[:, 0], reward[:, 1])
-        return jnp.sum(each), jnp.float32(each.shape[0]), order_metrics(reward)
+        each = jnp.where(present[:, 0], each, 0.0)
+        return jnp.sum(each), jnp.sum(1.0 * present[:, 0]), order_metrics(jnp.where(present, reward, 0.0))
 
-    return learner(network, total, num_microbatches=num_microbatches, optimizer=optimizer)
+    return total
 
 
 def order_metrics(reward: jax.Array) -> Metrics:

@@ -137,10 +137,15 @@ def sft(
       >>> sorted(metrics)
       ['loss/total']
     """
+    return learner(network, sft_loss(network), num_microbatches=num_microbatches, optimizer=optimizer)
+
+
+def sft_loss(network: Network) -> SummedLoss:
+    """The loss of `sft`: -log π summed over completion tokens, and how many there are."""
 
     def loss(params: Params, data: Columns, hparams: Hparams) -> tuple[jax.Array, jax.Array, Metrics]:
         require_columns(data, "sft", TEXT, "[B, W]")
         total = -jnp.sum(log_probs(network, params, data))  # [B, W] -> [B] -> []
         return total, jnp.sum(losses.sequence_lengths(data["completion"])).astype(jnp.float32), {}
 
-    return learner(network, loss, num_microbatches=num_microbatches, optimizer=optimizer)
+    return loss

@@ -66,13 +66,20 @@ def from_trajectory(network: Network, ref_params: Params, data: Transition) -> T
         ref_log_prob=(),  # type: ignore[arg-type]
         reward=number(data.reward),
     )
-    logits = logits_of(run(network, ref_params, texts))
-    return texts._replace(ref_log_prob=losses.token_log_probs(logits, texts.tokens, texts.completion))
+    return texts._replace(ref_log_prob=token_log_probs(network, ref_params, texts))
 
 
 def run(network: Network, params: Params, texts: Texts) -> PyTree:
     """The network's output on every text: logits [N, W, V], with values [N, W] or without."""
     return jax.vmap(lambda tokens, mask: network.apply(params, tokens, mask))(texts.tokens, texts.mask)
+
+
+def token_log_probs(network: Network, params: Params, texts: Texts) -> jax.Array:
+    """[N, W]: the log-probability of each completion token at its own column, 0 elsewhere."""
+    if hasattr(network, "token_log_probs"):
+        columns = texts.tokens, texts.mask, texts.completion
+        return jax.vmap(lambda *text: network.token_log_probs(params, *text))(*columns)
+    return losses.token_log_probs(logits_of(run(network, params, texts)), texts.tokens, texts.completion)
 
 
 def values_before(values: jax.Array) -> jax.Array:
@@ -100,8 +107,7 @@ def next_own(completion: jax.Array) -> jax.Array:
 
 def surrogate(network: Network, params: Params, texts: Texts, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
     """Log-probability and clipped surrogate of each token, [N, W]."""
-    logits = logits_of(run(network, params, texts))
-    log_prob = losses.token_log_probs(logits, texts.tokens, texts.completion)
+    log_prob = token_log_probs(network, params, texts)
     return log_prob, losses.clipped_surrogate(log_prob, texts.old_log_prob, texts.advantage, hparams.clip_epsilon)
 
 

@@ -1,0 +1,136 @@
+"""From nothing to an aligned model with five commands: init, sft, dpo, reward, grpo. About three minutes on two cores.
+
+    pip install ".[lm]"
+    python examples/language_model/end_to_end.py --output /tmp/aligned
+
+Prints what every model scores by the true preference (kind words minus unkind words), and draws it.
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).parent
+DATA = HERE / "data"
+SHORT = ["--max-length", "64", "--max-prompt-length", "32"]
+
+
+def purerl(*words):
+    """Run a command, and return the seconds it took."""
+    begin = time.monotonic()
+    print(f"\n$ purerl {' '.join(map(str, words))}", flush=True)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])}
+    subprocess.run([sys.executable, "-m", "purerl", *map(str, words)], check=True, env=environment)
+    return time.monotonic() - begin
+
+
+def results(directory):
+    return json.loads((directory / "training" / "results.json").read_text())
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--output", type=pathlib.Path, required=True)
+    out = parser.parse_args().output
+    seconds = {
+        "init": purerl("lm", "init", out / "start", "--corpus", DATA / "sft.jsonl"),
+        "sft": purerl(
+            "sft", DATA / "sft.jsonl", "--model", out / "start", "--output", out / "sft", "--num-epochs", 10,
+            "--learning-rate", "3e-3", *SHORT,
+        ),
+        "dpo": purerl(
+            "dpo", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "dpo", "--num-epochs", 6,
+            "--learning-rate", "1e-3", *SHORT,
+        ),
+        "reward": purerl(
+            "reward", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "reward", "--num-epochs", 6,
+            "--learning-rate", "1e-3", *SHORT,
+        ),
+        "grpo on the true reward": purerl(
+            "grpo", DATA / "prompts.jsonl", "--model", out / "sft", "--output", out / "grpo", "--reward",
+            "rewards:kindness", *reinforcement(),
+        ),
+        "grpo on the learned reward": purerl(
+            "grpo", DATA / "prompts.jsonl", "--model", out / "sft", "--output", out / "grpo-learned", "--reward",
+            out / "reward", *reinforcement(),
+        ),
+    }  # fmt: skip
+    measured = {"sft": out / "sft", "dpo": out / "dpo", "grpo": out / "grpo", "grpo-learned": out / "grpo-learned"}
+    table = {name: measure(path, out / "sft") for name, path in measured.items()}
+    summary = {
+        "seconds": seconds,
+        "held_out": {name: results(out / name) for name in ("sft", "dpo", "reward")},
+        "models": table,
+    }
+    (out / "summary.json").write_text(json.dumps(summary, indent=1))
+    draw(table, out / "models.png")
+    print(f"\n{'model':<14}{'kindness':>10}{'KL to SFT':>11}{'distinct-1':>12}{'distinct-2':>12}")
+    for name, row in table.items():
+        print(f"{name:<14}{row['reward']:>10.2f}{row['kl']:>11.2f}{row['distinct_1']:>12.2f}{row['distinct_2']:>12.2f}")
+    print(f"\nheld-out accuracy of DPO: {results(out / 'dpo')['accuracy']['after']:.2f}")
+    print(f"all in {sum(seconds.values()):.0f} s; saved {out / 'summary.json'} and {out / 'models.png'}")
+
+
+def reinforcement():
+    return [
+        "--num-updates",
+        60,
+        "--learning-rate",
+        "1e-3",
+        "--beta",
+        "0.05",
+        "--max-tokens",
+        24,
+        "--max-prompt-length",
+        32,
+    ]
+
+
+def measure(directory, reference):
+    """The true reward of completions of all prompts, and their distance from the SFT model."""
+    import jax
+
+    sys.path.insert(0, str(HERE))
+    from make_data import kindness
+
+    from purerl.lm import hub, reinforcement, store, tokenizers
+    from purerl.lm.encoding import Limits
+    from purerl.lm.generation import Sampling
+
+    model, ref = hub.load(directory), hub.load(reference)
+    encoder = tokenizers.load_encoder(directory)
+    found = store.prompts(DATA / "prompts.jsonl", encoder, Limits(56, 32))
+    questions = [reinforcement.Question(*each) for each in found for _ in range(8)]
+    width = max(len(question.ids) for question in questions)
+    answers = reinforcement.answer(
+        jax.random.key(1), model.network, model.params, questions, encoder, Sampling(24), width
+    )
+    reward = reinforcement.score([lambda prompts, texts: [kindness(text) for text in texts]], answers)
+    row = reinforcement.evaluate(answers, reward, model.network, ref.params, 8)._asdict()
+    for prompt, text in row["samples"]:
+        print(f"{directory.name}: {prompt}{text}")
+    return row
+
+
+def draw(table, path):
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(6.4, 4), layout="constrained")
+    axes = figure.add_subplot()
+    for name, row in table.items():
+        axes.scatter(row["kl"], row["reward"], s=60)
+        axes.annotate(name, (row["kl"], row["reward"]), xytext=(7, -3), textcoords="offset points")
+    axes.set_xlabel("KL to the SFT model, nats per completion")
+    axes.set_ylabel("kindness of completions (at most 2)")
+    axes.set_ylim(-0.5, 2.2)
+    axes.margins(x=0.2)
+    axes.grid(alpha=0.3)
+    figure.savefig(path, dpi=150)
+
+
+if __name__ == "__main__":
+    main()

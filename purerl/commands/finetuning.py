@@ -1,0 +1,150 @@
+"""What `purerl sft`, `purerl dpo` and `purerl reward` do once they know what is learned."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+from purerl import logging
+from purerl import runs as directories
+from purerl.commands import console
+from purerl.commands.options import UsageError, usage_errors
+from purerl.lm import finetuning, pictures, runs
+from purerl.lm.finetuning import Prepared
+from purerl.lm.settings import Settings, Task
+from purerl.text import format_number
+
+_FREE = ("resume", "tensorboard", "checkpoint_seconds", "keep", "eval_every")  # may change when a run is resumed
+
+
+def settings_of(options: Any, learning_rate: float) -> Settings:
+    """The settings that options on the command line describe.
+
+    Args:
+      options: of the command, with the groups of `options.finetuning`.
+      learning_rate: unless one is given.
+
+    Raises:
+      UsageError: the data, --model or --output is missing, or --output exists.
+    """
+    if not options.data:
+        raise UsageError("give the file of rows, such as data.jsonl")
+    groups = (options.model, options.rows, options.lora, options.optimization, options.run)
+    found = {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
+    for name in ("model", "output"):
+        if found[name] is None:
+            raise UsageError(f"--{name} is missing: give {'a model directory' if name == 'model' else 'a directory'}")
+    if found["learning_rate"] is None:
+        found["learning_rate"] = learning_rate
+    settings = Settings(data=options.data, **{k: v for k, v in found.items() if k in Settings._fields})
+    return settings
+
+
+def run(command: str, options: Any, task: Task, settings: Settings) -> None:
+    """Train, with progress, and save the model.
+
+    Raises:
+      UsageError: something about files or settings is wrong.
+      FloatingPointError: training diverged.
+      SystemExit: with 130 after Ctrl-C, once the run is saved.
+    """
+    wanted = {"command": command} | plain(options)
+    with directories.removed_if_it_fails(settings.training, new=not options.run.resume):
+        claim(settings.output, wanted, options.run.resume)
+        with usage_errors():
+            if options.run.tensorboard:
+                logging.check_tensorboard()
+            prepared = finetuning.prepare(task, settings)
+        finetuning.save_reports(settings, prepared.rows.reports)
+    _announce(prepared, settings)
+    learner = runs.begin(prepared.job)
+    done, total = int(learner.num_updates), prepared.job.num_updates
+    if done:
+        console.say(f"Resuming after {done:,} of {total:,} updates.")
+    writer = _writer(settings.training, done, options.run.tensorboard)
+    with console.stop_signals() as stopped, console.progress(total, done=done, unit="updates") as show:
+
+        def say(number: int, row: dict[str, float]) -> None:
+            show(number, f"loss {format_number(row['loss/total'])}  {row['tokens_per_second']:,.0f} tokens/s")
+
+        learner = runs.train(prepared.job, learner, writer, say, stopped)
+    after = runs.evaluate(prepared.job, learner)
+    writer.close()
+    if int(learner.num_updates) < total:
+        console.say(f"Saved. Resume with the same command and --resume: {settings.output}")
+        raise SystemExit(130)
+    finetuning.finish(prepared, settings, learner)
+    _conclude(settings, after)
+
+
+def plain(options: Any) -> dict[str, Any]:
+    """Options as JSON has them."""
+    return json.loads(json.dumps(dataclasses.asdict(options), default=str))
+
+
+def claim(output: Path, wanted: dict[str, Any], resume: bool) -> None:
+    """Create the directory of a new run, or check that a resumed one has the same settings.
+
+    Args:
+      output: the directory.
+      wanted: the settings, as JSON has them.
+      resume: whether the run exists.
+
+    Raises:
+      UsageError: a new one whose directory is not empty; one to resume that does not exist, or has other settings.
+    """
+    file = output / "training" / "config.json"
+    if not resume:
+        if output.exists() and any(output.iterdir()):
+            raise UsageError(f"{output} exists and is not empty: choose another --output, or add --resume")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+        return
+    if not file.is_file():
+        raise UsageError(f"--resume: {output} is not the output of a run: it has no training/config.json")
+    saved = _flat(json.loads(file.read_text(encoding="utf-8")))
+    for name, value in _flat(wanted).items():
+        option = name.split(".")[-1]
+        if option not in _FREE and saved.get(name, value) != value:
+            raise UsageError(f"--resume: the run has --{option.replace('_', '-')} {saved[name]}, not {value}")
+
+
+def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in tree.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+    return found
+
+
+def _announce(prepared: Prepared, settings: Settings) -> None:
+    for name, report in prepared.rows.reports.items():
+        for sentence in report.sentences(name):
+            console.prose(sentence)
+    for note in prepared.model.notes:
+        console.prose(f"{settings.model}: {note}")
+    held_out = 0 if prepared.rows.held_out is None else len(prepared.rows.held_out.line)
+    console.prose(
+        f"{prepared.job.num_updates:,} updates of {settings.batch_size} rows, {held_out:,} rows held out, "
+        f"{prepared.padding:.1%} padding -> {settings.output}"
+    )
+
+
+def _writer(directory: Path, done: int, tensorboard: bool) -> logging.Writer:
+    table = logging.csv_writer(directory / "metrics.csv", resume_at=done if done else None)
+    if not tensorboard:
+        return table
+    return logging.tee(table, logging.tensorboard_writer(directory / "tensorboard", resume_at=done or None))
+
+
+def _conclude(settings: Settings, after: dict[str, float]) -> None:
+    """Print the held-out metrics before and after, draw the curves, and say where the model is."""
+    found = finetuning.summary(pictures.read_columns(settings.training / "metrics.csv"), after)
+    if found:
+        rows = [(name, format_number(first), format_number(last)) for name, (first, last) in found.items()]
+        console.print_table("Held-out rows", ["metric", "before", "after"], rows)
+    results = {name: {"before": first, "after": last} for name, (first, last) in found.items()}
+    (settings.training / "results.json").write_text(json.dumps(results, indent=1), encoding="utf-8")
+    pictures.save_curves(settings.training / "metrics.csv", settings.training / "curves.png", after)
+    console.say(f"Saved the model: {settings.output}")

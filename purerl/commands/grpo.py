@@ -1,0 +1,203 @@
+"""`purerl grpo`: reinforce a language model by a reward of its completions."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl import checkpoint, logging
+from purerl.commands import console, finetuning
+from purerl.commands.options import UsageError, usage_errors
+from purerl.commands.options.grpo import Options
+from purerl.lm import hub, lora, pictures, reinforcement, store, tokenizers, training
+from purerl.lm.encoding import Encoder, Limits
+from purerl.lm.generation import Sampling
+from purerl.lm.hub import Model
+from purerl.lm.models import VALUE_HEAD
+from purerl.lm.reinforcement import Evaluation, Question, Reward
+from purerl.presets import references
+from purerl.rlhf.policy import PolicyState, RLHFHparams
+from purerl.text import format_number
+from purerl.types import Params
+
+_EVAL_COMPLETIONS = 4
+
+
+class Job(NamedTuple):
+    """A run that can begin."""
+
+    options: Options
+    output: Path
+    model: Model
+    encoder: Encoder
+    questions: list[Question]
+    rewards: list[Reward]
+    frozen: Params
+    scale: float | None
+    state: PolicyState
+
+    @property
+    def width(self) -> int:
+        """Columns of the prompts."""
+        return max(len(question.ids) for question in self.questions)
+
+    def policy(self, params: Params) -> Params:
+        """The whole model of trained parameters."""
+        return reinforcement.merged(params, self.frozen, self.scale)
+
+
+def run(options: Options) -> None:
+    """Train, and save the model.
+
+    Raises:
+      UsageError: something about files, rewards or settings is wrong.
+      SystemExit: with 130 after Ctrl-C, once the run is saved.
+    """
+    if not options.data:
+        raise UsageError("give the file of prompts, such as prompts.jsonl")
+    if options.model.model is None or options.output is None or not options.reward:
+        missing = "model" if options.model.model is None else "reward" if not options.reward else "output"
+        raise UsageError(f"--{missing} is missing")
+    with usage_errors():
+        job = _prepare(options, options.output)
+    finetuning.claim(job.output, {"command": "grpo"} | finetuning.plain(options), options.resume)
+    before = _evaluate(job, job.state.params)
+    state = _train(job)
+    after = _evaluate(job, state.params)
+    params = {name: leaf for name, leaf in job.policy(state.params).items() if name != VALUE_HEAD}
+    hub.save(job.output, params, job.model.config, job.model.directory, jnp.dtype(options.save_dtype))
+    _conclude(job, before, after)
+
+
+def _prepare(options: Options, output: Path) -> Job:
+    if options.group_size < 2 and options.algorithm != "ppo":
+        raise ValueError(f"--group-size {options.group_size}: {options.algorithm} compares at least 2 completions")
+    about = options.model
+    model = hub.load(
+        str(about.model), dtype=jnp.dtype(about.dtype), remat=about.remat, logits_chunk=about.logits_chunk,
+        value_head=options.algorithm == "ppo",
+    )  # fmt: skip
+    encoder = tokenizers.load_encoder(model.directory, about.template, model.config["vocab_size"])
+    limits = Limits(options.max_prompt_length + options.max_tokens, options.max_prompt_length)
+    questions = [Question(*found) for found in store.prompts(options.data, encoder, limits)]
+    if len(questions) < options.num_prompts:
+        raise ValueError(f"{options.data} has {len(questions)} prompts, fewer than --num-prompts {options.num_prompts}")
+    rewards = [_reward(text, options) for text in options.reward]
+    hparams = RLHFHparams(
+        options.learning_rate, options.beta, options.clip_epsilon, max_grad_norm=options.max_grad_norm
+    )
+    params, frozen, scale = model.params, (), None
+    if options.lora.lora_rank:
+        key = jax.random.key(options.seed)
+        alpha = options.lora.lora_alpha
+        scale = 2.0 if alpha is None else alpha / options.lora.lora_rank
+        params, frozen = lora.init(key, model.params, options.lora.lora_rank, options.lora.lora_targets), model.params
+    state = reinforcement.begin(params, hparams)
+    return Job(options, output, model, encoder, questions, rewards, frozen, scale, state)
+
+
+def _reward(text: str, options: Options) -> Reward:
+    if references.is_reference(text):
+        found = references.load(text)
+        if not callable(found):
+            raise ValueError(f"--reward {text}: not a function")
+        return found
+    if not Path(text).is_dir():
+        raise ValueError(f"--reward {text}: neither module:function nor the directory of a reward model")
+    model = hub.load(text, value_head=True)
+    if "SequenceClassification" not in str(model.config.get("architectures")):
+        raise ValueError(f"--reward {text}: not a reward model; purerl reward trains one")
+    encoder = tokenizers.load_encoder(model.directory, options.model.template, model.config["vocab_size"])
+    return reinforcement.model_reward(model, encoder, options.max_prompt_length + options.max_tokens)
+
+
+def _train(job: Job) -> PolicyState:
+    options = job.options
+    root = job.output / "training"
+    newest = checkpoint.latest(root / "checkpoints")
+    state = job.state if newest is None else checkpoint.restore(newest, job.state)
+    done = 0 if newest is None else int(newest.name)
+    network = job.model.network
+    bind = training.full(network) if job.scale is None else training.low_rank(network, job.scale)
+    update = reinforcement.updater(bind, options.algorithm, options.num_epochs, options.num_minibatches)
+    sampling = Sampling(options.max_tokens)
+    writer = logging.csv_writer(root / "metrics.csv", resume_at=done or None)
+    saved = time.monotonic()
+    with (
+        console.stop_signals() as stopped,
+        console.progress(options.num_updates, done=done, unit="updates") as show,
+    ):
+        while done < options.num_updates and not stopped():
+            key = jax.random.fold_in(jax.random.key(options.seed), done)
+            generate_key, update_key = jax.random.split(key)
+            asked = [each for each in _asked(job, done) for _ in range(options.group_size)]
+            answers = reinforcement.answer(
+                generate_key, network, job.policy(state.params), asked, job.encoder, sampling, job.width
+            )
+            reward = reinforcement.score(job.rewards, answers)
+            data = reinforcement.trajectory(answers, reward, options.group_size)
+            state, metrics = update(update_key, state, job.frozen, data)
+            row = {name: float(value) for name, value in metrics.items()}
+            row["length"] = float(answers.found.mask.sum(axis=1).mean())
+            done += 1
+            writer.write(done, row)
+            show(done, f"reward {format_number(row['rlhf/reward'])}  KL {format_number(row['rlhf/kl'])}")
+            if time.monotonic() - saved > options.checkpoint_seconds:
+                _save(job, done, state)
+                saved = time.monotonic()
+    _save(job, done, state)
+    writer.close()
+    if done < options.num_updates:
+        console.say(f"Saved. Resume with the same command and --resume: {job.output}")
+        raise SystemExit(130)
+    return state
+
+
+def _asked(job: Job, update: int) -> list[Question]:
+    """The prompts of an update: all of them in a new order in every pass."""
+    number, size = len(job.questions), job.options.num_prompts
+    each = number // size  # updates per pass
+    order = np.random.default_rng((job.options.seed, update // each)).permutation(number)
+    start = update % each * size
+    return [job.questions[i] for i in order[start : start + size]]
+
+
+def _save(job: Job, done: int, state: PolicyState) -> None:
+    checkpoint.save_step(job.output / "training" / "checkpoints", done, state, keep=job.options.keep)
+
+
+def _evaluate(job: Job, params: Params) -> Evaluation | None:
+    number = min(job.options.eval_prompts, len(job.questions))
+    if number == 0:
+        return None
+    asked = [each for each in job.questions[:number] for _ in range(_EVAL_COMPLETIONS)]
+    key = jax.random.fold_in(jax.random.key(job.options.seed), 2**31 - 1)
+    network, sampling = job.model.network, Sampling(job.options.max_tokens)
+    answers = reinforcement.answer(key, network, job.policy(params), asked, job.encoder, sampling, job.width)
+    reward = reinforcement.score(job.rewards, answers)
+    return reinforcement.evaluate(answers, reward, network, job.model.params, _EVAL_COMPLETIONS)
+
+
+def _conclude(job: Job, before: Evaluation | None, after: Evaluation | None) -> None:
+    root = job.output / "training"
+    if before is not None and after is not None:
+        names = ("reward", "kl", "distinct_1", "distinct_2", "length")
+        rows = [(name, *(format_number(getattr(each, name)) for each in (before, after))) for name in names]
+        console.print_table(f"{_EVAL_COMPLETIONS} completions per prompt", ["", "before", "after"], rows)
+        for (prompt, old), (_, new) in zip(before.samples, after.samples):
+            console.say(f"{_shown(prompt)}\n  before: {old.strip()}\n  after:  {new.strip()}")
+        results: dict[str, Any] = {"before": before._asdict(), "after": after._asdict()}
+        (root / "results.json").write_text(json.dumps(results, indent=1, ensure_ascii=False), encoding="utf-8")
+    columns = pictures.read_columns(root / "metrics.csv")
+    pictures.reinforcement_curves(columns).savefig(root / "curves.png", dpi=150)
+    console.say(f"Saved the model: {job.output}")
+
+
+def _shown(prompt: Any) -> str:
+    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])
