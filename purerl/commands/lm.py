@@ -1,4 +1,4 @@
-"""`purerl lm`: make, inspect and sample language models."""
+"""`purerl lm`: make small language models, and sample any."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ class Optimization:
     """AdamW."""
 
     learning_rate: float | None = option(
-        "The highest learning rate.", parse=parse_number(low=0.0), metavar="X", shown="the command's"
+        "The highest learning rate.", parse=parse_number(low=0.0), metavar="X", shown="1e-4 for sft, 1e-5 otherwise"
     )
     num_epochs: float = option("Passes over the data.", 1.0, parse=parse_number(low=0.0), metavar="X")
     num_updates: int | None = count("Updates, instead of --num-epochs.", shown="by --num-epochs")

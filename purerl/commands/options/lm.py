@@ -10,7 +10,7 @@ from purerl.commands.options import count, one_of, option, parse_count_or_zero, 
 
 @dataclasses.dataclass(frozen=True)
 class Options:
-    """Make, inspect and sample language models in Hugging Face's format.
+    """Make small language models, and sample any, in Hugging Face's format.
 
     init: write a small random model, with a tokenizer trained on --corpus.
     generate: complete --prompt.
