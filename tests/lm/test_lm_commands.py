@@ -117,3 +117,13 @@ def test_a_reward_model_ranks_and_reinforces(start, tmp_path):
     found = json.loads((policy / "training" / "results.json").read_text())
     assert found["after"]["reward"] > found["before"]["reward"]
     assert abs(found["before"]["kl"]) < 1e-3
+
+
+def test_an_update_on_a_mesh_of_eight_devices_is_that_of_one(start):
+    program = ROOT / "tests" / "processes" / "lm_sharding.py"
+    eight = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, program, start], env=eight, capture_output=True, text=True, check=True)
+    for mesh, found in json.loads(done.stdout.splitlines()[-1]).items():
+        assert found["loss"] < 1e-5, mesh
+        assert found["gradient"] < 1e-5, mesh
+        assert found["largest share of a device"] <= 0.5, mesh  # the optimizer's state is split too
