@@ -8,7 +8,7 @@ from pathlib import Path
 import jax
 
 from purerl.commands import console
-from purerl.commands.options import UsageError, usage_errors
+from purerl.commands.options import UsageError, nearest, usage_errors
 from purerl.commands.options.lm import Options
 from purerl.lm import generation, hub, initial, rows, tokenizers
 from purerl.lm.encoding import encode_prompt
@@ -21,10 +21,13 @@ def run(options: Options) -> None:
     Raises:
       UsageError: an argument is missing, or the directory is not what it should be.
     """
-    if options.action is None or not options.directory:
+    actions = {"init": _init, "generate": _generate}
+    if not options.action or not options.directory:
         raise UsageError("give an action and a directory: purerl lm init DIR, or purerl lm generate DIR")
+    if options.action not in actions:
+        raise UsageError(f"{options.action!r} is not one of init, generate{nearest(options.action, actions)}")
     with usage_errors():
-        {"init": _init, "generate": _generate}[options.action](options)
+        actions[options.action](options)
 
 
 def _init(options: Options) -> None:

@@ -37,6 +37,7 @@ def rows(tmp_path):
         (["reward", "ROWS", "--loss", "elo"], "'elo' is not one of plackett_luce, pairwise"),
         (["grpo", "ROWS", "--model", "m", "--output", "OUT"], "--reward is missing"),
         (["grpo", "ROWS", "--model", "m", "--output", "OUT", "--reward", "f", "--group-size", "1"], "--group-size 1"),
+        (["lm", "int", "OUT"], "'int' is not one of init, generate; did you mean 'init'?"),
         (["lm"], "give an action and a directory"),
         (["lm", "init"], "give an action and a directory"),
         (["lm", "init", "OUT", "--vocab-size", "100"], "--vocab-size 100: 259 is the least"),

@@ -126,7 +126,7 @@ GOOD |= {
     "NAME=VALUE": "a=1",
     "TASK": "clicks",
 }
-GOOD |= {"X": "0.5", "K": "7", "TYPE": "bfloat16", "CURVE": "linear", "FAMILY": "llama", "MODEL": "small"}
+GOOD |= {"X": "0.25", "K": "7", "TYPE": "bfloat16", "CURVE": "linear", "FAMILY": "llama", "MODEL": "small"}
 GOOD |= {"ACTION": None, "ALGORITHM": "rloo", "LOSS": "pairwise"}
 
 

@@ -21,9 +21,7 @@ class Options:
         'purerl lm generate tiny-dpo --prompt "The weather today" --temperature 0.7',
     )
 
-    action: str | None = option(
-        "init or generate.", parse=one_of("init", "generate"), metavar="ACTION", positional=True
-    )
+    action: str = option("init or generate.", "", metavar="ACTION", positional=True)
     directory: str = option("The model.", "", metavar="DIR", positional=True)
     size: str = option(
         "init: tiny (0.1 million weights), small (3 million) or base (74 million), beside the embedding.",
