@@ -24,7 +24,7 @@ import jax
 import purerl
 from purerl import checkpoint, files, presets
 from purerl.hparams import cast, suggestion
-from purerl.presets.tasks import Task, task_from_json
+from purerl.presets.tasks import Task, first_observation, task_from_json
 from purerl.types import Agent, Env, Key, State
 
 DEFAULT_DIRECTORY = "runs"
@@ -262,4 +262,4 @@ def _policy_of(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str]) -
 
 
 def _fresh_state(key: Key, task: Task, agent: Agent, env: Env) -> State:
-    return agent.init(key, cast(presets.hparams(task.preset)), env.reset(key)[0], task.preset.num_envs)
+    return agent.init(key, cast(presets.hparams(task.preset)), first_observation(env, key), task.preset.num_envs)

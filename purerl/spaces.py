@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+_MANY_CHANNELS = 12  # of a stack of colour frames
 _EXACT = 2**24  # integers beyond this have no float32 of their own, so such a bound means "any integer"
 
 
@@ -204,6 +205,19 @@ def unit_of(space: Box) -> np.ndarray | None:
         return None
     first = unit.reshape(-1)[0]
     return np.asarray(first) if (unit == first).all() else unit
+
+
+def has_channels_first(space: Space) -> bool:
+    """Whether elements look like images [C, H, W]: few channels before two longer sides, of which the last is no count.
+
+    Examples:
+      >>> has_channels_first(Box(0, 255, (4, 84, 84), "uint8")), has_channels_first(Box(0, 255, (84, 84, 4), "uint8"))
+      (True, False)
+    """
+    if not isinstance(space, Box) or len(space.shape) != 3:
+        return False
+    channels, *sides = space.shape
+    return channels <= _MANY_CHANNELS < min(sides)
 
 
 def check_action(action: PyTree, space: Space) -> None:

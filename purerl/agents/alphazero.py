@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.agents.common import optimization, planning, trajectories
-from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.hparams import AtLeastOne, NonNegative, SignedUnitInterval, UnitInterval, check_positive
 from purerl.spaces import action_mask
 from purerl.types import (
     Agent,
@@ -32,7 +32,8 @@ class AlphaZeroHparams(NamedTuple):
 
     Attributes:
       learning_rate: Adam's step size.
-      discount: γ, of the search and of the values.
+      discount: γ, of the search and of the values. Negative, −γ, in a game of two players who move in turns, where
+        the next position is worth to the other what it costs this one.
       trace_decay: λ of the value targets.
       value_coef: weight of the value loss.
       max_grad_norm: gradients of a larger global norm are scaled down to it.
@@ -40,7 +41,7 @@ class AlphaZeroHparams(NamedTuple):
     """
 
     learning_rate: NonNegative = 1e-3
-    discount: UnitInterval = 0.99
+    discount: SignedUnitInterval = 0.99
     trace_decay: UnitInterval = 0.95
     value_coef: NonNegative = 0.5
     max_grad_norm: NonNegative = 1.0

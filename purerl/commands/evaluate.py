@@ -13,6 +13,8 @@ from purerl.commands import console, tasks
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.evaluate import Options
 from purerl.commands.summaries import summary
+from purerl.envs import HostEnv
+from purerl.loops.host import evaluate_on_host
 from purerl.runs import Policy
 from purerl.spaces import clip_action
 
@@ -28,6 +30,15 @@ def run(options: Options) -> None:
     with usage_errors():
         policy = _within_bounds(runs.load_policy(options.run, options.runs_dir))
         max_steps = options.max_steps or policy.task.max_episode_steps()
+    if isinstance(policy.env, HostEnv):
+        if options.record:
+            raise UsageError(f"--record needs an environment in JAX, but {policy.task.env} runs on the host")
+        played = evaluate_on_host(
+            jax.random.key(options.seed), policy.agent, policy.env, policy.state, num_episodes=options.num_episodes,
+            greedy=not options.sample,
+        )  # fmt: skip
+        _show(options, policy, played)
+        return
     if options.record:
         _record(options, Path(options.record), policy)
         return
@@ -35,6 +46,11 @@ def run(options: Options) -> None:
         jax.random.key(options.seed), policy.agent, policy.env, policy.state,
         num_episodes=options.num_episodes, max_steps=max_steps, greedy=not options.sample,
     )  # fmt: skip
+    _show(options, policy, played)
+
+
+def _show(options: Options, policy: Policy, played: loops.Evaluation) -> None:
+    """Print the returns in words, and save every one."""
     returns, lengths = np.asarray(played.episode_return), np.asarray(played.episode_length)
     kind = "sampled" if options.sample else "greedy"
     console.say(f"{policy.task.preset.algorithm} on {policy.task.env}, {options.num_episodes} {kind} episodes")

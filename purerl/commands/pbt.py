@@ -73,6 +73,7 @@ def _job(options: Options, directory: Path | None) -> Job:
     """Validate everything before anything is compiled or saved."""
     task = tasks.resolve(options.setup, options.num_steps or 100_000)
     task = _whole_rounds(task, options.population.rounds)
+    tasks.check_in_jax(task, "sweep")
     env = task.make_env()
     space = _space(options, task)
     agent = presets.build(task.preset, env)

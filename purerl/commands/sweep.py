@@ -81,6 +81,7 @@ def _job(options: Options, directory: Path | None) -> Job:
     """Validate everything before anything is compiled or saved."""
     task = tasks.resolve(options.setup, options.num_steps or 100_000)
     task = _to_the_end(task, options)
+    tasks.check_in_jax(task, "sweep")
     env = task.make_env()
     space, static = _split(searches.space_of(options, task))
     key = jax.random.key(options.seed)

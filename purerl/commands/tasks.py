@@ -38,7 +38,22 @@ def resolve(setup: Setup, num_steps: int | None = None) -> Task:
     presets.rollout(preset)
     if preset.dataset:
         datasets.check_fits(datasets.load(preset.dataset), env)
+    if purerl.envs.runs_on_host(env_id):
+        env.close()  # type: ignore[attr-defined]  # it was made for its spaces
     return Task(env_id, env_settings, preset)
+
+
+def check_in_jax(task: Task, command: str) -> None:
+    """Reject an environment on the host for a command that runs many agents in one compiled program.
+
+    Raises:
+      UsageError: says what trains there.
+    """
+    if purerl.envs.runs_on_host(task.env):
+        raise UsageError(
+            f"purerl {command} runs many agents in one compiled program, but {task.env} runs on the host; "
+            f"train one agent at a time with purerl train --env {task.env}"
+        )
 
 
 def _changed(preset: Preset, setup: Setup, num_steps: int | None) -> Preset:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import loops, numerics, presets
+from purerl.envs import HostEnv
 from purerl.hparams import cast, get_hparams, set_hparams
 from purerl.presets.tasks import Task, check_update
 from purerl.types import Hparams, Metrics, PyTree, State
@@ -86,6 +87,10 @@ def program(config: Config) -> Program:
     """
     task, preset = config.task, config.task.preset
     env = task.make_env()
+    if isinstance(env, HostEnv):
+        from purerl.commands import host_training
+
+        return host_training.program(config, env)
     agent, rollout = presets.build(preset, env), presets.rollout(preset)
     check_update(task, agent, env)
     hparams = cast(presets.hparams(preset))

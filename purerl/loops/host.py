@@ -94,14 +94,8 @@ def train_on_host(
     actors = _begin(jax.random.clone(reset_key), agent, env, state, obs)
     found: list[dict[str, Any]] = []
     for i in range(num_updates):
-        memory, steps, ended = actors.memory, [], []
-        for t in range(rollout_length):
-            actors, transition, episodes = _step((loop_key, i, t), agent, env, state, actors)
-            steps.append(transition)
-            ended += episodes
-        trajectory = jax.tree.map(lambda *x: np.stack(x), *steps)._replace(memory=memory)  # T times [N] -> [T, N]
-        state, metrics = _update(loop_key, i, agent, state, trajectory)
-        found.append(metrics | _episode_metrics(ended))
+        state, actors, metrics = update_on_host(loop_key, i, agent, env, state, actors, rollout_length)
+        found.append(metrics)
         if progress is not None:
             progress(i, found[-1])
         if callbacks:
@@ -110,6 +104,25 @@ def train_on_host(
             if call_all(callbacks, Chunk(i + 1, (i + 1) * rollout_length * env.num_envs, numbers, state)):
                 break
     return state, {name: np.stack([metrics[name] for metrics in found]) for name in found[0]}
+
+
+def begin_on_host(key: Key, agent: Agent, env: HostEnv, state: State) -> HostActors:
+    """Actors at the first observations of episodes, which the environments begin with a seed drawn from `key`."""
+    return _begin(jax.random.clone(key), agent, env, state, _copied(env.reset(_seed(key))))
+
+
+def update_on_host(
+    key: Key, i: int, agent: Agent, env: HostEnv, state: State, actors: HostActors, rollout_length: int
+) -> tuple[State, HostActors, dict[str, Any]]:
+    """Update i of the run of a key: a rollout and the agent's update, with the metrics of `train_on_host` for it."""
+    memory, steps, ended = actors.memory, [], []
+    for t in range(rollout_length):
+        actors, transition, episodes = _step((key, i, t), agent, env, state, actors)
+        steps.append(transition)
+        ended += episodes
+    trajectory = jax.tree.map(lambda *x: np.stack(x), *steps)._replace(memory=memory)  # T times [N] -> [T, N]
+    state, metrics = _update(key, i, agent, state, trajectory)
+    return state, actors, metrics | _episode_metrics(ended)
 
 
 def evaluate_on_host(

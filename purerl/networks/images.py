@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.networks.initializers import orthogonal
-from purerl.spaces import Box, Dict, Space, Tuple
+from purerl.spaces import Box, Dict, Space, Tuple, has_channels_first
 
 Convolution: TypeAlias = bool | str
 """True, False, or one of `CONVOLUTIONS`: how an image [H, W, C] enters a network. See `Torso`."""
@@ -47,7 +47,7 @@ def kind_of_convolution(shape: tuple[int, ...], convolution: Convolution) -> str
 
 
 def check_convolution(space: Space, convolution: Convolution) -> None:
-    """Reject an unknown convolution, and one that the images of a space are too small for.
+    """Reject an unknown convolution, images that it is too large for, and images with their channels first.
 
     Raises:
       ValueError: names the convolution, or the shape and the smallest side.
@@ -58,6 +58,11 @@ def check_convolution(space: Space, convolution: Convolution) -> None:
       ...
       ValueError: convolution='nature' needs images with sides of at least 36, but observations have shape (10, 10, 4)
     """
+    if convolution is not False and has_channels_first(space):
+        raise ValueError(
+            f"observations have shape {space.shape}, which looks like an image with its channels first; images are "  # type: ignore[union-attr]
+            "[H, W, C]: wrap the environment in envs.channels_last, or pass convolution=False to flatten them"
+        )
     if isinstance(convolution, bool):
         return
     if convolution not in CONVOLUTIONS:

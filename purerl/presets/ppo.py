@@ -23,6 +23,15 @@ _PRESETS = {
         "ppo", 400_000, 16, 64, {"learning_rate": 1e-3, "gae_lambda": 0.98, "entropy_coef": 0.0}, _EPOCHS,
         combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
     ),
+    # Stable-Baselines3's zoo, with rewards scaled
+    "gymnasium/LunarLander-v3": Preset(
+        "ppo", 1_000_000, 16, 1024, {"learning_rate": 3e-4, "discount": 0.999, "gae_lambda": 0.98},
+        {"num_epochs": 4, "num_minibatches": 256}, combinators=("with_reward_scaling",),
+    ),
+    "navix/": Preset(
+        "ppo", 1_000_000, 32, 128, {"learning_rate": 1e-3}, {"num_epochs": 4, "num_minibatches": 8},
+        {"activation": "relu", "convolution": False}, anneal=True,
+    ),
     "image": _MINATAR,
     "continuous": Preset(
         "ppo", 1_000_000, 8, 256, {"learning_rate": 3e-4, "entropy_coef": 0.0},

@@ -13,6 +13,8 @@ from purerl.hparams import cast
 from purerl.presets.entries import Preset
 from purerl.text import with_tuples
 
+_AS_IN_JAX = types.Env(None, None, types.Discrete(1), types.Discrete(1))  # type: ignore[arg-type]
+
 
 class Task(NamedTuple):
     """Which agent learns in which environment, as plain data.
@@ -33,8 +35,17 @@ class Task(NamedTuple):
         return f"{self.preset.algorithm}-{file_name(self.env)}"
 
     def make_env(self) -> types.Env:
-        """The environment, as the algorithm takes it."""
-        return purerl.presets.environment(self.preset.algorithm, bare_environment(self.env, self.env_settings))
+        """The environment, as the algorithm takes it; a `HostEnv` of the preset's number if it runs on the host.
+
+        Raises:
+          ValueError: an algorithm that plans with an environment on the host.
+        """
+        if not purerl.envs.runs_on_host(self.env):
+            return purerl.presets.environment(self.preset.algorithm, bare_environment(self.env, self.env_settings))
+        env = bare_environment(self.env, {"num_envs": self.preset.num_envs} | dict(self.env_settings))
+        if purerl.presets.environment(self.preset.algorithm, _AS_IN_JAX) is not _AS_IN_JAX:
+            raise ValueError(f"{self.preset.algorithm} plans with the environment, but {self.env} runs on the host")
+        return env
 
     def time_limit(self) -> int | None:
         """Steps after which the environment truncates an episode; None if it does not say."""
@@ -74,6 +85,13 @@ def bare_environment(env: str, settings: Mapping[str, Any]) -> types.Env:
     return purerl.envs.make(env, **settings)
 
 
+def first_observation(env: types.Env | purerl.envs.HostEnv, key: types.Key) -> types.PyTree:
+    """An observation of one environment, as an example for `Agent.init`."""
+    if isinstance(env, purerl.envs.HostEnv):
+        return jax.tree.map(lambda x: x[0], env.reset(0))
+    return env.reset(key)[0]
+
+
 def file_name(env: str) -> str:
     """The name of an environment without characters that mean something in a path.
 
@@ -86,7 +104,10 @@ def file_name(env: str) -> str:
 
 def time_limit(env: str, settings: Mapping[str, Any]) -> int | None:
     """Steps within which every episode of an environment ends; None if it does not say."""
-    return bare_environment(env, settings).max_steps
+    made: Any = bare_environment(env, settings)
+    if purerl.envs.runs_on_host(env):
+        made.close()
+    return made.max_steps
 
 
 def check_update(task: Task, agent: types.Agent, env: types.Env) -> None:

@@ -156,3 +156,37 @@ def test_the_search_takes_no_forbidden_step_of_the_model_and_learning_stays_fini
     state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.AlphaZeroHparams(), **sizes)
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
     np.testing.assert_allclose(metrics["loss/policy"], 0, atol=1e-6)
+
+
+def nim():
+    """Two players take one or two from a pile in turns, and who takes the last one wins. Observes the pile."""
+
+    def observe(left):
+        return {"obs": left[None].astype(jnp.float32), "action_mask": jnp.stack([left >= 0, left >= 2])}
+
+    def reset(key, env_params=None):
+        left = jnp.int32(7)
+        return observe(left), left
+
+    def step(key, left, action, env_params=None):
+        left = jnp.maximum(left - action - 1, 0)
+        won = left == 0
+        return purerl.types.EnvStep(observe(left), left, won.astype(jnp.float32), won, jnp.bool_(False))
+
+    space = Dict((("obs", Box(0.0, 9.0, (1,))), ("action_mask", Box(0, 1, (2,), "bool"))))
+    return envs.with_state(purerl.Env(reset, step, space, Discrete(2)))
+
+
+def test_with_a_negative_discount_the_search_plays_for_both_sides():
+    """Whoever leaves a multiple of three wins, so the best move from n takes n mod 3."""
+    env = nim()
+    agent = purerl.alphazero(Blank(2), env, num_simulations=64)
+    obs, _ = env.reset(jax.random.key(0))
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(HPARAMS._replace(discount=-1.0)), obs)
+
+    def act(left):
+        inner = {"obs": left[None].astype(jnp.float32), "action_mask": jnp.stack([left >= 0, left >= 2])}
+        return agent.act(None, state, {"obs": inner, "env_state": left, "env_params": None})[0]
+
+    piles = jnp.array([1, 2, 4, 5, 7])
+    assert (jax.jit(jax.vmap(act))(piles) + 1).tolist() == (piles % 3).tolist()

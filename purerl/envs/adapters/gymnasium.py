@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import numpy as np
 
+from purerl.envs.adapters.images import images_last, last_space
 from purerl.envs.adapters.spaces import converted, from_purerl, to_purerl
 from purerl.envs.families import Family
 from purerl.hparams import check_positive
@@ -65,7 +66,8 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
 
     A step that both terminates and truncates counts as terminated. Observations and actions are converted as
     `adapters.spaces.converted` says: integers are counted from 0, `MultiBinary` is a `MultiDiscrete`, numbers of 64
-    bits become ones of 32 or, if they do not fit, float32. Actions of a `Box` are clipped to its bounds.
+    bits become ones of 32 or, if they do not fit, float32. Images with their channels first, [C, H, W], are transposed
+    to [H, W, C]. Actions of a `Box` are clipped to its bounds.
 
     Args:
       env: a name that Gymnasium knows, or a `gymnasium.vector.VectorEnv` made with `AutoresetMode.SAME_STEP`.
@@ -89,17 +91,21 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
     if mode != vectors.AutoresetMode.SAME_STEP:
         raise ValueError(f"the vector environment must be made with autoreset_mode=AutoresetMode.SAME_STEP, got {mode}")
     theirs, their_actions = vector.single_observation_space, vector.single_action_space
-    observation_space, action_space = converted(theirs), converted(their_actions)
+    plain, action_space = converted(theirs), converted(their_actions)
+    observation_space = last_space(plain)
+
+    def observed(obs: PyTree) -> PyTree:
+        return images_last(plain, to_purerl(theirs, plain, obs))
 
     def reset(seed: int) -> PyTree:
-        return to_purerl(theirs, observation_space, vector.reset(seed=seed)[0])
+        return observed(vector.reset(seed=seed)[0])
 
     def step(action: PyTree) -> HostStep:
         action = from_purerl(their_actions, action_space, jax.device_get(action))
         obs, reward, terminated, truncated, info = vector.step(action)
         return HostStep(
-            to_purerl(theirs, observation_space, obs),
-            to_purerl(theirs, observation_space, _successor(obs, info)),
+            observed(obs),
+            observed(_successor(obs, info, terminated | truncated)),
             np.array(reward, np.float32),
             np.array(terminated),
             truncated & ~terminated,
@@ -135,18 +141,33 @@ def _vector(env_id: str, num_envs: int, vectorization: str, settings: dict[str, 
     return gymnasium.make_vec(env_id, num_envs, vectorization, same_step, **settings)
 
 
-def _successor(obs: PyTree, info: dict[str, Any]) -> PyTree:
+def _successor(obs: PyTree, info: dict[str, Any], done: Column) -> PyTree:
     """The observations with those of ended episodes put back, which Gymnasium keeps in its info."""
     if "final_obs" not in info:
         return obs
     obs = jax.tree.map(np.array, obs)
-    for i in np.flatnonzero(info["_final_obs"]):
+    ended: Any = info.get("_final_obs", done)  # the Arcade Learning Environment gives no mask
+    for i in np.flatnonzero(ended):
         jax.tree.map(lambda batch, last: batch.__setitem__(i, last), obs, info["final_obs"][i])  # noqa: B023
     return obs
 
 
 def _make(name: str, *, num_envs: int = 1, **settings: Any) -> HostEnv:
-    return from_gymnasium(name, num_envs, **settings)
+    """The environment of that name in Gymnasium's registry; settings are those of `gymnasium.make_vec`.
+
+    Raises:
+      ValueError: there is none.
+      ModuleNotFoundError: what it needs beside Gymnasium is missing.
+    """
+    from gymnasium import error
+
+    try:
+        return from_gymnasium(name, num_envs, **settings)
+    except error.UnregisteredEnv as unknown:
+        raise ValueError(f"gymnasium/{name}: {unknown}") from unknown
+    except error.DependencyNotInstalled as missing:
+        hint = "for LunarLander and BipedalWalker: pip install 'purerl[box2d]'"
+        raise ModuleNotFoundError(f"gymnasium/{name}: {missing}; {hint}") from missing
 
 
 def _names() -> Sequence[str]:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.envs.adapters.spaces import converted
+from purerl.envs.adapters.spaces import converted, repeated
 from purerl.envs.families import Family, check_member
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from purerl.types import Env, EnvStep, Key, PyTree
@@ -94,8 +94,8 @@ def _actions(env: Environment, names: list[str]) -> tuple[Any, Any]:
     if len(set(spaces)) > 1 or not isinstance(spaces[0], Box):
         raise TypeError(f"the agents' action spaces must be Discrete, or one Box for all; got {spaces}")
     low, high = (np.broadcast_to(bound, (len(names), *bound.shape)) for bound in spaces[0].bounds())
-    joint = Box(low, high, low.shape)  # type: ignore[arg-type]
-    return joint, lambda action: {name: jnp.clip(action[i], low[i], high[i]) for i, name in enumerate(names)}
+    clip = lambda action: jnp.clip(action, low, high)  # noqa: E731
+    return repeated(spaces[0], len(names)), lambda action: dict(zip(names, clip(action)))
 
 
 def _has_masks(env: Environment, state: PyTree) -> bool:

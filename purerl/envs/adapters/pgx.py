@@ -15,17 +15,28 @@ from purerl.types import Env, EnvStep, Key, PyTree
 Environment: TypeAlias = Any
 """A `pgx.Env`."""
 Opponent: TypeAlias = Callable[[Key, PyTree], jax.Array]
-"""`(key, obs) -> action`, where `obs` is `{"obs": ..., "action_mask": ...}` as the agent sees it."""
+"""`(key, state) -> action` of the player to move, from a `pgx.State`: its `observation`, `legal_action_mask`, ..."""
 
 
-def random_player(key: Key, obs: PyTree) -> jax.Array:
-    """An action drawn uniformly from those that `obs["action_mask"]` allows.
+def random_player(key: Key, state: PyTree) -> jax.Array:
+    """An action drawn uniformly from those that `state.legal_action_mask` allows."""
+    return jax.random.categorical(key, jnp.where(state.legal_action_mask, 0.0, -jnp.inf))
 
-    Examples:
-      >>> random_player(jax.random.key(0), {"action_mask": jnp.array([False, True])}).tolist()
-      1
+
+def one_step_player(env: Environment) -> Opponent:
+    """The policy that looks one move ahead: a move that wins at once if there is one, otherwise a random one.
+
+    Among all allowed moves it draws from those with the highest reward to the player who moves.
     """
-    return jax.random.categorical(key, jnp.where(obs["action_mask"], 0.0, -jnp.inf))
+
+    def act(key: Key, state: PyTree) -> jax.Array:
+        step_key, draw_key = jax.random.split(key)
+        moves = jnp.arange(env.num_actions)
+        after = jax.vmap(lambda move: env.step(state, move, step_key).rewards[state.current_player])(moves)  # [A]
+        after = jnp.where(state.legal_action_mask, after, -jnp.inf)
+        return jax.random.categorical(draw_key, jnp.where(after == after.max(), 0.0, -jnp.inf))
+
+    return act
 
 
 def from_pgx(env: Environment, opponent: Opponent = random_player) -> Env:
@@ -50,7 +61,7 @@ def from_pgx(env: Environment, opponent: Opponent = random_player) -> Env:
         def turn(carry: tuple[Key, PyTree]) -> tuple[Key, PyTree]:
             key, state = carry
             key, act_key, step_key = jax.random.split(key, 3)
-            new = env.step(state, opponent(act_key, _observe(state)), step_key)
+            new = env.step(state, opponent(act_key, state), step_key)
             return key, new.replace(rewards=state.rewards + new.rewards)
 
         def waiting(carry: tuple[Key, PyTree]) -> jax.Array:
@@ -76,8 +87,9 @@ def from_pgx_self_play(env: Environment) -> Env:
 
         reward = that of the player who moved,   observation: that of the player to move next
 
-    The value of a position to one player is minus its value to the other, so a return is Σ (−γ)^t r[t]: train with a
-    negative discount, as `alphazero` does for `AlphaZeroHparams(discount=-1.0)`.
+    The value of a position to one player is minus its value to the other, so a return is Σ (−γ)^t r[t]: plan and train
+    with a negative discount, `AlphaZeroHparams(discount=-1.0)`. An agent that was trained on `envs.with_state` of this
+    environment also plays in `envs.with_state(from_pgx(env, opponent))`, where it is player 0.
 
     Args:
       env: a `pgx.Env` of two players who move in turns, with rewards that sum to 0.

@@ -57,6 +57,17 @@ def converted(space: Any) -> Space:
     )
 
 
+def repeated(space: Box, count: int) -> Box:
+    """The space of `count` elements of a space, stacked.
+
+    Examples:
+      >>> repeated(Box(0.0, 1.0, (3,)), 2).shape
+      (2, 3)
+    """
+    low, high = (np.broadcast_to(bound, (count, *space.shape)) for bound in space.bounds())
+    return Box(compact_bound(low), compact_bound(high), low.shape, space.dtype)
+
+
 def observed_space(observed: PyTree) -> Space:
     """The space of observations of which only shapes and dtypes are known: without bounds, in dicts and tuples.
 

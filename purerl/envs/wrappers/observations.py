@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.envs.adapters.images import images_last, last_space
 from purerl.envs.wrappers.rendering import inner_render
 from purerl.envs.wrappers.spaces import MASK, flat_observation, flat_space, stacked_space
 from purerl.hparams import check_positive
@@ -93,6 +94,32 @@ def select_observation(env: Env, indices: tuple[int, ...]) -> Env:
         return result._replace(obs=result.obs[kept])
 
     return env._replace(reset=reset, step=step, observation_space=Box(low, high, (len(indices),), space.dtype))
+
+
+@functools.lru_cache(maxsize=None, typed=True)
+def channels_last(env: Env) -> Env:
+    """Observations with every image [C, H, W] as [H, W, C], which is how networks take them; others stay as they are.
+
+    Args:
+      env: any environment. An image counts as [C, H, W] if it has at most 12 channels and longer sides.
+
+    Examples:
+      >>> from purerl import envs
+      >>> channels_last(envs.endless()).observation_space == envs.endless().observation_space
+      True
+    """
+    check_spaces(env)
+    space = env.observation_space
+
+    def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
+        obs, env_state = env.reset(key, env_params)
+        return images_last(space, obs), env_state
+
+    def step(key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None) -> EnvStep:
+        result = env.step(key, env_state, action, env_params)
+        return result._replace(obs=images_last(space, result.obs))
+
+    return env._replace(reset=reset, step=step, observation_space=last_space(space))
 
 
 @functools.lru_cache(maxsize=None, typed=True)

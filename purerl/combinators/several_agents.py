@@ -1,0 +1,160 @@
+"""Several agents in one environment: one policy that all share, or a policy for each."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from purerl.hparams import check_positive, get_hparams, set_hparams
+from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, Transition
+
+
+def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = False) -> Agent:
+    """Let one policy play every agent of an environment of several, and learn from all of them (parameter sharing).
+
+    With PPO this is independent PPO, IPPO. The A agents of N environments count as N · A environments of one agent,
+    which sees its own part of `obs["agents"]` (with its part of an `action_mask`, as `{"obs": ..., "action_mask":
+    ...}`). It is paid `obs["rewards"]` of the successor; once it is no longer `obs["alive"]`, its steps are masked.
+
+    Args:
+      agent: any agent of one actor, built for the spaces of `envs.one_agent(env)`.
+      num_agents: A.
+      team_reward: pay every agent the reward of the environment, the mean over agents, instead of its own.
+
+    Returns:
+      An agent for environments such as those of `envs.from_jaxmarl`, whose state is that of `agent`.
+
+    Raises:
+      ValueError: `num_agents` is not positive; in `init`, observations of another number of agents.
+
+    Source: de Witt et al. 2020, arXiv:2011.09533.
+    """
+    check_positive(num_agents=num_agents)
+
+    def init(key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> State:
+        _check(example, num_agents)
+        return agent.init(key, hparams, _first(_seen(example)), num_envs * num_agents)
+
+    def act(key: Key | None, state: State, obs: PyTree, *memory: Any) -> Any:
+        return _act(agent, None, num_agents, key, state, obs, *memory)
+
+    def update(key: Key, state: State, data: Transition) -> tuple[State, Metrics]:
+        each = _of_agents(data, num_agents, team_reward)
+        merged = jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), each._replace(memory=()))
+        memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), each.memory)  # [N, A, ...] -> [N A, ...]
+        return agent.update(key, state, merged._replace(memory=memory))
+
+    return agent._replace(init=init, act=act, update=update, memory=_memory(agent, None, num_agents))
+
+
+class SeparateState(NamedTuple):
+    """The states of all agents, leaves [A, ...]."""
+
+    agent: State
+
+
+def with_separate_policies(agent: Agent, num_agents: int, *, team_reward: bool = False) -> Agent:
+    """Give each of the A agents of an environment a policy of its own, all of one kind, which learn side by side.
+
+    Arguments, observations and rewards are those of `with_shared_policy`; metrics are means over the agents.
+    """
+    check_positive(num_agents=num_agents)
+
+    def each_has(state: SeparateState) -> State:
+        """The states with hyperparameters [A], whatever shape `set_hparams` has given them."""
+        hparams = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_agents, *jnp.shape(x)[1:])), get_hparams(state.agent))
+        return set_hparams(state.agent, hparams)
+
+    def init(key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> SeparateState:
+        _check(example, num_agents)
+        keys = jax.random.split(key, num_agents)
+        return SeparateState(jax.vmap(lambda key, obs: agent.init(key, hparams, obs, num_envs))(keys, _seen(example)))
+
+    def act(key: Key | None, state: SeparateState, obs: PyTree, *memory: Any) -> Any:
+        return _act(agent, 0, num_agents, key, each_has(state), obs, *memory)
+
+    def update(key: Key, state: SeparateState, data: Transition) -> tuple[SeparateState, Metrics]:
+        each = _of_agents(data, num_agents, team_reward)
+        axes = jax.tree.map(lambda x: 2, each._replace(memory=()))._replace(
+            memory=jax.tree.map(lambda x: 1, each.memory)
+        )
+        keys = jax.random.split(key, num_agents)
+        new, metrics = jax.vmap(agent.update, (0, 0, axes))(keys, each_has(state), each)
+        new = set_hparams(new, get_hparams(state.agent))  # of the shape that they came in
+        return SeparateState(new), {name: jnp.mean(value, axis=0) for name, value in metrics.items()}
+
+    cut = agent.cut
+    return agent._replace(
+        init=init,
+        act=act,
+        update=update,
+        memory=_memory(agent, 0, num_agents),
+        cut=None if cut is None else lambda state: SeparateState(jax.vmap(cut)(each_has(state))),
+    )
+
+
+def _act(
+    agent: Agent, state_axis: int | None, num_agents: int, key: Key | None, state: State, obs: PyTree, *memory: Any
+) -> Any:
+    """What every agent does: `act` of the agent over the axis of agents."""
+    if key is None:
+        return jax.vmap(lambda *rest: agent.act(None, *rest), (state_axis, *[0] * (1 + len(memory))))(
+            state, _seen(obs), *memory
+        )
+    keys = jax.random.split(key, num_agents)
+    return jax.vmap(agent.act, (0, state_axis, *[0] * (1 + len(memory))))(keys, state, _seen(obs), *memory)
+
+
+def _memory(agent: Agent, state_axis: int | None, num_agents: int) -> Any:
+    begin = agent.memory
+    if begin is None:
+        return None
+
+    def memory(key: Key | None, state: Any) -> PyTree:
+        state = state.agent if state_axis == 0 else state
+        if key is None:
+            return jax.vmap(lambda _, state: begin(None, state), (0, state_axis))(jnp.arange(num_agents), state)
+        return jax.vmap(begin, (0, state_axis))(jax.random.split(key, num_agents), state)
+
+    return memory
+
+
+def _check(example: PyTree, num_agents: int) -> None:
+    if not isinstance(example, dict) or "agents" not in example:
+        raise ValueError('observations must have the entry "agents" [A, ...], as those of envs.from_jaxmarl')
+    found = jax.tree.leaves(example["agents"])[0].shape[0]
+    if found != num_agents:
+        raise ValueError(f"num_agents is {num_agents}, but the environment has {found} agents")
+
+
+def _first(tree: PyTree) -> PyTree:
+    return jax.tree.map(lambda x: x[0], tree)
+
+
+def _seen(obs: PyTree) -> PyTree:
+    """What each agent sees, leaves [..., A, *shape]."""
+    if "action_mask" in obs:
+        return {"obs": obs["agents"], "action_mask": obs["action_mask"]}
+    return obs["agents"]
+
+
+def _of_agents(data: Transition, num_agents: int, team_reward: bool) -> Transition:
+    """The trajectory of every agent, leaves [T, N, A, ...].
+
+    An agent's episode terminates where it dies or the environment terminates; it is masked where it was dead before.
+    """
+    before, after = data.obs["alive"], data.next_obs["alive"]  # [T, N, A]
+    spread = lambda x: jnp.repeat(x[..., None], num_agents, axis=-1)  # noqa: E731  [T, N] -> [T, N, A]
+    terminated = spread(data.terminated) | (before & ~after)
+    given = jnp.ones(data.reward.shape, jnp.float32) if isinstance(data.mask, tuple) else data.mask
+    return data._replace(
+        obs=_seen(data.obs),
+        next_obs=_seen(data.next_obs),
+        reward=spread(data.reward) if team_reward else data.next_obs["rewards"],
+        terminated=terminated,
+        truncated=spread(data.truncated) & ~terminated,
+        mask=spread(given) * before,
+        weight=() if isinstance(data.weight, tuple) else spread(data.weight),
+    )

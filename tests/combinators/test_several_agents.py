@@ -1,0 +1,119 @@
+"""Several agents: which rows a policy sees when all share it, and when each has its own."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+import purerl
+from purerl import envs
+from purerl.combinators import with_separate_policies, with_shared_policy
+from purerl.spaces import Box, Dict, MultiDiscrete
+from purerl.types import Agent, Env, EnvStep
+
+
+class State(NamedTuple):
+    hparams: Any
+    seen: Any
+
+
+class Hparams(NamedTuple):
+    scale: Any = 1.0
+
+
+def pair():
+    """Two agents; agent 0 dies after one step, the environment is cut after three. An agent is paid its own number."""
+    space = Dict({"agents": Box(-9.0, 9.0, (2, 1)), "action_mask": Box(0, 1, (2, 3), "bool")})
+
+    def observe(time):
+        alive = jnp.stack([time < 1, jnp.bool_(True)])
+        rewards = jnp.where(time > 0, jnp.array([10.0, 20.0]), 0.0)
+        seen = jnp.stack([time, 100 + time]).astype(jnp.float32)[:, None]
+        mask = jnp.array([[True, False, False], [False, True, True]])
+        return {"agents": seen, "action_mask": mask, "rewards": rewards, "alive": alive}
+
+    def reset(key, env_params=None):
+        return observe(jnp.int32(0)), jnp.int32(0)
+
+    def step(key, time, action, env_params=None):
+        time = time + 1
+        return EnvStep(observe(time), time, jnp.float32(15), jnp.bool_(False), time >= 3)
+
+    return Env(reset, step, space, MultiDiscrete((3, 3)))
+
+
+def watcher():
+    """Acts by the first allowed action, and keeps the data of its last update."""
+
+    def init(key, hparams, example, num_envs=1):
+        assert example["obs"].shape == (1,)
+        return State(hparams, jnp.int32(num_envs))
+
+    def act(key, state, obs):
+        return jnp.argmax(obs["action_mask"]).astype(jnp.int32), {"seen": obs["obs"][0]}
+
+    def update(key, state, data):
+        return state, {
+            "rows": jnp.float32(data.reward.size),
+            "paid": jnp.sum(data.reward * data.mask),
+            "ended": jnp.sum(data.terminated * data.mask),
+            "cut": jnp.sum(data.truncated * data.mask),
+            "first": data.obs["obs"][0, 0, 0],
+            "scale": state.hparams.scale * 1.0,
+        }
+
+    return Agent(init, act, update)
+
+
+def trained(agent):
+    return purerl.train(jax.random.key(0), agent, pair(), Hparams(2.0), num_updates=1, num_envs=5, rollout_length=3)
+
+
+def test_a_shared_policy_learns_from_the_living_steps_of_all_agents():
+    state, metrics = trained(with_shared_policy(watcher(), 2))
+    assert state.seen == 10
+    # of 3 steps agent 0 lives one, which ends it; agent 1 lives all three and is cut
+    assert {name: value.item() for name, value in metrics.items() if name in ("rows", "paid", "ended", "cut")} == {
+        "rows": 30, "paid": 5 * (10 + 3 * 20), "ended": 5, "cut": 5,
+    }  # fmt: skip
+    assert metrics["episode_return"].item() == 45
+
+
+def test_separate_policies_see_an_agent_each():
+    agent = with_separate_policies(watcher(), 2)
+    state, metrics = trained(agent)
+    assert state.agent.seen.tolist() == [5, 5]
+    assert (metrics["rows"].item(), metrics["first"].item(), metrics["scale"].item()) == (15, 50, 2)
+    again, _ = purerl.train(
+        jax.random.key(0), agent, pair(), Hparams(3.0), num_updates=1, num_envs=5, rollout_length=3, state=state
+    )
+    assert again.agent.hparams.scale.tolist() == 3.0
+
+
+def test_a_team_is_paid_the_mean():
+    _, metrics = trained(with_shared_policy(watcher(), 2, team_reward=True))
+    assert metrics["paid"].item() == 5 * 4 * 15
+
+
+def test_each_agent_acts_on_its_own_part():
+    obs, _ = pair().reset(jax.random.key(0))
+    action, aux = with_shared_policy(watcher(), 2).act(None, State(Hparams(), 0), obs)
+    assert (action.tolist(), aux["seen"].tolist()) == ([0, 1], [0, 100])
+    assert envs.one_agent(pair()).action_space.n == 3
+
+
+def test_ppo_trains_with_a_policy_for_all_and_for_each():
+    env = pair()
+    ppo = purerl.ppo(purerl.networks.actor_critic(envs.one_agent(env), (4,)), num_epochs=1, num_minibatches=1)
+    for wrapped in (with_shared_policy(ppo, 2), with_separate_policies(ppo, 2)):
+        run = lambda key: purerl.train(  # noqa: E731
+            key, wrapped, env, purerl.PPOHparams(), num_updates=1, num_envs=2, rollout_length=3
+        )  # fmt: skip
+        _, metrics = jax.eval_shape(run, jax.random.key(0))
+        assert metrics["loss/policy"].shape == (1,)
+
+
+def test_another_number_of_agents_is_refused():
+    with pytest.raises(ValueError, match="num_agents is 3, but the environment has 2 agents"):
+        trained(with_shared_policy(watcher(), 3))

@@ -1,0 +1,35 @@
+"""`purerl train`, `evaluate` and `sweep` with an environment on the host."""
+
+import numpy as np
+import pytest
+from commanding import fails, purerl
+
+from purerl import runs
+
+SMALL = "--num-envs 2 --rollout-length 8 --agent num_epochs=1 num_minibatches=1 --network hidden=4 --eval-episodes 2"
+
+
+def test_a_run_on_the_host_is_saved_resumed_and_played(capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    purerl(*f"train --env gymnasium/CartPole-v1 --name here --num-steps 64 {SMALL}".split())
+    policy = runs.load_policy("here")
+    assert policy.env.num_envs == 2
+    purerl(*["train", "--resume", "here", "--num-steps", "96", "--eval-episodes", "2"])
+    rows = np.genfromtxt("runs/here/metrics.csv", delimiter=",", names=True)
+    assert rows["step"].tolist() == [16, 32, 48, 64, 80, 96]
+    purerl(*["evaluate", "here", "--num-episodes", "3"])
+    assert "3 greedy episodes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("sweep --env gymnasium/CartPole-v1", "runs on the host; train one agent at a time with purerl train"),
+        ("train --env gymnasium/CartPole-v1 --num-seeds 2", "--num-seeds must be 1"),
+        ("train --env gymnasium/CartPole-v1 --algorithm alphazero", "plans with the environment"),
+        ("train --env gymnasium/CartPole-v7", "CartPole"),
+    ],
+)
+def test_a_mistake_on_the_host_is_one_line(capsys, tmp_path, monkeypatch, command, message):
+    monkeypatch.chdir(tmp_path)
+    assert message in fails(capsys, *command.split())
