@@ -75,3 +75,20 @@ def assert_within(obs, space):
     found = np.asarray(obs, float)
     low, high = (bound.astype(float) for bound in (low, high))
     assert np.all((found >= low) & (found <= high)), (found.min(), found.max(), space)
+
+
+@pytest.mark.parametrize(
+    ("module", "env_id"),
+    [
+        ("navix", "Navix-DoorKey-5x5-v0"), ("xminigrid", "MiniGrid-DoorKey-6x6"), ("jumanji", "Snake-v1"),
+        ("craftax", "Craftax-Classic-Symbolic-v1"),
+    ],
+)  # fmt: skip
+def test_states_are_drawn(module, env_id):
+    if importlib.util.find_spec(module) is None:
+        pytest.skip(f"{module} is not installed")
+    env = envs.make(f"{module}/{env_id}")
+    pictures = [env.render(jax.jit(env.reset)(jax.random.key(i))[1]) for i in range(2)]
+    assert pictures[0].dtype == np.uint8
+    assert pictures[0].shape[2:] == (3,)
+    assert pictures[0].std() > 1

@@ -12,7 +12,7 @@ import numpy as np
 from purerl.envs.adapters.spaces import compact_bound
 from purerl.envs.families import Family, check_member
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space
-from purerl.types import Env, EnvStep, Key, PyTree
+from purerl.types import Env, EnvStep, Key, PyTree, RenderFn
 
 Environment: TypeAlias = Any
 """A `jumanji.Environment`."""
@@ -55,7 +55,20 @@ def from_jumanji(env: Environment) -> Env:
         return EnvStep(_observe(timestep.observation, jointly), state, reward, terminated, truncated, _info(timestep))
 
     limit = getattr(env, "time_limit", None)
-    return Env(reset, step, space, actions, max_steps=None if limit is None else int(limit))
+    return Env(reset, step, space, actions, _renderer(env), None if limit is None else int(limit))
+
+
+def _renderer(env: Environment) -> RenderFn | None:
+    """A function that draws with the environment's viewer; None if it has none on Matplotlib."""
+    viewer: Any = getattr(env, "_viewer", None)
+    if not hasattr(viewer, "_display_rgb_array"):
+        return None
+
+    def render(env_state: PyTree) -> np.ndarray:
+        viewer._display = viewer._display_rgb_array  # by default it opens a window
+        return np.asarray(viewer.render(env_state), np.uint8)[..., :3]
+
+    return render
 
 
 def _info(timestep: PyTree) -> PyTree:

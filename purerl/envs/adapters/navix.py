@@ -16,6 +16,8 @@ from purerl.types import Env, EnvStep, Key, PyTree
 Environment: TypeAlias = Any
 """A `navix.Environment`."""
 
+_LARGEST = 10  # of the numbers of entities, colours and states; the library declares 8 or 255
+
 
 def from_navix(env: Environment) -> Env:
     """Wrap an environment of NAVIX.
@@ -37,7 +39,7 @@ def from_navix(env: Environment) -> Env:
     whole = jax.jit(env.reset)
     sprites = None if with_pixels else whole(jax.random.key(0)).state.cache
     observed = jax.eval_shape(whole, jax.eval_shape(lambda: jax.random.key(0))).observation
-    largest = 255 if with_pixels else int(np.max(env.observation_space.maximum))
+    largest = 255 if with_pixels else _LARGEST
     space = Box(0, largest, observed.shape, observed.dtype.name)
 
     def kept(timestep: PyTree) -> PyTree:
@@ -55,7 +57,17 @@ def from_navix(env: Environment) -> Env:
         reward, terminated = jnp.asarray(timestep.reward, jnp.float32), timestep.is_termination()
         return EnvStep(timestep.observation, kept(timestep), reward, terminated, timestep.is_truncation())
 
-    return Env(reset, step, space, Discrete(len(env.action_set)), max_steps=int(env.max_steps))
+    return Env(reset, step, space, Discrete(len(env.action_set)), _render, int(env.max_steps))
+
+
+def _render(env_state: PyTree) -> np.ndarray:
+    """The whole grid in MiniGrid's sprites, enlarged four times to 32 pixels a cell."""
+    from navix import observations
+    from navix.rendering.cache import RenderingCache
+
+    state = env_state.state
+    small = np.asarray(observations.rgb(state.replace(cache=RenderingCache.init(state.grid))), np.uint8)
+    return small.repeat(4, axis=0).repeat(4, axis=1)
 
 
 def _make(name: str, *, observation: str = "symbolic", **settings: Any) -> Env:
