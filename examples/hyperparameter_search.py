@@ -26,7 +26,7 @@ def main(directory: str = "runs/hyperparameter_search") -> None:
         "clip_epsilon": sweep.uniform(0.1, 0.4),
     }
     result = sweep.search(
-        jax.random.key(0), agent, env, purerl.PPOHparams(), space, num_trials=64, num_seeds=2,
+        jax.random.key(0), agent, env, purerl.PPOHparams(), space, num_trials=64, num_seeds=3,
         num_updates=195, num_envs=4, rollout_length=128, eval_max_steps=500, progress=show,
     )  # fmt: skip
     rich.print(sweep.table(result))

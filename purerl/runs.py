@@ -29,7 +29,7 @@ from purerl.types import Agent, Env, Key, State
 
 DEFAULT_DIRECTORY = "runs"
 _CONFIG_FORMAT = 1
-_PREPARATIONS = (b"plan", b"width", b"limit")  # events of a search's journal that precede its results
+_PREPARATIONS = (b"plan", b"width", b"compiled", b"limit")  # events of a search's journal that precede its results
 
 
 class RunError(ValueError):
@@ -163,7 +163,9 @@ def has_progress(directory: Path) -> bool:
     journal = directory / "journal"
     events = journal.read_bytes().splitlines() if journal.is_file() else []
     results = [event for event in events if not any(b'"kind":"%s"' % kind in event[:200] for kind in _PREPARATIONS)]
-    return bool(results or checkpoint.steps(directory / "checkpoints") or any(directory.glob("population/0*")))
+    saved = ("population/0*", "blocks/*.partial/0*", "batch*/journal")  # of populations, of searches, and of batches
+    found = any(any(directory.glob(pattern)) for pattern in saved)
+    return bool(results or checkpoint.steps(directory / "checkpoints") or found)
 
 
 def read_config(directory: Path) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.sweep import Options
 from purerl.hparams import python_number
 from purerl.pbt import PBTResult
-from purerl.pbt.rounds import rounds
+from purerl.pbt.rounds import padded_size, rounds
 from purerl.pbt.run import PBTProgress
 from purerl.presets.tasks import Task, check_update
 from purerl.sweep.run import journal
@@ -60,6 +60,9 @@ def run(options: Options, directory: Path | None) -> None:
         f"{preset.algorithm} on {job.task.env}: {preset.num_envs} environments x {preset.rollout_length} steps "
         f"-> {job.directory}"
     )
+    filled = padded_size(options.num_trials)
+    if filled > options.num_trials:
+        console.prose(f"Filled up to {filled:,}, a multiple of the devices; fewer idle with {filled:,} members.")
     if options.num_steps not in (None, preset.num_steps):
         console.say(f"{options.num_steps:,} steps are rounded to {preset.num_steps:,}, the same in every round.")
     with searches.kept(job.directory, new=directory is None):

@@ -12,8 +12,10 @@ from purerl.commands import console, parser, tasks
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options.report import Options
+from purerl.commands.searches import replay_command
 from purerl.commands.summaries import train_command
 from purerl.presets.tasks import Task, task_from_json
+from purerl.sweep import Result
 from purerl.text import with_tuples
 
 
@@ -33,8 +35,10 @@ def run(options: Options) -> None:
             f"{directory} was made by purerl {config.get('command')}; a report describes a search by purerl sweep"
         )
     write = next((write for name, write in _REPORTS.items() if (directory / name).is_file()), None)
+    if write is None and (directory / "begun").is_dir():
+        write = _write_unfinished
     if write is None:
-        raise UsageError(f"{directory} has not finished. Resume it with: purerl sweep --resume {directory}")
+        raise UsageError(f"{directory} has no result yet. Resume it with: purerl sweep --resume {directory}")
     task = task_from_json(config["task"])
     versions = {name: str(version) for name, version in config.get("versions", {}).items()}
     about = {"run": str(directory), "agent": task.describe()} | versions
@@ -48,7 +52,7 @@ def run(options: Options) -> None:
 def _further(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
     """Code that loads the best policy, in the shell and in Python, and the command that repeats the search."""
     options = sweep_options.restored(sweep_options.Options(), with_tuples(config["options"]))
-    words = parser.as_typed(options, leave_out=("name", "runs_dir", "resume", "distributed", "ray"))
+    words = parser.as_typed(options, leave_out=("name", "runs_dir", "resume", "replay", "distributed", "ray"))
     load = (
         f"# Play it:\npurerl evaluate {directory}\n\n"
         f"# The same policy in Python:\n# policy = purerl.runs.load_policy({str(directory)!r})\n"
@@ -58,11 +62,29 @@ def _further(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
 
 
 def _write_search(directory: Path, path: Path, task: Task, about: dict[str, str], config: Mapping[str, Any]) -> Path:
-    result = sweep.load(directory)
+    return _write_result(sweep.load(directory), directory, path, task, about, config)
+
+
+def _write_unfinished(
+    directory: Path, path: Path, task: Task, about: dict[str, str], config: Mapping[str, Any]
+) -> Path:
+    """The report on what a search that runs, or was interrupted, has measured so far."""
+    result = sweep.load_unfinished(directory)
+    if not result.num_updates.any():
+        raise UsageError(f"{directory}: no trial has been evaluated yet")
+    return _write_result(result, directory, path, task, about, config)
+
+
+def _write_result(
+    result: Result, directory: Path, path: Path, task: Task, about: dict[str, str], config: Mapping[str, Any]
+) -> Path:
     best = result.best
     title = f"{task.preset.algorithm} on {task.env}: {result.num_trials:,} trials"
     searched = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
-    again = train_command(task, searched, best.choices, best.steps)
+    again = "\n".join(
+        ["# With other seeds:", train_command(task, searched, best.choices, best.steps), "",
+         "# To the bit, with the seeds of the search:", replay_command(directory, best.number)]
+    )  # fmt: skip
     return reports.write_html(result, path, title=title, about=about, use=again, **_further(directory, config))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -114,6 +115,14 @@ def keep_best(
     return f"best policy on fresh episodes: {summary(np.asarray(played.episode_return, np.float64)[None])}"
 
 
-def say_how_to_train_again(task: Task, hparams: Mapping[str, Any], choices: Mapping[str, Any], num_steps: int) -> None:
-    """Print the best hyperparameters as a command that can be copied."""
-    console.say(f"\nTrain the best trial again with:\n{train_command(task, hparams, choices, num_steps)}\n")
+def say_how_to_train_again(
+    task: Task, directory: Path, trial: int, hparams: Mapping[str, Any], choices: Mapping[str, Any], num_steps: int
+) -> None:
+    """Print the commands that train the best trial again, which can be copied."""
+    again, replay = train_command(task, hparams, choices, num_steps), replay_command(directory, trial)
+    console.say(f"\nTrain the best trial again with:\n{again}\n\nTo the bit, with the seeds of the search:\n{replay}\n")
+
+
+def replay_command(directory: Path, trial: int) -> str:
+    """The command that trains a trial of a finished search again, bit for bit."""
+    return f"purerl sweep --resume {shlex.quote(str(directory))} --replay {trial}"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
@@ -17,14 +17,20 @@ from purerl.commands import console, machines, pbt, searches, tasks
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.sweep import Options, check
 from purerl.distributed import is_main
+from purerl.presets import references
 from purerl.presets.tasks import Task, check_update
 from purerl.sweep import Progress, Result
+from purerl.sweep.model_search import MODELS
+from purerl.sweep.results import objectives
 from purerl.sweep.run import journal, ray_executor
 from purerl.sweep.run.rungs import Bracket, Schedule
 from purerl.sweep.trials import parsing, trials
 from purerl.sweep.trials.trials import Trials
 from purerl.text import format_number, format_rate, format_seconds
 from purerl.types import Agent, Env, Key
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class Job(NamedTuple):
@@ -37,6 +43,7 @@ class Job(NamedTuple):
     env: Env
     trials: Trials
     key: Key
+    drawing: dict[str, Any]
 
 
 def run(options: Options) -> None:
@@ -71,7 +78,7 @@ def _run(options: Options, directory: Path | None) -> None:
     with searches.kept(job.directory, new=directory is None):
         result = _search(job, directory is not None)
     if is_main():
-        _finish(job, result)
+        (_finish if options.replay is None else _compare)(job, result)
 
 
 # --- Before -----------------------------------------------------------------------------------------------------------
@@ -79,18 +86,22 @@ def _run(options: Options, directory: Path | None) -> None:
 
 def _job(options: Options, directory: Path | None) -> Job:
     """Validate everything before anything is compiled or saved."""
+    objectives.parse(options.judging.objective)
+    if options.replay is not None and options.method in MODELS:
+        raise UsageError(f"--replay: trials of --method {options.method} cannot be replayed")
     task = tasks.resolve(options.setup, options.num_steps or 100_000)
     task = _to_the_end(task, options)
     tasks.check_in_jax(task, "sweep")
     env = task.make_env()
     space, static = _split(searches.space_of(options, task))
     key = jax.random.key(options.seed)
-    drawn = _trials(jax.random.split(key, 4)[0], options, task, space, static)
+    drawing = _drawing(options, task, space, static)
+    drawn = _trials(jax.random.split(key, 4)[0], options, task, drawing)
     for group in drawn.groups:
         chosen = _with_static(task, group)
         check_update(chosen, presets.build(chosen.preset, env), env)
     agent: Any = _builder(task, env) if static else presets.build(task.preset, env)
-    return Job(options, task, searches.begin(options, task, directory), agent, env, drawn, key)
+    return Job(options, task, searches.begin(options, task, directory), agent, env, drawn, key, drawing)
 
 
 def _split(space: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -141,21 +152,26 @@ def _bracket_steps(bracket: Bracket) -> int:
     return sum(rung.num_trials * (end - begin) for rung, begin, end in zip(bracket, ends, ends[1:]))
 
 
-def _trials(key: Key, options: Options, task: Task, space: dict[str, Any], static: dict[str, Any]) -> Trials:
-    """The trials. If the learning rate is annealed, it is annealed over each group's own number of updates."""
+def _drawing(options: Options, task: Task, space: dict[str, Any], static: dict[str, Any]) -> dict[str, Any]:
+    """What trials are drawn from."""
     env_params = None
     if any(name.startswith(trials.ENV_PREFIX) for name in space):
         env_params = purerl.envs.env_params(task.env, **task.env_settings)
-    made = trials.make(
-        key,
-        presets.hparams(task.preset),
-        space,
-        None if options.method == "grid" else options.num_trials,
-        method="sobol" if options.method == "sobol" else "random",
-        static=static,
-        env_params=env_params,
-    )
-    if not (task.preset.anneal and static):
+    constraint = None if options.constraint is None else references.load(options.constraint)
+    made = {"hparams": presets.hparams(task.preset), "space": space, "static": static, "env_params": env_params}
+    return made | {"constraint": constraint}
+
+
+def _trials(key: Key, options: Options, task: Task, drawing: dict[str, Any]) -> Trials:
+    """The trials; with a model, some like those that it will choose, to be checked."""
+    number = None if options.method == "grid" else options.num_trials
+    drawn = trials.make(key, num_trials=number, method="random" if options.method == "random" else "sobol", **drawing)
+    return _annealed(task, drawn)
+
+
+def _annealed(task: Task, made: Trials) -> Trials:
+    """If the learning rate is annealed, it is annealed over each group's own number of updates."""
+    if not task.preset.anneal or made.groups == ({},):
         return made
     preset = task.preset
     batches = [
@@ -187,8 +203,10 @@ def _with_static(task: Task, static: Mapping[str, Any]) -> Task:
 
 
 def _schedule(options: Options) -> Schedule:
-    if options.schedule == "halving":
-        return sweep.successive_halving(options.eta, options.rungs)
+    if options.schedule in ("halving", "asha"):
+        make: Any = sweep.asha if options.schedule == "asha" else sweep.successive_halving
+        schedule: Schedule = make(options.eta, options.rungs)
+        return schedule
     return sweep.hyperband(options.eta, options.rungs) if options.schedule == "hyperband" else sweep.full
 
 
@@ -198,17 +216,25 @@ def _schedule(options: Options) -> Schedule:
 def _search(job: Job, resume: bool) -> Result:
     options, preset = job.options, job.task.preset
     total = preset.num_updates * preset.num_envs * preset.rollout_length * job.trials.size * options.seeds
+    limits = options.limits
+    sizes: dict[str, Any] = {
+        "num_seeds": "auto" if options.num_seeds == "auto" else options.seeds,
+        "num_updates": preset.num_updates, "num_envs": preset.num_envs, "rollout_length": preset.rollout_length,
+        "rollout": presets.rollout(preset), "schedule": _schedule(options), "block_size": options.block_size,
+        "memory_limit": options.memory_limit, "eval_episodes": options.eval_episodes,
+        "eval_max_steps": job.task.max_episode_steps(), "stop_clearly_worse": options.stop_clearly_worse,
+        "until": limits.until, "max_steps": limits.max_steps, "max_seconds": limits.max_seconds,
+        "confirm": options.confirm, "confirm_seeds": options.confirm_seeds, "directory": job.directory,
+        "save_seconds": options.save_seconds, **vars(options.judging), **_executor(options),
+    }  # fmt: skip
     with console.progress(total) as show, _settings_that_differ(resume):
-        return sweep.search(
-            job.key, job.agent, job.env, job.trials, num_seeds=options.seeds,
-            num_updates=preset.num_updates, num_envs=preset.num_envs, rollout_length=preset.rollout_length,
-            rollout=presets.rollout(preset), schedule=_schedule(options), block_size=options.block_size,
-            memory_limit=options.memory_limit, eval_episodes=options.eval_episodes,
-            eval_max_steps=job.task.max_episode_steps(), stop_clearly_worse=options.stop_clearly_worse,
-            confirm=options.confirm, confirm_seeds=options.confirm_seeds, directory=job.directory,
-            resume=resume and journal.exists(job.directory), progress=lambda progress: _show(show, progress),
-            **_executor(options),
-        )  # fmt: skip
+        sizes["progress"] = lambda progress: _show(show, progress)
+        if options.method in MODELS:
+            chosen: Any = {"model": options.method, "num_trials": options.num_trials, "batch_size": options.batch_size}
+            chosen |= {"adjust": lambda made: _annealed(job.task, made), "resume": resume}
+            return sweep.model_search(job.key, job.agent, job.env, **chosen, **job.drawing, **sizes)
+        again = resume and journal.exists(job.directory)
+        return sweep.search(job.key, job.agent, job.env, job.trials, resume=again, replay=options.replay, **sizes)
 
 
 @contextlib.contextmanager
@@ -226,7 +252,8 @@ def _executor(options: Options) -> dict[str, Any]:
     if options.ray is None:
         return {}
     with usage_errors():
-        return {"executor": ray_executor.on_ray(None if options.ray == "local" else options.ray)}
+        address = None if options.ray == "local" else options.ray
+        return {"executor": ray_executor.on_ray(address, num_gpus=options.ray_gpus)}
 
 
 def _show(show: console.Update, progress: Progress) -> None:
@@ -244,23 +271,21 @@ def _show(show: console.Update, progress: Progress) -> None:
 
 
 def _finish(job: Job, result: Result) -> None:
-    """Show and save the table, the figures and the best policy, and play that on other episodes."""
-    console.console().print(sweep.table(result, top=job.options.top))
+    """Save the best policy and play it on other episodes, show the table, and draw the figures last."""
     if np.isnan(result.iqm).all():
+        console.console().print(sweep.table(result, top=job.options.top))
+        if "stopped" in result.settings:
+            raise UsageError(f"stopped before a trial was evaluated: {result.settings['stopped']}")
         raise FloatingPointError(
             "every trial diverged: no return is finite, and no policy was saved. Search lower learning rates"
         )
-    figures = _draw(job.directory, result)
+    played = _keep_best(job, result)
+    console.console().print(sweep.table(result, top=job.options.top))
     best = result.best
-    static = {name: value for name, value in best.choices.items() if not name.startswith("env.")}
-    agent = job.agent
-    if not isinstance(agent, Agent):
-        agent = agent(**{name: value for name, value in static.items() if "." in name})
-    details = {"trial": best.number, "seed_index": best.seed, "returns": best.returns.tolist()}
-    task, seed = _with_static(job.task, static), job.options.seed + 1
     searched = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
-    searches.say_how_to_train_again(job.task, searched, best.choices, best.steps)
-    console.prose(searches.keep_best(job.directory, task, agent, job.env, best.hparams, best.state, details, seed))
+    searches.say_how_to_train_again(job.task, job.directory, best.number, searched, best.choices, best.steps)
+    console.prose(played)
+    figures = _draw(job.directory, result)
     settings = result.settings
     clock = ", ".join(filter(None, (format_seconds(settings["seconds"]), format_rate(settings["steps_per_second"]))))
     names = ["trials.csv", "curves.csv", "sweep.json", "policy/", *(path.name for path in figures)]
@@ -269,16 +294,49 @@ def _finish(job: Job, result: Result) -> None:
     console.say(f"Read about the search with: purerl report {job.directory}")
 
 
+def _keep_best(job: Job, result: Result) -> str:
+    """Save the policy of the best trial; its returns on other episodes, in words."""
+    best = result.best
+    static = {name: value for name, value in best.choices.items() if not name.startswith("env.")}
+    agent = job.agent
+    if not isinstance(agent, Agent):
+        agent = agent(**{name: value for name, value in static.items() if "." in name})
+    details = {"trial": best.number, "seed_index": best.seed, "returns": best.returns.tolist()}
+    if not math.isnan(best.fresh_iqm):
+        details["return_on_fresh_seeds"] = best.fresh_iqm
+    task, seed = _with_static(job.task, static), job.options.seed + 1
+    return searches.keep_best(job.directory, task, agent, job.env, best.hparams, best.state, details, seed)
+
+
+def _compare(job: Job, again: Result) -> None:
+    """Say whether a trial that was replayed has the returns of then."""
+    trial = int(job.options.replay or 0)
+    then = sweep.load(job.directory)
+    same = bool(np.array_equal(then.returns[trial], again.returns[trial], equal_nan=True))
+    returns = ", ".join(format_number(float(each)) for each in again.seed_returns[trial])
+    console.prose(f"trial {trial}, trained again with its {again.num_seeds} seeds: returns {returns}")
+    if not same:
+        before = ", ".join(format_number(float(each)) for each in then.seed_returns[trial])
+        raise FloatingPointError(f"in the search they were {before}: another device or version rounds differently")
+    console.say("They are those of the search, bit for bit.")
+
+
 def _draw(directory: Path, result: Result) -> list[Path]:
-    """Save the figures of a search."""
-    figures = {"learning_curves": plots.learning_curves(result), "ranking": plots.ranking(result)}
-    figures["rank_stability"] = plots.rank_stability(result)
+    """Save the figures of a search; one that cannot be drawn is named, and the others are drawn."""
+    figures: dict[str, Callable[[Result], Figure]] = {}
     if result.searched:
-        figures = {"sweep": plots.sweep_figure(result), "parameters": plots.parameters(result)} | figures
-        figures["parallel_coordinates"] = plots.parallel_coordinates(result)
+        figures = {"sweep": plots.sweep_figure, "parameters": plots.parameters}
+    figures |= {"learning_curves": plots.learning_curves, "ranking": plots.ranking}
+    figures["rank_stability"] = plots.rank_stability
+    if result.searched:
+        figures["parallel_coordinates"] = plots.parallel_coordinates
     if len(result.fresh_trials):
-        figures["optimism"] = plots.optimism(result)
-    paths = [directory / f"{name}.png" for name in figures]
-    for path, figure in zip(paths, figures.values()):
-        figure.savefig(path, dpi=150)
+        figures["optimism"] = plots.optimism
+    paths = []
+    for name, draw in figures.items():
+        try:
+            draw(result).savefig(directory / f"{name}.png", dpi=150)
+            paths.append(directory / f"{name}.png")
+        except Exception as error:  # the results are saved; no picture is worth more than they are
+            console.prose(f"{name}.png could not be drawn: {error}")
     return paths

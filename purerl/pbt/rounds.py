@@ -10,6 +10,7 @@ Replay, environments and keys stay in place, so two copies of one learner see di
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -144,7 +145,7 @@ def _start(key, keys, hparams, env_params, program, num_envs):  # type: ignore[n
         member = loops.start(key, program.agent, program.env, hparams, num_envs=num_envs, env_params=env_params)
         return member, jnp.float32(0)
 
-    members, scores = over_devices(jax.vmap(one, (0, 0, None)), (keys, hparams), (env_params,))
+    members, scores = _on_all_devices(jax.vmap(one, (0, 0, None)), (keys, hparams), (env_params,))
     return Population(key, members, scores, jnp.int32(0))
 
 
@@ -177,7 +178,7 @@ def _advance_impl(state, told, follow, program, num_rounds):  # type: ignore[no-
         parents, hparams = jax.tree.map(lambda told, decided: jnp.where(follow, told, decided), told, decided)
         learners = exploit_explore.inherit(state.members.agent_state, parents, hparams)
         members = state.members._replace(agent_state=learners)
-        members, scores = over_devices(jax.vmap(train, (0, None)), (members,), (score_key,))  # scores: [P]
+        members, scores = _on_all_devices(jax.vmap(train, (0, None)), (members,), (score_key,))  # scores: [P]
         state = Population(state.key, members, scores, state.num_rounds + 1)
         return state, Lineage(parents, hparams, scores)
 
@@ -191,6 +192,28 @@ def _advance_impl(state, told, follow, program, num_rounds):  # type: ignore[no-
 
 _advance = jax.jit(_advance_impl, static_argnums=(3, 4))
 _advance_donated = jax.jit(_advance_impl, static_argnums=(3, 4), donate_argnums=0)
+
+
+def padded_size(population_size: int) -> int:
+    """Members that are trained side by side: on several devices a population is filled up to a multiple of them.
+
+    The additional ones repeat the last member, and nothing of them is kept. With several processes, and with fewer
+    members than devices, nothing is filled up.
+    """
+    devices = jax.local_device_count()
+    if jax.process_count() > 1 or population_size <= devices:
+        return population_size
+    return math.ceil(population_size / devices) * devices
+
+
+def _on_all_devices(function: Callable[..., PyTree], members: tuple[PyTree, ...], shared: tuple[PyTree, ...]) -> PyTree:
+    """`over_devices`, of a population that is filled up."""
+    size = len(jax.tree.leaves(members)[0])
+    more = padded_size(size) - size
+    if not more:
+        return over_devices(function, members, shared)
+    fill = functools.partial(jax.tree.map, lambda x: jnp.concatenate([x, jnp.repeat(x[-1:], more, axis=0)]))
+    return jax.tree.map(lambda x: x[:size], over_devices(function, fill(members), shared))  # [P'] -> [P]
 
 
 def _decide(key: jax.Array, state: Population, program: Rounds) -> tuple[jax.Array, Any]:

@@ -16,7 +16,7 @@ from purerl.distributed import is_main, num_parts, to_host
 from purerl.hparams import cast, check_positive
 from purerl.pbt import snapshots
 from purerl.pbt.result import PBTResult, load_pbt
-from purerl.pbt.rounds import Lineage, Population, Rounds, advance, rounds, start
+from purerl.pbt.rounds import Lineage, Population, Rounds, advance, padded_size, rounds, start
 from purerl.pbt.snapshots import Standing
 from purerl.sweep.results import storage
 from purerl.sweep.run import fingerprint, journal
@@ -138,7 +138,7 @@ def pbt(
         chunk = rounds_per_chunk or (num_rounds if progress is None and directory is None else 1)
         end = _run(snapshots.recall(log, begun), program, num_rounds, chunk, told, log, progress)
         steps = np.arange(1, num_rounds + 1) * updates_per_round * rollout_length * num_envs
-        settings |= {"num_devices": num_parts(population_size)} | storage.made_with()
+        settings |= {"num_devices": num_parts(padded_size(population_size))} | storage.made_with()
         result = PBTResult(searched, end.lineage, steps, end.population.members.agent_state, end.seconds, settings)
         if directory is not None:
             result.save(directory)

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from purerl import checkpoint
 from purerl.distributed import is_main, population_sharding
 from purerl.hparams import get_hparams
-from purerl.pbt.rounds import Lineage, Population
+from purerl.pbt.rounds import Lineage, Population, padded_size
 from purerl.sweep.run import packing
 from purerl.sweep.run.journal import Journal
 
@@ -68,7 +69,7 @@ def recall(log: Journal, begun: Population) -> Standing:
     num_rounds = int(latest.name)
     like = {"members": packing.packed_like(begun.members), "lineage": _lineage_like(begun, num_rounds)}
     stored = checkpoint.restore(latest, like)
-    sharding = population_sharding(begun.scores.size)
+    sharding = _sharding(begun.scores.size)
     lineage = jax.tree.map(np.asarray, stored["lineage"])
     members = packing.unpack(jax.tree.map(np.asarray, stored["members"]), begun.members, sharding)
     scores = packing.unpack(lineage.scores[-1], begun.scores, sharding)
@@ -80,6 +81,14 @@ def forget(log: Journal) -> None:
     """Delete the checkpoints once the result is on disk."""
     if log.directory is not None:
         shutil.rmtree(log.directory / _FOLDER, ignore_errors=True)
+
+
+def _sharding(population_size: int) -> Sharding | None:
+    """The members spread over the devices; whole on each if their number is not a multiple of that of the devices."""
+    sharding = population_sharding(padded_size(population_size))
+    if sharding is None or padded_size(population_size) == population_size:
+        return sharding
+    return NamedSharding(sharding.mesh, PartitionSpec())
 
 
 def _lineage_like(begun: Population, num_rounds: int) -> Lineage:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from purerl.plots.style import COLORS, DARK, FAINT, MAP, Entries, frame, legend, line, new_figure, words
 from purerl.sweep import bootstrap_interval, interquartile_mean
+from purerl.sweep.results.tabulated import fresh_columns
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -28,10 +29,14 @@ def optimism(result: Result) -> Figure:
     """
     if not len(result.fresh_trials):
         raise ValueError("no trial was trained again on fresh seeds: search with, for example, confirm=5")
-    fresh = result.fresh_returns.mean(axis=2, dtype=np.float64)
-    places = np.argsort(result.order)[result.fresh_trials]
-    old, new = result.iqm[result.fresh_trials], interquartile_mean(fresh)
-    old_ends, new_ends = result.interval[result.fresh_trials], bootstrap_interval(jax.random.key(0), fresh)
+    table = fresh_columns(result)
+    shown = result.fresh_trials[np.isfinite(table["fresh_return"][result.fresh_trials])]  # at least one healthy seed
+    if not len(shown):
+        raise ValueError("all trials that were trained again diverged")
+    places = np.argsort(result.search_order)[shown]
+    old, new = result.iqm[shown], table["fresh_return"][shown]
+    old_ends = result.interval[shown]
+    new_ends = np.stack([table["fresh_low"], table["fresh_high"]], axis=1)[shown]
     figure = new_figure(6.2, 5.4)
     axes = figure.subplots()
     axes.hlines(new, *old_ends.T, color=FAINT, linewidth=1.6, alpha=0.8)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from purerl.plots.scales import scale_of
-from purerl.sweep import interquartile_mean
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -41,27 +40,35 @@ def _of_seeds(result: Result) -> Iterator[str]:
 
 
 def _of_the_best(result: Result) -> Iterator[str]:
-    best = int(result.order[0])
+    best, trial = int(result.order[0]), result.best
     if best in result.fresh_trials:
-        fresh = result.fresh_returns[result.fresh_trials.tolist().index(best)].mean(axis=1, dtype=np.float64)
+        number = int(result.num_fresh[result.fresh_trials.tolist().index(best)])
+        place = int(np.flatnonzero(result.search_order == best)[0]) + 1
         yield (
             f"The best of {result.num_trials:,} trials was selected partly by chance: it returned "
-            f"{result.iqm[best]:.4g} in the search and {float(interquartile_mean(fresh)):.4g} when trained again on "
-            f"{len(fresh)} fresh seeds. Quote the second number."
+            f"{trial.iqm:.4g} in the search, where it ranked {place}, and {trial.fresh_iqm:.4g} when trained again on "
+            f"{number} fresh seeds, by which it ranks now. Quote the second number."
         )
     elif result.num_trials > 1:
         yield (
             f"The return of the best of {result.num_trials:,} trials is optimistic, since it was selected partly by "
             "chance. Search with confirm=5 to train the best trials again on fresh seeds, and quote that return."
         )
-    top = result.iqm[best]
-    equal = int((result.iqm[result.num_updates == result.num_updates[best]] == top).sum())
+    equal = int(result.num_tied[result.search_order[0]])
     if equal > 1:
-        yield f"{equal} trials tie for the highest return; among them, those that learned faster come first."
+        yield (
+            f"{equal} trials tie for the best result of the search: nothing in it tells them apart but the area under "
+            "their learning curves and how soon these came near their ends, by which they are ordered."
+        )
+    if "stopped" in result.settings:
+        yield f"The search was stopped early: {result.settings['stopped']}."
 
 
 def _of_trials(result: Result) -> Iterator[str]:
     stopped = int((result.num_updates < result.num_updates.max()).sum())
+    failed = result.settings.get("failed", {})
+    if failed:
+        yield f"{len(failed)} blocks could not be run and count as diverged: {next(iter(failed.values()))}."
     if stopped:
         yield (
             f"{stopped:,} of {result.num_trials:,} trials were stopped early. They rank below all that were trained "

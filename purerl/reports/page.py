@@ -41,7 +41,7 @@ def write_html(
     Returns:
       The path.
     """
-    shares, rows = _shares(result), result.rows()
+    (shares, noise), rows = _shares(result), result.rows()
     return write_page(
         path,
         title,
@@ -50,7 +50,7 @@ def write_html(
         sections.best(result, use),
         sections.policy(result, Path(path).parent, load),
         sections.again(result, repeat),
-        sections.importances(shares),
+        sections.importances(shares, noise),
         sections.pictures(result, shares),
         sections.trials(rows),
         sections.facts(result, about or {}),
@@ -72,9 +72,9 @@ def write_page(path: str | os.PathLike[str], title: str, *parts: str) -> Path:
     return Path(path)
 
 
-def _shares(result: Result) -> dict[str, float] | str:
-    """The importances, or why there are none."""
+def _shares(result: Result) -> tuple[dict[str, float] | str, dict[str, float]]:
+    """The importances, or why there are none, and what each would be by chance."""
     try:
-        return result.importance()
+        return result.importance(), result.importance_noise()
     except (ModuleNotFoundError, ValueError) as error:
-        return str(error)
+        return str(error), {}

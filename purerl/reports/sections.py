@@ -11,6 +11,7 @@ import numpy as np
 
 from purerl.reports import pieces
 from purerl.reports.pieces import short
+from purerl.sweep.results.statistics import coverage_limit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from purerl.sweep import Result
     from purerl.sweep.results.storage import Row
     from purerl.types import Hparams
+
+_MOST_ROWS = 1000  # of the table: a page of 10,000 is slow to open and nobody reads it
 
 
 def summary(result: Result, rows: Sequence[Row]) -> str:
@@ -40,14 +43,20 @@ def summary(result: Result, rows: Sequence[Row]) -> str:
 def best(result: Result, use: str | None) -> str:
     """The trial ranked first, and how to train it again."""
     trial = result.best
-    interval = "" if np.isnan(trial.interval[0]) else f", 95% interval {' to '.join(map(short, trial.interval))}"
+    interval = "" if np.isnan(trial.interval[0]) else f", {_interval(result)} {' to '.join(map(short, trial.interval))}"
     seeds = ", ".join(map(short, trial.returns.tolist()))
+    again = "" if np.isnan(trial.fresh_iqm) else f", and of {short(trial.fresh_iqm)} on fresh seeds"
     text = (
         f"Trial {trial.number} had a greedy return of {short(trial.iqm)} over {result.num_seeds} "
-        f"seed{'s' * (result.num_seeds > 1)} ({seeds}){interval}, after {trial.steps:,} steps. To train it again:"
+        f"seed{'s' * (result.num_seeds > 1)} ({seeds}){interval}, after {trial.steps:,} steps"
+        f"{again}. To train it again:"
     )
     use = use if use is not None else as_python(trial.hparams, trial.choices)
     return pieces.code("The best trial", text, use)
+
+
+def _interval(result: Result) -> str:
+    return "95% interval" if coverage_limit(result.num_seeds) >= 0.9 else "range of the seeds"
 
 
 def policy(result: Result, directory: Path, load: str | None) -> str:
@@ -91,20 +100,29 @@ def as_python(hparams: Hparams, choices: Row) -> str:
     return "\n".join([f"{type(hparams).__name__}(", *lines, ")", *others])
 
 
-def importances(shares: Mapping[str, float] | str) -> str:
-    """Bars with the share of the variance that each name accounts for; or the reason why it is unknown."""
+def importances(shares: Mapping[str, float] | str, noise: Mapping[str, float]) -> str:
+    """Bars with the share of the variance that each name accounts for, pale if chance explains it.
+
+    `shares` is the reason if there are none; `noise` has the share that each name would reach by chance.
+    """
     if isinstance(shares, str):
         return f"<section><h2>What mattered</h2><p>{escape(shares)}</p></section>"
     rows = "".join(
-        f'<tr><th scope="row">{escape(name)}</th><td class="bar"><i style="width:{100 * share:.1f}%"></i></td>'
-        f"<td>{share:.0%}</td></tr>"
+        f'<tr><th scope="row">{escape(name)}</th><td class="bar"><i{_pale(share, noise.get(name, 0))} '
+        f'style="width:{100 * share:.1f}%"></i></td><td>{share:.0%}</td>'
+        f"<td>by chance up to {noise.get(name, 0):.0%}</td></tr>"
         for name, share in shares.items()
     )
     return (
         "<section><h2>What mattered</h2><p>Share of the variance of the greedy returns that each name accounts for "
-        "alone. The rest, up to 100%, is due to combinations and noise.</p>"
+        "alone. The rest, up to 100%, is due to combinations and noise. A pale bar is no finding: with the returns "
+        "shuffled among the trials, one of twenty reaches as much.</p>"
         f'<table class="bars"><tbody>{rows}</tbody></table></section>'
     )
+
+
+def _pale(share: float, chance: float) -> str:
+    return ' class="pale"' if share <= chance else ""
 
 
 def pictures(result: Result, shares: Mapping[str, float] | str) -> str:
@@ -134,11 +152,13 @@ def pictures(result: Result, shares: Mapping[str, float] | str) -> str:
 
 def trials(rows: Sequence[Row]) -> str:
     """The whole table; a click on a heading sorts by it."""
+    shown = "All" if len(rows) <= _MOST_ROWS else f"The best {_MOST_ROWS:,} of"
     return pieces.table(
-        f"All {len(rows):,} trials",
+        f"{shown} {len(rows):,} trials",
         "<code>return</code> is the interquartile mean over the seeds of greedy episodes, <code>return_low</code> and "
-        "<code>return_high</code> its 95% bootstrap interval.",
-        rows,
+        "<code>return_high</code> its bootstrap interval, <code>interval_coverage</code> the highest probability with "
+        "which that contains the median of all seeds. trials.csv has all trials.",
+        rows[:_MOST_ROWS],
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -17,6 +18,7 @@ from purerl.hparams import python_number
 from purerl.runtime import install_hint
 from purerl.sweep import optuna_workers
 from purerl.sweep.results.result import Result
+from purerl.sweep.results.statistics import interquartile_mean
 from purerl.sweep.results.storage import Row
 from purerl.sweep.search import search
 from purerl.sweep.trials import trials as trials_module
@@ -68,7 +70,8 @@ def optuna_search(
         beside it holds a lock file for each process.
       study_name: its name there.
       sampler: any of Optuna's; None takes TPE with `constant_liar`, which spreads a batch, seeded from the key.
-      **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, ...
+      **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, ...; with a
+        `directory`, batch b is written to its folder `batch<b>`.
 
     Returns:
       The `optuna.Study`, of direction "maximize".
@@ -77,17 +80,16 @@ def optuna_search(
       ModuleNotFoundError: Optuna is not installed; the message says how.
       TypeError, ValueError: as `search`.
     """
-    optuna = _import_optuna()
+    optuna, directory = _import_optuna(), options.pop("directory", None)
     parts = trials_module.split(hparams, space, static=static, env_params=env_params)
-    if sampler is None:
-        seed = int(np.asarray(jax.random.key_data(key)).reshape(-1)[-1])
-        sampler = optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
     backend = None
     if storage is not None:
         backend = optuna.storages.JournalStorage(optuna.storages.journal.JournalFileBackend(os.fspath(storage)))
     study = optuna.create_study(
         storage=backend, study_name=study_name, sampler=sampler, direction="maximize", load_if_exists=True
     )
+    if sampler is None:
+        study.sampler = _default_sampler(optuna, key, len(study.get_trials(deepcopy=False)))
     distributions = {name: _distribution(optuna, each) for name, each in _named(parts).items()}
     with optuna_workers.working_on(storage) as worker:
         _ask_again(optuna, study, storage)
@@ -101,7 +103,8 @@ def optuna_search(
                 trial.set_user_attr(_BATCH, batch)
             drawn = _columns(parts, [trial.params for trial in asked])
             made = trials_module.assemble(parts, drawn, len(asked))
-            result = search(jax.random.fold_in(key, batch), agent, env, made, **options)
+            folder = None if directory is None else Path(directory) / f"batch{batch:04d}"
+            result = search(jax.random.fold_in(key, batch), agent, env, made, directory=folder, **options)
             for i, trial in enumerate(asked):
                 _tell(optuna, study, trial, result, i)
     return study
@@ -110,11 +113,10 @@ def optuna_search(
 def _tell(optuna: ModuleType, study: Study, trial: Asked, result: Result, i: int) -> None:
     """Tell the outcome of a trial, and before it its value at each rung that it reached."""
     state = optuna.trial.TrialState
-    means = result.rung_returns[:, i].mean(axis=(1, 2), dtype=np.float64)
-    ends = sorted({rung.num_updates for bracket in result.settings["brackets"] for rung in bracket})
-    for end, value in zip(ends, means):
-        if np.isfinite(value):
-            trial.report(float(value), end)
+    values = interquartile_mean(result.rung_returns[:, i].mean(axis=2, dtype=np.float64))
+    for end, value in zip(result.evaluated_after()[:, i].tolist(), values.tolist()):
+        if end and np.isfinite(value):
+            trial.report(value, end)
     if result.diverged[i].any():
         trial.set_user_attr(_DIVERGED, True)
         study.tell(trial, state=state.FAIL)
@@ -122,6 +124,12 @@ def _tell(optuna: ModuleType, study: Study, trial: Asked, result: Result, i: int
         study.tell(trial, state=state.PRUNED)
     else:
         study.tell(trial, float(result.iqm[i]))
+
+
+def _default_sampler(optuna: ModuleType, key: jax.Array, num_trials: int) -> Sampler:
+    """TPE with another seed after each number of trials: with the same one a restart would draw the same trials."""
+    seed = int(jax.random.bits(jax.random.fold_in(key, num_trials)))
+    return optuna.samplers.TPESampler(seed=seed, multivariate=True, constant_liar=True)
 
 
 def _ask_again(optuna: ModuleType, study: Study, storage: str | os.PathLike[str] | None) -> None:

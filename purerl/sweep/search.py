@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from purerl import loops
 from purerl.distributed import is_main, num_parts
-from purerl.hparams import check_positive
+from purerl.hparams import cast, check_positive
 from purerl.prng import check_key
-from purerl.sweep.results import statistics, storage
+from purerl.sweep.results import rules as rules_module
+from purerl.sweep.results import statistics, storage, unfinished
 from purerl.sweep.results.loading import load
+from purerl.sweep.results.objectives import Objective
+from purerl.sweep.results.ranking import Criterion
 from purerl.sweep.results.result import Result
-from purerl.sweep.run import brackets, engine, executors, journal, measurements, memory, rungs
+from purerl.sweep.results.rules import DEFAULT_TIES, scores_of
+from purerl.sweep.run import asynchronous, brackets, engine, executors, journal, measurements, memory, rungs
 from purerl.sweep.run import plan as plans
+from purerl.sweep.run.brackets import Fresh
+from purerl.sweep.run.budget import Budget, Enough
 from purerl.sweep.run.engine import Engine
 from purerl.sweep.run.fingerprint import digest_of
 from purerl.sweep.run.monitor import Monitor, Progress
@@ -27,7 +34,8 @@ from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.programs import Program
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.draws import Method
-from purerl.sweep.trials.trials import Trials, label
+from purerl.sweep.trials.grids import EnvGrid
+from purerl.sweep.trials.trials import Constraint, Trials, label
 from purerl.sweep.trials.trials import make as make_trials
 from purerl.types import Agent, Env, Hparams, PyTree
 
@@ -42,7 +50,7 @@ def search(
     space: spaces.SearchSpace | None = None,
     *,
     num_trials: int | None = None,
-    num_seeds: int = 2,
+    num_seeds: int | Literal["auto"] = 3,
     num_updates: int,
     num_envs: int,
     rollout_length: int,
@@ -50,18 +58,29 @@ def search(
     method: Method = "random",
     static: Mapping[str, spaces.Choice] | None = None,
     env_params: PyTree = None,
+    constraint: Constraint | None = None,
     rollout: Callable[..., Any] = loops.rollout,
     block_size: int | None = None,
     memory_limit: float | None = None,
     num_chunks: int = 20,
     eval_episodes: int = 16,
     eval_max_steps: int = 1000,
+    evaluate_in: Literal["reference", "own"] | EnvGrid = "reference",
+    objective: Objective | str = "return",
+    ties: tuple[Criterion, ...] = DEFAULT_TIES,
+    threshold: float | None = None,
+    curve: str = "episode_return",
     stop_clearly_worse: bool = False,
+    until: float | None = None,
+    max_steps: float | None = None,
+    max_seconds: float | None = None,
     confirm: int = 0,
     confirm_seeds: int = 8,
     keep: int | None = 10,
     directory: str | os.PathLike[str] | None = None,
     resume: bool = False,
+    save_seconds: float = 300.0,
+    replay: int | None = None,
     executor: executors.Executor = executors.local,
     progress: Callable[[Progress], None] | None = None,
 ) -> Result:
@@ -81,31 +100,49 @@ def search(
         trials, leaves [P], as `sample` and `grid` return, or `Trials`.
       space: a mapping from names of hyperparameters, and `env.` with fields of `env_params`, to spaces or constants.
       num_trials: number of trials P to draw from the space; None takes its grid.
-      num_seeds: training runs of each trial, S.
+      num_seeds: training runs of each trial, S. "auto": 3, and then up to `confirm_seeds` fresh ones, four at a time,
+        for the trials among which the best is still undecided; see `brackets.decide`.
       num_updates, num_envs, rollout_length, rollout: as in `loops.train`, for each agent. Trials with another
         `num_envs` or `rollout_length` among their static choices make the number of updates that comes nearest to the
         same number of environment steps.
-      schedule: `full` (all trials to the end), `successive_halving(...)`, `hyperband(...)`, or a function from
-        (P, num_updates) to brackets of rungs. After each rung all of its agents are evaluated, and the best trials by
-        `rungs.survivors` continue where they stopped.
+      schedule: `full` (all trials to the end), `successive_halving(...)`, `hyperband(...)`, `asha(...)`, or a function
+        from (P, num_updates) to brackets of rungs. After each rung all of its agents are evaluated, and the best trials
+        by `rungs.survivors` continue where they stopped.
       method: "random", or "sobol" for a low-discrepancy sequence.
       static: a mapping from names of static choices to `choice([...])`; each combination compiles once.
       env_params: parameters of the environment; None takes its own.
+      constraint: a function from a trial's settings, by name, to whether they are allowed.
       block_size: largest number of agents in one program; None takes 16 per CPU core, and all agents on accelerators,
         or as many as fit into memory.
       memory_limit: bytes that a block may take on each device; None takes most of the free memory.
       num_chunks: approximate number of parts that a run is cut into, for progress and as points of learning curves.
       eval_episodes: greedy episodes of each agent after each rung; their mean is the agent's return.
       eval_max_steps: length at which such an episode is cut, in steps.
+      evaluate_in: if `env.` parameters are searched, "reference" evaluates every trial in the environment of
+        `env_params`, so that the easiest environment does not win; "own" in the one that it was trained in; an
+        `EnvGrid` in its environments, with as many episodes in each.
+      objective: what is optimised: a `sweep.Objective`, or a text such as "area" or "steps:475", see
+        `objectives.parse`.
+      ties: criteria that order trials with equal objectives; see `ranking.criteria`.
+      threshold: of the criterion "threshold".
+      curve: the metric of the learning curves, such as "episode_end/success"; see `loops.train`.
       stop_clearly_worse: see `rungs.survivors`.
+      until: stop when a trial's objective is this good. Then, and when a budget is spent, what was measured so far is
+        the result, and the search can be resumed with other limits.
+      max_steps: stop when all agents together have made so many environment steps.
+      max_seconds: stop after this time, earlier processes included.
       confirm: number of the best trials that are trained again to the end on fresh seeds, and evaluated on fresh
-        episodes: the return of the best of many is optimistic, that of its repetition is not.
+        episodes: the return of the best of many is optimistic, that of its repetition is not. They then rank by it.
       confirm_seeds: number of fresh seeds.
       keep: number of the best trials whose trained states are kept; None: all that were trained to the end.
       directory: everything is written there as it finishes, so that an interrupted search can be resumed; at the end
         it holds what `Result.save` writes. None keeps everything in memory.
-      resume: resume the search in `directory`, which must have been begun with the same arguments. Finished blocks are
-        not run again.
+      resume: resume the search in `directory`, which must have been begun with the same arguments, apart from limits
+        and the machine. Finished blocks are not run again. On a machine with less memory or another number of devices
+        the remaining ones round differently, which `progress` is told.
+      save_seconds: with a directory, the running block is saved as often, so that a crash loses no more training.
+      replay: number of a trial of the search in `directory`, which must be resumed: it alone is trained again, with all
+        its seeds, in blocks as wide as then, so that it is the same, bit for bit. Nothing is written.
       executor: runs the blocks: `executors.local`, or `ray_executor.on_ray(...)`.
       progress: called with a `Progress` before the first chunk, after each chunk, and before each evaluation.
 
@@ -113,7 +150,8 @@ def search(
       The `Result`. It holds O(P · S · (num_chunks + eval_episodes)) numbers on the host, and the states that are kept.
 
     Raises:
-      TypeError, ValueError: a size is not positive, or a space does not fit; all before anything is compiled. Also if
+      TypeError, ValueError: a size is not positive, the schedule leaves trials out, or a space, an objective or a grid
+        of environments does not fit; all before anything is compiled. Also if
         `directory` was begun with other arguments, or with another agent, environment or rollout.
       FileExistsError, FileNotFoundError: `directory` holds a search and `resume` is not set, or the reverse.
       BlockingIOError: another process works in `directory`.
@@ -148,63 +186,95 @@ def search(
       ['#', 'return', '95% interval', 'seeds', 'action']
     """
     check_key(key)
+    auto, num_seeds = num_seeds == "auto", 3 if num_seeds == "auto" else num_seeds
     sizes = {"num_seeds": num_seeds, "num_updates": num_updates, "num_envs": num_envs, "rollout_length": rollout_length}
     sizes |= {"eval_max_steps": eval_max_steps, "num_chunks": num_chunks}
     check_positive(**sizes, eval_episodes=eval_episodes, confirm_seeds=confirm_seeds)
     check_positive(keep=1 if keep is None else keep, block_size=1 if block_size is None else block_size)
+    if isinstance(confirm, bool) or confirm != int(confirm) or confirm < 0:
+        raise ValueError(f"confirm = {confirm} must be a whole number of trials, 0 for none")
+    rules = rules_module.make(objective, ties, threshold)
     sample_key, seed_key, eval_key, bootstrap_key = jax.random.split(key, 4)
-    trials = make_trials(sample_key, hparams, space, num_trials, method=method, static=static, env_params=env_params)
+    drawing: Any = {"method": method, "static": static, "env_params": env_params, "constraint": constraint}
+    trials = make_trials(sample_key, hparams, space, num_trials, **drawing)
     impl = str(jax.random.key_impl(key))
-    base = Program(agent, env, num_envs, rollout_length, rollout, eval_episodes, eval_max_steps, impl)  # type: ignore
+    base = Program(agent, env, num_envs, rollout_length, rollout, eval_episodes, eval_max_steps, impl, curve)  # type: ignore
     programs = tuple(_program(base, group) for group in trials.groups)
     plan = plans.make(schedule(trials.size, num_updates), programs, base.update_steps, trials.size, num_chunks)
     sizes |= {"num_updates": plan.num_updates, "num_chunks": len(plan.steps)}
-    about: dict[str, Any] = {"eval_episodes": eval_episodes, "keep": keep, "confirm": [confirm, confirm_seeds]}
+    eval_params, where = _environments(trials, evaluate_in, eval_episodes)
+    goal = {name: value for name, value in rules.objective._asdict().items() if name != "measure"}
+    judged: dict[str, Any] = {"objective": goal, "ties": ties, "threshold": threshold}
+    about: dict[str, Any] = {"eval_episodes": eval_episodes, "eval_max_steps": eval_max_steps, "keep": keep}
+    about |= {"confirm": [confirm, confirm_seeds], "auto": auto, "evaluate_in": where, "curve": curve} | judged
     about |= {"stop_clearly_worse": stop_clearly_worse, "block_size": block_size, "brackets": plan.brackets}
+    fresh_agents = 0 if auto else min(confirm, trials.size) * confirm_seeds  # of auto nobody knows before
     with journal.opened(directory, resume=resume) as log:
         journal.check_same(log, {**sizes, **about, "trials": _digest(trials, key)})
+        unfinished.record(log, trials, plan, {**sizes, **judged, "eval_episodes": eval_episodes})
         run = Engine(
             programs, trials, measurements.empty(plan, trials.size, num_seeds, eval_episodes),
             brackets.keys_of_seeds(seed_key, num_seeds), brackets.key_data(eval_key), log, executor,
-            Monitor(progress, plan.total_steps(num_seeds, min(confirm, trials.size) * confirm_seeds)),
-            block_size or _block_size(trials.size * num_seeds), memory.device_limit(memory_limit),
+            Monitor(progress, plan.total_steps(num_seeds, fresh_agents)),
+            block_size or _block_size(trials.size * num_seeds, executor), memory.device_limit(memory_limit),
+            rules, eval_params, save_seconds, Budget(until, max_steps, max_seconds),
         )  # fmt: skip
         engine.check_programs(run)
+        if replay is not None:
+            run, keep = run._replace(log=journal.in_memory(log, "width", "compiled", "limit")), None
+            pool = brackets.replay(run, plan, replay)
+            return _finish(run, plan, bootstrap_key, brackets.confirm(run, plan, key, 0, 1), pool, {**sizes, **judged})
         if log.find("end") and directory is not None:
             return load(directory, agent, env, trials.hparams)
         run.monitor.report("compile", note=rungs.describe(plan.brackets, plan.update_steps))
-        pool = brackets.run(run, plan, bootstrap_key, keep, stop_clearly_worse)
-        fresh = brackets.confirm(run, plan, key, confirm, confirm_seeds)
-        return _finish(run, plan, bootstrap_key, fresh, pool, sizes)
+        keep = keep if keep is None else max(keep, confirm, brackets.MOST_TRIALS * auto)
+        if isinstance(schedule, rungs.Asha):
+            pool, enough = asynchronous.run(run, plan, schedule.eta)
+            pool.retain(run.member_index.of_trials(brackets.best_trials(run, keep)))
+        else:
+            pool, enough = brackets.run(run, plan, bootstrap_key, keep, stop_clearly_worse)
+        again = brackets.decide if auto else brackets.confirm
+        spent = enough is not None and not enough.reached
+        try:
+            fresh = again(run, plan, key, 0 if spent else confirm, confirm_seeds)
+        except Enough as error:
+            enough, fresh = error, brackets.confirm(run, plan, key, 0, confirm_seeds)
+        stopped = {} if enough is None else {"stopped": str(enough), "until": until}
+        return _finish(run, plan, bootstrap_key, fresh, pool, {**sizes, **judged, **stopped})
 
 
 def _finish(
     run: Engine,
     plan: Plan,
     key: jax.Array,
-    fresh: tuple[np.ndarray, np.ndarray],
+    fresh: Fresh,
     pool: Pool,
-    sizes: Mapping[str, int],
+    settings: Mapping[str, Any],
 ) -> Result:
     """The result of a search, with the states that are left in the pool; saved beside the journal."""
     width = int((run.log.find("width", "bracket0-rung0-group0") or {"width": run.block_size})["width"])
     clock = {"seconds": run.monitor.seconds(), "steps_per_second": run.monitor.steps_per_second()}
-    ran = {"width": width, "num_devices": num_parts(width), "brackets": plan.brackets}
+    failed = {name: event["message"] for name, event in run.log.all("failed").items()}
+    measured, ran = run.measured.fields(), {"width": width, "num_devices": num_parts(width), "brackets": plan.brackets}
     result = Result(
         trials=run.trials,
         steps=plan.steps,
-        **run.measured._asdict(),
-        interval=statistics.bootstrap_interval(key, run.measured.returns.mean(axis=2, dtype=np.float64)),
-        fresh_trials=fresh[0],
-        fresh_returns=fresh[1],
+        **measured,
+        interval=statistics.bootstrap_interval(key, measured["returns"].mean(axis=2, dtype=np.float64)),
+        fresh_trials=fresh.trials,
+        fresh_returns=fresh.returns,
         kept=pool.members,
         states=engine.agent_states(run, pool, pool.members),
-        settings={**sizes, **ran, **clock, **storage.made_with()},
+        settings={**settings, **ran, **clock, **({"failed": failed} if failed else {}), **storage.made_with()},
+        scores=scores_of(run.rules, run.measured.evidence()._replace(returns=measured["returns"])),
+        fresh_scores=fresh.scores,
+        fresh_counts=fresh.counts,
     )
     if run.log.directory is not None and is_main():
         result.save(run.log.directory)
-        run.log.add("end")
-        shutil.rmtree(run.log.directory / "blocks", ignore_errors=True)
+        if "stopped" not in settings:
+            run.log.add("end")
+            shutil.rmtree(run.log.directory / "blocks", ignore_errors=True)
     return result
 
 
@@ -227,9 +297,36 @@ def _program(base: Program, static: Mapping[str, Any]) -> Program:
     return base._replace(agent=agent, **sizes)
 
 
-def _block_size(num_agents: int) -> int:
-    """The fastest width if it fits into memory: on CPUs what stays in their caches, on accelerators all members."""
+def _block_size(num_agents: int, executor: executors.Executor) -> int:
+    """The fastest width if it fits into memory: on CPUs what stays in their caches; on accelerators all members.
+
+    An executor that runs several blocks at a time on accelerators takes one for each.
+    """
+    parallel = executors.num_parallel(executor)
+    if parallel > 1:
+        return max(1, math.ceil(num_agents / parallel))
     return max(32, _CPU_BLOCK * jax.device_count()) if jax.default_backend() == "cpu" else num_agents
+
+
+def _environments(trials: Trials, evaluate_in: str | EnvGrid, num_episodes: int) -> tuple[PyTree, str]:
+    """The parameters of the environments of evaluations, leaves [Q, ...], and a record of them; None: each its own.
+
+    Raises:
+      ValueError: it is unknown, or the episodes cannot be shared out evenly.
+    """
+    if isinstance(evaluate_in, EnvGrid):
+        rows = len(jax.tree.leaves(evaluate_in.env_params)[0])
+        if num_episodes % rows:
+            raise ValueError(
+                f"eval_episodes = {num_episodes} must be a multiple of the {rows} environments of the grid"
+            )
+        params = jax.tree.map(np.asarray, cast(evaluate_in.env_params))
+        return params, digest_of(params)
+    if evaluate_in not in ("reference", "own"):
+        raise ValueError(f"evaluate_in = {evaluate_in!r} must be 'reference', 'own' or an EnvGrid")
+    if evaluate_in == "own" or trials.reference is None:
+        return None, evaluate_in
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[None], trials.reference), evaluate_in
 
 
 def _digest(trials: Trials, key: jax.Array) -> str:

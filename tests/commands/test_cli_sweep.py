@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from commanding import TINY, fails, purerl, rows, said
 
-from purerl import runs
+from purerl import plots, runs
 from purerl.commands import parser
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options import train
@@ -92,6 +92,11 @@ def test_a_population_that_another_process_trains_is_let_alone(population, capsy
         (("--rounds", 5), "--rounds has no effect with --schedule full; it is an option of --schedule pbt"),
         (("--eta", 3), "--eta has no effect with --schedule full"),
         (("--schedule", "halving", "--perturb-factors", 0.5, 2), "--perturb-factors has no effect"),
+        (("--max-cost", 5), "--max-cost needs --price-per-hour"),
+        (("--ray-gpus", 1), "--ray-gpus has no effect without --ray"),
+        (("--replay", 1), "--replay needs the search"),
+        (("--objective", "speed"), "there is no objective 'speed'"),
+        (("--schedule", "pbt", "--until", 5), "--until has no effect with --schedule pbt"),
         (("--distributed", "here"), "--distributed here: give auto"),
         (("--distributed", "localhost:80,2,2"), "numbered from 0 to 1"),
         (("--distributed", "auto", "--ray", "local"), "mutually exclusive"),
@@ -162,11 +167,45 @@ def test_a_search_whose_trials_all_diverge_says_so_and_saves_no_policy(tmp_path,
 def test_a_report_says_how_to_repeat_the_search(halved, tmp_path):
     purerl("report", halved[0], "--output", tmp_path / "folder" / "page.html")
     page = html.unescape((tmp_path / "folder" / "page.html").read_text())
-    (line,) = [line for line in page.splitlines() if line.startswith("purerl sweep")]
+    (line,) = [line for line in page.splitlines() if line.startswith("purerl sweep") and "--replay" not in line]
     _, name, *arguments = shlex.split(line.split("<")[0])
     options, _ = parser.parse(name, sweep_options.Options, arguments)
     assert (options.schedule, options.eta, options.rungs, options.num_steps) == ("halving", 2, 2, 100)
     assert options.space == SPACE[1:]
+
+
+def test_the_command_that_is_printed_reproduces_the_best_trial_to_the_bit(halved, capsys):
+    run, printed = halved
+    (line,) = [line for line in printed.splitlines() if "--replay" in line]
+    best = rows(run / "trials.csv")[0]
+    assert line.endswith(f"--replay {best['trial']}")
+    purerl(*shlex.split(line)[1:])
+    text = said(capsys)
+    assert "bit for bit" in text
+    assert f"{float(best['return_seed_0']):.4g}" in text
+
+
+def test_a_search_stops_when_it_is_good_enough_and_the_table_follows_the_fresh_seeds(tmp_path, capsys):
+    """Any return is enough, so the first block is the last; its best trials are trained again, and rank by that."""
+    sizes = ("--num-trials", 4, "--num-seeds", 1, "--num-steps", 96, "--block-size", 2)
+    confirm = ("--confirm", 2, "--confirm-seeds", 2)
+    purerl("sweep", "--runs-dir", tmp_path, "--name", "short", *sizes, "--until", 1, *confirm, *TINY, *SPACE)
+    table = rows(tmp_path / "short" / "trials.csv")
+    assert len(table) == 2
+    assert float(table[0]["fresh_return"]) >= float(table[1]["fresh_return"])
+    policy = runs.load_policy(tmp_path / "short")
+    assert policy.details["trial"] == int(table[0]["trial"])
+    assert policy.details["return_on_fresh_seeds"] == pytest.approx(float(table[0]["fresh_return"]))
+    assert "reached a return of 1" in said(capsys)
+
+
+def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plots, "ranking", lambda result: 1 / 0)
+    sizes = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 96)
+    purerl("sweep", "--runs-dir", tmp_path, "--name", "drawn", *sizes, *TINY, *SPACE)
+    assert "ranking.png could not be drawn: division by zero" in said(capsys)
+    assert (tmp_path / "drawn" / "policy").is_dir()
+    assert (tmp_path / "drawn" / "learning_curves.png").is_file()
 
 
 # --- Processes of their own -------------------------------------------------------------------------------------------

@@ -128,6 +128,7 @@ GOOD |= {
 }
 GOOD |= {"X": "0.25", "K": "7", "TYPE": "bfloat16", "CURVE": "linear", "FAMILY": "llama", "MODEL": "small"}
 GOOD |= {"ACTION": None, "ALGORITHM": "rloo", "LOSS": "pairwise"}
+GOOD |= {"R": "5", "H": "5", "M": "5", "N|auto": "auto", "CRITERION": "area", "WHERE": "own"}
 
 
 @pytest.mark.parametrize(
@@ -145,7 +146,7 @@ def test_every_option_can_be_typed(command, name):
     assert parsed(shlex.join(["purerl", command, *words])) != options(command)()
 
 
-NUMBERS = ("N", "SECONDS", "SHARE", "P", "GAMMA", "REWARD", "CHANGE", "SIZE", "FACTOR")
+NUMBERS = ("N", "SECONDS", "SHARE", "P", "GAMMA", "REWARD", "CHANGE", "SIZE", "FACTOR", "R", "H", "M")
 
 
 @pytest.mark.parametrize(

@@ -69,12 +69,29 @@ def numpy_exploit(scores, num_replaced):
 @pytest.mark.parametrize("num_replaced", [0, 2, 5])
 def test_exploit_is_truncation_selection(num_nan, num_replaced):
     rng = np.random.default_rng(num_nan)
-    scores = rng.integers(0, 6, 10).astype(np.float32)  # with ties
+    scores = rng.permutation(10).astype(np.float32)
     scores[rng.permutation(10)[:num_nan]] = np.nan
     keys = jax.random.split(jax.random.key(1), 200)
     parents = np.asarray(jax.vmap(lambda key: exploit_explore.exploit(key, scores, num_replaced))(keys))
     allowed = numpy_exploit(scores, num_replaced)
     assert [set(column) for column in parents.T.tolist()] == allowed
+
+
+def test_equal_scores_replace_nobody():
+    scores = jnp.full(10, 500.0)
+    for seed in range(5):
+        assert exploit_explore.exploit(jax.random.key(seed), scores, 3).tolist() == list(range(10))
+
+
+def test_ties_are_decided_by_chance_and_a_member_copies_only_a_better_one():
+    """Two of the five at 1 are replaced, by turns; the two of the three at 5 that are donors change too."""
+    scores = np.array([1, 5, 1, 3, 5, 1, 5, 1, 3, 1], np.float32)
+    keys = jax.random.split(jax.random.key(1), 200)
+    parents = np.asarray(jax.vmap(lambda key: exploit_explore.exploit(key, scores, 2))(keys))
+    replaced = parents != np.arange(10)
+    assert (replaced.sum(axis=1) == 2).all()
+    assert np.flatnonzero(replaced.any(axis=0)).tolist() == [0, 2, 5, 7, 9]
+    assert set(parents[replaced].tolist()) == {1, 4, 6}
 
 
 def test_explore_moves_as_the_space_says():
@@ -385,3 +402,12 @@ def test_advancing_in_chunks_is_the_same_run(world, result):
     # Every member keeps its own key and its own environments, whoever's learner it has.
     equal(jax.random.key_data(state.members.key), keys)
     assert np.unique(state.members.actors.obs.reshape(10, -1), axis=0).shape == (10, 2)
+
+
+@pytest.mark.parametrize(
+    ("size", "share", "expected"), [(8, 0.2, 2), (10, 0.25, 2), (4, 0.1, 1), (5, 0.5, 2), (9, 0.0, 0)]
+)
+def test_the_share_that_is_replaced_is_rounded(world, size, share, expected):
+    agent, env, _ = world
+    sizes = {"population_size": size, "updates_per_round": 1, "rollout_length": 1, "exploit_fraction": share}
+    assert rounds(agent, env, SPACE, **sizes).num_replaced == expected

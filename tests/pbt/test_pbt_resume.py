@@ -1,6 +1,7 @@
 """A population that was killed resumes, and ends with the same lineage and the same states, bit for bit."""
 
 import json
+import time
 
 import jax
 import numpy as np
@@ -143,3 +144,15 @@ def test_other_arguments_programs_and_a_second_process_are_rejected(tmp_path):
         run(tmp_path, resume=True)
     with pytest.raises(FileNotFoundError, match="no search"):
         run(tmp_path / "none", resume=True)
+
+
+def test_the_time_of_earlier_processes_counts(tmp_path):
+    def slow(now):
+        time.sleep(0.1)
+        cut_at(3)(now)
+
+    with pytest.raises(Cut):
+        run(tmp_path, progress=slow)
+    before = checkpoint.read_metadata(checkpoint.latest(tmp_path / "population"))["seconds"]
+    assert before > 0.2
+    assert run(tmp_path, resume=True).seconds > before

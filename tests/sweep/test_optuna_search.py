@@ -17,8 +17,8 @@ SCHEDULE = sweep.successive_halving(eta=2, num_rungs=2)
 
 def run(num_trials, storage=None, **options):
     return sweep.optuna_search(
-        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=num_trials, batch_size=4, storage=storage, num_chunks=2,
-        schedule=SCHEDULE, **SIZES | options,
+        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=num_trials, storage=storage,
+        **SIZES | {"batch_size": 4, "num_chunks": 2, "schedule": SCHEDULE} | options,
     )  # fmt: skip
 
 
@@ -91,3 +91,23 @@ def test_the_trials_of_a_dead_process_are_asked_again(tmp_path):
     study = run(4, path)
     assert [trial.state.name for trial in study.trials].count("FAIL") == 4
     assert [trial.params for trial in study.trials[:4]] == [trial.params for trial in study.trials[4:]]
+
+
+def test_a_restart_does_not_draw_the_same_trials_again(tmp_path):
+    """Each process draws one batch before TPE has anything to learn from: one seed would draw the same twice."""
+    run(4, tmp_path / "study.log")
+    study = run(8, tmp_path / "study.log")
+    assert len({tuple(trial.params.values()) for trial in study.trials}) == 8
+
+
+def test_values_of_hyperband_are_told_at_the_steps_of_their_own_bracket():
+    """Brackets of rungs 2, 4, 8 and of 4, 8 and of 8: each trial is told at the rungs that it reached."""
+    study = run(6, batch_size=6, schedule=sweep.hyperband(eta=2, num_brackets=3), num_seeds=1)
+    steps = [tuple(trial.intermediate_values) for trial in study.trials]
+    assert {each[0] for each in steps} == {2, 4, 8}
+    assert all(each == (2, 4, 8)[(2, 4, 8).index(each[0]) :][: len(each)] for each in steps)
+
+
+def test_each_batch_has_a_directory_of_its_own(tmp_path):
+    run(8, directory=tmp_path / "searches")
+    assert [path.name for path in sorted((tmp_path / "searches").iterdir())] == ["batch0000", "batch0001"]

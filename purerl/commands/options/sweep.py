@@ -47,11 +47,76 @@ class Population:
     )
 
 
+def _count_or_auto(text: str) -> int | str:
+    return "auto" if text == "auto" else parse_count(text)
+
+
+@dataclasses.dataclass(frozen=True)
+class Judging:
+    """How trials are compared; not with --schedule pbt."""
+
+    objective: str = option(
+        "What is optimised: return, area (under the learning curve), curve (its end), steps:R or seconds:R (until it "
+        "reaches R), or percentile:P (of the return, over the seeds).",
+        "return",
+        metavar="OBJECTIVE",
+    )
+    ties: tuple[str, ...] = several(
+        "What orders trials with equal objectives: area (under the learning curve) and threshold (steps until it "
+        "comes near its end, or to --threshold).",
+        ("area", "threshold"),
+        parse=one_of("area", "threshold"),
+        metavar="CRITERION",
+        shown="area threshold",
+    )
+    threshold: float | None = option(
+        "Return that the criterion threshold waits for.", parse=parse_number(), metavar="R", shown="nine tenths of the "
+        "trial's return",
+    )  # fmt: skip
+    curve: str = option("Metric of the learning curves, such as episode_end/success.", "episode_return", metavar="METRIC")
+    evaluate_in: str = option(
+        "If parameters of the environment are searched: reference, the environment as it is, so that the easiest one "
+        "does not win; or own, the one that a trial was trained in.",
+        "reference",
+        parse=one_of("reference", "own"),
+        metavar="WHERE",
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """When the search stops early. What was measured so far is kept, and --resume takes other limits."""
+
+    until: float | None = option(
+        "Stop when a trial's objective is this good.", parse=parse_number(), metavar="R", shown="at the end"
+    )
+    max_steps: int | None = option(
+        "Environment steps of all agents together.", parse=parse_count, metavar="N", shown="no limit"
+    )
+    max_hours: float | None = option(
+        "Hours, earlier processes included.", parse=parse_number(low=0.0), metavar="H", shown="no limit"
+    )
+    max_cost: float | None = option(
+        "Money, at --price-per-hour.", parse=parse_number(low=0.0), metavar="M", shown="no limit"
+    )
+    price_per_hour: float | None = option(
+        "Price of this machine.", parse=parse_number(low=0.0), metavar="M", shown="unknown"
+    )
+
+    @property
+    def max_seconds(self) -> float | None:
+        """The time that it may take: by the clock, or by its price."""
+        times = [] if self.max_hours is None else [3600 * self.max_hours]
+        if self.max_cost is not None and self.price_per_hour:
+            times.append(3600 * self.max_cost / self.price_per_hour)
+        return min(times, default=None)
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """Search hyperparameters: all trials and seeds are trained side by side in one program, evaluated and ranked.
 
-    Without options: 64 random trials x 2 seeds of PPO on CartPole-v1. The table, the figures and the best policy are
+    Without options: 64 random trials x 3 seeds of PPO on CartPole-v1. The table, the figures and the best policy are
     saved in runs/NAME/; `purerl evaluate NAME` plays the policy, `purerl report NAME` writes a page about the search.
     Results are saved as they finish: after Ctrl-C, a crash or a power cut, `purerl sweep --resume NAME` resumes the
     search and ends with the same table.
@@ -67,29 +132,43 @@ class Options:
     num_trials: int = count(
         "Number of trials; a grid takes all of its points. With pbt: members of the population.", 64
     )
-    num_seeds: int | None = count("Agents of each trial, differing only in their seed.", shown="2")
+    num_seeds: int | str | None = option(
+        "Agents of each trial, differing only in their seed. auto: 3, and further ones where the best is undecided.",
+        parse=_count_or_auto,
+        metavar="N|auto",
+        shown="3",
+    )
     num_steps: int | None = count(
         "Environment steps of each agent that is trained to the end, such as 100k or 1e5.", shown="100_000"
     )
     space: tuple[str, ...] = several(
-        "What is searched: uniform:LOW,HIGH, log_uniform:LOW,HIGH, integers:LOW,HIGH, choice:A,B,... or a number. A "
+        "What is searched: uniform:LOW,HIGH, log_uniform:LOW,HIGH, integers:LOW,HIGH, log_integers:LOW,HIGH, "
+        "choice:A,B,... or a number. 'uniform:0.01,0.1 if OTHER=A|B' is searched only with these values of OTHER. A "
         "grid needs points: uniform:0.9,1,points=5. The space may also name parameters of the environment "
         "(env.length=uniform:0.3,0.8) and settings of which each value compiles once: num_envs=choice:4,16 "
         "rollout_length=choice:32,128 agent.num_epochs=choice:4,10 network.hidden='choice:64,64|256,256'.",
         metavar="NAME=SPACE",
         shown="the preset's",
     )
+    constraint: str | None = option(
+        "Which trials make sense: module:function, a function of yours from a dict of what is searched to a truth.",
+        metavar="MODULE:NAME",
+        shown="all",
+    )
     method: str = option(
-        "random, sobol (a low-discrepancy sequence) or grid (every combination).",
+        "random, sobol (a low-discrepancy sequence), grid (every combination); or in batches, each where a model of "
+        "the trials before promises most: tpe (Parzen estimators) or gp (a Gaussian process).",
         "random",
-        parse=one_of("random", "sobol", "grid"),
+        parse=one_of("random", "sobol", "grid", "tpe", "gp"),
         metavar="METHOD",
     )
+    batch_size: int = count("tpe, gp: trials that are chosen together.", 16)
     schedule: str = option(
-        "full: train every trial to the end. halving, hyperband: stop the worse trials early. pbt: population-based "
-        "training, one population whose hyperparameters change while it learns.",
+        "full: train every trial to the end. halving, hyperband: stop the worse trials early. asha: halving in which "
+        "no worker of --ray waits for the end of a rung. pbt: population-based training, one population whose "
+        "hyperparameters change while it learns.",
         "full",
-        parse=one_of("full", "halving", "hyperband", "pbt"),
+        parse=one_of("full", "halving", "hyperband", "asha", "pbt"),
         metavar="SCHEDULE",
     )
     eta: int = option(
@@ -99,6 +178,8 @@ class Options:
         metavar="N",
     )
     rungs: int = count("Rungs of halving, or brackets of Hyperband.", 3)
+    judging: Judging = dataclasses.field(default_factory=Judging)
+    limits: Limits = dataclasses.field(default_factory=Limits)
     stop_clearly_worse: bool = flag(
         "Also stop survivors of a rung whose confidence interval lies below that of the median survivor. It takes at "
         "least 3 seeds."
@@ -128,6 +209,16 @@ class Options:
         metavar="ADDRESS|local",
         shown="in this process",
     )
+    ray_gpus: float | None = option(
+        "GPUs of each block with --ray.", parse=parse_number(low=0.0), metavar="N", shown="1 if the cluster has any"
+    )
+    save_seconds: float = option(
+        "Save the running block at least every this many seconds of training; a crash loses no more.",
+        300.0,
+        parse=parse_number(low=0.0),
+        metavar="SECONDS",
+        shown="300",
+    )
     distributed: str | None = option(
         "Spread the agents over N processes that all run this command. This is process I of 0 to N-1; process 0 waits "
         "at HOST:PORT. auto: Slurm, Open MPI, Kubernetes or a TPU pod provides these. It needs a --name.",
@@ -135,20 +226,30 @@ class Options:
         shown="one process",
     )
     resume: str | None = option(
-        "Resume a search, by name or directory. Its settings stay as they are.", metavar="RUN", optional_value=""
+        "Resume a search, by name or directory. Its settings stay as they are; limits may be others.",
+        metavar="RUN",
+        optional_value="",
+    )
+    replay: int | None = option(
+        "With --resume: train trial N of a finished search again, bit for bit, and compare it. Nothing is saved.",
+        parse=parse_count_or_zero,
+        metavar="N",
+        shown="",
     )
 
     @property
     def seeds(self) -> int:
-        """Agents of each trial."""
-        return self.num_seeds or 2
+        """Agents of each trial, apart from those that `auto` adds."""
+        return self.num_seeds if isinstance(self.num_seeds, int) else 3
 
 
-_STOPPING = ("halving", "hyperband")
+_STOPPING = ("halving", "hyperband", "asha")
 _SEARCHES = ("full", *_STOPPING)
 _ONLY_FOR = (
     dict.fromkeys(("eta", "rungs", "stop_clearly_worse"), _STOPPING)
     | dict.fromkeys(("num_seeds", "method", "confirm", "confirm_seeds", "block_size", "memory_limit", "ray"), _SEARCHES)
+    | dict.fromkeys(("ray_gpus", "save_seconds", "batch_size", "constraint"), _SEARCHES)
+    | dict.fromkeys((field.name for each in (Judging, Limits) for field in dataclasses.fields(each)), _SEARCHES)
     | dict.fromkeys((field.name for field in dataclasses.fields(Population)), ("pbt",))
 )
 
@@ -159,13 +260,24 @@ def check(options: Options) -> None:
     Raises:
       UsageError: an option that has no effect with the schedule; it is named.
     """
-    typed, default = ({**vars(each), **vars(each.population)} for each in (options, Options()))
+    typed, default = (
+        {**vars(each), **vars(each.population), **vars(each.judging), **vars(each.limits)}
+        for each in (options, Options())
+    )
     for name, schedules in _ONLY_FOR.items():
         if typed[name] != default[name] and options.schedule not in schedules:
             raise UsageError(
                 f"--{name.replace('_', '-')} has no effect with --schedule {options.schedule}; it is an option of "
                 f"--schedule {', '.join(schedules)}"
             )
+    if options.batch_size != 16 and options.method not in ("tpe", "gp"):
+        raise UsageError(f"--batch-size has no effect with --method {options.method}; it is an option of tpe and gp")
+    if options.limits.max_cost is not None and not options.limits.price_per_hour:
+        raise UsageError("--max-cost needs --price-per-hour")
+    if options.ray_gpus is not None and not options.ray:
+        raise UsageError("--ray-gpus has no effect without --ray")
+    if options.replay is not None:
+        raise UsageError("--replay needs the search: --resume RUN")
     if options.distributed and options.ray:
         raise UsageError("--ray and --distributed are mutually exclusive")
 
@@ -176,15 +288,22 @@ def restored(options: Options, saved: Mapping[str, Any]) -> Options:
     Raises:
       UsageError: other options are given beside the name of the search.
     """
-    if dataclasses.replace(options, output=Output(), distributed=None, resume=None) != Options():
-        raise UsageError("--resume keeps the settings of the search: give no options but --runs-dir and --distributed")
+    free: dict[str, Any] = {"output": Output(), "distributed": None, "resume": None, "limits": Limits(), "replay": None}
+    if dataclasses.replace(options, **free) != Options():
+        raise UsageError(
+            "--resume keeps the settings of the search: give no options but --runs-dir, --distributed, --replay and "
+            "limits such as --until"
+        )
     fields: dict[str, Any] = dict(saved)
     setup, population = Setup(**fields.pop("setup")), Population(**fields.pop("population", {}))
-    known = {field.name for field in dataclasses.fields(Options)} - {"output", "distributed", "resume"}
+    judging, limits = Judging(**fields.pop("judging", {})), Limits(**fields.pop("limits", {}))
+    asked = {name: value for name, value in vars(options.limits).items() if value is not None}
+    known = {field.name for field in dataclasses.fields(Options)} - {"output", "distributed", "resume", "replay"}
     rest: dict[str, Any] = {name: value for name, value in fields.items() if name in known}
     if isinstance(rest.get("memory_limit"), str):
         rest["memory_limit"] = parse_bytes(rest["memory_limit"])
     return Options(
         setup=setup, output=options.output, population=population, distributed=options.distributed,
-        resume=options.resume, **rest,
+        resume=options.resume, replay=options.replay, judging=judging,
+        limits=dataclasses.replace(limits, **asked), **rest,
     )  # fmt: skip

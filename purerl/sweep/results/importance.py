@@ -14,6 +14,7 @@ Method: TypeAlias = Literal["auto", "fanova", "permutation"]
 Tree: TypeAlias = Any
 """scikit-learn's `sklearn.tree._tree.Tree`."""
 _TREES = 64
+_MOST_TRIALS = 2000  # of more, so many are drawn: forests take minutes on all of 10,000
 _MISSING = "importance needs scikit-learn: pip install scikit-learn"
 
 
@@ -28,7 +29,7 @@ def importance(
 
     Values are first mapped to their position in their space, so a logarithmic range is measured in the logarithm, and
     choices are categories without an order, all equally likely. Returns that are NaN count as the lowest of all, so a
-    value that makes training diverge is important.
+    value that makes training diverge is important. Of more than 2,000 trials as many are drawn.
 
     "fanova" is the variance of a tree's mean prediction given one column alone, over the variance of all its
     predictions, averaged over the trees (Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter
@@ -55,6 +56,37 @@ def importance(
       >>> list(importance(columns, {}, returns=np.arange(8.0)))
       ['rate', 'idle']
     """
+    _check(columns, returns, method)
+    return _importance(columns, space, returns, method, seed, _TREES)
+
+
+def noise_level(
+    columns: Mapping[str, np.ndarray],
+    space: Mapping[str, Space],
+    returns: np.ndarray,
+    method: Method = "auto",
+    seed: int = 0,
+    num_shuffles: int = 20,
+) -> dict[str, float]:
+    """The share that each column would reach by chance: the 95th percentile of `importance` over shuffled returns.
+
+    Arguments and errors are those of `importance`. A share below this level is no finding: forests explain part of any
+    noise, the more the fewer trials there are. The forests are smaller, so the level is a little too high.
+
+    Examples:
+      >>> columns = {"rate": np.arange(40.0), "idle": np.arange(40.0) % 7}
+      >>> shares, level = (f(columns, {}, returns=np.arange(40.0)) for f in (importance, noise_level))
+      >>> shares["rate"] > level["rate"], shares["idle"] > level["idle"]
+      (True, False)
+    """
+    _check(columns, returns, method)
+    rng = np.random.default_rng(seed)
+    shuffled = [rng.permutation(returns) for _ in range(num_shuffles)]
+    found = [_importance(columns, space, each, method, seed + i, _TREES // 8) for i, each in enumerate(shuffled)]
+    return {name: float(np.quantile([shares[name] for shares in found], 0.95)) for name in columns}
+
+
+def _check(columns: Mapping[str, np.ndarray], returns: np.ndarray, method: Method) -> None:
     if not columns or len(returns) < 4:
         raise ValueError(f"importance needs at least one searched name and at least 4 trials; there are {len(returns)}")
     if np.isnan(returns).all():
@@ -63,13 +95,26 @@ def importance(
         raise ValueError(f"method = {method!r} must be 'auto', 'fanova' or 'permutation'")
     if importlib.util.find_spec("sklearn") is None:
         raise ModuleNotFoundError(_MISSING)
+
+
+def _importance(
+    columns: Mapping[str, np.ndarray],
+    space: Mapping[str, Space],
+    returns: np.ndarray,
+    method: Method,
+    seed: int,
+    num_trees: int,
+) -> dict[str, float]:
     evaluate = _permutation if method == "permutation" else _fanova
+    if len(returns) > _MOST_TRIALS:
+        chosen = np.random.default_rng(seed).choice(len(returns), _MOST_TRIALS, replace=False)
+        columns, returns = {name: column[chosen] for name, column in columns.items()}, returns[chosen]
     values = {name: _encode(column, space.get(name)) for name, column in columns.items()}
     target = np.where(np.isnan(returns), np.nanmin(returns), returns)
     varied = {name: value for name, value in values.items() if np.ptp(value) > 0}
     shares = dict.fromkeys(columns, 0.0)
     if varied and np.ptp(target) > 0:
-        shares |= evaluate(varied, target, seed)
+        shares |= evaluate(varied, target, seed, num_trees)
     return dict(sorted(shares.items(), key=lambda item: -item[1]))
 
 
@@ -85,11 +130,11 @@ def _encode(column: np.ndarray, space: Space | None) -> np.ndarray:
     return (values - values.min()) / max(np.ptp(values), 1e-300)
 
 
-def _fanova(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int) -> dict[str, float]:
+def _fanova(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int, num_trees: int) -> dict[str, float]:
     from sklearn.ensemble import RandomForestRegressor
 
     table = np.stack(list(values.values()), axis=1)
-    forest = RandomForestRegressor(_TREES, max_depth=64, random_state=seed).fit(table, target)
+    forest = RandomForestRegressor(num_trees, max_depth=64, random_state=seed).fit(table, target)
     shares = [_shares_of_tree(tree.tree_) for tree in forest.estimators_ if tree.tree_.node_count > 1]
     return dict(zip(values, np.mean(shares, axis=0).tolist()))
 
@@ -131,12 +176,12 @@ def _boxes(tree: Tree) -> tuple[np.ndarray, np.ndarray]:
     return low, high
 
 
-def _permutation(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int) -> dict[str, float]:
+def _permutation(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int, num_trees: int) -> dict[str, float]:
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
     table = np.stack(list(values.values()), axis=1)
-    forest = RandomForestRegressor(_TREES, random_state=seed).fit(table, target)
+    forest = RandomForestRegressor(num_trees, random_state=seed).fit(table, target)
     growth = permutation_importance(forest, table, target, n_repeats=10, random_state=seed).importances_mean
     growth = np.maximum(growth, 0)
     return {name: float(each) for name, each in zip(values, growth / max(growth.sum(), 1e-300))}

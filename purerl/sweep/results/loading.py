@@ -11,6 +11,7 @@ import numpy as np
 
 from purerl.sweep.results import storage
 from purerl.sweep.results.result import LISTED, Result
+from purerl.sweep.run.journal import decode
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.members import MemberIndex
 from purerl.sweep.trials.trials import Trials
@@ -39,7 +40,8 @@ def load(
         raise TypeError("pass all of agent, env and hparams, which make the states playable, or none of them")
     arrays, table, about = storage.read_arrays(directory, hparams)
     listed: dict[str, Any] = {name: np.array(storage.with_tuples(about[name]), dtype) for name, dtype in LISTED.items()}
-    trials = _read_trials(table, about)
+    listed |= {name: decode(data) for name, data in about.get("exact", {}).items()}
+    trials = read_trials(table, about)
     settings = storage.with_tuples(about["settings"])
     states = None
     if agent is not None and env is not None and hparams is not None:
@@ -49,7 +51,8 @@ def load(
     return Result(trials=trials, steps=steps, states=states, settings=settings, **arrays, **listed)
 
 
-def _read_trials(hparams: Hparams, about: dict[str, storage.Json]) -> Trials:
+def read_trials(hparams: Hparams, about: dict[str, storage.Json]) -> Trials:
+    """The trials from the table of their hyperparameters, and the description that was stored beside it."""
     columns = {}
     for name, values in about["columns"].items():
         column = np.empty(len(values), object)

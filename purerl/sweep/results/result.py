@@ -11,12 +11,14 @@ import jax
 import numpy as np
 
 from purerl.hparams import python_number
-from purerl.sweep.results import comparison, storage
+from purerl.sweep.results import comparison, objectives, ranking, storage, tabulated
 from purerl.sweep.results.comparison import Comparison
-from purerl.sweep.results.importance import Method, importance
-from purerl.sweep.results.ranking import rank
-from purerl.sweep.results.statistics import bootstrap_interval, interquartile_mean
+from purerl.sweep.results.importance import Method, importance, noise_level
+from purerl.sweep.results.objectives import Evidence, Objective
+from purerl.sweep.results.rules import DEFAULT_TIES
+from purerl.sweep.results.statistics import interquartile_mean
 from purerl.sweep.results.trial import Trial
+from purerl.sweep.run.journal import encode
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.members import MemberIndex
 from purerl.sweep.trials.trials import Trials
@@ -24,6 +26,9 @@ from purerl.types import Hparams, PyTree
 
 # Arrays that are stored as JSON lists beside the checkpoint of the larger ones, and their types.
 LISTED: dict[str, type] = {"interval": np.float64, "kept": int, "num_updates": int, "fresh_trials": int}
+
+# Optional arrays of 64 bits, stored bit for bit beside it.
+EXACT = ("scores", "fresh_scores", "seconds", "fresh_counts")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -46,6 +51,10 @@ class Result:
       kept: [A] members whose states were kept, as numbered by `member_index`.
       states: their states, one each; None if there are none.
       settings: the sizes of the search, its time and its speed, for the record.
+      scores: [P, S] the objective of each agent, larger if better; None: the greedy return.
+      fresh_scores: [K, S'] the same of the fresh seeds.
+      seconds: [P, S] seconds of training, each agent's share of its block; None: not measured.
+      fresh_counts: [K] how many of the fresh seeds each was trained with, the first ones; None: with all.
     """
 
     trials: Trials
@@ -60,6 +69,10 @@ class Result:
     kept: np.ndarray
     states: tuple[PyTree, ...] | None
     settings: dict[str, Any]
+    scores: np.ndarray | None = None
+    fresh_scores: np.ndarray | None = None
+    seconds: np.ndarray | None = None
+    fresh_counts: np.ndarray | None = None
 
     @property
     def member_index(self) -> MemberIndex:
@@ -102,9 +115,69 @@ class Result:
         return ~np.isfinite(self.seed_returns) & (self.num_updates > 0)[:, None]
 
     @property
+    def objective(self) -> Objective:
+        """What was optimised. A function of the user's own is not stored, so its `measure` is that of the return."""
+        return objectives.final_return()._replace(**self.settings.get("objective", {}))
+
+    @property
+    def evidence(self) -> Evidence:
+        """The measurements that objectives are computed from: `sweep.objectives.score(objective, result.evidence)`."""
+        seconds = np.full(self.returns.shape[:2], np.nan) if self.seconds is None else self.seconds
+        return Evidence(self.returns, self.curves, self.steps, seconds)
+
+    @property
+    def score(self) -> np.ndarray:
+        """[P], the objective of each trial, larger if better; NaN if one of its agents diverged."""
+        scores = self.seed_returns if self.scores is None else self.scores
+        return objectives.over_seeds(self.objective, np.where(np.isfinite(self.seed_returns), scores, np.nan))
+
+    @property
+    def confirmed(self) -> np.ndarray:
+        """[P], the objective on fresh seeds; NaN for trials that were not trained again, or diverged then."""
+        found = np.full(self.num_trials, np.nan)
+        returns = self.fresh_returns.mean(axis=2, dtype=np.float64)
+        scores = np.where(np.isfinite(returns), returns if self.fresh_scores is None else self.fresh_scores, np.nan)
+        for trial, each, count in zip(self.fresh_trials.tolist(), scores, self.num_fresh.tolist()):
+            found[trial] = objectives.over_seeds(self.objective, each[:count])
+        return found
+
+    @property
+    def num_fresh(self) -> np.ndarray:
+        """[K], with how many fresh seeds each of `fresh_trials` was trained again."""
+        whole = np.full(len(self.fresh_trials), self.fresh_returns.shape[1])
+        return whole if self.fresh_counts is None else self.fresh_counts
+
+    @property
+    def criteria(self) -> dict[str, np.ndarray]:
+        """The criteria that break ties, in order, each [P] and larger if better; see `ranking.criteria`."""
+        names = tuple(self.settings.get("ties", DEFAULT_TIES))
+        return dict(zip(names, ranking.criteria(self.evidence, names, self.settings.get("threshold"))))
+
+    @property
+    def num_tied(self) -> np.ndarray:
+        """[P], how many trials share each trial's score, itself included: their order says nothing about the score."""
+        return ranking.num_tied(self.score, self.num_updates)
+
+    @property
+    def search_order(self) -> np.ndarray:
+        """[P], the trials from best to worst before the best ones were trained again; see `ranking.rank`."""
+        return ranking.rank(self.score, tuple(self.criteria.values()), self._far(self.score))
+
+    @property
     def order(self) -> np.ndarray:
-        """[P], the trials from best to worst; see `ranking.rank`."""
-        return rank(self.returns, self.curves, self.num_updates)
+        """[P], the trials from best to worst; those that were trained again on fresh seeds by their return there."""
+        confirmed, score = self.confirmed, self.score
+        lost = self.fresh_trials[np.isnan(confirmed[self.fresh_trials])]
+        score[lost] = np.nan  # a trial that diverged on a fresh seed has diverged
+        return ranking.rank(score, tuple(self.criteria.values()), self._far(score), confirmed)
+
+    def _far(self, score: np.ndarray) -> np.ndarray:
+        """[P], how far each trial was trained; one that is good enough to stop the search counts as fully trained."""
+        until = self.settings.get("until")
+        if until is None:
+            return self.num_updates
+        good = score >= (until if self.objective.maximize else -until)
+        return np.where(good, self.num_updates.max(), self.num_updates)
 
     @property
     def searched(self) -> tuple[str, ...]:
@@ -161,28 +234,23 @@ class Result:
             seed=seed,
             state=self._state_of(number, seed),
             settings=settings,
+            fresh_iqm=float(
+                tabulated.fresh_columns(self).get("fresh_return", np.full(self.num_trials, np.nan))[number]
+            ),
         )
 
     def rows(self) -> list[dict[str, Any]]:
         """The table of trials from best to worst, one dict per trial, ready for pandas or polars.
 
-        The columns: `rank` from 1; `trial` in the order drawn from 0; what was searched; `return` (interquartile mean);
-        `return_low`, `return_high` (its interval); `steps` of each of its members; if any member diverged,
-        `diverged`, the number of the trial's seeds that did; if trials were trained again on fresh seeds,
-        `fresh_return`, `fresh_low`, `fresh_high`, NaN for the others; and `return_seed_0`, ... for all seeds.
+        The columns: `rank` from 1; `tied`, how many trials share the score, if any do; `trial` in the order drawn from
+        0; what was searched; the objective, if it is not the return; `return` (interquartile mean); `return_low`,
+        `return_high` (its interval) and `interval_coverage`, the highest probability with which that contains the
+        median of all seeds; `steps` of each of its members; if any member diverged, `diverged`, the number of the
+        trial's seeds that did; if any trials tie, the criteria that order them; if trials were trained again on fresh
+        seeds, `fresh_return`, `fresh_low`, `fresh_high` and `fresh_diverged`, NaN for the others; and `return_seed_0`,
+        ... for all seeds.
         """
-        iqm, seed_returns, fresh, steps = self.iqm, self.seed_returns, self._fresh_columns(), self.trial_steps
-        diverged = {"diverged": self.diverged.sum(axis=1)} if self.diverged.any() else {}
-        return [
-            {"rank": place, "trial": int(i)}
-            | {name: python_number(self.values(name)[i]) for name in self.searched}
-            | dict(zip(("return", "return_low", "return_high"), (float(iqm[i]), *self.interval[i].tolist())))
-            | {"steps": int(steps[i])}
-            | {name: int(column[i]) for name, column in diverged.items()}
-            | {name: float(column[i]) for name, column in fresh.items()}
-            | {f"return_seed_{seed}": value for seed, value in enumerate(seed_returns[i].tolist())}
-            for place, i in enumerate(self.order, start=1)
-        ]
+        return tabulated.rows(self)
 
     def curve_rows(self) -> list[dict[str, Any]]:
         """The learning curves as a tidy table: `trial`, `seed`, `steps`, `return`; a row per chunk with episodes."""
@@ -190,16 +258,6 @@ class Result:
         columns = (trial, seed, self.steps[chunk], self.curves[trial, seed, chunk].astype(np.float64))
         names = ("trial", "seed", "steps", "return")
         return [dict(zip(names, row)) for row in zip(*(column.tolist() for column in columns))]
-
-    def _fresh_columns(self) -> dict[str, np.ndarray]:
-        """`fresh_return` and its interval, [P], by name; empty if no trial was trained again."""
-        if not len(self.fresh_trials):
-            return {}
-        table = np.full((3, self.num_trials), np.nan)
-        returns = self.fresh_returns.mean(axis=2, dtype=np.float64)
-        interval = bootstrap_interval(jax.random.key(0), returns)
-        table[:, self.fresh_trials] = np.stack([interquartile_mean(returns), *interval.T])
-        return dict(zip(("fresh_return", "fresh_low", "fresh_high"), table))
 
     def evaluated_after(self) -> np.ndarray:
         """[R, P] updates after which each trial was evaluated in each rung; 0 if it did not reach the rung."""
@@ -221,6 +279,12 @@ class Result:
         compared = self.comparable()
         columns = {name: self.values(name)[compared.trials] for name in self.searched}
         return importance(columns, self.space, compared.iqm, method)
+
+    def importance_noise(self, method: Method = "auto") -> dict[str, float]:
+        """The share that each name would reach by chance; see `importance.noise_level`."""
+        compared = self.comparable()
+        columns = {name: self.values(name)[compared.trials] for name in self.searched}
+        return noise_level(columns, self.space, compared.iqm, method)
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write `rows()`: a header, and one line per trial from best to worst; NaN is an empty field."""
@@ -253,6 +317,8 @@ class Result:
         arrays = {name: getattr(self, name) for name in names}
         groups = {"group": self.trials.group, "groups": self.trials.groups, "columns": self.trials.columns}
         about = self._about() | groups | {name: getattr(self, name) for name in LISTED}
+        exact = {name: getattr(self, name) for name in EXACT}
+        about |= {"exact": {name: encode(each) for name, each in exact.items() if each is not None}}
         storage.write_arrays(directory, arrays, self.hparams, about)
         owners = self.trials.group[self.member_index.decode(self.kept)[0]]
         storage.write_states(directory, self.states, owners)

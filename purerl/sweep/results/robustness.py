@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -14,46 +14,7 @@ from purerl import loops
 from purerl.hparams import check_positive
 from purerl.prng import check_key
 from purerl.sweep.results.result import Result
-from purerl.sweep.trials import trials
-from purerl.sweep.trials.spaces import SearchSpace
 from purerl.types import Agent, Env, PyTree
-
-
-class EnvGrid(NamedTuple):
-    """Q points in the space of an environment's parameters.
-
-    Attributes:
-      env_params: the parameters, leaves [Q].
-      columns: the parameters that differ between them, values [Q] by name.
-    """
-
-    env_params: PyTree
-    columns: dict[str, np.ndarray]
-
-
-def env_grid(env_params: PyTree, space: SearchSpace) -> EnvGrid:
-    """Every combination of the grid points of some of an environment's parameters; the last varies fastest.
-
-    Args:
-      env_params: the parameters, such as `purerl.envs.env_params("CartPole-v1")` returns.
-      space: a mapping from names of its fields to spaces with `points`, choices or constants.
-
-    Raises:
-      ValueError: a field does not exist, or a space has no `points`.
-
-    Examples:
-      >>> from purerl.sweep import uniform
-      >>> class Params(NamedTuple):
-      ...     length: float = 0.5
-      ...     gravity: float = 9.8
-      >>> grid = env_grid(Params(), {"length": uniform(0.0, 1.0, points=3)})
-      >>> grid.env_params.length.tolist(), grid.env_params.gravity.shape
-      ([0.0, 0.5, 1.0], (3,))
-    """
-    prefixed = {trials.ENV_PREFIX + name: each for name, each in space.items()}
-    made = trials.make(jax.random.key(0), _NoHparams(), prefixed, None, env_params=env_params)
-    columns = {name.removeprefix(trials.ENV_PREFIX): values for name, values in made.columns.items()}
-    return EnvGrid(made.env_params, columns)
 
 
 def robustness(
@@ -104,10 +65,6 @@ def kept_agents(result: Result, top: int | None = None) -> list[tuple[int, int]]
     rank = 1 + np.argsort(result.order)[trial]
     best = np.unique(rank)[:top]
     return sorted((r, s) for r, s in zip(rank.tolist(), seed.tolist()) if r in best)
-
-
-class _NoHparams(NamedTuple):
-    """No hyperparameters: the grid is over the environment only."""
 
 
 def _stack(states: Result | PyTree, top: int | None) -> PyTree:

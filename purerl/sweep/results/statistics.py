@@ -103,6 +103,18 @@ def stratified_bootstrap_interval(
     return np.moveaxis(np.quantile(means, tails, axis=-1), 0, -1)
 
 
+def coverage_limit(num_runs: int, confidence: float = 0.95) -> float:
+    """The highest probability with which a percentile bootstrap interval of n runs contains the median of all runs.
+
+    min(confidence, 1 - 2^(1-n)), since the interval never reaches beyond the runs.
+
+    Examples:
+      >>> [round(coverage_limit(n), 2) for n in (2, 3, 5, 10)]
+      [0.5, 0.75, 0.94, 0.95]
+    """
+    return min(confidence, 1 - 2.0 ** (1 - num_runs))
+
+
 def rank_interval(
     key: jax.Array, values: np.ndarray, confidence: float = 0.95, num_resamples: int = 2000
 ) -> np.ndarray:

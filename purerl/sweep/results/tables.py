@@ -11,6 +11,7 @@ import numpy as np
 
 from purerl.checkpoint import Json
 from purerl.sweep.results.result import Result
+from purerl.sweep.results.statistics import coverage_limit
 from purerl.sweep.results.storage import Row
 
 if TYPE_CHECKING:
@@ -52,13 +53,18 @@ class _Column(NamedTuple):
 def _columns(result: Result, rows: Sequence[Row]) -> list[_Column]:
     last = len(result.searched)
     columns = [
-        _Column("#", [str(row["rank"]) for row in rows], "dim", 0),
+        _Column("#", [f"{row['rank']}{'=' * (row.get('tied', 1) > 1)}" for row in rows], "dim", 0),
         _Column("return", [_return(row) for row in rows], "bold", 0),
-        _Column("95% interval", [_interval(row) for row in rows], "", last + 2),
-        _Column("seeds", [_seeds(row, result.num_seeds) for row in rows], "", last + 3),
+        _Column(_interval_name(result), [_interval(row) for row in rows], "", last + 3),
+        _Column("seeds", [_seeds(row, result.num_seeds) for row in rows], "", last + 4),
     ]
+    goal = result.objective.name
     if len(result.fresh_trials):
-        columns.append(_Column("fresh seeds", [_short(row["fresh_return"]) for row in rows], "", 0))
+        columns.insert(2, _Column("fresh seeds", [_fresh(row) for row in rows], "bold", 0))
+    if goal != "return":
+        columns.insert(1, _Column(goal, [_short(row[goal]) for row in rows], "bold", 0))
+    if any(row.get("tied", 1) > 1 for row in rows):
+        columns += [_Column(name, [_short(row[name]) for row in rows], "", last + 2) for name in _criteria(rows)]
     if len(set(result.num_updates.tolist())) > 1:
         columns.append(_Column("steps", [f"{row['steps']:,}" for row in rows], "", last + 1))
     for place, name in enumerate(result.searched):
@@ -105,14 +111,51 @@ def _title(result: Result) -> str:
 def _caption(result: Result, dropped: list[str]) -> str:
     episodes = result.returns.shape[2]
     sentences = [f"Return: interquartile mean over the seeds, each the mean of {episodes} greedy episodes."]
-    if "95% interval" not in dropped:
-        sentences.append("Interval: bootstrap over the seeds.")
+    if _interval_name(result) not in dropped and result.num_seeds > 1:
+        sentences.append(_about_interval(result.num_seeds))
+    tied = int(result.num_tied[result.order[0]])
+    if tied > 1:
+        by = ", then ".join(_CRITERIA[name] for name in result.criteria)
+        sentences.append(f"{tied} trials tie for the best result (=): they are ordered by {by}.")
+    if len(result.fresh_trials):
+        sentences.append("Trials that were trained again rank by their return on fresh seeds.")
+    if "stopped" in result.settings:
+        sentences.append(f"Stopped early: {result.settings['stopped']}.")
     diverged = int(result.diverged.any(axis=1).sum())
     if diverged:
         sentences.append(f"{diverged} of {result.num_trials} trials diverged.")
     if dropped:
         sentences.append(f"Too wide to be shown: {', '.join(dropped)}.")
     return " ".join(sentences)
+
+
+_CRITERIA = {
+    "area": "the area under the learning curve",
+    "threshold": "the steps until it comes near its end",
+}
+
+
+def _interval_name(result: Result) -> str:
+    """The header of the interval: with few seeds it is their range, whatever the bootstrap calls it."""
+    return "95% interval" if coverage_limit(result.num_seeds) >= 0.9 else "range"
+
+
+def _about_interval(num_seeds: int) -> str:
+    covers = coverage_limit(num_seeds)
+    if covers >= 0.9:
+        return "Interval: bootstrap over the seeds."
+    return (
+        f"Range of {num_seeds} seeds: it contains the median of all seeds with a probability of {covers:.0%} at most."
+    )
+
+
+def _criteria(rows: Sequence[Row]) -> list[str]:
+    return [name for name in ("area", "steps_to_threshold") if name in rows[0]]
+
+
+def _fresh(row: Row) -> str:
+    lost = row.get("fresh_diverged", 0)
+    return f"{_short(row['fresh_return'])} ({lost:.0f} diverged)" if lost > 0 else _short(row["fresh_return"])
 
 
 def _return(row: Row) -> str:

@@ -24,6 +24,7 @@ class Trial(NamedTuple):
       seed: the seed that `state` comes from.
       state: the trained agent's state, for `agent.act(None, state, obs)`; None if it was not kept.
       settings: everything that was searched, by name: hyperparameters, `env.` parameters and static choices.
+      fresh_iqm: interquartile mean of the returns on fresh seeds; NaN if it was not trained again.
     """
 
     rank: int
@@ -37,3 +38,4 @@ class Trial(NamedTuple):
     seed: int
     state: PyTree
     settings: dict[str, Any] = {}
+    fresh_iqm: float = float("nan")

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import functools
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.sweep.results.ranking import rank
+from purerl.sweep.results.objectives import over_seeds
+from purerl.sweep.results.rules import order_of, scores_of
+from purerl.sweep.results.statistics import bootstrap_interval
 from purerl.sweep.run import measurements, records, rungs, stages
+from purerl.sweep.run.budget import Enough
 from purerl.sweep.run.engine import Engine
-from purerl.sweep.run.measurements import Measurements
 from purerl.sweep.run.plan import Plan
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.rungs import Rung
 
+_ROUND, MOST_TRIALS = 4, 16  # seeds of a round of `num_seeds="auto"`, and the most trials that take part
 
-def run(engine: Engine, plan: Plan, key: jax.Array, keep: int | None, stop_clearly_worse: bool) -> Pool:
+
+def run(
+    engine: Engine, plan: Plan, key: jax.Array, keep: int | None, stop_clearly_worse: bool
+) -> tuple[Pool, Enough | None]:
     """Run all brackets, which fills the engine's measurements.
 
     Args:
@@ -28,45 +35,98 @@ def run(engine: Engine, plan: Plan, key: jax.Array, keep: int | None, stop_clear
       stop_clearly_worse: see `rungs.survivors`.
 
     Returns:
-      The states that are kept.
+      The states that are kept, and why the search stopped early, if it did.
     """
     kept, first = Pool(), 0
     for b, bracket in enumerate(plan.brackets):
         trials = np.arange(first, first + bracket[0].num_trials)
         first += bracket[0].num_trials
-        final = _run_bracket(engine, plan, b, trials, jax.random.fold_in(key, b), keep, stop_clearly_worse)
+        enough, final = None, None
+        try:
+            final = _run_bracket(engine, plan, b, trials, jax.random.fold_in(key, b), keep, stop_clearly_worse)
+        except Enough as error:
+            enough, final = error, error.pool
         if final is not None:
             kept.merge(final)
-            kept.retain(engine.member_index.of_trials(best_trials(engine.measured, keep)))
-    return kept
+            kept.retain(engine.member_index.of_trials(best_trials(engine, keep)))
+        if enough is not None:
+            return kept, enough
+    return kept, None
 
 
-def confirm(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: int) -> tuple[np.ndarray, np.ndarray]:
-    """Train the best trials again, from the beginning to the end, on fresh seeds, and play fresh episodes.
+def replay(engine: Engine, plan: Plan, trial: int) -> Pool:
+    """Train one trial again as far as it went, through the rungs of its bracket.
 
-    Returns:
-      The trials [K] in ascending order, and their returns [K, S', E].
+    Raises:
+      ValueError: there is no such trial.
     """
-    best = np.sort(best_trials(engine.measured, count)) if count else np.empty(0, int)  # [K]
-    num_episodes = engine.programs[0].eval_episodes
-    if not best.size:
-        return best, np.empty((0, num_seeds, num_episodes), np.float32)
-    seed_key, eval_key = jax.random.split(jax.random.fold_in(key, 1))
-    plan = plan._replace(brackets=((Rung(len(best), plan.num_updates),),))
-    fresh = engine._replace(
-        measured=measurements.empty(plan, engine.trials.size, num_seeds, num_episodes),
-        seed_keys=keys_of_seeds(seed_key, num_seeds),
-        eval_key=key_data(eval_key),
-    )
-    nobody = np.empty(0, int)
-    members = fresh.member_index.of_trials(best)
-    stages.run(fresh, plan.whole("confirm"), members, None, trim=lambda _, pool: pool.retain(nobody))
-    return best, fresh.measured.returns[best]  # [P, S', E] -> [K, S', E]
+    if not 0 <= trial < engine.trials.size:
+        raise ValueError(f"replay = {trial} is not between 0 and {engine.trials.size - 1}")
+    firsts = np.cumsum([0, *(bracket[0].num_trials for bracket in plan.brackets)])
+    b = int(np.searchsorted(firsts, trial, side="right")) - 1
+    members, states = engine.member_index.of_trials(np.array([trial])), None
+    group = engine.trials.group[trial]
+    for r in range(len(plan.brackets[b])):
+        stage = plan.stage(b, r)
+        if engine.log.find("width", f"{stage.name}-group{group}") is None:
+            break
+        states = stages.run(engine, stage, members, states)
+    return states or Pool()
 
 
-def best_trials(measured: Measurements, count: int | None) -> np.ndarray:
+class Fresh(NamedTuple):
+    """Trials that were trained again on fresh seeds.
+
+    Attributes:
+      trials: [K] in ascending order.
+      returns: [K, S', E]; NaN for seeds that a trial was not trained with.
+      scores: [K, S'] the objective of each.
+      counts: [K] seeds that each was trained with, the first ones.
+    """
+
+    trials: np.ndarray
+    returns: np.ndarray
+    scores: np.ndarray
+    counts: np.ndarray
+
+
+def confirm(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: int) -> Fresh:
+    """Train the best trials again, from the beginning to the end, on fresh seeds, and play fresh episodes."""
+    best = np.sort(best_trials(engine, count)) if count else np.empty(0, int)  # [K]
+    fresh = _none(engine, best, num_seeds)
+    if best.size:
+        _train_again(engine, plan, key, fresh, best, slice(0, num_seeds), "confirm")
+    return fresh
+
+
+def decide(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: int) -> Fresh:
+    """Spend fresh seeds on the trials among which the best is undecided, a few at a time, until one is left.
+
+    It begins with the trials whose interval reaches that of the best one, and at least with `count`. After each round
+    those whose interval on the fresh seeds lies below that of the best among them leave.
+    """
+    order = best_trials(engine, None)
+    interval = bootstrap_interval(key, scores_of(engine.rules, engine.measured.evidence(order)))
+    if not order.size:
+        return _none(engine, order, num_seeds)
+    rivals = (interval[:, 1] >= interval[0, 0]) | (np.arange(len(order)) < max(count, 1))
+    best = np.sort(order[rivals & (engine.measured.num_updates[order] == plan.num_updates)][: max(count, MOST_TRIALS)])
+    fresh, left = _none(engine, best, num_seeds), best
+    for number, first in enumerate(range(0, num_seeds, _ROUND)):
+        if len(left) < 2 and number:
+            break
+        _train_again(engine, plan, key, fresh, left, slice(first, min(first + _ROUND, num_seeds)), f"decide{number}")
+        scores = fresh.scores[np.isin(best, left), : first + _ROUND]
+        low, high = bootstrap_interval(key, scores).T
+        leader = int(np.argmax(np.nan_to_num(over_seeds(engine.rules.objective, scores), nan=-np.inf)))
+        left = left[high >= low[leader]]
+    return fresh
+
+
+def best_trials(engine: Engine, count: int | None) -> np.ndarray:
     """The `count` best trials, those trained furthest first; None: all that were trained."""
-    order = rank(measured.returns, measured.curves, measured.num_updates)
+    measured = engine.measured
+    order, _ = order_of(engine.rules, measured.evidence(), measured.num_updates)
     return order[: (measured.num_updates > 0).sum()][:count]
 
 
@@ -78,6 +138,35 @@ def keys_of_seeds(key: jax.Array, num_seeds: int) -> np.ndarray:
 def key_data(key: jax.Array) -> np.ndarray:
     """The data of typed keys on the host."""
     return np.asarray(jax.random.key_data(key))
+
+
+def _none(engine: Engine, trials: np.ndarray, num_seeds: int) -> Fresh:
+    shape = (len(trials), num_seeds)
+    returns = np.full((*shape, engine.programs[0].eval_episodes), np.nan, np.float32)
+    return Fresh(trials, returns, np.full(shape, np.nan), np.zeros(len(trials), int))
+
+
+def _train_again(
+    engine: Engine, plan: Plan, key: jax.Array, fresh: Fresh, trials: np.ndarray, seeds: slice, name: str
+) -> None:
+    """Train some of the fresh trials with some of the fresh seeds; the arrays change in place."""
+    seed_key, eval_key = jax.random.split(jax.random.fold_in(key, 1))
+    keys = keys_of_seeds(seed_key, seeds.stop)[seeds]
+    plan = plan._replace(brackets=((Rung(len(trials), plan.num_updates),),))
+    num_episodes = engine.programs[0].eval_episodes
+    again = engine._replace(
+        measured=measurements.empty(plan, engine.trials.size, len(keys), num_episodes),
+        seed_keys=keys,
+        eval_key=key_data(eval_key),
+        budget=engine.budget._replace(until=None),
+    )
+    nobody = np.empty(0, int)
+    members = again.member_index.of_trials(trials)
+    stages.run(again, plan.whole(name), members, None, trim=lambda _, pool: pool.retain(nobody))
+    rows, evidence = np.isin(fresh.trials, trials), again.measured.evidence(trials)
+    fresh.returns[rows, seeds] = evidence.returns  # [K, s, E] into [K, S', E]
+    fresh.scores[rows, seeds] = scores_of(engine.rules, evidence)
+    fresh.counts[rows] = seeds.stop
 
 
 def _run_bracket(
@@ -93,9 +182,9 @@ def _run_bracket(
     states: Pool | None = None
     for r, rung in enumerate(plan.brackets[b]):
         if r:
-            returns, curves = engine.measured.returns[trials], engine.measured.curves[trials]
-            choice = {"stop_clearly_worse": stop_clearly_worse}
-            trials = trials[rungs.survivors(jax.random.fold_in(key, r), returns, curves, rung.num_trials, **choice)]
+            evidence, rung_key = engine.measured.evidence(trials), jax.random.fold_in(key, r)
+            stop: Any = {"stop_clearly_worse": stop_clearly_worse}
+            trials = trials[rungs.survivors(rung_key, engine.rules, evidence, rung.num_trials, **stop)]
         if not trials.size:
             return None
         stage, last = plan.stage(b, r), r == len(plan.brackets[b]) - 1
@@ -113,6 +202,6 @@ def _trim(engine: Engine, trials: np.ndarray, keep: int | None, done: np.ndarray
     """Keep the states of the best trials of a last rung as its blocks finish, and of those that still lack seeds."""
     finished = engine.member_index.by_trial(np.isin(engine.member_index.of_trials(trials), done))  # [K, S]
     complete = trials[finished.all(axis=1)]
-    best = complete[rank(engine.measured.returns[complete], engine.measured.curves[complete])][:keep]
+    best = complete[order_of(engine.rules, engine.measured.evidence(complete))[0]][:keep]
     partial = trials[finished.any(axis=1) & ~finished.all(axis=1)]
     pool.retain(engine.member_index.of_trials(np.union1d(best, partial)))

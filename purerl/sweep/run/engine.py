@@ -8,7 +8,9 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
+from purerl.sweep.results.rules import Rules
 from purerl.sweep.run import fingerprint, packing, programs
+from purerl.sweep.run.budget import Budget
 from purerl.sweep.run.executors import Executor
 from purerl.sweep.run.journal import Journal
 from purerl.sweep.run.measurements import Measurements
@@ -35,6 +37,10 @@ class Engine(NamedTuple):
       monitor: counts steps and tells the caller.
       block_size: largest number of members in a block.
       limit: bytes that a block may take on a device.
+      rules: what is optimised, and how ties are broken.
+      eval_params: parameters of the environments of the evaluations, leaves [Q, ...]; None: each member's own.
+      save_seconds: training that a crash may lose.
+      budget: when the search stops early.
     """
 
     programs: tuple[Program, ...]
@@ -47,6 +53,10 @@ class Engine(NamedTuple):
     monitor: Monitor
     block_size: int
     limit: float
+    rules: Rules
+    eval_params: PyTree = None
+    save_seconds: float = 300.0
+    budget: Budget = Budget()
 
     @property
     def member_index(self) -> MemberIndex:

@@ -39,6 +39,10 @@ class Journal:
         """The last event of a kind and name, as it was added."""
         return self._events.get((kind, name))
 
+    def all(self, kind: str) -> dict[str, dict[str, Any]]:
+        """The last event of each name of a kind, by name."""
+        return {name: event for (of, name), event in self._events.items() if of == kind}
+
     def add(self, kind: str, name: str = "", **content: Json) -> None:
         """Append an event (JSON data) and wait until it is on the disk."""
         event = {"kind": kind, "name": name, **content}
@@ -96,9 +100,26 @@ def opened(directory: str | os.PathLike[str] | None, *, resume: bool) -> Iterato
         os.close(descriptor)
 
 
+def read(directory: str | os.PathLike[str]) -> list[dict[str, Any]]:
+    """The events of a journal, oldest first, whether or not another process holds it.
+
+    Raises:
+      CheckpointError: there is none, or a line other than the last does not match its checksum.
+    """
+    path = Path(directory) / NAME
+    if not path.is_file():
+        raise CheckpointError(f"{directory} holds no search")
+    return _read(path)[0]
+
+
 def exists(directory: str | os.PathLike[str]) -> bool:
     """Whether a search has begun in a directory."""
     return (Path(directory) / NAME).is_file()
+
+
+def in_memory(log: Journal, *kinds: str) -> Journal:
+    """A journal that writes nothing, with the events of some kinds of another one."""
+    return Journal(None, None, [event for kind in kinds for event in log.all(kind).values()])
 
 
 def check_same(journal: Journal, plan: Mapping[str, Json]) -> None:

@@ -2,38 +2,66 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from purerl.sweep.results.objectives import Evidence
 from purerl.sweep.run.plan import Plan, Stage
 from purerl.sweep.trials.members import MemberIndex
 
 
 class Measurements(NamedTuple):
-    """Measurements of P trials with S seeds each, on the host; the fields are those of `Result`.
+    """Measurements of P trials with S seeds each, on the host.
 
     Attributes:
-      curves: [P, S, C] mean training return of each chunk.
+      curves: [P, S, C] mean of the learning curves' metric in each chunk.
       returns: [P, S, E] greedy returns after the last rung that a member finished.
       rung_returns: [R, P, S, E] the same after each rung.
-      num_updates: [P] updates that a trial has made.
+      made: [P, S] updates that a member has made until its last evaluation.
+      rungs: [P, S] rungs that a member has finished.
+      seconds: [P, S] seconds of training, each agent's share of its blocks.
+      steps: [C] environment steps of a member at the end of each chunk.
     """
 
     curves: np.ndarray
     returns: np.ndarray
     rung_returns: np.ndarray
-    num_updates: np.ndarray
+    made: np.ndarray
+    rungs: np.ndarray
+    seconds: np.ndarray
+    steps: np.ndarray
+
+    @property
+    def num_updates(self) -> np.ndarray:
+        """[P] updates after which all seeds of a trial were evaluated; 0 if some never were."""
+        return self.made.min(axis=1)
+
+    def evidence(self, trials: np.ndarray | slice = slice(None)) -> Evidence:
+        """What objectives are computed from, of some of the trials, [K]."""
+        return Evidence(self.returns[trials], self.curves[trials], self.steps, self.seconds[trials])
+
+    def fields(self) -> dict[str, Any]:
+        """The fields of a `Result`. A trial of which a rung was not finished with all seeds counts as ended before."""
+        last = self.rungs.min(axis=1)
+        returns = np.where((last > 0)[:, None, None], self.rung_returns[last - 1, np.arange(len(last))], np.nan)
+        names = ("curves", "rung_returns", "num_updates", "seconds")
+        return {"returns": returns} | {name: getattr(self, name) for name in names}
 
 
 def empty(plan: Plan, num_trials: int, num_seeds: int, num_episodes: int) -> Measurements:
     """Measurements before anything has run: NaN, and 0 updates."""
     num_rungs = max(len(bracket) for bracket in plan.brackets)
-    shapes = ((len(plan.steps),), (num_episodes,))
-    curves, returns = (np.full((num_trials, num_seeds, *shape), np.nan, np.float32) for shape in shapes)
-    return Measurements(
-        curves, returns, np.repeat(np.full_like(returns, np.nan)[None], num_rungs, 0), np.zeros(num_trials, int)
+    curves, returns, rung_returns = (
+        np.full(shape, np.nan, np.float32)
+        for shape in (
+            (num_trials, num_seeds, len(plan.steps)),
+            (num_trials, num_seeds, num_episodes),
+            (num_rungs, num_trials, num_seeds, num_episodes),
+        )
     )
+    made, rungs = np.zeros((2, num_trials, num_seeds), int)
+    return Measurements(curves, returns, rung_returns, made, rungs, np.zeros(made.shape), plan.steps)
 
 
 def fill(
@@ -43,8 +71,12 @@ def fill(
     members: np.ndarray,
     curves: np.ndarray,
     returns: np.ndarray,
+    seconds: float = 0.0,
 ) -> None:
     """Enter the measurements of some members in a stage; the arrays change in place.
+
+    A member with a return that is not finite has diverged: all its returns become NaN. A point of a learning curve that
+    is infinite becomes NaN.
 
     Args:
       measured: to be filled.
@@ -54,10 +86,21 @@ def fill(
       curves: [W, C'] training returns of the chunks of the members' own group, which may be more or fewer than the
         stage has points; a point then takes the chunk that it lies in.
       returns: [W, E] greedy returns.
+      seconds: that the block took.
     """
+    curves = np.where(np.isfinite(curves), curves, np.nan)
+    returns = np.where(np.isfinite(returns).all(axis=1, keepdims=True), returns, np.nan)
     trial, seed = index.decode(members)
     num_points = len(stage.points)
     chunk = (2 * np.arange(num_points) + 1) * curves.shape[1] // (2 * max(num_points, 1))
     measured.curves[trial[:, None], seed[:, None], stage.points] = curves[:, chunk]  # [W, C'] -> [W, points]
     measured.returns[trial, seed] = measured.rung_returns[stage.rung, trial, seed] = returns
-    measured.num_updates[trial] = stage.num_updates
+    measured.made[trial, seed], measured.rungs[trial, seed] = stage.num_updates, stage.rung + 1
+    measured.seconds[trial, seed] = measured.seconds[trial, seed] + seconds / len(np.unique(members))
+
+
+def fill_lost(measured: Measurements, index: MemberIndex, stage: Stage, members: np.ndarray) -> None:
+    """Enter members whose training failed in a stage: they count as diverged."""
+    curves = np.full((len(members), max(1, len(stage.points))), np.nan, np.float32)
+    returns = np.full((len(members), measured.returns.shape[2]), np.nan, np.float32)
+    fill(measured, index, stage, members, curves, returns)

@@ -79,6 +79,11 @@ class Monitor:
             )
         )
 
+    @property
+    def steps(self) -> int:
+        """Environment steps of all members so far, in all processes."""
+        return self._steps
+
     def seconds(self) -> float:
         """Seconds since the search began, in all processes."""
         return self._before + time.perf_counter() - self._begin

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -101,9 +103,13 @@ def make(
       num_chunks: approximate number of chunks of the longest run.
 
     Raises:
-      ValueError: a rung does not have more updates than the one before, or has more trials.
+      ValueError: a rung does not have more updates than the one before, or has more trials; the brackets have fewer
+        trials than there are; or a rung is too short for a group with larger updates.
     """
     brackets = _cut(brackets, num_trials)
+    brackets = tuple(
+        _aligned(bracket, [program.update_steps for program in programs], update_steps) for bracket in brackets
+    )
     ends = [rung.num_updates for bracket in brackets for rung in bracket]
     scales = tuple(update_steps / program.update_steps for program in programs)
     lengths = tuple(chunk_length([_scaled((0, end), scale)[1] for end in ends], num_chunks) for scale in scales)
@@ -125,7 +131,29 @@ def _cut(brackets: Sequence[Bracket], num_trials: int) -> tuple[Bracket, ...]:
         if count:
             kept.append(tuple(rung._replace(num_trials=min(count, rung.num_trials)) for rung in bracket))
         left -= count
+    if left:
+        raise ValueError(f"the schedule has brackets for {num_trials - left} of {num_trials} trials")
     return tuple(kept)
+
+
+def _aligned(bracket: Bracket, group_steps: Sequence[int], update_steps: int) -> Bracket:
+    """A bracket whose rungs, but the last, end after the same environment steps in every group.
+
+    Their ends move to the nearest multiple of what all groups can reach in whole updates. The last rung ends where it
+    was asked to, in the nearest number of updates of each group.
+    """
+    common = math.lcm(*group_steps, update_steps) // update_steps
+    ends = [max(1, round(rung.num_updates / common)) * common for rung in bracket[:-1]]
+    ends.append(bracket[-1].num_updates)
+    if common == 1 or len(bracket) == 1:
+        return bracket
+    if any(after <= before for before, after in itertools.pairwise(ends)):
+        raise ValueError(
+            f"rungs of {', '.join(str(rung.num_updates) for rung in bracket)} updates are too short for groups whose "
+            f"updates are of {', '.join(f'{n:,}' for n in sorted(set(group_steps)))} steps: each rung must be a "
+            f"multiple of {common} updates; use fewer rungs, more updates, or sizes that divide each other"
+        )
+    return tuple(rung._replace(num_updates=end) for rung, end in zip(bracket, ends))
 
 
 def _check(bracket: Bracket) -> None:

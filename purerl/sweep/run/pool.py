@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -9,6 +10,7 @@ import jax
 import numpy as np
 
 from purerl import checkpoint
+from purerl.distributed import is_main
 from purerl.types import PyTree
 
 
@@ -65,9 +67,12 @@ class Pool:
         self._sources += other._sources
 
     def retain(self, wanted: np.ndarray) -> None:
-        """Drop the states of all other members; checkpoints on disk stay."""
+        """Drop the states of all other members, and the checkpoints that hold none of those wanted."""
         narrowed = [source.narrowed(wanted) for source in self._sources]
         self._sources = [source for source in narrowed if source.members.size]
+        for source in narrowed:
+            if not source.members.size and source.path is not None and is_main():
+                shutil.rmtree(source.path, ignore_errors=True)
 
     def gather(self, members: np.ndarray) -> PyTree:
         """The states of these members, leaves [W, ...].

@@ -35,11 +35,24 @@ class Program(NamedTuple):
     eval_episodes: int
     eval_max_steps: int
     key_impl: str = "threefry2x32"
+    curve: str = "episode_return"
 
     @property
     def update_steps(self) -> int:
         """Environment steps of one update of one member."""
         return self.num_envs * self.rollout_length
+
+
+class Updates(NamedTuple):
+    """The metric of learning curves after each of U updates of W members, leaves [W, U].
+
+    Attributes:
+      value: the metric; NaN if it has no value.
+      weight: its weight in the mean of a chunk: the episodes that ended, or 1.
+    """
+
+    value: Any
+    weight: Any
 
 
 class MemberData(NamedTuple):
@@ -63,33 +76,33 @@ def start(program: Program, members: MemberData) -> LoopState:
     return _start(members, program=program)
 
 
-def advance(program: Program, states: LoopState, num_updates: int) -> tuple[LoopState, jax.Array]:
-    """`loops.advance` of W members; the memory of `states` is given to the result.
-
-    Returns:
-      The next states, and the mean return of the episodes that finished in these updates, [W]; NaN if none did.
-    """
-    return compiled_advance(program, num_updates, _spec(states)).call(states)
+def advance(program: Program, states: LoopState, num_updates: int) -> tuple[LoopState, Updates]:
+    """`loops.advance` of W members; the memory of `states` is given to the result."""
+    return compiled_advance(program, num_updates, spec_of(states)).call(states)
 
 
-def evaluate(program: Program, states: LoopState, key: jax.Array) -> jax.Array:
+def evaluate(program: Program, states: LoopState, key: jax.Array, env_params: PyTree = None) -> jax.Array:
     """Returns of greedy episodes, [W, eval_episodes]; NaN for a member whose learner has become NaN.
 
     There is one key for all members, so they play the same episodes.
+
+    Args:
+      program: of the members.
+      states: of the members.
+      key: typed key.
+      env_params: leaves [Q, ...], the environments that all members play in, as many episodes in each; None: each plays
+        in its own.
     """
-    return compiled_evaluate(program, _spec(states)).call(states, key)
+    return compiled_evaluate(program, spec_of(states), _shapes(env_params)).call(states, key, env_params)
 
 
-def block_bytes(program: Program, members: MemberData, width: int, num_updates: int) -> float:
+def block_bytes(
+    program: Program, members: MemberData, width: int, num_updates: int, env_params: PyTree = None
+) -> float:
     """Bytes that a block of `width` members like these takes on each device, by compiling its programs."""
-    spec = _spec(states_like(program, members, width))
-    return max(compiled_advance(program, num_updates, spec).bytes, compiled_evaluate(program, spec).bytes)
-
-
-def compile_seconds(program: Program, members: MemberData, width: int, num_updates: int) -> float:
-    """Seconds that the programs of a block took to compile; they are compiled now if they were not yet."""
-    spec = _spec(states_like(program, members, width))
-    return compiled_advance(program, num_updates, spec).seconds + compiled_evaluate(program, spec).seconds
+    spec = spec_of(states_like(program, members, width))
+    played = compiled_evaluate(program, spec, _shapes(env_params))
+    return max(compiled_advance(program, num_updates, spec).bytes, played.bytes)
 
 
 def to_devices(program: Program, members: MemberData, packed: PyTree) -> LoopState:
@@ -106,7 +119,7 @@ def state_like(program: Program, members: MemberData) -> Any:
 def states_like(program: Program, members: MemberData, width: int) -> Any:
     """Shapes and dtypes of the states of `width` members like these."""
     like = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((width, *leaf.shape[1:]), leaf.dtype), members)  # [W, ...]
-    return _states_like(program, _spec(like))
+    return _states_like(program, spec_of(like))
 
 
 @functools.lru_cache(maxsize=256)
@@ -134,7 +147,14 @@ class _Spec(NamedTuple):
         return jax.tree.unflatten(self.treedef, self.leaves)
 
 
-def _spec(tree: PyTree) -> _Spec:
+def _shapes(tree: PyTree) -> _Spec:
+    """The shapes of arrays that all members share."""
+    leaves, treedef = jax.tree.flatten(tree)
+    return _Spec(treedef, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))
+
+
+def spec_of(tree: PyTree) -> _Spec:
+    """Structure, shapes and dtypes of the states of a block, spread over the devices."""
     leaves, treedef = jax.tree.flatten(tree)
     sharding = population_sharding(leaves[0].shape[0])
 
@@ -148,39 +168,49 @@ def _spec(tree: PyTree) -> _Spec:
 def compiled_advance(program: Program, num_updates: int, spec: _Spec) -> Compiled:
     """The program that `advance` runs; it is kept, so the same sizes compile once in a process."""
 
-    def one(state: LoopState) -> tuple[LoopState, jax.Array]:
+    def one(state: LoopState) -> tuple[LoopState, Updates]:
         agent, env, rollout = program.agent, program.env, program.rollout
         state, metrics = loops.advance(
             state, agent, env, num_updates=num_updates, rollout_length=program.rollout_length, rollout=rollout
         )
-        return state, loops.reduce_metrics(metrics)["episode_return"]  # [U] -> []
+        value = metrics[program.curve]  # [U]
+        episodes = metrics["num_episodes"] if program.curve.startswith("episode_") else 1
+        return state, Updates(value, jnp.broadcast_to(episodes, value.shape))
 
-    def run(states: LoopState) -> tuple[LoopState, jax.Array]:
+    def run(states: LoopState) -> tuple[LoopState, Updates]:
         return over_devices(jax.vmap(one), (states,))  # leaves [W, ...]
 
     return _compile(jax.jit(run, donate_argnums=0), spec.tree())
 
 
 @functools.lru_cache(maxsize=64)
-def compiled_evaluate(program: Program, spec: _Spec) -> Compiled:
+def compiled_evaluate(program: Program, spec: _Spec, env_params: _Spec) -> Compiled:
     """The program that `evaluate` runs."""
+    rows = env_params.leaves[0].shape[0] if env_params.leaves else 1
 
-    def one(state: LoopState, key: jax.Array) -> jax.Array:
-        returns = loops.evaluate(
+    def play(key: jax.Array, state: LoopState, env_params: PyTree) -> jax.Array:
+        return loops.evaluate(
             key,
             program.agent,
             program.env,
             state.agent_state,
-            num_episodes=program.eval_episodes,
+            num_episodes=program.eval_episodes // rows,
             max_steps=program.eval_max_steps,
-            env_params=state.env_params,
+            env_params=env_params,
         ).episode_return
+
+    def one(state: LoopState, key: jax.Array, env_params: PyTree) -> jax.Array:
+        if jax.tree.leaves(env_params):
+            returns = jax.vmap(play, (None, None, 0))(key, state, env_params).reshape(-1)  # [Q, E / Q] -> [E]
+        else:
+            returns = play(key, state, state.env_params)
         return jnp.where(diverged(state.agent_state), jnp.nan, returns)
 
-    def run(states: LoopState, key: jax.Array) -> jax.Array:
-        return over_devices(jax.vmap(one, (0, None)), (states,), (key,))  # [W, E]; the key is shared
+    def run(states: LoopState, key: jax.Array, env_params: PyTree) -> jax.Array:
+        return over_devices(jax.vmap(one, (0, None, None)), (states,), (key, env_params))  # [W, E]; the key is shared
 
-    return _compile(jax.jit(run), spec.tree(), jax.eval_shape(lambda: jax.random.key(0, impl=program.key_impl)))
+    like = jax.eval_shape(lambda: jax.random.key(0, impl=program.key_impl))
+    return _compile(jax.jit(run), spec.tree(), like, env_params.tree())
 
 
 def _compile(function: jax.stages.Wrapped, *arguments: PyTree) -> Compiled:

@@ -1,18 +1,25 @@
-"""Finished blocks in the journal: their measurements and the folder of their states."""
+"""Blocks in the journal and on the disk: finished ones, partial ones, and those that failed.
+
+sweep directory/journal                   a line per finished block, with its measurements
+sweep directory/blocks/<block>/           states of a finished block
+sweep directory/blocks/<block>.partial/   checkpoints of a running one, the last two
+"""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from purerl import checkpoint
 from purerl.distributed import is_main
 from purerl.sweep.run import journal
-from purerl.sweep.run.engine import Engine
-from purerl.sweep.run.executors import Block, Outcome
+from purerl.sweep.run.engine import Engine, packed_like
+from purerl.sweep.run.programs import Updates
+from purerl.sweep.run.work import Block, Outcome, Partial, Progress
+from purerl.types import PyTree
 
 
 def record(engine: Engine, block: Block, outcome: Outcome) -> Path | None:
@@ -24,27 +31,59 @@ def record(engine: Engine, block: Block, outcome: Outcome) -> Path | None:
     engine.log.add(
         "block",
         block.name,
+        members=block.members[:real].tolist(),
         seconds=outcome.seconds,
         elapsed=engine.monitor.seconds(),
         curves=journal.encode(outcome.curves[:real]),
         returns=journal.encode(outcome.returns[:real]),
     )
+    if path is not None and is_main():
+        shutil.rmtree(_partial_path(path), ignore_errors=True)
     return path
 
 
-def recall(
-    engine: Engine, name: str, group: int, members: np.ndarray, chunks: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """The measurements of a block that an earlier process finished, and its steps for the monitor.
+def record_failure(engine: Engine, block: Block, message: str) -> None:
+    """Write down that the members of a block cannot be trained; they count as diverged."""
+    engine.log.add("failed", block.name, members=np.unique(block.members).tolist(), message=message)
+
+
+def record_partial(engine: Engine, block: Block, partial: Partial) -> None:
+    """Write how far a block has come, so that it can be continued from there."""
+    path = states_path(engine, block.name)
+    if path is None or not is_main():
+        return
+    curves, (value, weight), seconds = partial.progress
+    about: dict[str, Any] = {
+        "curves": journal.encode(curves),
+        "value": journal.encode(value),
+        "weight": journal.encode(weight),
+    }
+    done = sum(block.chunks[: curves.shape[1]]) + value.shape[1]
+    about |= {"seconds": seconds, "members": block.members.tolist()}
+    checkpoint.save_step(_partial_path(path), done, partial.states, about, keep=2)
+
+
+def recall_partial(engine: Engine, name: str, group: int, width: int) -> tuple[PyTree, Progress] | None:
+    """The states and the progress of a block that an earlier process was training; None if it had not begun."""
+    path = states_path(engine, name)
+    latest = None if path is None else checkpoint.latest(_partial_path(path))
+    if latest is None:
+        return None
+    about = checkpoint.read_metadata(latest)
+    curves, value, weight = (journal.decode(about[each]) for each in ("curves", "value", "weight"))
+    states = checkpoint.restore(latest, packed_like(engine, group, width))
+    return states, Progress(curves, Updates(value, weight), about["seconds"])
+
+
+def recall(engine: Engine, name: str, num_steps: int) -> tuple[np.ndarray, np.ndarray, float]:
+    """The measurements of a block that an earlier process finished; its steps are told to the monitor.
 
     Returns:
-      The training returns of its chunks [A, C] and its greedy returns [A, E], for its distinct members.
+      The points of its learning curves [A, C], its greedy returns [A, E], for its distinct members, and its seconds.
     """
-    event = engine.log.find("block", name)
-    assert event is not None
-    steps = len(np.unique(members)) * sum(chunks) * engine.programs[group].update_steps
-    engine.monitor.skip(steps, event["elapsed"])
-    return journal.decode(event["curves"]), journal.decode(event["returns"])
+    event: Any = engine.log.find("block", name)
+    engine.monitor.skip(num_steps, event["elapsed"])
+    return journal.decode(event["curves"]), journal.decode(event["returns"]), event["seconds"]
 
 
 def forget(engine: Engine, stage: str) -> None:
@@ -57,3 +96,7 @@ def forget(engine: Engine, stage: str) -> None:
 def states_path(engine: Engine, name: str) -> Path | None:
     """The checkpoint of a block's states; None without a directory."""
     return None if engine.blocks_folder is None else engine.blocks_folder / name
+
+
+def _partial_path(path: Path) -> Path:
+    return path.with_name(path.name + ".partial")

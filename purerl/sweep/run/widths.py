@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import numpy as np
 
@@ -26,18 +29,37 @@ def settle(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> int
     return int(known["width"])
 
 
+def narrower(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> int:
+    """The width at which a rung that another machine began can be continued here: the same one if it fits.
+
+    Another width, and another number of devices, round differently; that is said.
+    """
+    known: Any = engine.log.find("width", f"{stage.name}-group{group}")
+    width, devices = known["width"], num_parts(known["width"])
+    if devices == known["devices"] and known["bytes"] <= engine.limit:
+        return int(width)
+    found, _ = memory.widest(width, devices, engine.limit, _measure(engine, stage, group, members))
+    what = f"on {devices} devices instead of {known['devices']}" if devices != known["devices"] else "with less memory"
+    at = f"at width {found} instead of {width}" if found < width else f"at width {width}"
+    engine.monitor.report("compile", note=f"continued {what}, {at}: its bits differ from those of the other machine")
+    return found
+
+
+def _measure(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> Callable[[int], float]:
+    """From the width of a block to its bytes on each device, by compiling its programs."""
+    program, data, lengths = engine.programs[group], data_of(engine, members[:1]), set(stage.chunks[group])
+    return lambda width: max(
+        programs.block_bytes(program, data, width, updates, engine.eval_params) for updates in lengths
+    )
+
+
 def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> dict[str, Json]:
-    chunks, parts, name = stage.chunks[group], jax.device_count(), f"group{group}"
+    parts, name = jax.device_count(), f"group{group}"
     compiled = (engine.log.find("compiled", name) or {"widths": []})["widths"]
     limit_width = engine.log.find("limit", name)
     size = min(engine.block_size, limit_width["width"]) if limit_width else engine.block_size
     wanted = blocks.choose_width(len(members), size, parts, compiled, jax.process_count())
-    program, data = engine.programs[group], data_of(engine, members[:1])
-
-    def measure(width: int) -> float:
-        return max(programs.block_bytes(program, data, width, updates) for updates in set(chunks))
-
-    width, taken = memory.widest(wanted, num_parts(wanted), engine.limit, measure)
+    width, taken = memory.widest(wanted, num_parts(wanted), engine.limit, _measure(engine, stage, group, members))
     if width < wanted:
         engine.log.add("limit", name, width=width)
         width = blocks.split_agents(len(members), width, parts, jax.process_count()).shape[1]
@@ -52,4 +74,6 @@ def _describe(label: str, count: int, known: dict[str, Json]) -> str:
     taken, limit = format_bytes(known["bytes"]), format_bytes(known["limit"])
     number = -(-count // width)
     plural = "s" if number > 1 else ""
-    return f"{label}: {count:,} agents in {number} block{plural} of {width}{over}, {taken} of {limit} each"
+    idle = number * width - count
+    waste = f" ({idle} repeated to fill the last)" if idle > 0.05 * count else ""
+    return f"{label}: {count:,} agents in {number} block{plural} of {width}{over}{waste}, {taken} of {limit} each"

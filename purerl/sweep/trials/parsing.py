@@ -18,6 +18,7 @@ _KINDS: dict[str, Callable[..., Space]] = {
     "uniform": spaces.uniform,
     "log_uniform": spaces.log_uniform,
     "integers": spaces.integers,
+    "log_integers": spaces.log_integers,
     "choice": lambda *values: spaces.choice(values),
 }
 
@@ -44,6 +45,8 @@ def parse_spaces(texts: Mapping[str, str]) -> dict[str, Any]:
 def parse_space(text: str) -> Any:
     """A space, such as `uniform:0.9,1`, `choice:16,32,64` or `log_uniform:1e-4,1e-2,points=5`, or a number.
 
+    `uniform:0.01,0.1 if clip_epsilon=0.2|0.3` is searched only in trials with one of these values.
+
     Raises:
       ValueError: the text is neither.
       TypeError: another number of arguments than the space takes.
@@ -52,6 +55,12 @@ def parse_space(text: str) -> Any:
       >>> parse_space("choice:16,32").values
       (16, 32)
     """
+    inner, given, condition = text.partition(" if ")
+    if given:
+        parent, equals, values = condition.partition("=")
+        if not equals or not values.strip():
+            raise ValueError(f"{condition.strip()!r} is not of the form NAME=VALUE|VALUE")
+        return spaces.when(parent.strip(), map(parse_value, values.split("|")), parse_space(inner))
     match = re.fullmatch(r"\s*([a-z_]+)\s*(?::\s*([^()]*)|\(([^()]*)\))\s*", text)
     if not match:
         return _number(text)

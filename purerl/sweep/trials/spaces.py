@@ -29,6 +29,8 @@ class Range:
       log: uniform in the logarithm.
       integer: integers only.
       points: number of points of a grid; None: all integers, or no grid.
+      prior: (center, width) of a normal distribution instead of the uniform one, cut to the bounds: a value, and the
+        standard deviation as a share of the range, in the logarithm if `log`. Grids take no notice of it.
     """
 
     low: float
@@ -36,6 +38,7 @@ class Range:
     log: bool = False
     integer: bool = False
     points: int | None = None
+    prior: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "low", python_number(self.low))
@@ -50,6 +53,8 @@ class Range:
             raise ValueError(f"low = {self.low} and high = {self.high} must be integers")
         if self.points is not None and (self.points < 2 or self.points != int(self.points)):
             raise ValueError(f"points = {self.points} must be an integer above 1, or None")
+        if self.prior is not None and not (self.low <= self.prior[0] <= self.high and 0 < self.prior[1] < math.inf):
+            raise ValueError(f"prior = {self.prior} must be (a value of the range, a positive share of the range)")
 
     def ends(self) -> tuple[float, ...]:
         """The smallest and the largest value, of the type that the values have."""
@@ -65,9 +70,33 @@ class Range:
           [...] values, float64 or int64; of JAX in its default precision.
         """
         xp = _library(unit)
+        unit = unit if self.prior is None else self._weighted(unit)
         if not self.integer:
             return xp.clip(_between(self.low, self.high, unit, self.log), self.low, self.high)
         return xp.clip(xp.floor(_between(self.low, self.high + 1, unit, self.log)), self.low, self.high).astype(int)
+
+    def to_unit(self, values: PyTree) -> Any:
+        """The positions of values in [0, 1], [...] to [...]; an integer lies in the middle of its share.
+
+        The inverse of `from_unit` without a prior.
+        """
+        xp = _library(values)
+        values = xp.asarray(values, float)
+        if not self.integer:
+            return xp.clip(_position(self.low, self.high, values, self.log), 0, 1)
+        ends = (_position(self.low, self.high + 1, values + more, self.log) for more in (0, 1))
+        return sum(ends) / 2
+
+    def _weighted(self, unit: PyTree) -> Any:
+        """Quantiles of the prior as positions: m + w Φ⁻¹(Φ(-m / w) + u (Φ((1 - m) / w) - Φ(-m / w)))."""
+        from jax.scipy import special as of_jax
+        from scipy import special as of_numpy
+
+        special: Any = of_jax if isinstance(unit, jax.Array) else of_numpy
+        assert self.prior is not None
+        center, width = float(_position(self.low, self.high, np.float64(self.prior[0]), self.log)), self.prior[1]
+        low, high = special.ndtr(-center / width), special.ndtr((1 - center) / width)
+        return _library(unit).clip(center + width * special.ndtri(low + unit * (high - low)), 0, 1 - 1e-7)
 
     def grid(self) -> np.ndarray:
         """`points` values from low to high, equally spaced (in the logarithm if `log`), integers rounded.
@@ -102,6 +131,11 @@ class Choice:
         """Map u in [0, 1) to values[⌊u · len(values)⌋]; [...] to [...]."""
         return self.grid()[np.minimum((unit * len(self.values)).astype(int), len(self.values) - 1)]
 
+    def to_unit(self, values: PyTree) -> np.ndarray:
+        """The middle of each value's share of [0, 1], [...] to [...]."""
+        options = list(self.values)
+        return (np.array([_nearest(options, value) for value in np.asarray(values).tolist()]) + 0.5) / len(options)
+
     def grid(self) -> np.ndarray:
         """The values, in the order given; an array of objects if they are not numbers."""
         if all(isinstance(value, bool | numbers.Number) for value in self.values):
@@ -111,38 +145,71 @@ class Choice:
         return values
 
 
+@dataclasses.dataclass(frozen=True)
+class When:
+    """A space that is searched only if another name has one of some values; made by `when`."""
+
+    parent: str
+    values: tuple[Any, ...]
+    space: Range | Choice
+
+
 Space: TypeAlias = Range | Choice
-SearchSpace: TypeAlias = Mapping[str, Space | float]
+Prior: TypeAlias = tuple[float, float]
+SearchSpace: TypeAlias = Mapping[str, Space | When | float]
 
 
-def uniform(low: float, high: float, points: int | None = None) -> Range:
-    """Real numbers in [low, high], uniform. A grid takes `points` of them, equally spaced.
+def when(parent: str, values: Iterable[Any], space: Space) -> When:
+    """A space that is searched only in trials in which `parent` has one of `values`; in others the default stays.
+
+    Examples:
+      >>> spaces = {"target_kl": when("clip_epsilon", [0.3], uniform(0.01, 0.1))}
+      >>> spaces["target_kl"].parent
+      'clip_epsilon'
+    """
+    if not isinstance(space, Range | Choice):
+        raise TypeError(f"when({parent!r}, ...): {space!r} is not a space such as uniform(0, 1)")
+    return When(parent, tuple(python_number(value) for value in values), space)
+
+
+def uniform(low: float, high: float, points: int | None = None, prior: Prior | None = None) -> Range:
+    """Real numbers in [low, high], uniform, or by a `prior`, see `Range`. A grid takes `points`, equally spaced.
 
     Examples:
       >>> uniform(0.0, 1.0, points=3).grid().tolist()
       [0.0, 0.5, 1.0]
     """
-    return Range(low, high, points=points)
+    return Range(low, high, points=points, prior=prior)
 
 
-def log_uniform(low: float, high: float, points: int | None = None) -> Range:
+def log_uniform(low: float, high: float, points: int | None = None, prior: Prior | None = None) -> Range:
     """Positive numbers in [low, high], uniform in the logarithm. A grid takes `points` of them in equal ratios.
 
     Examples:
       >>> log_uniform(1e-4, 1e-2, points=3).grid().round(6).tolist()
       [0.0001, 0.001, 0.01]
     """
-    return Range(low, high, log=True, points=points)
+    return Range(low, high, log=True, points=points, prior=prior)
 
 
-def integers(low: int, high: int, points: int | None = None) -> Range:
+def integers(low: int, high: int, points: int | None = None, prior: Prior | None = None) -> Range:
     """Integers from low to high, both included. A grid takes all of them, or `points` of them.
 
     Examples:
       >>> integers(1, 9, points=3).grid().tolist()
       [1, 5, 9]
     """
-    return Range(low, high, integer=True, points=points)
+    return Range(low, high, integer=True, points=points, prior=prior)
+
+
+def log_integers(low: int, high: int, points: int | None = None, prior: Prior | None = None) -> Range:
+    """Positive integers from low to high, uniform in the logarithm: 8 to 16 is as likely as 512 to 1,024.
+
+    Examples:
+      >>> log_integers(1, 1000, points=4).grid().tolist()
+      [1, 10, 100, 1000]
+    """
+    return Range(low, high, log=True, integer=True, points=points, prior=prior)
 
 
 def choice(values: Iterable[Any]) -> Choice:
@@ -225,6 +292,20 @@ def _between(low: float, high: float, unit: PyTree, log: bool) -> Any:
     if log:
         return _library(unit).exp(_between(math.log(low), math.log(high), unit, log=False))
     return low + unit * (high - low)
+
+
+def _position(low: float, high: float, value: PyTree, log: bool) -> Any:
+    """The inverse of `_between`."""
+    if log:
+        return _position(math.log(low), math.log(high), _library(value).log(value), log=False)
+    return (value - low) / (high - low)
+
+
+def _nearest(options: list[Any], value: Any) -> int:
+    """The index of a value among the options; for a float that was rounded to float32, that of the nearest one."""
+    if value in options or not isinstance(value, float):
+        return options.index(value)
+    return int(np.argmin([abs(float(option) - value) for option in options]))
 
 
 def _library(x: PyTree) -> Any:

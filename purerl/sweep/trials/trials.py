@@ -9,18 +9,26 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
 
-from purerl.hparams import cast, check_hparams, suggestion
+from purerl.hparams import cast, check_hparams, python_number, suggestion
 from purerl.sweep.trials import draws
-from purerl.sweep.trials.spaces import Choice, Range, SearchSpace, Space, check_space, choice
+from purerl.sweep.trials.spaces import Choice, Range, SearchSpace, Space, When, check_space, choice
 from purerl.types import Hparams, PyTree
 
 ENV_PREFIX = "env."
+
+
+class Constraint(Protocol):
+    """Says which settings of a trial are allowed, so that a search spends nothing on those that make no sense."""
+
+    def __call__(self, settings: dict[str, Any], /) -> bool:
+        """`settings` has everything that is searched, by name, as Python numbers."""
 
 
 class Trials(NamedTuple):
@@ -33,6 +41,7 @@ class Trials(NamedTuple):
       groups: the distinct static choices, each a dict of keywords.
       columns: everything that was searched, values [P] by name: hyperparameters, `env.` parameters and static choices.
       space: the space that it was drawn from, by name.
+      reference: the environment's parameters apart from those that were searched; None if none were.
     """
 
     hparams: Hparams
@@ -41,6 +50,7 @@ class Trials(NamedTuple):
     groups: tuple[dict[str, Any], ...]
     columns: dict[str, np.ndarray]
     space: dict[str, Space]
+    reference: PyTree = None
 
     @property
     def size(self) -> int:
@@ -57,6 +67,7 @@ def make(
     method: draws.Method = "random",
     static: Mapping[str, Choice] | None = None,
     env_params: PyTree = None,
+    constraint: Constraint | None = None,
 ) -> Trials:
     """Draw the trials of a search.
 
@@ -68,18 +79,42 @@ def make(
       method: "random" or "sobol".
       static: a mapping from names of static choices to `choice([...])`.
       env_params: parameters of the environment, the same for all trials except those in the space.
+      constraint: which settings are allowed; draws that are not are left out, and further ones take their places.
 
     Raises:
-      TypeError, ValueError: a space does not fit; the message names it.
+      TypeError, ValueError: a space does not fit, the message names it; or less than one draw in a hundred is allowed.
     """
     if isinstance(hparams, Trials):
         return hparams
     if space is None:
         return _from_table(hparams, num_trials, env_params, static)
     parts = split(hparams, space, static=static, env_params=env_params)
-    together = parts.drawn
-    drawn = draws.grid_columns(together) if num_trials is None else draws.columns(key, together, num_trials, method)
-    return assemble(parts, drawn, num_trials or (len(next(iter(drawn.values()))) if drawn else 1))
+    if num_trials is None:
+        drawn = draws.grid_columns(parts.drawn)
+        made = assemble(parts, drawn, len(next(iter(drawn.values()))) if drawn else 1)
+        return made if constraint is None else _kept(parts, drawn, allowed(made, constraint))
+    if constraint is None:
+        return assemble(parts, draws.columns(key, parts.drawn, num_trials, method), num_trials)
+    for count in num_trials * 2 ** np.arange(8):  # a larger search begins with the draws of the smaller one
+        drawn = draws.columns(key, parts.drawn, int(count), method)
+        good = allowed(assemble(parts, drawn, int(count)), constraint)
+        if good.sum() >= num_trials:
+            return _kept(parts, drawn, np.flatnonzero(good)[:num_trials])
+    raise ValueError(f"constraint: only {good.sum()} of {count} draws are allowed; narrow the space instead")
+
+
+def allowed(trials: Trials, constraint: Constraint) -> np.ndarray:
+    """[P] bool, which trials a constraint allows."""
+    rows = zip(*([python_number(value) for value in column] for column in trials.columns.values()))
+    return np.array([bool(constraint(dict(zip(trials.columns, row)))) for row in rows], bool)
+
+
+def _kept(parts: Parts, drawn: Mapping[str, np.ndarray], chosen: np.ndarray) -> Trials:
+    """The trials of some rows, a mask or indices."""
+    rows = np.flatnonzero(chosen) if chosen.dtype == bool else chosen
+    if not rows.size:
+        raise ValueError("constraint: no point of the grid is allowed")
+    return assemble(parts, {name: column[rows] for name, column in drawn.items()}, len(rows))
 
 
 class Parts(NamedTuple):
@@ -89,6 +124,7 @@ class Parts(NamedTuple):
       hparams, env_params: with the constants of the space inserted.
       searched, env_searched: spaces of hyperparameters and of `env.` parameters, by name.
       static: static choices, by name.
+      conditions: names that are searched only in some trials.
     """
 
     hparams: Hparams
@@ -96,6 +132,7 @@ class Parts(NamedTuple):
     env_params: PyTree
     env_searched: dict[str, Space]
     static: dict[str, Choice]
+    conditions: dict[str, When]
 
     @property
     def drawn(self) -> dict[str, Space]:
@@ -108,15 +145,20 @@ def split(
     hparams: Hparams, space: SearchSpace, *, static: Mapping[str, Choice] | None = None, env_params: PyTree = None
 ) -> Parts:
     """Check a search space and split it by kind; arguments and errors as in `make`."""
+    conditions = {name: each for name, each in space.items() if isinstance(each, When)}
+    space = {name: each.space if isinstance(each, When) else each for name, each in space.items()}
     env_space = {name: each for name, each in space.items() if name.startswith(ENV_PREFIX)}
     hparams, searched = check_space(hparams, {name: space[name] for name in space if name not in env_space})
     checked = _check_static(static or {})
     env_params, env_searched = _check_env_space(env_params, env_space)
-    return Parts(hparams, searched, env_params, env_searched, checked)
+    found = Parts(hparams, searched, env_params, env_searched, checked, conditions)
+    _check_conditions(found)
+    return found
 
 
 def assemble(parts: Parts, drawn: Mapping[str, np.ndarray], count: int) -> Trials:
-    """Trials from drawn values, [count] for each name in `parts.drawn`."""
+    """Trials from drawn values, [count] for each name in `parts.drawn`; where a condition fails the default stays."""
+    drawn = _with_defaults(parts, drawn)
     table = draws.table(parts.hparams, {name: drawn[name] for name in parts.searched}, count)
     group, groups = _groups({name: drawn[name] for name in parts.static}, parts.static, count)
     env_columns = {name: drawn[name] for name in parts.env_searched}
@@ -124,7 +166,57 @@ def assemble(parts: Parts, drawn: Mapping[str, np.ndarray], count: int) -> Trial
     columns |= {name: each.grid()[drawn[name]] for name, each in parts.static.items()}
     params = None if parts.env_params is None else _env_table(parts.env_params, env_columns, count)
     space = {**parts.searched, **parts.env_searched, **parts.static}
-    return Trials(table, params, group, groups, columns, space)
+    reference = cast(parts.env_params) if parts.env_searched else None
+    return Trials(table, params, group, groups, columns, space, reference)
+
+
+def _with_defaults(parts: Parts, drawn: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The drawn values, and the defaults where a condition fails; conditions ask for the values that are there then."""
+    drawn = dict(drawn)
+    for name in _parents_first(parts.conditions):
+        each = parts.conditions[name]
+        column = drawn[each.parent]
+        if each.parent in parts.static:
+            column = parts.static[each.parent].grid()[column]
+        active = np.array([any(_same(value, option) for option in each.values) for value in column.tolist()])
+        source = parts.env_params if name in parts.env_searched else parts.hparams
+        default = np.asarray(getattr(source, name.removeprefix(ENV_PREFIX)))
+        drawn[name] = np.where(active, drawn[name], default.astype(drawn[name].dtype))
+    return drawn
+
+
+def _same(value: Any, option: Any) -> bool:
+    numeric = isinstance(value, int | float) and isinstance(option, int | float)
+    return math.isclose(value, option, rel_tol=1e-6) if numeric else value == option
+
+
+def _parents_first(conditions: Mapping[str, When]) -> list[str]:
+    """Names with conditions, each after the name that it depends on.
+
+    Raises:
+      ValueError: they depend on each other in a circle.
+    """
+    order: list[str] = []
+    while len(order) < len(conditions):
+        ready = [
+            name for name, each in conditions.items()
+            if name not in order and (each.parent not in conditions or each.parent in order)
+        ]  # fmt: skip
+        if not ready:
+            raise ValueError(f"the conditions of {', '.join(sorted(set(conditions) - set(order)))} form a circle")
+        order += ready
+    return order
+
+
+def _check_conditions(parts: Parts) -> None:
+    known = parts.drawn
+    for name, each in parts.conditions.items():
+        if each.parent not in known:
+            hint = suggestion(each.parent, known)
+            raise ValueError(f"space[{name!r}] depends on {each.parent!r}, which is not searched{hint}")
+        if name in parts.static:
+            raise ValueError(f"space[{name!r}]: a static choice cannot depend on another name")
+    _parents_first(parts.conditions)
 
 
 def _from_table(

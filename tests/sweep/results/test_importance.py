@@ -6,6 +6,7 @@ import pytest
 from bandits import Hparams, make_agent, make_env
 
 from purerl import sweep
+from purerl.sweep.results import importance as importance_module
 from purerl.sweep.results.importance import importance
 
 SPACE = {
@@ -129,3 +130,15 @@ def test_a_result_says_what_mattered(halved):
     shares = halved.importance()
     assert list(shares) == ["target", "learning_rate"]
     assert shares["target"] > 0.9
+
+
+def test_importances_of_pure_noise_stay_below_what_chance_reaches():
+    """Five columns without any influence: forests see findings, chance passes one at most."""
+    rng = np.random.default_rng(3)
+    columns = {name: rng.random(60) for name in "abcde"}
+    shares = importance_module.importance(columns, {}, rng.random(60))
+    level = importance_module.noise_level(columns, {}, rng.random(60))
+    assert max(shares.values()) > 0.1
+    assert sum(shares[name] > level[name] for name in columns) <= 1
+    known = importance_module.importance(columns, {}, columns["a"] + 0.1 * rng.random(60))
+    assert [name for name in columns if known[name] > level[name]] == ["a"]

@@ -11,7 +11,9 @@ from searches import make_search
 
 from purerl import reports, sweep
 from purerl.checkpoint import CheckpointError
-from purerl.sweep.results.ranking import rank
+from purerl.sweep.results import objectives
+from purerl.sweep.results.objectives import Evidence
+from purerl.sweep.results.rules import Rules, order_of
 
 ENV, AGENT = make_env(), make_agent()
 SPACE = {"learning_rate": sweep.log_uniform(0.1, 1.0), "target": sweep.choice([0.1, 0.3])}
@@ -31,24 +33,99 @@ def directory(result, tmp_path_factory):
     return result.save(tmp_path_factory.mktemp("sweep") / "run")
 
 
-def test_rank_is_by_return_then_by_speed_then_by_order():
-    returns = np.array([[[1.0], [3.0]], [[np.nan], [9.0]], [[2.0], [2.0]], [[5.0], [0.0]], [[2.0], [2.0]]])
+def evidence(returns, curves=None):
+    """Of trials whose seeds have these returns, [P, S]."""
+    returns = np.asarray(returns, np.float64)
+    curves = np.zeros((*returns.shape, 3)) if curves is None else curves
+    return Evidence(returns[..., None], curves, 10 * np.arange(1, curves.shape[2] + 1), np.ones(returns.shape))
+
+
+def order(returns, curves=None, **rules):
+    return order_of(Rules(sweep.final_return(), **rules), evidence(returns, curves))[0].tolist()
+
+
+def test_rank_is_by_return_then_by_area_then_by_order():
     curves = np.zeros((5, 2, 3))
     curves[2] = 1.0
     curves[4, 0, 0] = np.nan
-    assert rank(returns, curves).tolist() == [3, 2, 0, 4, 1]
+    assert order([[1, 3], [np.nan, 9], [2, 2], [5, 0], [2, 2]], curves) == [3, 2, 0, 4, 1]
 
 
 def test_the_interquartile_mean_ranks_and_not_the_mean():
-    steady, lucky = np.full(8, 5.0), np.array([4.0] * 6 + [100.0, 100.0])
-    returns = np.stack([lucky, steady])[:, :, None]
-    assert rank(returns, np.zeros((2, 8, 1))).tolist() == [1, 0]
+    assert order([[4.0] * 6 + [100.0, 100.0], [5.0] * 8]) == [1, 0]
+
+
+def test_ties_are_broken_by_the_criteria_that_are_named():
+    fast = [[0.0, 9.0, 9.0]] * 2  # reaches 9 first
+    wide = [[8.0, 8.0, 12.0]] * 2  # has the larger area
+    curves = np.array([wide, fast])
+    assert order([[10, 10], [10, 10]], curves) == [0, 1]
+    assert order([[10, 10], [10, 10]], curves, ties=("threshold", "area")) == [1, 0]
+    assert order([[10, 10], [10, 10]], curves, ties=("threshold",), threshold=8.0) == [0, 1]
+    assert order([[10, 10], [10, 10]], curves, ties=()) == [0, 1]
+
+
+def test_an_infinite_return_ranks_last():
+    assert order([[np.inf, 3], [1, 1], [2, -np.inf], [2, 2]])[:2] == [3, 1]
+
+
+OBJECTIVES = {
+    "return": (sweep.final_return(), [2, 1, 0]),
+    "area": (sweep.area(), [0, 1, 2]),
+    "steps:5": (sweep.steps_to(5), [0, 2, 1]),
+    "seconds:5": (sweep.seconds_to(5), [0, 2, 1]),
+    "percentile:1": (sweep.percentile(1), [1, 0, 2]),
+    "curve": (sweep.curve_end(), [2, 1, 0]),
+}
+
+
+@pytest.mark.parametrize("text", OBJECTIVES)
+def test_each_objective_orders_trials_in_its_own_way(text):
+    objective, expected = OBJECTIVES[text]
+    curves = np.array([[[5.0, 5, 5]] * 2, [[4, 4, 6]] * 2, [[0, 5, 7]] * 2])
+    found, _ = order_of(Rules(objective, ties=()), evidence([[3, 3], [4, 4], [0, 9]], curves))
+    assert found.tolist() == expected
+    assert objectives.parse(text)[0] == objective.name
+
+
+def test_a_function_of_the_curve_is_an_objective():
+    ups_and_downs = sweep.of_curve(lambda returns, steps: float(np.ptp(returns)), "unrest", maximize=False)
+    curves = np.array([[[1.0, 9, 5]], [[np.nan, 4, 5]]])
+    found, score = order_of(Rules(ups_and_downs, ties=()), evidence([[1], [1]], curves))
+    assert (found.tolist(), score.tolist()) == ([1, 0], [-8, -1])
+
+
+def test_a_trial_that_diverged_has_no_objective():
+    assert np.isnan(objectives.score(sweep.area(), evidence([[np.nan, 1]]))).tolist() == [[True, False]]
+
+
+def test_the_area_under_a_curve_weighs_steps_and_not_points():
+    """The value 0 until step 90, and 10 from there to step 100."""
+    assert objectives.area_under(np.array([0.0, 10.0]), np.array([90, 100])) == 1.0
+
+
+def test_an_unknown_objective_is_refused_with_those_there_are():
+    with pytest.raises(ValueError, match="'speed': take return, area, curve, steps:NUMBER"):
+        objectives.parse("speed")
+
+
+def test_the_pareto_front_is_what_no_trial_beats():
+    rng = np.random.default_rng(0)
+    values = np.round(rng.normal(size=(60, 2)), 1)
+    values[7] = np.nan
+    values[9] = values[8]
+    better = values * [1, -1]
+    beaten = [
+        any((other >= mine).all() and (other > mine).any() for other in better) or np.isnan(mine).any()
+        for mine in better
+    ]
+    assert sweep.pareto_front(values, [True, False]).tolist() == [not each for each in beaten]
 
 
 def test_rows_are_ranked_and_complete(result):
     rows = result.rows()
     assert list(rows[0]) == [
-        "rank", "trial", "learning_rate", "target", "return", "return_low", "return_high", "steps",
+        "rank", "trial", "learning_rate", "target", "return", "return_low", "return_high", "interval_coverage", "steps",
         "return_seed_0", "return_seed_1",
     ]  # fmt: skip
     assert [row["rank"] for row in rows] == [1, 2, 3, 4, 5]
@@ -225,7 +302,7 @@ def test_the_table_of_eighty_columns_shows_every_parameter_and_says_what_it_leav
     shown = sweep.table(made, width=80)
     headers = [str(column.header).replace("\n", "") for column in shown.columns]
     assert headers == ["#", "return", "freshseeds", "steps", *made.searched]
-    assert "Too wide to be shown: 95% interval, seeds." in shown.caption
+    assert "Too wide to be shown: range, seeds." in shown.caption
 
 
 def test_a_trial_has_its_settings_by_name():

@@ -8,7 +8,9 @@ import pytest
 from bandits import Hparams, make_agent, make_env
 
 from purerl import sweep
-from purerl.sweep.run import blocks, rungs
+from purerl.sweep.results.objectives import Evidence
+from purerl.sweep.results.rules import Rules
+from purerl.sweep.run import blocks, plan, rungs
 from purerl.sweep.run.rungs import Rung
 
 ENV, AGENT = make_env(), make_agent()
@@ -46,14 +48,44 @@ def test_the_plan_is_told_before_the_first_chunk():
     assert events[0].note == "4 trials to 48 steps (4 updates), the best 2 to 96 steps (8 updates)"
 
 
-def test_brackets_of_hyperband_cost_about_the_same():
-    brackets = rungs.hyperband(eta=3, num_brackets=3)(143, 81)
-    assert [[rung.num_updates for rung in bracket] for bracket in brackets] == [[9, 27, 81], [27, 81], [81]]
-    assert sum(bracket[0].num_trials for bracket in brackets) in range(143, 146)
+def test_hyperband_is_the_table_of_the_paper():
+    """Li et al. (2018), table 1: R = 81, eta = 3."""
+    brackets = rungs.hyperband(eta=3, num_brackets=5)(143, 81)
+    assert [[tuple(rung) for rung in bracket] for bracket in brackets] == [
+        [(81, 1), (27, 3), (9, 9), (3, 27), (1, 81)],
+        [(34, 3), (11, 9), (3, 27), (1, 81)],
+        [(15, 9), (5, 27), (1, 81)],
+        [(8, 27), (2, 81)],
+        [(5, 81)],
+    ]
+
+
+@pytest.mark.parametrize("num_trials", [3, 4, 8, 9, 64, 143, 1000])
+def test_no_bracket_of_hyperband_vanishes_and_no_trial_is_left_out(num_trials):
+    brackets = rungs.hyperband(eta=3, num_brackets=3)(num_trials, 81)
+    assert sum(bracket[0].num_trials for bracket in brackets) == num_trials
+    assert len(brackets) == 3
     cost = [sum(n * u for n, u in bracket) for bracket in brackets]
-    assert max(cost) < 1.15 * min(cost)
-    for bracket in brackets:
-        assert [rung.num_trials for rung in bracket] == sorted((rung.num_trials for rung in bracket), reverse=True)
+    assert num_trials < 64 or max(cost) < 1.3 * min(cost)
+
+
+def test_schedules_that_leave_trials_out_are_refused():
+    with pytest.raises(ValueError, match="brackets for 4 of 6 trials"):
+        sweep.search(KEY, AGENT, ENV, Hparams(), SPACE, num_trials=6, schedule=lambda p, u: ((Rung(4, u),),), **SIZES)
+
+
+def test_rungs_end_after_the_same_steps_in_every_group():
+    bracket = rungs.successive_halving(4, 3)(16, 61)[0]
+    assert [rung.num_updates for rung in bracket] == [4, 16, 61]
+    for sizes in ((512, 2048), (512, 512), (256, 1024)):
+        aligned = plan._aligned(bracket, sizes, 512)
+        for steps in sizes:
+            ends = [plan._scaled((0, rung.num_updates), 512 / steps)[1] * steps for rung in aligned]
+            nominal = [rung.num_updates * 512 for rung in aligned]
+            assert ends[:-1] == nominal[:-1]
+            assert abs(ends[-1] - nominal[-1]) <= steps / 2
+    with pytest.raises(ValueError, match=r"rungs of 1, 2, 8 updates are too short.*multiple of 4 updates"):
+        plan._aligned((Rung(4, 1), Rung(2, 2), Rung(1, 8)), (512, 2048), 512)
 
 
 @pytest.mark.parametrize(
@@ -69,19 +101,22 @@ def test_schedules_reject_impossible_arguments(make, message):
         make()
 
 
+def survivors(returns, count, **options):
+    evidence = Evidence(returns[..., None], np.zeros((*returns.shape, 1)), np.array([8]), np.ones(returns.shape))
+    return rungs.survivors(KEY, Rules(sweep.final_return()), evidence, count, **options).tolist()
+
+
 def test_survivors_are_the_best_and_never_nan():
-    returns = np.array([3.0, 1.0, np.nan, 2.0, 5.0])[:, None, None].repeat(2, 1)
-    curves = np.zeros((5, 2, 1))
-    assert rungs.survivors(KEY, returns, curves, 3).tolist() == [0, 3, 4]
-    assert rungs.survivors(KEY, returns, curves, 5).tolist() == [0, 1, 3, 4]
+    returns = np.array([3.0, 1.0, np.nan, 2.0, 5.0, np.inf])[:, None].repeat(2, 1)
+    assert survivors(returns, 3) == [0, 3, 4]
+    assert survivors(returns, 6) == [0, 1, 3, 4]
 
 
 def test_clearly_worse_trials_stop_before_their_place_is_taken():
-    noise = np.random.default_rng(0).normal(size=(6, 8, 1))
-    returns = np.array([10.0, 9.9, 9.8, 9.7, 5.0, 0.0])[:, None, None] + noise
-    curves = np.zeros((6, 8, 1))
-    assert rungs.survivors(KEY, returns, curves, 5).tolist() == [0, 1, 2, 3, 4]
-    assert rungs.survivors(KEY, returns, curves, 5, stop_clearly_worse=True).tolist() == [0, 1, 2, 3]
+    noise = np.random.default_rng(0).normal(size=(6, 8))
+    returns = np.array([10.0, 9.9, 9.8, 9.7, 5.0, 0.0])[:, None] + noise
+    assert survivors(returns, 5) == [0, 1, 2, 3, 4]
+    assert survivors(returns, 5, stop_clearly_worse=True) == [0, 1, 2, 3]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ from scipy import stats
 
 from purerl import sweep
 from purerl.hparams import Interval
-from purerl.sweep.trials import spaces, trials
+from purerl.sweep.trials import parsing, spaces, trials
 
 KEY = jax.random.key(0)
 
@@ -172,3 +172,86 @@ def test_scalars_of_numpy_and_jax_become_python_numbers():
 def test_a_column_that_is_infinite_all_over_is_not_searched():
     table = Hparams(np.array([0.1, 0.2]), np.full(2, np.inf), np.array([np.inf, 4]), np.zeros(2))
     assert sorted(trials.make(KEY, table, None, None).columns) == ["learning_rate", "num_steps"]
+
+
+def test_integers_in_the_logarithm_have_equal_shares_in_equal_ratios():
+    drawn = draws(sweep.log_integers(1, 1023), name="num_steps")
+    counts = [((drawn >= low) & (drawn < 2 * low)).sum() for low in 2 ** np.arange(10)]
+    assert stats.chisquare(counts).pvalue > 1e-3
+
+
+@pytest.mark.parametrize(
+    "space",
+    [sweep.uniform(-2, 3), sweep.log_uniform(1e-4, 1), sweep.integers(2, 9), sweep.log_integers(2, 900),
+     sweep.choice([0.1, 5.0, 0.2])],
+)  # fmt: skip
+def test_positions_are_the_inverse_of_draws(space):
+    values = space.from_unit(np.linspace(0.001, 0.999, 40))
+    np.testing.assert_allclose(space.from_unit(space.to_unit(values.astype(np.float32))), values, rtol=1e-5)
+
+
+def test_a_prior_gathers_draws_around_its_center():
+    drawn = draws(sweep.log_uniform(1e-4, 1.0, prior=(1e-3, 0.1)), name="learning_rate")
+    position = 1 + np.log10(drawn.astype(float)) / 4
+    expected = stats.truncnorm((0 - 0.25) / 0.1, (1 - 0.25) / 0.1, 0.25, 0.1)
+    assert stats.kstest(position, expected.cdf).pvalue > 1e-3
+    on_device = sweep.uniform(0, 1, prior=(0.2, 0.1)).from_unit(jnp.float32(0.5))
+    assert float(on_device) == pytest.approx(0.2, abs=0.01)
+    with pytest.raises(ValueError, match="prior = "):
+        sweep.uniform(0, 1, prior=(2.0, 0.1))
+
+
+CHAIN = {
+    "average": sweep.choice([False, True]),
+    "discount": sweep.when("average", [True], sweep.choice([0.5, 0.6])),
+    "num_steps": sweep.when("discount", [0.6], sweep.integers(7, 8)),
+}
+
+
+def test_a_name_is_searched_only_where_its_condition_holds():
+    columns = trials.make(KEY, Hparams(), CHAIN, 200).columns
+    average, discount, steps = columns["average"], columns["discount"], columns["num_steps"]
+    discount = np.round(discount.astype(float), 3)
+    assert set(discount[average]) == {0.5, 0.6}
+    assert set(discount[~average]) == {0.99}
+    open_to_steps = discount == 0.6
+    assert set(steps[open_to_steps]) == {7, 8}
+    assert set(steps[~open_to_steps]) == {4}
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        ({"discount": sweep.when("averag", [True], sweep.uniform(0, 1))}, "'averag', which is not searched.*"),
+        (
+            {"discount": sweep.when("num_steps", [1], sweep.uniform(0, 1)),
+             "num_steps": sweep.when("discount", [1], sweep.integers(1, 2))},
+            "discount, num_steps form a circle",
+        ),
+    ],
+)  # fmt: skip
+def test_conditions_that_make_no_sense_are_refused(space, message):
+    with pytest.raises(ValueError, match=message):
+        trials.make(KEY, Hparams(), space, 4)
+
+
+def test_a_constraint_leaves_out_what_it_does_not_allow():
+    space = {"discount": sweep.uniform(0, 1), "num_steps": sweep.integers(1, 9)}
+    some = trials.make(KEY, Hparams(), space, 50, constraint=lambda it: it["discount"] * it["num_steps"] < 2)
+    assert some.size == 50
+    assert (some.columns["discount"] * some.columns["num_steps"] < 2).all()
+    again = trials.make(KEY, Hparams(), space, 80, constraint=lambda it: it["discount"] * it["num_steps"] < 2)
+    np.testing.assert_array_equal(again.columns["discount"][:50], some.columns["discount"])
+    grid = {"num_steps": sweep.integers(1, 9)}
+    odd = trials.make(KEY, Hparams(), grid, None, constraint=lambda it: it["num_steps"] % 2 == 1)
+    assert odd.columns["num_steps"].tolist() == [1, 3, 5, 7, 9]
+    with pytest.raises(ValueError, match="only 0 of 512 draws are allowed"):
+        trials.make(KEY, Hparams(), space, 4, constraint=lambda it: False)
+
+
+def test_a_condition_can_be_typed():
+    space = parsing.parse_spaces({"discount": "uniform:0.1,0.2 if num_steps=4|8", "num_steps": "log_integers:1,64"})
+    assert space["discount"] == sweep.when("num_steps", [4, 8], sweep.uniform(0.1, 0.2))
+    assert space["num_steps"] == sweep.log_integers(1, 64)
+    with pytest.raises(ValueError, match="not of the form NAME=VALUE"):
+        parsing.parse_space("uniform:0,1 if num_steps")

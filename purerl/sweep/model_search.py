@@ -1,0 +1,148 @@
+"""Search with a model: batches of trials, each chosen where the trials before it promise most."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from purerl.distributed import is_main
+from purerl.prng import check_key
+from purerl.sweep.models import gp, tpe
+from purerl.sweep.models.encoding import Observed, axes_of, encode, observed
+from purerl.sweep.results.joining import join
+from purerl.sweep.results.result import Result
+from purerl.sweep.run import journal
+from purerl.sweep.search import search
+from purerl.sweep.trials import draws
+from purerl.sweep.trials import trials as trials_module
+from purerl.sweep.trials.spaces import Choice, SearchSpace
+from purerl.sweep.trials.trials import Constraint, Parts, Trials, assemble
+from purerl.types import Agent, Env, Hparams, PyTree
+
+Model: TypeAlias = Literal["tpe", "gp"]
+MODELS: dict[str, Callable[..., jax.Array]] = {"tpe": tpe.propose, "gp": gp.propose}
+
+
+def model_search(
+    key: jax.Array,
+    agent: Agent | Callable[..., Agent],
+    env: Env,
+    hparams: Hparams,
+    space: SearchSpace,
+    *,
+    num_trials: int,
+    batch_size: int = 16,
+    model: Model = "tpe",
+    warm_start: Result | None = None,
+    static: Mapping[str, Choice] | None = None,
+    env_params: PyTree = None,
+    constraint: Constraint | None = None,
+    adjust: Callable[[Trials], Trials] | None = None,
+    keep: int | None = 10,
+    directory: str | os.PathLike[str] | None = None,
+    resume: bool = False,
+    **options: Any,
+) -> Result:
+    """Search in batches: the first by a Sobol sequence, each further one where a model of all before it promises most.
+
+    All batches have the same seeds and play the same episodes, so all trials are comparable. Under a schedule the model
+    learns from the trials that were trained to the end once there are enough of them, before that from the rung that
+    most trials reached; with `sweep.hyperband` this is BOHB.
+
+    Args:
+      key: typed key.
+      agent, env, hparams, space, static, env_params, constraint: as in `search`.
+      num_trials: number of trials, in all batches.
+      batch_size: trials that are chosen together and trained side by side.
+      model: "tpe", a tree-structured Parzen estimator, see `models.tpe`; or "gp", a Gaussian process with expected
+        improvement, see `models.gp`, which is better with few trials and slower with many.
+      warm_start: a search over the same names, from which the model learns before the first batch.
+      adjust: applied to the trials of each batch, for hyperparameters that depend on others.
+      keep: number of the best trials whose states are kept; None: all.
+      directory: batch b is written to its folder `batch<b>`, and all together at the end to the directory itself.
+      resume: resume the search in `directory`: finished batches are read, and the same ones follow.
+      **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, `until`, ...
+
+    Returns:
+      The `Result` of all batches.
+
+    Raises:
+      TypeError, ValueError: as `search`; an unknown model; or the warm start is a search over other names.
+    """
+    check_key(key)
+    if model not in MODELS:
+        raise ValueError(f"model = {model!r} must be 'tpe' or 'gp'")
+    if batch_size < 1 or num_trials < 1:
+        raise ValueError(f"num_trials = {num_trials} and batch_size = {batch_size} must be at least 1")
+    parts = trials_module.split(hparams, space, static=static, env_params=env_params)
+    if warm_start is not None and set(warm_start.searched) != set(parts.drawn):
+        raise ValueError(f"the warm start searched {', '.join(warm_start.searched)}, not {', '.join(parts.drawn)}")
+    results: list[Result] = []
+    while (done := sum(result.num_trials for result in results)) < num_trials:
+        count, batch = min(batch_size, num_trials - done), len(results)
+        made = _next(jax.random.fold_in(key, batch), parts, model, count, constraint, warm_start, results)
+        folder = None if directory is None else Path(directory) / f"batch{batch:04d}"
+        again = resume and folder is not None and journal.exists(folder)
+        made = made if adjust is None else adjust(made)
+        results.append(search(key, agent, env, made, keep=keep, directory=folder, resume=again, **options))
+        if "stopped" in results[-1].settings:
+            break
+    result = join(results, keep)
+    return result if directory is None or not is_main() else _saved(result, directory)
+
+
+def _saved(result: Result, directory: str | os.PathLike[str]) -> Result:
+    result.save(directory)
+    return result
+
+
+def _next(
+    key: jax.Array,
+    parts: Parts,
+    model: Model,
+    count: int,
+    constraint: Constraint | None,
+    warm_start: Result | None,
+    results: list[Result],
+) -> Trials:
+    """The trials of the next batch."""
+    known = [_evaluated(parts, each) for each in ([] if warm_start is None else [warm_start])]
+    known += [_evaluated(parts, join(results, 0))] if results else []
+    drawn = draws.columns(key, parts.drawn, 8 * count if constraint else count, "sobol")
+    if known:
+        points, scores = (np.concatenate(each) for each in zip(*known))
+        chosen = propose(key, parts.drawn, observed(points, scores), model, 4 * count if constraint else count)
+        drawn = {name: np.concatenate([chosen[name], drawn[name]]) for name in drawn}
+    made = assemble(parts, drawn, len(next(iter(drawn.values()))))
+    good = np.arange(made.size) if constraint is None else np.flatnonzero(trials_module.allowed(made, constraint))
+    if len(good) < count:
+        raise ValueError(f"constraint: only {len(good)} of {made.size} draws are allowed; narrow the space instead")
+    return assemble(parts, {name: column[good[:count]] for name, column in drawn.items()}, count)
+
+
+def propose(
+    key: jax.Array, spaces: Mapping[str, Any], seen: Observed, model: Model, count: int
+) -> dict[str, np.ndarray]:
+    """Values to try next, [count] by name, given what was seen; see `models.tpe.propose`."""
+    axes = axes_of(spaces)
+    nowhere = jnp.zeros((0, len(axes.names)))
+    points = MODELS[model](key, seen, nowhere, sizes=axes.sizes, count=count)
+    return axes.decode(spaces, np.asarray(points, np.float64))
+
+
+def _evaluated(parts: Parts, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """The points [n, D] and scores [n] that a model learns from."""
+    columns = {name: result.values(name) for name in parts.drawn}
+    for name, each in parts.static.items():
+        columns[name] = np.array([each.values.index(value) for value in columns[name].tolist()])
+    points, whole = encode(parts.drawn, columns), result.num_updates == result.num_updates.max()
+    if whole.all() or whole.sum() >= 2 * (points.shape[1] + 1):
+        return points[whole], result.score[whole]
+    compared = result.comparable()
+    return points[compared.trials], compared.iqm

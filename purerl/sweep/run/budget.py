@@ -1,0 +1,72 @@
+"""When a search stops before its plan ends: it has found what is good enough, or has spent what it may."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from purerl.sweep.results import objectives
+from purerl.sweep.results.rules import Rules, scores_of
+from purerl.sweep.run.pool import Pool
+from purerl.text import format_number
+
+if TYPE_CHECKING:
+    from purerl.sweep.run.engine import Engine
+
+
+class Budget(NamedTuple):
+    """Limits of a search; None: no limit. They may differ when it is resumed.
+
+    Attributes:
+      until: the objective that is good enough; a trial has it when all of its seeds have been evaluated.
+      max_steps: environment steps of all agents.
+      max_seconds: time, earlier processes included.
+    """
+
+    until: float | None = None
+    max_steps: float | None = None
+    max_seconds: float | None = None
+
+
+class Enough(Exception):
+    """Ends a search early. `pool` holds the states of the rung that was running, `reached` whether `until` was met."""
+
+    def __init__(self, reason: str, *, reached: bool = False) -> None:
+        super().__init__(reason)
+        self.pool = Pool()
+        self.reached = reached
+
+
+def check_spent(engine: Engine) -> None:
+    """Raise `Enough` if the steps or the time are spent."""
+    budget, monitor = engine.budget, engine.monitor
+    if budget.max_steps is not None and monitor.steps >= budget.max_steps:
+        raise Enough(f"{monitor.steps:,} environment steps have been made; the budget was {budget.max_steps:,.0f}")
+    if budget.max_seconds is not None and monitor.seconds() >= budget.max_seconds:
+        raise Enough(f"{monitor.seconds():,.0f} s have passed; the budget was {budget.max_seconds:,.0f} s")
+
+
+def check_reached(engine: Engine, members: np.ndarray, finished: np.ndarray) -> None:
+    """Raise `Enough` if a trial is good enough.
+
+    Args:
+      engine: of the search.
+      members: [A] that are trained in this rung, all seeds of each trial.
+      finished: those of them that have been evaluated.
+    """
+    if engine.budget.until is None:
+        return
+    whole = engine.member_index.by_trial(np.isin(members, finished)).all(axis=1)  # [K]
+    trials = engine.member_index.by_trial(engine.member_index.decode(members)[0])[whole, 0]
+    scores = scores_of(engine.rules, engine.measured.evidence(trials))
+    good = is_reached(engine.rules, engine.budget.until, scores)
+    if good.any():
+        level = format_number(engine.budget.until)
+        raise Enough(f"trial {trials[good][0]} reached a {engine.rules.objective.name} of {level}", reached=True)
+
+
+def is_reached(rules: Rules, until: float, scores: np.ndarray) -> np.ndarray:
+    """Which trials are good enough, [P, S] scores to bool [P]."""
+    level = until if rules.objective.maximize else -until
+    return objectives.over_seeds(rules.objective, scores) >= level

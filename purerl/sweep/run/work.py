@@ -1,0 +1,91 @@
+"""A block of a search as plain data in and plain data out, so that any process can execute it."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Protocol, TypeAlias
+
+import numpy as np
+
+from purerl.sweep.run.programs import MemberData, Updates
+from purerl.types import PyTree
+
+
+class Block(NamedTuple):
+    """Members that one program trains and evaluates together; all arrays are NumPy's.
+
+    Attributes:
+      name: unique in the search.
+      group: index of its program.
+      members: [W] numbers of the members; the last one is repeated to fill the block.
+      chunks: updates of each chunk.
+      data: what distinguishes the members, leaves [W].
+      states: their states after the previous rung, as `packing.pack` returns them; None: train from the beginning.
+      eval_key: data of the key of the evaluation.
+      eval_params: parameters of the environments of the evaluation, see `programs.evaluate`.
+      progress: if it was trained in part before, how far; its states are those of then.
+      save_seconds: a `Partial` is yielded as often.
+    """
+
+    name: str
+    group: int
+    members: np.ndarray
+    chunks: tuple[int, ...]
+    data: MemberData
+    states: PyTree
+    eval_key: np.ndarray
+    eval_params: PyTree = None
+    progress: Progress | None = None
+    save_seconds: float = float("inf")
+
+
+class Progress(NamedTuple):
+    """How far a block has come.
+
+    Attributes:
+      curves: [W, C] of the chunks that have ended.
+      updates: of the running chunk, leaves [W, U].
+      seconds: of training so far.
+    """
+
+    curves: np.ndarray
+    updates: Updates
+    seconds: float
+
+
+class Partial(NamedTuple):
+    """A block that is not finished: its states, packed, from which it can be continued, bit for bit."""
+
+    states: PyTree
+    progress: Progress
+
+
+class Outcome(NamedTuple):
+    """Measurements and states of the W members of a finished block.
+
+    Attributes:
+      curves: [W, C] mean of the learning curves' metric in each chunk.
+      returns: [W, E] returns of the greedy episodes after it.
+      states: the states after it, packed.
+      seconds: time that it took, without compiling.
+    """
+
+    curves: np.ndarray
+    returns: np.ndarray
+    states: PyTree
+    seconds: float
+
+
+class Failure(NamedTuple):
+    """A block that could not be run, such as one that takes more memory than there is."""
+
+    message: str
+
+
+Result: TypeAlias = Partial | Outcome | Failure
+
+
+class Report(Protocol):
+    """Told about the progress of a block, so that a search can be watched whichever executor runs it."""
+
+    def __call__(self, block: Block, chunk: int, curve: np.ndarray | None, /) -> None:
+        """Chunk `chunk` has ended with these training returns, [W]; None: the evaluation begins."""
