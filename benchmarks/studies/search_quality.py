@@ -26,7 +26,8 @@ from matplotlib.ticker import EngFormatter
 
 import purerl
 from purerl import distributed, pbt, presets, sweep
-from purerl.sweep.results.ranking import rank
+from purerl.sweep.results.objectives import Evidence
+from purerl.sweep.results.rules import Rules, order_of
 from purerl.sweep.run import rungs
 from purerl.sweep.trials.parsing import parse_spaces
 
@@ -64,6 +65,7 @@ SCHEDULES = {
 SEARCH_SIZE = 32  # trials of a repeated search
 POPULATION = 16
 RECORD_SEED = 0
+RULES = Rules(sweep.final_return())
 
 
 def main() -> None:
@@ -157,16 +159,21 @@ def find(rng: np.random.Generator, returns: np.ndarray, size: int, schedule: str
     """Return of the trial that a search over one draw of trials chose, on unseen seeds."""
     trials = rng.choice(returns.shape[1], brackets_of(size, schedule)[1], replace=False)
     seen = returns[:, trials, :SEARCHED_SEEDS, : EPISODES // 2]
-    blank = np.zeros((len(trials), SEARCHED_SEEDS, 1))
     ended, first = [], 0
     for bracket in brackets_of(size, schedule)[0]:
         alive = np.arange(first, first + bracket[0].num_trials)
         first += bracket[0].num_trials
         for recorded, rung in zip(seen[-len(bracket) :], bracket[1:]):
-            alive = alive[rungs.survivors(jax.random.key(0), recorded[alive], blank[alive], rung.num_trials)]
+            alive = alive[rungs.survivors(jax.random.key(0), RULES, evidence(recorded[alive]), rung.num_trials)]
         ended.extend(alive)
-    best = ended[rank(seen[-1, ended], blank[ended])[0]]
+    best = ended[order_of(RULES, evidence(seen[-1, ended]))[0][0]]
     return judged(returns)[trials[best]]
+
+
+def evidence(returns: np.ndarray) -> Evidence:
+    """Of returns [P, S, E] alone; the records hold no learning curves."""
+    blank = np.zeros((*returns.shape[:2], 1))
+    return Evidence(returns, blank, np.ones(1), blank[..., 0])
 
 
 def judged(returns: np.ndarray) -> np.ndarray:

@@ -73,7 +73,7 @@ class Judging:
         "Return that the criterion threshold waits for.", parse=parse_number(), metavar="R", shown="nine tenths of the "
         "trial's return",
     )  # fmt: skip
-    curve: str = option("Metric of the learning curves, such as episode_end/success.", "episode_return", metavar="METRIC")
+    curve: str = option("Metric of learning curves, such as episode_end/success.", "episode_return", metavar="METRIC")
     evaluate_in: str = option(
         "If parameters of the environment are searched: reference, the environment as it is, so that the easiest one "
         "does not win; or own, the one that a trial was trained in.",

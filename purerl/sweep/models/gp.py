@@ -36,6 +36,7 @@ def propose(
     key: jax.Array,
     seen: Observed,
     candidates: jax.Array,
+    closed: jax.Array | None = None,
     *,
     sizes: tuple[int, ...],
     count: int,
@@ -65,7 +66,7 @@ def propose(
         )
         return (believed, blocked.at[best].set(True)), best
 
-    blocked = jnp.zeros(len(drawn), bool)
+    blocked = jnp.zeros(len(drawn), bool) if closed is None else closed
     _, chosen = jax.lax.scan(step, (Observed(points, scores, known), blocked), jnp.arange(count))
     return chosen if candidates.shape[0] else drawn[chosen]
 

@@ -23,6 +23,7 @@ def propose(
     key: jax.Array,
     seen: Observed,
     candidates: jax.Array,
+    closed: jax.Array | None = None,
     *,
     sizes: tuple[int, ...],
     count: int,
@@ -37,6 +38,7 @@ def propose(
       key: typed key.
       seen: the evaluated points.
       candidates: [M, D] points to choose from; M = 0 draws `num_candidates` from l for each.
+      closed: bool [M], candidates that must not be chosen; None: all may be.
       sizes: number of categories of each axis; 0 for numbers.
       count: number of points.
       num_candidates: see above.
@@ -62,7 +64,7 @@ def propose(
         blocked = blocked.at[best].set(True) if candidates.shape[0] else blocked
         return (taken.at[place].set(drawn[best]), blocked), best if candidates.shape[0] else drawn[best]
 
-    blocked = jnp.zeros(candidates.shape[0] or num_candidates, bool)
+    blocked = jnp.zeros(candidates.shape[0] or num_candidates, bool) if closed is None else closed
     _, chosen = jax.lax.scan(step, (room, blocked), (jnp.arange(count), jax.random.split(key, count)))
     return chosen
 

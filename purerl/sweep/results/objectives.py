@@ -75,7 +75,7 @@ def area() -> Objective:
 
 
 def curve_end(share: float = 0.1) -> Objective:
-    """The mean of the last `share` of the learning curve, such as a success rate with `search(curve="episode_end/success")`."""
+    """The mean of the last `share` of the curve, such as a success rate with `search(curve="episode_end/success")`."""
 
     def measure(evidence: Evidence) -> np.ndarray:
         known = ~np.isnan(evidence.curves)

@@ -1,0 +1,199 @@
+"""Do models and asynchronous halving find more than random search and halving do? On recorded trials.
+
+    python -m benchmarks.studies.model_quality             # models, and then asynchronous halving
+
+The records are those of `search_quality`: trials of three tasks, evaluated after all of their steps and after a
+quarter, which are two landscapes each. A model chooses its trials out of those of the record, 8 at random and then 4 at a time;
+random search goes on at random from the same 8. Both are judged by the seeds that no search saw, 30 times. Asynchronous
+halving runs on four simulated workers, the speed of each block being drawn from a log-normal distribution of σ = 0.5.
+Writes results/model_quality.json and .png.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from benchmarks.studies.search_quality import (
+    EPISODES,
+    ETA,
+    NUM_RUNGS,
+    REPEATS,
+    RESULTS,
+    RULES,
+    SEARCH_SIZE,
+    SEARCHED_SEEDS,
+    TASKS,
+    evidence,
+    interval,
+    made,
+    path_of,
+)
+from purerl.sweep.model_search import MODELS
+from purerl.sweep.models.encoding import axes_of, encode, observed
+from purerl.sweep.results.rules import order_of
+from purerl.sweep.run import rungs
+from purerl.sweep.trials.spaces import Choice, Range
+
+FIRST, BATCH, MOST = 8, 4, 24
+WORKERS, SPREAD = 4, 0.5
+
+
+def main() -> None:
+    record = {"models": {}, "asha": {}}
+    for name in TASKS:
+        returns = np.load(path_of(name))["returns"]
+        for rung, share in ((1, "a quarter of the steps"), (2, "all steps")):
+            record["models"][f"{name}, {share}"] = models(name, returns[rung])
+            print(name, share, json.dumps(record["models"][f"{name}, {share}"]), flush=True)
+        record["asha"][name] = asynchronous(returns)
+        print(name, json.dumps(record["asha"][name]), flush=True)
+    (RESULTS / "model_quality.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    draw(record["models"])
+
+
+# --- Models -----------------------------------------------------------------------------------------------------------
+
+
+def models(name: str, returns: np.ndarray) -> dict[str, Any]:
+    """The return of the trial found after 8, 12, ..., 24 trials, [P, S, E] returns of all."""
+    spaces = {key: each for key, each in made(name)[2].items() if isinstance(each, Range | Choice)}
+    columns = np.load(path_of(name))
+    points = encode(spaces, {key: columns[f"hparams_{key}"] for key in spaces})
+    sizes = axes_of(spaces).sizes
+    found: dict[str, list[list[float]]] = {"random": [], **{model: [] for model in MODELS}}
+    for repeat in range(REPEATS):
+        rng = np.random.default_rng(repeat)
+        order = rng.permutation(len(returns)).tolist()
+        found["random"].append([worth(returns, order[:size]) for size in range(FIRST, MOST + 1, BATCH)])
+        for model in MODELS:
+            found[model].append(_one(model, sizes, points, returns, order[:FIRST], repeat))
+    random = np.array(found["random"])
+    figures: dict[str, Any] = {"random": random.mean(axis=0).tolist()}
+    for model in MODELS:
+        values = np.array(found[model])
+        over = (values - random)[:, 1:]
+        figures[model] = {
+            "found": values.mean(axis=0).tolist(),
+            "difference_at_24": interval(over[:, -1]),
+            "mean_difference_at_12_to_24": interval(over.mean(axis=1)),
+        }
+    return figures
+
+
+def _one(
+    model: str, sizes: tuple[int, ...], points: np.ndarray, returns: np.ndarray, tried: list[int], seed: int
+) -> list[float]:
+    tried, values = list(tried), [worth(returns, tried)]
+    score = returns[:, :SEARCHED_SEEDS, : EPISODES // 2].mean(axis=(1, 2))
+    while len(tried) < MOST:
+        closed = jnp.asarray(np.isin(np.arange(len(points)), tried))
+        seen = observed(points[tried], score[tried])
+        key = jax.random.fold_in(jax.random.key(seed), len(tried))
+        tried += MODELS[model](key, seen, jnp.asarray(points), closed, sizes=sizes, count=BATCH).tolist()
+        values.append(worth(returns, tried))
+    return values
+
+
+def worth(returns: np.ndarray, tried: list[int]) -> float:
+    """Return, on the seeds that no search sees, of the best of some trials by those that it sees."""
+    seen = returns[tried][:, :SEARCHED_SEEDS, : EPISODES // 2]
+    best = tried[int(order_of(RULES, evidence(seen))[0][0])]
+    return float(returns[best, SEARCHED_SEEDS:].mean(dtype=np.float64))
+
+
+# --- Asynchronous halving ---------------------------------------------------------------------------------------------
+
+
+def asynchronous(returns: np.ndarray) -> dict[str, Any]:
+    """Hours, in units of one whole training, and what is found, of halving with and without waiting."""
+    rows = np.array([[*_waiting(returns, repeat), *_not_waiting(returns, repeat)] for repeat in range(REPEATS)])
+    names = ("halving: time", "halving: found", "asha: time", "asha: found")
+    figures = {name: interval(column) for name, column in zip(names, rows.T)}
+    figures["time over halving"] = interval(rows[:, 2] / rows[:, 0])
+    figures["found over halving"] = interval(rows[:, 3] - rows[:, 1])
+    return figures
+
+
+def _drawn(returns: np.ndarray, repeat: int) -> tuple[np.random.Generator, np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(repeat)
+    trials = rng.choice(returns.shape[1], SEARCH_SIZE, replace=False)
+    return rng, trials, np.diff([0, *(ETA**r for r in range(NUM_RUNGS))]) / ETA ** (NUM_RUNGS - 1)
+
+
+def _waiting(returns: np.ndarray, repeat: int) -> tuple[float, float]:
+    rng, trials, lengths = _drawn(returns, repeat)
+    alive, now = trials, 0.0
+    for r, length in enumerate(lengths):
+        free = [now] * WORKERS
+        for _ in alive:
+            heapq.heappush(free, heapq.heappop(free) + length * rng.lognormal(0, SPREAD))
+        now = max(free)
+        order, _ = order_of(RULES, evidence(returns[r, alive, :SEARCHED_SEEDS, : EPISODES // 2]))
+        alive = alive[order[: len(alive) // ETA]] if r < NUM_RUNGS - 1 else alive[order]
+    return now, float(returns[-1, alive[0], SEARCHED_SEEDS:].mean())
+
+
+def _not_waiting(returns: np.ndarray, repeat: int) -> tuple[float, float]:
+    """A worker that is free takes what `rungs.promotable` says, and else a new trial."""
+    rng, trials, lengths = _drawn(returns, repeat)
+    entered: list[list[int]] = [[] for _ in lengths]
+    done: list[list[int]] = [[] for _ in lengths]
+    running: list[tuple[float, int, int]] = []
+    now, new = 0.0, iter(trials.tolist())
+    while True:
+        while len(running) < WORKERS and (job := _job(returns, entered, done, new)) is not None:
+            r, trial = job
+            entered[r].append(trial)
+            heapq.heappush(running, (now + lengths[r] * rng.lognormal(0, SPREAD), r, trial))
+        if not running:
+            break
+        now, r, trial = heapq.heappop(running)
+        done[r].append(trial)
+    last = np.array(done[-1])
+    order, _ = order_of(RULES, evidence(returns[-1, last, :SEARCHED_SEEDS, : EPISODES // 2]))
+    return now, float(returns[-1, last[order[0]], SEARCHED_SEEDS:].mean())
+
+
+def _job(returns: np.ndarray, entered: list[list[int]], done: list[list[int]], new: Any) -> tuple[int, int] | None:
+    for r in reversed(range(1, len(done))):
+        if not done[r - 1]:
+            continue
+        trials = np.array(done[r - 1])
+        order, score = order_of(RULES, evidence(returns[r - 1, trials, :SEARCHED_SEEDS, : EPISODES // 2]))
+        promoted = np.flatnonzero(np.isin(trials, entered[r]))
+        ready = rungs.promotable(order, ~np.isnan(score[order]), promoted, ETA)
+        if ready.size:
+            return r, int(trials[ready[0]])
+    trial = next(new, None)
+    return None if trial is None else (0, trial)
+
+
+# --- The picture ------------------------------------------------------------------------------------------------------
+
+
+def draw(record: dict[str, Any]) -> None:
+    """What was found against the trials that were trained."""
+    figure = Figure(figsize=(11, 6), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (name, figures) in zip(figure.subplots(2, 3).T.reshape(-1), record.items()):
+        sizes = range(FIRST, MOST + 1, BATCH)
+        axes.plot(sizes, figures["random"], "-o", color="0.5", label="random search")
+        for model, color in zip(MODELS, ("#0072b2", "#d55e00")):
+            axes.plot(sizes, figures[model]["found"], "-o", color=color, label={"tpe": "TPE", "gp": "GP"}[model])
+        axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
+        axes.set_xlabel("trials trained")
+    figure.axes[0].set_ylabel("return of what was found, unseen seeds")
+    figure.axes[0].legend(frameon=False)
+    figure.savefig(RESULTS / "model_quality.png", dpi=120)
+
+
+if __name__ == "__main__":
+    main()
