@@ -3,7 +3,7 @@
     python -m benchmarks.studies.model_quality             # models, and then asynchronous halving
 
 The records are those of `search_quality`: trials of three tasks, evaluated after all of their steps and after a
-quarter, which are two landscapes each. A model chooses its trials out of those of the record, 8 at random and then 4 at a time;
+quarter, which are two landscapes each. A model chooses its trials out of the record, 8 at random, then 4 at a time;
 random search goes on at random from the same 8. Both are judged by the seeds that no search saw, 30 times. Asynchronous
 halving runs on four simulated workers, the speed of each block being drawn from a log-normal distribution of σ = 0.5.
 Writes results/model_quality.json and .png.
