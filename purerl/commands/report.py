@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ def run(options: Options) -> None:
     """Write the report.
 
     Raises:
-      UsageError: there is no finished search.
+      UsageError: there is no search, or nothing of it has been evaluated yet.
       CheckpointError: it is damaged.
     """
     tasks.reject_missing("report", options.run, options.runs_dir, "*.json")
@@ -34,11 +35,6 @@ def run(options: Options) -> None:
         raise UsageError(
             f"{directory} was made by purerl {config.get('command')}; a report describes a search by purerl sweep"
         )
-    write = next((write for name, write in _REPORTS.items() if (directory / name).is_file()), None)
-    if write is None and (directory / "begun").is_dir():
-        write = _write_unfinished
-    if write is None:
-        raise UsageError(f"{directory} has no result yet. Resume it with: purerl sweep --resume {directory}")
     task = task_from_json(config["task"])
     versions = {name: str(version) for name, version in config.get("versions", {}).items()}
     about = {"run": str(directory), "agent": task.describe()} | versions
@@ -46,7 +42,28 @@ def run(options: Options) -> None:
     if output.is_dir():
         raise UsageError(f"--output {output} is a directory: give the name of a file, such as {output}/report.html")
     output.parent.mkdir(parents=True, exist_ok=True)
-    console.say(f"report: {write(directory, output, task, about, config)}")
+    while True:
+        finished = next((name for name in _REPORTS if (directory / name).is_file()), None)
+        again = None if finished else options.watch
+        write = _REPORTS[finished] if finished else _unfinished(directory)
+        console.say(f"report: {_refreshing(write(directory, output, task, about, config), again)}")
+        if again is None:
+            return
+        time.sleep(again)
+
+
+def _unfinished(directory: Path) -> Callable[..., Path]:
+    if (directory / "begun").is_dir():
+        return _write_unfinished
+    raise UsageError(f"{directory} has no result yet. Resume it with: purerl sweep --resume {directory}")
+
+
+def _refreshing(path: Path, seconds: float | None) -> Path:
+    """The page, which the browser loads again after this time."""
+    if seconds is not None:
+        refresh = f'<head>\n<meta http-equiv="refresh" content="{seconds:.0f}">'
+        path.write_text(path.read_text(encoding="utf-8").replace("<head>", refresh, 1), encoding="utf-8")
+    return path
 
 
 def _further(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:

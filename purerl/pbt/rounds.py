@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl import loops
 from purerl.distributed import over_devices
@@ -126,13 +127,25 @@ def rounds(
 
 
 def start(
-    key: jax.Array, program: Rounds, hparams: Hparams, *, population_size: int, num_envs: int, env_params: PyTree = None
+    key: jax.Array,
+    program: Rounds,
+    hparams: Hparams,
+    *,
+    population_size: int,
+    num_envs: int,
+    env_params: PyTree = None,
+    initial: Hparams | None = None,
 ) -> Population:
-    """The population before its first round: each member has drawn hyperparameters, its own key and a fresh learner."""
+    """The population before its first round: each member has hyperparameters, its own key and a fresh learner.
+
+    `initial`, leaves [n], has the hyperparameters of the first members; those of the others are drawn.
+    """
     check_key(key)
     check_positive(population_size=population_size, num_envs=num_envs)
     draw_key, members_key, key = jax.random.split(key, 3)
     table = sample(draw_key, hparams, dict(program.spaces), population_size)
+    if initial is not None:
+        table = jax.tree.map(lambda own, drawn: np.append(own, drawn[len(own) :]).astype(drawn.dtype), initial, table)
     keys = jax.random.split(members_key, population_size)
     return _start(key, keys, cast(table), cast(env_params), program, num_envs)
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 import os
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -14,11 +15,12 @@ import numpy as np
 from purerl import loops
 from purerl.distributed import is_main, num_parts, to_host
 from purerl.hparams import cast, check_positive
-from purerl.pbt import snapshots
+from purerl.pbt import pb2, snapshots
 from purerl.pbt.result import PBTResult, load_pbt
 from purerl.pbt.rounds import Lineage, Population, Rounds, advance, padded_size, rounds, start
 from purerl.pbt.snapshots import Standing
 from purerl.sweep.results import storage
+from purerl.sweep.results.result import Result
 from purerl.sweep.run import fingerprint, journal
 from purerl.sweep.run.fingerprint import digest_of
 from purerl.sweep.run.journal import Journal
@@ -68,6 +70,8 @@ def pbt(
     exploit_fraction: float = 0.2,
     resample_probability: float = 0.25,
     perturb_factors: tuple[float, ...] = (0.8, 1.2),
+    explore: Literal["perturb", "pb2"] = "perturb",
+    initial: Result | Hparams | None = None,
     eval_episodes: int = 8,
     eval_max_steps: int = 1000,
     lineage: Lineage | None = None,
@@ -96,6 +100,10 @@ def pbt(
       exploit_fraction: share of the population that is replaced in a round, rounded, at least one member; at most 1/2.
         With 0 every member keeps its learner and its hyperparameters.
       resample_probability, perturb_factors: how copied hyperparameters change, see `exploit_explore.explore`.
+      explore: "perturb", or "pb2": a Gaussian process chooses the hyperparameters of a copy, see `pb2`. It decides on
+        the host, one round at a time.
+      initial: hyperparameters of the first members: of the best trials of a search, or a table with leaves [n], n <= P.
+        The space draws those of the others, and of all with None.
       eval_episodes, eval_max_steps: number of greedy episodes of a score, and the length at which they are cut.
       lineage: of an earlier run of R rounds and P members, whose decisions are repeated. With the same key and sizes
         that run is reproduced bit for bit, since the same program is given the decisions it would make.
@@ -125,18 +133,26 @@ def pbt(
         rollout_length=rollout_length, rollout=rollout, eval_episodes=eval_episodes, eval_max_steps=eval_max_steps,
         exploit_fraction=exploit_fraction, resample_probability=resample_probability, perturb_factors=perturb_factors,
     )  # fmt: skip
+    if explore not in ("perturb", "pb2"):
+        raise ValueError(f"explore = {explore!r} must be 'perturb' or 'pb2'")
+    table = _first(initial, hparams, population_size)
     told = None if lineage is None else _check_lineage(lineage, num_rounds, population_size)
     sizes = {"population_size": population_size, "num_rounds": num_rounds, "num_envs": num_envs}
     settings = sizes | {name: getattr(program, name) for name in _RECORDED}
     with journal.opened(directory, resume=resume) as log:
-        start_from = digest_of(key, hparams, env_params, lineage)
-        journal.check_same(log, settings | {"space": spaces.to_json(searched), "start": start_from})
+        start_from = digest_of(key, hparams, env_params, lineage, table)
+        journal.check_same(log, settings | {"explore": explore, "space": spaces.to_json(searched), "start": start_from})
         fingerprint.check(log, *_member(program, key, hparams, env_params, num_envs))
         if log.find("end") and directory is not None:
             return load_pbt(directory, agent, env, hparams)
-        begun = start(key, program, hparams, population_size=population_size, num_envs=num_envs, env_params=env_params)
+        begun = start(
+            key, program, hparams, population_size=population_size, num_envs=num_envs, env_params=env_params,
+            initial=table,
+        )  # fmt: skip
         chunk = rounds_per_chunk or (num_rounds if progress is None and directory is None else 1)
-        end = _run(snapshots.recall(log, begun), program, num_rounds, chunk, told, log, progress)
+        decide = functools.partial(_pb2, key, program, num_rounds) if explore == "pb2" and told is None else None
+        chunk = 1 if decide else chunk
+        end = _run(snapshots.recall(log, begun), program, num_rounds, chunk, told, log, progress, decide)
         steps = np.arange(1, num_rounds + 1) * updates_per_round * rollout_length * num_envs
         settings |= {"num_devices": num_parts(padded_size(population_size))} | storage.made_with()
         result = PBTResult(searched, end.lineage, steps, end.population.members.agent_state, end.seconds, settings)
@@ -156,12 +172,14 @@ def _run(
     told: Lineage | None,
     log: Journal,
     progress: Callable[[PBTProgress], None] | None,
+    decide: Callable[[Lineage], Lineage | None] | None = None,
 ) -> Standing:
     """Run the remaining rounds in chunks, each of which is recorded before the next one begins."""
     begin = time.perf_counter() - now.seconds
     for first in range(len(now.lineage.parents), num_rounds, chunk):
         count = min(chunk, num_rounds - first)
         part = jax.tree.map(operator.itemgetter(slice(first, first + count)), told)
+        part = decide(now.lineage) if decide else part
         state, made = advance(now.population, program, num_rounds=count, lineage=part, donate=True)
         lineage = jax.tree.map(lambda *x: np.concatenate(x), now.lineage, to_host(made))
         now = Standing(state, lineage, time.perf_counter() - begin)
@@ -169,6 +187,35 @@ def _run(
         if progress is not None:
             progress(_progress(now, num_rounds))
     return now
+
+
+def _pb2(key: jax.Array, program: Rounds, num_rounds: int, lineage: Lineage) -> Lineage | None:
+    """The decisions of the next round; the first round changes nothing, which the program decides itself."""
+    done = len(lineage.parents)
+    if not done:
+        return None
+    return pb2.decide(jax.random.fold_in(key, done), lineage, dict(program.spaces), num_rounds, program.num_replaced)
+
+
+def _first(initial: Result | Hparams | None, hparams: Hparams, population_size: int) -> Hparams | None:
+    """The hyperparameters of the first members, leaves [n].
+
+    Raises:
+      TypeError, ValueError: they are of another class, or there are more than members.
+    """
+    if isinstance(initial, Result):
+        best = initial.order[: min(population_size, int((initial.num_updates > 0).sum()))]
+        initial = jax.tree.map(lambda leaf: leaf[best], initial.hparams)
+    if initial is None:
+        return None
+    if getattr(initial, "_fields", None) != hparams._fields:
+        raise TypeError(f"initial must hold {type(hparams).__name__}, not {type(initial).__name__}")
+    count = len(jax.tree.leaves(initial)[0])
+    if count > population_size:
+        raise ValueError(f"initial holds {count} members, but population_size = {population_size}")
+    table: Any = initial
+    made: Hparams = type(hparams)(*map(np.asarray, table))
+    return made
 
 
 def _member(

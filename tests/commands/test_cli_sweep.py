@@ -7,6 +7,7 @@ import os
 import pathlib
 import random
 import shlex
+import shutil
 import signal
 import socket
 import subprocess
@@ -18,7 +19,7 @@ import pytest
 from commanding import TINY, fails, purerl, rows, said
 
 from purerl import plots, runs
-from purerl.commands import parser
+from purerl.commands import parser, report
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options import train
 from purerl.sweep.run import journal
@@ -206,6 +207,26 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, capsys, mon
     assert "ranking.png could not be drawn: division by zero" in said(capsys)
     assert (tmp_path / "drawn" / "policy").is_dir()
     assert (tmp_path / "drawn" / "learning_curves.png").is_file()
+
+
+def test_a_search_that_has_not_finished_is_reported_and_watched(halved, tmp_path, capsys, monkeypatch):
+    """The second page finds the search finished, and ends the watch."""
+    run = shutil.copytree(halved[0], tmp_path / "running")
+    (run / "sweep.json").rename(run / "later.json")
+    pages = []
+
+    def finish_meanwhile(seconds):
+        pages.append((seconds, (run / "report.html").read_text()))
+        (run / "later.json").rename(run / "sweep.json")
+
+    monkeypatch.setattr(report.time, "sleep", finish_meanwhile)
+    purerl("report", run, "--watch", 5)
+    assert said(capsys).count("report: ") == 2
+    ((seconds, first),) = pages
+    assert seconds == 5
+    assert 'http-equiv="refresh" content="5"' in first
+    assert "the search has not finished" in first
+    assert "refresh" not in (run / "report.html").read_text()
 
 
 # --- Processes of their own -------------------------------------------------------------------------------------------

@@ -16,8 +16,8 @@ from purerl.agents.tabular.td_prediction import TDState
 from purerl.combinators.normalization import NormalizedState, ScaledState
 from purerl.combinators.replay import ReplayState
 from purerl.hparams import get_learner
-from purerl.pbt import exploit_explore
-from purerl.pbt.rounds import advance, rounds, start
+from purerl.pbt import exploit_explore, pb2
+from purerl.pbt.rounds import Lineage, advance, rounds, start
 from purerl.pbt.schedule import train_schedule
 from purerl.sweep.trials import spaces
 from purerl.types import Agent
@@ -411,3 +411,52 @@ def test_the_share_that_is_replaced_is_rounded(world, size, share, expected):
     agent, env, _ = world
     sizes = {"population_size": size, "updates_per_round": 1, "rollout_length": 1, "exploit_fraction": share}
     assert rounds(agent, env, SPACE, **sizes).num_replaced == expected
+
+
+def test_the_first_members_can_be_those_of_a_search(world):
+    agent, env, _ = world
+    found = Hparams(np.array([0.5, 0.25]), np.array([0.3, 0.4]), np.array([1, 2]))
+    begun = run(world, initial=found, num_rounds=1)
+    first = begun.lineage.hparams
+    assert first.learning_rate[0, :2].tolist() == [0.5, 0.25]
+    assert first.spread[0, :2].tolist() == [1, 2]
+    assert (first.learning_rate[0, 2:] != run(world, num_rounds=1).lineage.hparams.learning_rate[0, :2].mean()).all()
+    sizes = {"num_updates": 3, "num_envs": 2, "rollout_length": EPISODE, "eval_episodes": 2, "eval_max_steps": EPISODE}
+    search = sweep.search(jax.random.key(0), agent, env, Hparams(), SPACE, num_trials=3, num_seeds=1, **sizes)
+    first = run(world, initial=search, num_rounds=1).lineage.hparams.target[0]
+    np.testing.assert_array_equal(first[:3], search.hparams.target[search.order])
+    with pytest.raises(ValueError, match="initial holds 2 members, but population_size = 1"):
+        run(world, initial=found, population_size=1)
+
+
+def test_population_based_bandits_copy_the_best_and_choose_what_grew(world, tmp_path):
+    """Growth is largest at high learning rates toward the goal; decisions resume to the same bits."""
+    whole = run(world, explore="pb2", num_rounds=5, directory=tmp_path / "whole")
+    lineage = whole.lineage
+    for r in range(1, 5):
+        allowed = numpy_exploit(lineage.scores[r - 1], 2)
+        assert all(parent in each for parent, each in zip(lineage.parents[r], allowed))
+        kept = lineage.parents[r] == np.arange(10)
+        np.testing.assert_array_equal(lineage.hparams.target[r][kept], lineage.hparams.target[r - 1][kept])
+        assert (lineage.hparams.target[r][~kept] != lineage.hparams.target[r - 1][lineage.parents[r][~kept]]).all()
+
+    def cut(now):
+        if now.round == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(world, explore="pb2", num_rounds=5, directory=tmp_path / "cut", progress=cut)
+    again = run(world, explore="pb2", num_rounds=5, directory=tmp_path / "cut", resume=True)
+    equal(again.lineage, lineage)
+
+
+def test_the_process_of_population_based_bandits_finds_the_growing_side():
+    """The score grows with the target only: of ten copies all go above the middle."""
+    rng = np.random.default_rng(0)
+    target = rng.uniform(-1, 1, (4, 12)).astype(np.float32)
+    scores = np.cumsum(target + 0.01 * rng.normal(size=target.shape), axis=0).astype(np.float32)
+    hparams = Hparams(np.full_like(target, 0.1), target, np.ones_like(target, int))
+    lineage = Lineage(np.tile(np.arange(12), (4, 1)), hparams, scores)
+    made = [pb2.decide(jax.random.key(seed), lineage, SPACE, 8, 2) for seed in range(3)]
+    moved = [each.hparams.target[0][each.parents[0] != np.arange(12)] for each in made]
+    assert np.concatenate(moved).min() > 0.3
