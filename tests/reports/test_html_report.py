@@ -8,6 +8,7 @@ import pytest
 from searches import make_search
 
 from purerl import reports
+from purerl.reports import sections
 from purerl.sweep.results.result import Result
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -138,6 +139,14 @@ def test_the_report_says_how_to_load_a_policy_that_was_kept(result, tmp_path):
     kept = Result(**{**vars(result), "kept": np.array([0]), "states": (0,)})
     text = "".join(Page(reports.write_html(kept, tmp_path / "r.html").read_text("utf-8")).text)
     assert f"purerl.sweep.load({str(tmp_path)!r}, agent, env, hparams)" in text
+
+
+def test_a_bar_that_chance_explains_is_pale():
+    text = sections.importances({"rate": 0.4, "idle": 0.1}, {"rate": 0.2, "idle": 0.2})
+    rate, idle = text.split("<tr>")[1:]
+    assert 'class="pale"' not in rate
+    assert 'class="pale"' in idle
+    assert "by chance up to 20%" in idle
 
 
 def test_cautions_fit_the_search(result):

@@ -192,7 +192,7 @@ def test_asha_promotes_the_best_so_far_and_resumes(tmp_path):
     sizes = {name: value for name, value in SIZES.items() if name not in options}
     whole = sweep.search(KEY, AGENT, ENV, Hparams(), SPACE, **sizes, **options)
     assert sorted(set(whole.num_updates.tolist())) == [2, 4, 8]
-    assert (whole.num_updates >= 4).sum() <= 6 + 1
+    assert 6 <= (whole.num_updates >= 4).sum() <= 9
     assert whole.best.state is not None
     full = sweep.search(KEY, AGENT, ENV, Hparams(), SPACE, **sizes, **options | {"schedule": sweep.full})
     done = whole.num_updates == 8

@@ -8,7 +8,10 @@ from bandits import EPISODE, Hparams, make_agent, make_env
 
 from purerl import loops, sweep
 from purerl.loops.chunks import split_updates
+from purerl.sweep.run import measurements, plan, rungs
 from purerl.sweep.run.blocks import split_agents
+from purerl.sweep.run.programs import Program
+from purerl.sweep.trials.members import MemberIndex
 
 KEY = jax.random.key(7)
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
@@ -256,3 +259,13 @@ def test_blocks_hold_every_agent_and_little_else(agents, size):
 )
 def test_chunks_have_one_length_if_possible(updates, chunks, expected):
     assert split_updates(updates, chunks) == expected
+
+
+def test_points_of_groups_with_other_chunks_lie_in_the_middle():
+    """A group with three chunks fills the four points of a rung, one with eight every second of its chunks."""
+    planned = plan.make(rungs.full(1, 8), [Program(AGENT, ENV, 4, 8, None, 1, 4)], 32, 1, 4)
+    for chunks, expected in ((3, [0, 1, 1, 2]), (8, [1, 3, 5, 7]), (4, [0, 1, 2, 3])):
+        measured = measurements.empty(planned, 1, 1, 1)
+        curves, members = np.arange(chunks, dtype=np.float32)[None], np.array([0])
+        measurements.fill(measured, MemberIndex(1), planned.stage(0, 0), members, curves, np.zeros((1, 1)))
+        assert measured.curves[0, 0].tolist() == expected

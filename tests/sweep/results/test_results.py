@@ -310,3 +310,11 @@ def test_a_trial_has_its_settings_by_name():
     assert list(best.settings) == ["learning_rate", "entropy_coef", "num_steps", "env.length", "network.hidden"]
     assert best.settings["learning_rate"] == best.hparams.learning_rate
     assert best.settings["network.hidden"] == best.choices["network.hidden"]
+
+
+def test_seeds_that_disagree_have_no_agreement():
+    made = make_search(16, 2, num_rungs=2)
+    returns = made.returns.copy()
+    far = np.flatnonzero(made.num_updates == made.num_updates.max())
+    returns[far, 0], returns[far, 1] = np.arange(len(far))[:, None], -np.arange(len(far))[:, None]
+    assert sweep.Result(**{**vars(made), "returns": returns}).seed_agreement() == pytest.approx(-1.0)

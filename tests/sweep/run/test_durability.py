@@ -14,7 +14,10 @@ from purerl import sweep
 from purerl.sweep.results.objectives import Evidence
 from purerl.sweep.results.rules import Rules
 from purerl.sweep.results.unfinished import load_unfinished
-from purerl.sweep.run import brackets, programs, training
+from purerl.sweep.run import brackets, measurements, plan, programs, training
+from purerl.sweep.run.programs import Program
+from purerl.sweep.run.rungs import Rung
+from purerl.sweep.trials.members import MemberIndex
 
 ENV, AGENT = make_env(), make_agent()
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
@@ -344,3 +347,32 @@ def test_trials_that_are_decided_take_no_further_seeds(monkeypatch):
     fresh = brackets.decide(engine, SimpleNamespace(num_updates=8), KEY, 0, 12)
     assert fresh.trials.tolist() == [0, 1, 2]
     assert fresh.counts.tolist() == [12, 12, 4]
+
+
+def test_an_infinite_return_has_diverged():
+    """An action of 5 pays an infinite reward: its trial neither wins nor breaks the table."""
+
+    def step(*args):
+        out = ENV.step(*args)
+        return out._replace(reward=jnp.where(args[2] > 4, jnp.inf, out.reward))
+
+    table = Hparams(np.full(3, 1.0), np.array([0.3, 5.0, 0.9]), np.full(3, 1))
+    result = run(space=None, hparams=table, num_trials=None, env=ENV._replace(step=step))
+    assert result.order.tolist() == [0, 2, 1]
+    assert np.isnan(result.returns[1]).all()
+    assert np.isfinite(result.curves[0]).all()
+    assert not np.isinf(result.curves).any()
+    assert "1 of 3 trials diverged" in sweep.table(result).caption
+
+
+def test_a_trial_of_which_one_seed_was_measured_has_not_ended():
+    planned = plan.make(((Rung(2, 4), Rung(1, 8)),), [Program(AGENT, ENV, 3, 4, None, 2, 4)], 12, 2, 2)
+    measured, index = measurements.empty(planned, 2, 2, 2), MemberIndex(2)
+    curves = np.zeros((4, len(planned.stage(0, 0).points)))
+    measurements.fill(measured, index, planned.stage(0, 0), np.arange(4), curves, np.full((4, 2), 1.0))
+    measurements.fill(measured, index, planned.stage(0, 1), np.array([2]), curves[:1], np.full((1, 2), 7.0))
+    assert measured.num_updates.tolist() == [4, 4]
+    assert (measured.fields()["returns"] == 1.0).all()
+    measurements.fill(measured, index, planned.stage(0, 1), np.array([3]), curves[:1], np.full((1, 2), 8.0))
+    assert measured.num_updates.tolist() == [4, 8]
+    assert measured.fields()["returns"].mean(axis=2).tolist() == [[1, 1], [7, 8]]
