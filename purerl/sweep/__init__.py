@@ -26,9 +26,9 @@ from purerl.sweep.results.statistics import (
 )
 from purerl.sweep.results.tables import table
 from purerl.sweep.results.trial import Trial
-from purerl.sweep.results.unfinished import load_unfinished
 from purerl.sweep.run.monitor import Progress
 from purerl.sweep.run.rungs import Rung, asha, full, hyperband, successive_halving
+from purerl.sweep.run.unfinished import load_unfinished
 from purerl.sweep.search import search
 from purerl.sweep.trials.draws import grid, sample, sobol
 from purerl.sweep.trials.grids import EnvGrid, env_grid

@@ -16,13 +16,13 @@ from purerl.distributed import is_main, num_parts
 from purerl.hparams import cast, check_positive
 from purerl.prng import check_key
 from purerl.sweep.results import rules as rules_module
-from purerl.sweep.results import statistics, storage, unfinished
+from purerl.sweep.results import statistics, storage
 from purerl.sweep.results.loading import load
 from purerl.sweep.results.objectives import Objective
 from purerl.sweep.results.ranking import Criterion
 from purerl.sweep.results.result import Result
 from purerl.sweep.results.rules import DEFAULT_TIES, scores_of
-from purerl.sweep.run import asynchronous, brackets, engine, executors, journal, measurements, memory, rungs
+from purerl.sweep.run import asynchronous, brackets, engine, executors, journal, measurements, memory, rungs, unfinished
 from purerl.sweep.run import plan as plans
 from purerl.sweep.run.brackets import Fresh
 from purerl.sweep.run.budget import Budget, Enough

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from purerl.sweep.results import storage
+from purerl.sweep.results.encoded import decode
 from purerl.sweep.results.result import LISTED, Result
-from purerl.sweep.run.journal import decode
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.members import MemberIndex
 from purerl.sweep.trials.trials import Trials

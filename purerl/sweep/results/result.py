@@ -13,12 +13,12 @@ import numpy as np
 from purerl.hparams import python_number
 from purerl.sweep.results import comparison, objectives, ranking, storage, tabulated
 from purerl.sweep.results.comparison import Comparison
+from purerl.sweep.results.encoded import encode
 from purerl.sweep.results.importance import Method, importance, noise_level
 from purerl.sweep.results.objectives import Evidence, Objective
 from purerl.sweep.results.rules import DEFAULT_TIES
 from purerl.sweep.results.statistics import interquartile_mean
 from purerl.sweep.results.trial import Trial
-from purerl.sweep.run.journal import encode
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.members import MemberIndex
 from purerl.sweep.trials.trials import Trials

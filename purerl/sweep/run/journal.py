@@ -10,7 +10,6 @@ the process.
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import hashlib
 import json
@@ -19,10 +18,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from purerl.checkpoint import CheckpointError, Json
 from purerl.distributed import is_main, wait_for_all
+from purerl.sweep.results.encoded import decode, encode
+
+__all__ = ["NAME", "Journal", "check_same", "decode", "encode", "exists", "in_memory", "opened", "read"]
 
 NAME = "journal"
 
@@ -139,22 +139,6 @@ def check_same(journal: Journal, plan: Mapping[str, Json]) -> None:
                 f"{journal.directory} was begun with {name} = {before['plan'].get(name)!r}, not {value!r}: "
                 "resume with the same settings, or begin in another directory"
             )
-
-
-def encode(array: np.ndarray) -> dict[str, Any]:
-    """An array as JSON data, bit for bit; `decode` is the inverse.
-
-    Examples:
-      >>> decode(encode(np.array([1.5, np.nan]))).tolist()
-      [1.5, nan]
-    """
-    data = base64.b64encode(np.ascontiguousarray(array).tobytes()).decode("ascii")
-    return {"dtype": str(array.dtype), "shape": list(array.shape), "data": data}
-
-
-def decode(data: Mapping[str, Json]) -> np.ndarray:
-    """The array that `encode` was given."""
-    return np.frombuffer(base64.b64decode(data["data"]), data["dtype"]).reshape(data["shape"])
 
 
 def _lock(descriptor: int, path: Path) -> None:

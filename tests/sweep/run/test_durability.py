@@ -13,10 +13,10 @@ from bandits import Hparams, make_agent, make_env
 from purerl import sweep
 from purerl.sweep.results.objectives import Evidence
 from purerl.sweep.results.rules import Rules
-from purerl.sweep.results.unfinished import load_unfinished
 from purerl.sweep.run import brackets, measurements, plan, programs, training
 from purerl.sweep.run.programs import Program
 from purerl.sweep.run.rungs import Rung
+from purerl.sweep.run.unfinished import load_unfinished
 from purerl.sweep.trials.members import MemberIndex
 
 ENV, AGENT = make_env(), make_agent()
