@@ -425,8 +425,8 @@ def test_the_first_members_can_be_those_of_a_search(world):
     search = sweep.search(jax.random.key(0), agent, env, Hparams(), SPACE, num_trials=3, num_seeds=1, **sizes)
     first = run(world, initial=search, num_rounds=1).lineage.hparams.target[0]
     np.testing.assert_array_equal(first[:3], search.hparams.target[search.order])
-    with pytest.raises(ValueError, match="initial holds 2 members, but population_size = 1"):
-        run(world, initial=found, population_size=1)
+    with pytest.raises(ValueError, match="initial holds 3 members, but population_size = 2"):
+        run(world, initial=search.hparams, population_size=2)
 
 
 def test_population_based_bandits_copy_the_best_and_choose_what_grew(world, tmp_path):

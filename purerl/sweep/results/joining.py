@@ -121,8 +121,9 @@ def _join_trials(parts: Sequence[Trials]) -> Trials:
         new = [each for each in part.groups if each not in groups]
         groups += new
         group.append(np.array([groups.index(part.groups[number]) for number in part.group.tolist()], int))
+    kind: Any = type(parts[0].hparams)  # classes of searches that were loaded are equal in their fields alone
     return Trials(
-        jax.tree.map(joined, *(part.hparams for part in parts)),
+        kind(*(joined(*leaves) for leaves in zip(*(part.hparams for part in parts)))),
         None if parts[0].env_params is None else jax.tree.map(joined, *(part.env_params for part in parts)),
         np.concatenate(group),
         tuple(groups),

@@ -39,7 +39,7 @@ def rank(
       >>> rank(np.array([1.0, np.nan, 3.0, 3.0]), [np.array([0.0, 9.0, 1.0, 2.0])]).tolist()
       [3, 2, 0, 1]
     """
-    far = np.zeros(len(score)) if num_updates is None else num_updates
+    far = np.zeros(len(score)) if num_updates is None else np.asarray(num_updates, float)
     again = () if confirmed is None else _keys(confirmed)
     keys = [key for criterion in reversed(ties) for key in _keys(criterion)]
     return np.lexsort((*keys, *_keys(score), *again, -far))

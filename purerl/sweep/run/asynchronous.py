@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from purerl.sweep.results.objectives import Evidence
 from purerl.sweep.results.rules import order_of
 from purerl.sweep.run import blocks, budget, rungs, stages, widths
 from purerl.sweep.run.budget import Enough
@@ -51,8 +52,15 @@ class _Board:
         trials = np.array(sorted(self.finished[r]), int)
         if not trials.size:
             return trials
-        order, score = order_of(self.engine.rules, self.engine.measured.evidence(trials))
+        order, score = order_of(self.engine.rules, self._evidence(trials, r))
         return trials[rungs.promotable(order, ~np.isnan(score[order]), self._rows(trials, r + 1), self.eta)]
+
+    def _evidence(self, trials: np.ndarray, r: int) -> Evidence:
+        """Measurements of trials when they finished a rung; some of them have been trained further since."""
+        measured = self.engine.measured
+        last = self.stages[r].points.max(initial=-1)
+        curves = np.where(np.arange(len(measured.steps)) <= last, measured.curves[trials], np.nan)
+        return measured.evidence(trials)._replace(returns=measured.rung_returns[r, trials], curves=curves)
 
     def _rows(self, trials: np.ndarray, r: int) -> np.ndarray:
         return np.flatnonzero(np.isin(trials, list(self.entered[r])))
