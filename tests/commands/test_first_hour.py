@@ -128,7 +128,7 @@ GOOD |= {
 }
 GOOD |= {"X": "0.25", "K": "7", "TYPE": "bfloat16", "CURVE": "linear", "FAMILY": "llama", "MODEL": "small"}
 GOOD |= {"ACTION": None, "ALGORITHM": "rloo", "LOSS": "pairwise"}
-GOOD |= {"R": "5", "H": "5", "M": "5", "N|auto": "auto", "CRITERION": "area", "WHERE": "own"}
+GOOD |= {"R": "5", "H": "5", "M": "5", "N|auto": "auto", "CRITERION": "area", "WHERE": "own", "RETURN": "475"}
 
 
 @pytest.mark.parametrize(
