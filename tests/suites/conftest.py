@@ -1,6 +1,7 @@
 """What the tests of suites share: the table of their last result, written with `--record-suites`."""
 
 import importlib.metadata
+import os
 import pathlib
 
 import pytest
@@ -14,6 +15,8 @@ and `next_obs` is the true successor. In a fresh environment with the suites ins
 
     pip install -e '.[suites,test]' && RECORD_SUITES=1 pytest tests/suites
 
+and the row of dm_control in another one, with `.[dm_control,test]`.
+
 | family | version | steps | terminated | truncated |
 |---|---|---|---|---|
 """
@@ -26,11 +29,14 @@ def record(request):
 
 
 def pytest_sessionfinish(session):
-    import os
-
-    if ROWS and os.environ.get("RECORD_SUITES"):
-        lines = [f"| {family} | {_version(family)} | 1,000 | {ended} | {cut} |" for family, ended, cut in ROWS]
-        RECORD.write_text(HEAD + "\n".join(lines) + "\n")
+    """Put the rows of this session in place of older ones: not all suites can be installed together."""
+    if not ROWS or not os.environ.get("RECORD_SUITES"):
+        return
+    old = RECORD.read_text().splitlines() if RECORD.exists() else []
+    lines = {line.split("|")[1].strip(): line for line in old if line.startswith("| ") and "family" not in line}
+    for family, ended, cut in ROWS:
+        lines[family] = f"| {family} | {_version(family)} | 1,000 | {ended} | {cut} |"
+    RECORD.write_text(HEAD + "\n".join(lines[family] for family in sorted(lines)) + "\n")
 
 
 def _version(family):

@@ -113,7 +113,7 @@ def test_ale(record):
     settings = {"max_num_frames_per_episode": 400}
     env = envs.make("ale/Pong-v5", **settings)
     assert env.observation_space.shape == (84, 84, 4)
-    first, taken = played(env, 300)
+    first, taken = played(env)
     own = AtariVectorEnv("pong", 1, autoreset_mode=AutoresetMode.SAME_STEP, **settings)
     same(first[0], np.moveaxis(own.reset(seed=0)[0][0], 0, -1))
     for action, step in taken:

@@ -111,7 +111,7 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
             truncated & ~terminated,
         )
 
-    limit = getattr(vector.spec, "max_episode_steps", None)
+    limit = settings.get("max_episode_steps", getattr(vector.spec, "max_episode_steps", None))
     return HostEnv(reset, step, vector.close, vector.num_envs, observation_space, action_space, limit)
 
 
