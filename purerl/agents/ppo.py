@@ -44,7 +44,8 @@ class PPOHparams(NamedTuple):
     target_kl: NonNegative = float("inf")
 
 
-_METRICS = ("loss/policy", "loss/value", "loss/entropy", "loss/approx_kl", "loss/clip_fraction")
+_LOSS_METRICS = ("loss/policy", "loss/value", "loss/entropy", "loss/approx_kl", "loss/clip_fraction")
+_METRICS = (*_LOSS_METRICS, optimization.SKIPPED)
 
 
 class PolicyLoss(Protocol):
@@ -212,6 +213,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
         packed, opt_state = optimization.apply_gradients(
             settings.optimizer, annealed, grads, learner.packed, learner.opt_state
         )
+        metrics[optimization.SKIPPED] = optimization.skipped(grads)
         stopped = metrics["loss/approx_kl"] > hparams.target_kl
         return _Learner(packed, opt_state, stopped), jnp.stack([metrics[name] for name in _METRICS])
 
@@ -230,7 +232,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
         num_minibatches=settings.num_minibatches,
     )
     state = TrainState(unpack(learner.packed), learner.opt_state, hparams, counts.increment(state.num_updates))
-    # [num_epochs, num_minibatches, 5] -> [5]; steps that were skipped are NaN
+    # [num_epochs, num_minibatches, 6] -> [6]; steps that were skipped are NaN
     return state, dict(zip(_METRICS, jnp.nanmean(metrics, axis=(0, 1))))
 
 
@@ -287,4 +289,4 @@ def _loss(
     ratio_minus_one = jnp.expm1(new_log_prob - batch.old_log_prob)
     clip_fraction = mean(jnp.abs(ratio_minus_one) > hparams.clip_epsilon)
     metrics = (policy, value_error, entropy, approx_kl, clip_fraction)
-    return total, {name: jnp.asarray(x, float) for name, x in zip(_METRICS, metrics)}
+    return total, {name: jnp.asarray(x, float) for name, x in zip(_LOSS_METRICS, metrics)}

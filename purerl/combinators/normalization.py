@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -191,7 +192,9 @@ def _discounted_sums(
         running = (reward + discount * running).astype(running.dtype)
         return jnp.where(done, 0, running), running
 
-    return jax.lax.scan(step, running, (jnp.where(weight != 0, data.reward, 0), trajectories.done(data)))
+    return jax.lax.scan(
+        step, running, (jnp.where((weight != 0) & jnp.isfinite(data.reward), data.reward, 0), trajectories.done(data))
+    )
 
 
 # --- Running moments --------------------------------------------------------------------------------------------------
@@ -229,8 +232,11 @@ def _normalize(moments: RunningMoments, obs: PyTree, clip: float) -> PyTree:
 
 
 def _add(moments: RunningMoments, x: PyTree, weight: jax.Array) -> RunningMoments:
-    """The moments after samples x, leaves [*B, ...], with weights [*B]; what has weight 0 may be NaN."""
-    weight = weight.astype(jnp.float32)
+    """The moments after samples x, leaves [*B, ...], with weights [*B].
+
+    What has weight 0 may be NaN; samples with a NaN or an infinity in any feature count for nothing.
+    """
+    weight = jnp.where(_finite(x, weight.ndim), weight.astype(jnp.float32), 0)
     number = weight.sum()
     count = numerics.add(numerics.Sum(moments.num_samples, moments.remainders.num_samples), number)
     share = number / jnp.where(number > 0, count.high, 1)  # of the new samples among all
@@ -259,6 +265,16 @@ def _add(moments: RunningMoments, x: PyTree, weight: jax.Array) -> RunningMoment
         [jax.tree.unflatten(structure, words) for words in zip(*column)] for column in zip(*sums)
     )
     return RunningMoments(count.high, mean, variance, Remainders(count.low, mean_rest, variance_rest))
+
+
+def _finite(x: PyTree, rank: int) -> jax.Array:
+    """Whether all features of each sample are finite, [*B] of that rank."""
+
+    def leaf(is_feature: bool, x: jax.Array) -> jax.Array:
+        finite = jnp.isfinite(x) if is_feature else jnp.ones(x.shape, bool)
+        return finite.all(tuple(range(rank, x.ndim)))
+
+    return functools.reduce(jnp.logical_and, jax.tree.leaves(jax.tree.map(leaf, _features(x), x)))
 
 
 def _leading(x: jax.Array, rank: int) -> jax.Array:

@@ -154,10 +154,11 @@ def update(
     Args:
       state: the ring and its priorities.
       index: int32 [B], from `sample`.
-      priority: [B] p > 0, such as |δ| + ε.
+      priority: [B] p > 0, such as |δ| + ε. A window whose priority is NaN or infinite gets 0, so it is not drawn again.
       exponent: α.
       ready: scalar bool.
     """
+    priority = jnp.where(jnp.isfinite(priority), priority, 0)
     priority = priority.astype(state.largest.dtype)  # errors are float64 under x64
     value = jnp.where(ready, _power(priority, exponent), sum_tree.get(state.tree, index))
     largest = jnp.where(ready, jnp.maximum(state.largest, priority.max()), state.largest)

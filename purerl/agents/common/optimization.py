@@ -15,6 +15,9 @@ from purerl.agents.common import counts, minibatches
 from purerl.hparams import AtLeastOne, NonNegative
 from purerl.types import Hparams, Key, Metrics, Params, PyTree, Scalar, TrainState
 
+SKIPPED = "loss/skipped"
+"""The metric of the fraction of gradient steps that were skipped, because the gradient was not finite."""
+
 
 class AdamHparams(NamedTuple):
     """The hyperparameters that `adam` and `annealed` read, for agents that need no others.
@@ -98,6 +101,9 @@ def apply_gradients(
 ) -> tuple[PyTree, PyTree]:
     """One step along gradients that are known; parameters and gradients as `pack` gives them.
 
+    A gradient that holds a NaN or an infinity changes nothing, neither parameters nor the optimizer's state: one bad
+    reward or observation costs the steps that it enters, not the agent. `skipped` says so in the metrics.
+
     Args:
       optimizer: as for `init`.
       hparams: hyperparameters that hold now, such as `annealed` ones.
@@ -108,8 +114,25 @@ def apply_gradients(
     Returns:
       The new `packed` and the optimizer's new state.
     """
-    updates, opt_state = _transform(optimizer, hparams).update(grads, opt_state, packed)
-    return optax.apply_updates(packed, updates), opt_state
+    updates, new_opt_state = _transform(optimizer, hparams).update(grads, opt_state, packed)
+    new = (optax.apply_updates(packed, updates), new_opt_state)
+    finite = _is_finite(grads)
+    return jax.tree.map(lambda new, old: jnp.where(finite, new, old), new, (packed, opt_state))
+
+
+def skipped(grads: PyTree) -> jax.Array:
+    """1 if `apply_gradients` makes no step along these gradients, otherwise 0: the metric `loss/skipped`.
+
+    Examples:
+      >>> skipped(jnp.array([1.0, jnp.nan])).item()
+      1.0
+    """
+    return jnp.where(_is_finite(grads), 0.0, 1.0)
+
+
+def _is_finite(grads: PyTree) -> jax.Array:
+    """Whether the global norm is finite. It costs nothing behind a clip, which computes the same norm."""
+    return jnp.isfinite(optax.global_norm(grads))
 
 
 def _transform(optimizer: Optimizer, hparams: Hparams) -> optax.GradientTransformation:
@@ -138,12 +161,12 @@ def gradient_step(
       opt_state: from `init` or an earlier step.
 
     Returns:
-      The new parameters, the optimizer's new state, and the loss's `aux`.
+      The new parameters, the optimizer's new state, and the loss's `aux`; if that is a dict, it gets `loss/skipped`.
     """
     packed, unpack = pack(optimizer, params)
     grads, aux = jax.grad(lambda x: loss(unpack(x)), has_aux=True)(packed)
     packed, opt_state = apply_gradients(optimizer, hparams, grads, packed, opt_state)
-    return unpack(packed), opt_state, aux
+    return unpack(packed), opt_state, aux | {SKIPPED: skipped(grads)} if isinstance(aux, dict) else aux
 
 
 def gradient_update(

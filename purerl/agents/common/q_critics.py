@@ -109,14 +109,13 @@ def gradient_step(
     Source: Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1; weights: Schaul et al. 2016, arXiv:1511.05952.
     """
 
-    def loss(params: tuple[Params, ...]) -> tuple[jax.Array, tuple[jax.Array, ...]]:
+    def loss(params: tuple[Params, ...]) -> tuple[jax.Array, Metrics]:
         q = jnp.stack(_values(critic, params, batch.obs, batch.action))  # [C, B]
         error = target[None] - q
         total = weighted_squares(error, batch.weight)
-        return total, (total, q, error)
+        return total, critic_metrics(total, q, error, batch.weight)
 
-    params, opt_state, (total, q, error) = optimization.gradient_step(optimizer, hparams, loss, params, opt_state)
-    return params, opt_state, critic_metrics(total, q, error, batch.weight)
+    return optimization.gradient_step(optimizer, hparams, loss, params, opt_state)
 
 
 def weighted_squares(error: jax.Array, weight: PyTree) -> jax.Array:
