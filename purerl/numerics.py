@@ -10,6 +10,9 @@ import jax.numpy as jnp
 from purerl.hparams import get_learner
 from purerl.types import PyTree, State
 
+LARGEST_PARAMETER = 1e9
+"""Parameters beyond it have diverged: their products overflow in a few layers, and no gradient is finite any more."""
+
 
 class Sum(NamedTuple):
     """A running sum as the unevaluated sum of two float32 numbers, of 48 bits together.
@@ -62,7 +65,7 @@ def missing() -> float:
 
 
 def diverged(state: State) -> jax.Array:
-    """Whether an agent's learner holds a NaN, or its parameters an infinity.
+    """Whether an agent's learner holds a NaN, or its parameters an infinity or a number beyond `LARGEST_PARAMETER`.
 
     Metrics and greedy actions hide it: the argmax of NaN is an action. Replay and hyperparameters do not count. Reading
     the learner once is cheap beside an update; use `jax.vmap` over a population.
@@ -92,5 +95,9 @@ def _has_diverged(learner: dict[str, PyTree]) -> jax.Array:
             found.append(_has_diverged(value))
         elif name != "hparams":
             leaves = [leaf for leaf in jax.tree.leaves(value) if jnp.issubdtype(jnp.result_type(leaf), jnp.floating)]
-            found += [jnp.any(~jnp.isfinite(leaf) if name == "params" else jnp.isnan(leaf)) for leaf in leaves]
+            found += [jnp.any(_is_lost(leaf) if name == "params" else jnp.isnan(leaf)) for leaf in leaves]
     return jnp.any(jnp.stack(found))
+
+
+def _is_lost(params: jax.Array) -> jax.Array:
+    return ~(jnp.abs(params) <= LARGEST_PARAMETER)  # NaN too

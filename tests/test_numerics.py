@@ -12,6 +12,13 @@ from purerl.combinators.replay import ReplayState
 from purerl.types import Experience, TrainState
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, -2e9])
+def test_parameters_that_no_gradient_can_bring_back_have_diverged(number):
+    params = {"w": jnp.ones(3), "b": jnp.array([0.0, number])}
+    assert numerics.diverged(TrainState(params, (), (), jnp.int32(3)))
+    assert not numerics.diverged(TrainState({"w": jnp.full(3, 1e6)}, (), (), jnp.int32(3)))
+
+
 def test_a_sum_of_two_words_counts_single_steps_beyond_ten_billion():
     total = numerics.add(numerics.new_sum(), jnp.float32(1e10))
     total = jax.jit(lambda total: jax.lax.fori_loop(0, 1000, lambda _, x: numerics.add(x, jnp.float32(1)), total))(

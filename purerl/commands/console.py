@@ -136,6 +136,24 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, old)
 
 
+@contextlib.contextmanager
+def watchdog(what: str, seconds: float = 600.0) -> Iterator[None]:
+    """Say so, once, if the body takes longer than it should: an environment or the compiler may hang."""
+
+    def complain() -> None:
+        with contextlib.suppress(OSError):
+            text = f"{what} has taken more than {format_seconds(seconds)}: the environment or the compiler may hang"
+            print(text, file=sys.stderr, flush=True)
+
+    timer = threading.Timer(seconds, complain)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
 def phase(name: str) -> None:
     """Say what a run is doing before its progress can be measured; a terminal shows it in the bar already."""
     if not sys.stdout.isatty():

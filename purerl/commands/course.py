@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from purerl import checkpoint, loops
-from purerl.commands import evaluations, rows
+from purerl.commands import console, evaluations, rows
 from purerl.commands.guard import Guard
 from purerl.commands.options.train import Options
 from purerl.commands.training import Config, Program, num_updates
@@ -49,10 +49,10 @@ class Course:
         state: LoopState,
         details: Mapping[str, Any],
     ) -> None:
+        self._directory, self._options, self._config, self._program = directory, options, config, program
         self.state, self.done = state, num_updates(state)
         self.lost, self.reached = False, ""
-        self.guard = Guard(config.num_seeds, details.get("skipped", {}))
-        self._directory, self._options, self._config, self._program = directory, options, config, program
+        self.guard = Guard(config.num_seeds, self._total, details.get("skipped", {}))
         self._callbacks, self._note = callbacks, ""
         self._waiting = rows.from_json(details.get("waiting", {}))
         self._evaluate = evaluations.during(config, program, directory, options.eval_episodes)
@@ -78,7 +78,8 @@ class Course:
     def begin(self, writers: Sequence[Writer]) -> None:
         """Compile, and start the clock; `writers` of rows, one per seed."""
         self._writers = writers
-        self._advance = self._program.compile(self.state)
+        with console.watchdog("compiling"):
+            self._advance = self._program.compile(self.state)
         self._begun = self._saved = time.monotonic()
 
     def advance(self, show: Show) -> None:
@@ -131,8 +132,9 @@ class Course:
         left = min(self._program.chunk - self.done % self._program.chunk, self._total - self.done)
         length = max(1, min(left, int(_PART_SECONDS / self._per_update)))
         begun = time.monotonic()
-        self.state, metrics = self._advance(self.state, length)
-        metrics = jax.device_get(metrics)  # waits for the end of the part
+        with console.watchdog(f"a part of {length:,} updates"):
+            self.state, metrics = self._advance(self.state, length)
+            metrics = jax.device_get(metrics)  # waits for the end of the part
         self._per_update = max(time.monotonic() - begun, 1e-9) / length
         part = {name: np.moveaxis(value, -1, 0)[:length] for name, value in metrics.items()}  # [length] or [length, S]
         self.guard.see(part, self.done)

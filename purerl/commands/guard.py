@@ -16,10 +16,12 @@ class Guard:
 
     Args:
       num_seeds: S.
+      num_updates: of the whole run.
       saved: what `to_json` returned, or nothing.
     """
 
-    def __init__(self, num_seeds: int, saved: Mapping[str, Any]) -> None:
+    def __init__(self, num_seeds: int, num_updates: int, saved: Mapping[str, Any]) -> None:
+        self._limit = min(LIMIT, max(1, num_updates // 2))
         self._in_a_row = np.array(saved.get("in_a_row", [0] * num_seeds))
         self._total = np.array(saved.get("total", [0] * num_seeds))
         self._first = np.array(saved.get("first", [-1] * num_seeds))  # update; -1: none
@@ -36,8 +38,8 @@ class Guard:
 
     @property
     def is_stuck(self) -> bool:
-        """Whether the last `LIMIT` updates of every seed were skipped."""
-        return bool((self._in_a_row >= LIMIT).all())
+        """Whether the last `LIMIT` updates of every seed were skipped, or half of all if the run is short."""
+        return bool((self._in_a_row >= self._limit).all())
 
     def problem(self, done: int, update_steps: int) -> str:
         """Why training is stuck, and since when, after `done` updates."""
@@ -45,7 +47,7 @@ class Guard:
         return (
             f"training is stuck: since step {since:,} every gradient has been NaN or infinite and every update was "
             "skipped. The parameters from before are saved. Look for NaN or infinity in the rewards and observations "
-            "of the environment"
+            "of the environment, or try a lower learning rate"
         )
 
     def summary(self, update_steps: int) -> str:

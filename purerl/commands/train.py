@@ -225,8 +225,8 @@ def _how_it_diverged(job: Job, state: LoopState, diverged: np.ndarray) -> str:
         newest = checkpoint.latest(job.directory / "checkpoints")
         kept = f"the last good state is {newest}" if newest else "no checkpoint had been saved"
         return (
-            f"training diverged: the parameters are no longer finite after {steps:,} steps; {kept}, and no policy was "
-            "saved. Try a lower learning rate"
+            f"training diverged: the parameters are no longer finite after {steps:,} steps, or beyond 1e9; {kept}, and "
+            "no policy was saved. Try a lower learning rate"
         )
     seeds = ", ".join(map(str, np.flatnonzero(diverged)))
-    return f"training diverged for seed {seeds} of {len(diverged)}: its parameters are no longer finite"
+    return f"training diverged for seed {seeds} of {len(diverged)}: its parameters are no longer finite, or beyond 1e9"

@@ -1,13 +1,14 @@
 """A training run between its start and its end: parts, rows, saving and locks, with a program that only counts."""
 
 import itertools
+import time
 
 import numpy as np
 import pytest
 from commanding import fails, rows
 
 from purerl import checkpoint, files, logging, runs
-from purerl.commands import course, guard, training
+from purerl.commands import console, course, guard, training
 from purerl.commands import rows as tables
 from purerl.commands.options.train import Options
 from purerl.loops import LoopState
@@ -118,10 +119,20 @@ def test_a_run_that_a_callback_ends_with_an_error_is_saved_and_its_row_written_o
     assert table(tmp_path) == straight
 
 
+def test_what_takes_too_long_is_said_once(capsys):
+    with console.watchdog("an update", seconds=0.01):
+        time.sleep(0.1)
+    with console.watchdog("another", seconds=5):
+        pass
+    text = capsys.readouterr().err
+    assert text.startswith("an update has taken more than")
+    assert text.count("\n") == 1
+
+
 def test_skipped_updates_are_counted_per_seed_and_survive_a_checkpoint():
-    seen = guard.Guard(2, {})
+    seen = guard.Guard(2, 1000, {})
     seen.see({"loss/skipped": np.array([[0, 0], [0.5, 0], [1, 0]])}, first=7)
-    seen = guard.Guard(2, seen.to_json())
+    seen = guard.Guard(2, 1000, seen.to_json())
     assert seen.summary(16).startswith("2 updates of seed 0 had a gradient that was NaN or infinite")
     assert seen.summary(16).endswith("the first after step 128.")
     seen.see({"loss/skipped": np.ones((guard.LIMIT, 2))}, first=10)

@@ -132,7 +132,7 @@ def skipped(grads: PyTree) -> jax.Array:
 
 def _is_finite(grads: PyTree) -> jax.Array:
     """Whether the global norm is finite. It costs nothing behind a clip, which computes the same norm."""
-    return jnp.isfinite(optax.global_norm(grads))
+    return jnp.isfinite(optax.tree.norm(grads))
 
 
 def _transform(optimizer: Optimizer, hparams: Hparams) -> optax.GradientTransformation:
