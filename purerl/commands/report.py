@@ -35,7 +35,8 @@ def run(options: Options) -> None:
         raise UsageError(
             f"{directory} was made by purerl {config.get('command')}; a report describes a search by purerl sweep"
         )
-    task = task_from_json(config["task"])
+    with usage_errors():
+        task = task_from_json(config["task"])
     versions = {name: str(version) for name, version in config.get("versions", {}).items()}
     about = {"run": str(directory), "agent": task.describe()} | versions
     output = Path(options.output) if options.output else directory / "report.html"

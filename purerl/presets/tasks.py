@@ -9,6 +9,7 @@ import jax
 
 import purerl
 from purerl import types
+from purerl.envs import references
 from purerl.hparams import cast
 from purerl.presets.entries import Preset
 from purerl.text import with_tuples
@@ -69,9 +70,17 @@ class Task(NamedTuple):
 
 
 def task_from_json(data: Mapping[str, Any]) -> Task:
-    """The task that `Task.to_json` wrote; lists become tuples again."""
-    preset = {name: with_tuples(value) for name, value in data["preset"].items()}
-    return Task(data["env"], with_tuples(data["env_settings"]), Preset(**preset))
+    """The task that `Task.to_json` wrote; lists become tuples again.
+
+    Raises:
+      ValueError: it is not a task, or names a function that is not the user's own; see `references.check_saved`.
+    """
+    try:
+        references.check_saved([data["env"], *(data["preset"].get(name) for name in ("agent", "network"))])
+        preset = {name: with_tuples(value) for name, value in data["preset"].items()}
+        return Task(data["env"], with_tuples(data["env_settings"]), Preset(**preset))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"the saved task cannot be read: {error!r:.100}") from error
 
 
 def bare_environment(env: str, settings: Mapping[str, Any]) -> types.Env:

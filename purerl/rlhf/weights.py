@@ -109,12 +109,13 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """
     header, start = _read_header(Path(path))
     content = np.memmap(path, np.uint8, mode="r", offset=start) if os.path.getsize(path) > start else np.empty(0, "u1")
-    expected = header.pop("__metadata__", {}).get("sha256")
+    about = header.pop("__metadata__", {})
+    expected = about.get("sha256") if isinstance(about, dict) else None
     if expected is not None and _digest(content) != expected:
         raise ValueError(f"{os.fspath(path)}: the bytes do not match their SHA-256: the file is damaged")
     tensors = {}
     for name, entry in header.items():
-        begin, end = entry["data_offsets"]
+        begin, end = _offsets(path, name, entry)
         if entry["dtype"] not in _DTYPES:
             raise ValueError(f"{os.fspath(path)}: {name} has the dtype {entry['dtype']}, which cannot be read")
         dtype = jnp.dtype(_DTYPES[entry["dtype"]])
@@ -122,6 +123,18 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
             raise ValueError(f"{os.fspath(path)}: the file is cut off or damaged at {name}")
         tensors[name] = content[begin:end].view(dtype).reshape(entry["shape"])
     return tensors
+
+
+def _offsets(path: str | os.PathLike[str], name: str, entry: Any) -> tuple[int, int]:
+    """Where a tensor's bytes begin and end, once its dtype, shape and offsets are there and of the right kind."""
+    fields: dict[str, Any] = entry if isinstance(entry, dict) else {}
+    shape, offsets = fields.get("shape"), fields.get("data_offsets")
+    lists = isinstance(shape, list) and isinstance(offsets, list) and len(offsets) == 2
+    numbers = [*shape, *offsets] if lists else []  # type: ignore[misc]
+    whole = all(type(number) is int and 0 <= number < 2**63 for number in numbers)
+    if not (lists and whole and isinstance(fields.get("dtype"), str) and offsets[0] <= offsets[1]):  # type: ignore[index]
+        raise ValueError(f"{os.fspath(path)}: the entry of {name} is not valid: {str(entry):.200}")
+    return offsets[0], offsets[1]  # type: ignore[index]
 
 
 def _read_header(path: Path) -> tuple[dict[str, Any], int]:
