@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
+import re
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, NamedTuple, TypeAlias, get_type_hints
 
 import jax
@@ -240,6 +242,7 @@ def check_hparams(hparams: Hparams) -> None:
     for relations between its fields, which is called too.
 
     Raises:
+      TypeError: the hyperparameters are not a NamedTuple, or a field is not a number; it is named.
       ValueError: names the field, its value and its range.
 
     Examples:
@@ -249,19 +252,73 @@ def check_hparams(hparams: Hparams) -> None:
       Traceback (most recent call last):
       ValueError: Hparams.discount = 1.5 is outside [0.0, 1.0]
     """
+    if isinstance(hparams, list | str | int | float | type):
+        got = f"the class {hparams.__name__} itself" if isinstance(hparams, type) else type(hparams).__name__
+        raise TypeError(f"hparams must be a NamedTuple, such as purerl.PPOHparams(); got {got}")
     ranges = hparam_ranges(type(hparams))
+    defaults = getattr(hparams, "_field_defaults", {})
     for name in getattr(hparams, "_fields", ()):
         for leaf in jax.tree.leaves(getattr(hparams, name)):
             if not isinstance(leaf, jax.core.Tracer) and not is_key(leaf):
-                _check_value(f"{type(hparams).__name__}.{name}", np.asarray(leaf), ranges.get(name))
+                _check_value(f"{type(hparams).__name__}.{name}", np.asarray(leaf), ranges.get(name), defaults.get(name))
     check = getattr(hparams, "check", None)
     if check is not None and not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hparams)):
         check()
 
 
-def _check_value(name: str, value: np.ndarray, limits: Interval | None) -> None:
+@contextlib.contextmanager
+def naming_what_is_missing(hparams: Hparams) -> Iterator[None]:
+    """Report an attribute that the body does not find in the hyperparameters as the field that it is.
+
+    Raises:
+      TypeError: names the class and the field.
+
+    Examples:
+      >>> with naming_what_is_missing({"discount": 0.9}):
+      ...     {"discount": 0.9}.discount
+      Traceback (most recent call last):
+      TypeError: hparams must be a NamedTuple with the field 'discount', which this agent reads; got dict
+    """
+    try:
+        yield
+    except AttributeError as error:
+        if type(error.obj) is not type(hparams):
+            raise
+        raise TypeError(
+            f"hparams must be a NamedTuple with the field {error.name!r}, which this agent reads; "
+            f"got {type(hparams).__name__}"
+        ) from error
+
+
+def check_env_params(env_params: PyTree) -> None:
+    """Reject parameters of an environment with a scalar that is NaN.
+
+    Raises:
+      ValueError: names it.
+    """
+    for path, leaf in jax.tree_util.tree_flatten_with_path(env_params)[0]:
+        known = not isinstance(leaf, jax.core.Tracer) and not is_key(leaf) and np.ndim(leaf) == 0
+        if known and np.asarray(leaf).dtype.kind == "f" and np.isnan(leaf):
+            raise ValueError(f"env_params{jax.tree_util.keystr(path)} is NaN")
+
+
+_FINITE = re.compile(r"(learning_rate|step_size|_coef|tau|discount|gae_lambda|temperature)$")
+
+
+def _check_value(name: str, value: np.ndarray, limits: Interval | None, default: Any) -> None:
+    if value.dtype.kind not in "biuf" and value.dtype.name != "bfloat16":
+        raise TypeError(f"{name} = {value} is not a number")
+    is_number = isinstance(default, int | float) and not isinstance(default, bool)
+    if value.dtype.kind == "b" and is_number:
+        raise TypeError(f"{name} = {value} is a bool, not a number")
     if np.issubdtype(value.dtype, np.floating) and np.isnan(value).any():
         raise ValueError(f"{name} is NaN")
+    with np.errstate(over="ignore"):
+        narrow = value.astype(np.float32) if isinstance(default, float) else value
+    if (np.isinf(narrow) & np.isfinite(value)).any():
+        raise ValueError(f"{name} = {value} is beyond the range of float32")
+    if np.isinf(narrow).any() and _FINITE.search(name):
+        raise ValueError(f"{name} = {value} must be finite")
     if limits is None:
         return
     bad = value[(value < limits.low) | (value > limits.high)]

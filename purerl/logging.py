@@ -22,6 +22,7 @@ from typing import Any, NamedTuple, TextIO
 
 from purerl import files
 from purerl.runtime import install_hint
+from purerl.text import csv_text
 
 Row = Mapping[str, Any]
 
@@ -176,7 +177,7 @@ def _appended(path: Path, kept: str) -> TextIO:
 
 
 def _read_csv(path: Path, last_step: int) -> tuple[list[str], list[list[str]]]:
-    if not path.exists():
+    if not path.is_file():
         return [], []
     text = path.read_bytes().decode("utf-8", errors="replace").replace("\0", "")
     try:
@@ -191,7 +192,7 @@ def _read_csv(path: Path, last_step: int) -> tuple[list[str], list[list[str]]]:
 
 
 def _read_jsonl(path: Path, last_step: int) -> str:
-    if not path.exists():
+    if not path.is_file():
         return ""
     lines = path.read_bytes().decode("utf-8", errors="replace").splitlines(keepends=True)
     return "".join(line for line in lines if line.endswith("\n") and _step(line) <= last_step)
@@ -207,7 +208,9 @@ def _step(line: str) -> float:
 
 
 def _cell(value: Any) -> Any:
-    if value is None or isinstance(value, str | int):
+    if isinstance(value, str):
+        return csv_text(value)
+    if value is None or isinstance(value, int):
         return value
     return "" if math.isnan(float(value)) else repr(float(value))
 

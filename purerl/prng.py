@@ -23,10 +23,10 @@ _PARITY = 0x1BD11BDA
 
 
 def check_key(key: Any) -> None:
-    """Reject anything but a typed key.
+    """Reject anything but one typed key.
 
     Raises:
-      TypeError: `key` is a raw uint32 key, a seed, or something else.
+      TypeError: `key` is a raw uint32 key, a seed, an array of keys, or something else.
 
     Examples:
       >>> check_key(0)
@@ -35,6 +35,8 @@ def check_key(key: Any) -> None:
     """
     if not is_key(key):
         raise TypeError(f"key must be a typed key, jax.random.key(seed); got {type(key).__name__}")
+    if key.shape:
+        raise TypeError(f"key must be one key, got an array of keys of shape {list(key.shape)}; use jax.vmap over keys")
 
 
 def is_key(x: Any) -> bool:

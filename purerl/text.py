@@ -8,6 +8,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+_LARGEST_COUNT = 2**53
 _SCALES = {"": 1, "k": 1_000, "m": 1_000_000, "b": 1_000_000_000}
 
 
@@ -24,6 +25,8 @@ def parse_count(text: str) -> int:
     match = re.fullmatch(r"([0-9][0-9_,]*(?:\.[0-9]+)?(?:e[0-9]{1,2})?)([kmb]?)", text.strip().lower())
     if match:
         number = float(re.sub("[_,]", "", match[1])) * _SCALES[match[2]]
+        if number > _LARGEST_COUNT:
+            raise ValueError(f"{text:.40} is too large: at most {_LARGEST_COUNT:,}")
         if number == int(number) and number >= 1:
             return int(number)
     raise ValueError(f"{text!r} is not a positive whole number, such as 500_000, 500k or 5e5")
@@ -51,7 +54,7 @@ def parse_bytes(text: str) -> int:
       (800000000, 1610612736)
     """
     match = re.fullmatch(r"\s*([0-9]+(?:\.[0-9]+)?)\s*([kmgt]?)(i?)b?\s*", text.lower())
-    if not match or not float(match[1]):
+    if not match or not 0 < float(match[1]) < 2**53:
         raise ValueError(f"{text!r} is not an amount of memory, such as 800MB or 4GiB")
     return int(float(match[1]) * (1024 if match[3] else 1000) ** " kmgt".index(match[2] or " "))
 
@@ -84,6 +87,16 @@ def with_tuples(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return tuple(with_tuples(each) for each in value)
     return {name: with_tuples(each) for name, each in value.items()} if isinstance(value, Mapping) else value
+
+
+def csv_text(text: str) -> str:
+    """A text as a cell of a CSV file that no spreadsheet takes for a formula.
+
+    Examples:
+      >>> csv_text("=1+1"), csv_text("relu")
+      ("'=1+1", 'relu')
+    """
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
 def format_bytes(count: float) -> str:

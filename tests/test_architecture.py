@@ -41,7 +41,7 @@ ALLOWED = {
     "plots": BASE | {"pbt", "sweep"},
     "reports": BASE | {"pbt", "plots", "sweep"},
     "runs": BASE | {"checkpoint", "presets"},
-    "logging": {"files", "runtime"},
+    "logging": {"files", "runtime", "text"},
     "presets": BASE | {"agents", "combinators", "datasets", "envs", "loops", "networks"},
     "rlhf": BASE | PIECES | {"agents", "checkpoint", "combinators", "envs", "loops"},
     "lm": BASE | {"checkpoint", "logging", "losses", "rlhf"},

@@ -52,6 +52,7 @@ def save(
     Raises:
       FileExistsError: the directory exists and `overwrite` is not set.
       NotADirectoryError: something else has its name.
+      OSError: the disk is full or cannot be written; what was there before is unchanged.
       TypeError: the metadata cannot be written as JSON, or a NumPy leaf has a dtype that JAX would narrow.
     """
     directory = Path(os.path.abspath(directory))
@@ -112,8 +113,11 @@ def _write(directory: Path, tree: PyTree, metadata: dict[str, Json]) -> None:
     if stored:
         import orbax.checkpoint as ocp
 
-        with _checkpointer() as checkpointer:
-            checkpointer.save(directory / _ARRAYS, args=ocp.args.StandardSave(stored))
+        try:
+            with _checkpointer() as checkpointer:
+                checkpointer.save(directory / _ARRAYS, args=ocp.args.StandardSave(stored))
+        except (ValueError, RuntimeError) as error:  # what orbax and tensorstore make of a full disk
+            raise OSError(f"{directory.parent}: cannot be written: {error!s:.300}") from error
     (directory / MANIFEST).write_text(manifest.text_of(manifest.digests_of(directory)), encoding="utf-8")
     _flush(directory)
 

@@ -42,7 +42,11 @@ def expand(arguments: list[str], several: Collection[str] = ()) -> list[str]:
     if not name or name.startswith("--"):
         raise UsageError(f"{_OPTION} needs a value: a TOML file")
     typed = arguments[:place] + arguments[place + used :]
-    for option, value in _read(name).items():
+    options = _read(name)
+    twice = [option for option in options if "-" in option and option.replace("-", "_") in options]
+    if twice:
+        raise UsageError(f"{_OPTION} {name} has both {twice[0]} and {twice[0].replace('-', '_')}: leave out one")
+    for option, value in options.items():
         flag = "--" + option.replace("_", "-")
         values = _as_typed(name, option, value)
         at = next((i for i, text in enumerate(typed) if text.partition("=")[0].replace("_", "-") == flag), None)
@@ -61,6 +65,8 @@ def _read(name: str) -> dict[str, Any]:
         raise UsageError(f"{_OPTION} {name}: {error.strerror or error}") from error
     except ValueError as error:
         raise UsageError(f"{_OPTION} {name} is not a TOML file: {error}") from error
+    except RecursionError:
+        raise UsageError(f"{_OPTION} {name} is nested too deeply") from None
 
 
 def _as_typed(name: str, option: str, value: Any) -> list[str] | None:

@@ -22,6 +22,9 @@ def resolve(setup: Setup, num_steps: int | None = None) -> Task:
     Raises:
       ValueError: whatever is wrong with them, by name.
     """
+    for name in ("env", "algorithm", "dataset"):
+        if getattr(setup, name) == "":
+            raise UsageError(f"--{name} is empty")
     env_id = setup.env or _DEFAULT_ENV
     env_settings = parse_assignments("env-settings", setup.env_settings)
     _check_env_settings(env_id, env_settings)
@@ -34,6 +37,8 @@ def resolve(setup: Setup, num_steps: int | None = None) -> Task:
             f"--num-steps {preset.num_steps:,} is less than the steps of one update, "
             f"{preset.num_envs} environments x {preset.rollout_length} steps = {batch:,}"
         )
+    if preset.num_updates >= 2**31:
+        raise UsageError(f"--num-steps {preset.num_steps:,} is {preset.num_updates:,} updates; at most are 2^31 - 1")
     presets.hparams(preset)
     presets.rollout(preset)
     if preset.dataset:

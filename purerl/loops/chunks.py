@@ -39,7 +39,8 @@ def chunk_length(ends: Sequence[int], num_chunks: int) -> int:
     total = max(ends)
     shorter = [end for end in ends if end != total]
     for common in (math.gcd(*ends), math.gcd(*shorter)):
-        even = [n for n in range(1, common + 1) if common % n == 0]
+        most = min(common, 2 * num_chunks + 1)  # parts of `common`, which is at most `total`
+        even = [common // parts for parts in range(most, 0, -1) if common % parts == 0]
         good = [n for n in even if (num_chunks + 1) // 2 <= total // n <= 2 * num_chunks]
         if not good and shorter and common and total // common <= 4 * num_chunks:
             good = [common]

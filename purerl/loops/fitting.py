@@ -7,7 +7,14 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
+from purerl.hparams import (
+    cast,
+    check_hparams,
+    check_positive,
+    naming_what_is_missing,
+    set_hparams,
+    warn_if_annealed,
+)
 from purerl.prng import check_key
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, example_of
 
@@ -31,8 +38,8 @@ def fit(
       The state, and metrics with leaves [num_updates].
 
     Raises:
-      TypeError: `key` is not a typed key.
-      ValueError: `num_updates` is not positive, or a hyperparameter is NaN or out of range.
+      TypeError: `key` is not a typed key, or `hparams` lacks a field that the agent reads.
+      ValueError: the data are empty, `num_updates` is not positive, or a hyperparameter is NaN or out of range.
 
     Warns:
       UserWarning: the learning rate of `state` has been annealed to 0.
@@ -41,7 +48,16 @@ def fit(
     check_hparams(hparams)
     warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates)
-    return _fit(key, agent, data, cast(hparams), num_updates, state)
+    _check_data(data)
+    with naming_what_is_missing(hparams):
+        return _fit(key, agent, data, cast(hparams), num_updates, state)
+
+
+def _check_data(data: PyTree) -> None:
+    """Reject data without rows."""
+    for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
+        if 0 in jnp.shape(leaf):
+            raise ValueError(f"data{jax.tree_util.keystr(path)} is empty: its shape is {list(jnp.shape(leaf))}")
 
 
 @functools.partial(jax.jit, static_argnums=(1, 4))

@@ -14,7 +14,15 @@ import jax
 import jax.numpy as jnp
 
 from purerl.envs.checking import check
-from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
+from purerl.hparams import (
+    cast,
+    check_env_params,
+    check_hparams,
+    check_positive,
+    naming_what_is_missing,
+    set_hparams,
+    warn_if_annealed,
+)
 from purerl.loops.actors import Actors, init_actors
 from purerl.loops.rollouts import Rollout, rollout
 from purerl.numerics import missing
@@ -79,22 +87,26 @@ def train(
       are rollout_length · num_envs.
 
     Raises:
-      TypeError: `key` is not a typed key, or the agent's action does not fit the environment's action space.
+      TypeError: `key` is not a typed key, `hparams` lacks a field that the agent reads, or the agent's action does not
+        fit the environment's action space.
       TypeError, ValueError: the environment returns something that the loops cannot use; see `envs.check`.
-      ValueError: a size is not positive, a hyperparameter is NaN or out of range, or the agent is one for `fit`.
+      ValueError: a size is not positive, a hyperparameter or a parameter of the environment is NaN or out of range,
+        or the agent is one for `fit`.
 
     Warns:
       UserWarning: the learning rate of `state` has been annealed to 0.
     """
     check_key(key)
     check_hparams(hparams)
+    check_env_params(env_params)
     warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates, num_envs=num_envs, rollout_length=rollout_length)
     hparams, env_params = cast(hparams), cast(env_params)
     env = check(env, env_params)
-    loop_state, metrics = _train(
-        key, agent, env, hparams, env_params, state, num_updates, num_envs, rollout_length, rollout
-    )
+    with naming_what_is_missing(hparams):
+        loop_state, metrics = _train(
+            key, agent, env, hparams, env_params, state, num_updates, num_envs, rollout_length, rollout
+        )
     return loop_state.agent_state, metrics
 
 
@@ -128,10 +140,12 @@ def start(
     """The state before the first update of the run that `train` makes. Arguments and errors are those of `train`."""
     check_key(key)
     check_hparams(hparams)
+    check_env_params(env_params)
     warn_if_annealed(state, hparams)
     check_positive(num_envs=num_envs)
     env_params = cast(env_params)
-    return _start(key, agent, check(env, env_params), cast(hparams), env_params, state, num_envs)
+    with naming_what_is_missing(hparams):
+        return _start(key, agent, check(env, env_params), cast(hparams), env_params, state, num_envs)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 6))

@@ -19,6 +19,7 @@ import numpy as np
 import purerl
 from purerl import checkpoint, loops
 from purerl.checkpoint import Json
+from purerl.text import csv_text
 from purerl.types import Agent, Env, Hparams, PyTree
 
 Row: TypeAlias = Mapping[str, Any]
@@ -32,8 +33,12 @@ def write_csv(rows: Sequence[Row], path: str | os.PathLike[str]) -> Path:
     with open(path, "w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(rows[0]) if rows else [])
         writer.writeheader()
-        writer.writerows({name: "" if value != value else value for name, value in row.items()} for row in rows)
+        writer.writerows({name: _cell(value) for name, value in row.items()} for row in rows)
     return Path(path)
+
+
+def _cell(value: Any) -> Any:
+    return csv_text(value) if isinstance(value, str) else "" if value != value else value
 
 
 def write_json(content: Json, path: str | os.PathLike[str]) -> Path:
