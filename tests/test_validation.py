@@ -213,7 +213,7 @@ def with_header(raw, change):
 )
 def test_offsets_outside_the_file_are_refused(weights, tmp_path, offsets):
     (tmp_path / "w").write_bytes(with_header(weights, lambda header: header["a"].update(data_offsets=offsets)))
-    with pytest.raises(ValueError, match=r"a is not valid|a has"):
+    with pytest.raises(ValueError, match=r"a is not valid|damaged at a"):
         load_weights(tmp_path / "w", TENSORS)
 
 

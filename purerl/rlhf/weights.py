@@ -110,7 +110,9 @@ def read_tensors(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     header, start = _read_header(Path(path))
     content = np.memmap(path, np.uint8, mode="r", offset=start) if os.path.getsize(path) > start else np.empty(0, "u1")
     about = header.pop("__metadata__", {})
-    expected = about.get("sha256") if isinstance(about, dict) else None
+    if not isinstance(about, dict):
+        raise ValueError(f"{os.fspath(path)} is not a safetensors file: its metadata are not a table")
+    expected = about.get("sha256")
     if expected is not None and _digest(content) != expected:
         raise ValueError(f"{os.fspath(path)}: the bytes do not match their SHA-256: the file is damaged")
     tensors = {}
@@ -133,7 +135,7 @@ def _offsets(path: str | os.PathLike[str], name: str, entry: Any) -> tuple[int, 
     numbers = [*shape, *offsets] if lists else []  # type: ignore[misc]
     whole = all(type(number) is int and 0 <= number < 2**63 for number in numbers)
     if not (lists and whole and isinstance(fields.get("dtype"), str) and offsets[0] <= offsets[1]):  # type: ignore[index]
-        raise ValueError(f"{os.fspath(path)}: the entry of {name} is not valid: {str(entry):.200}")
+        raise ValueError(f"{os.fspath(path)}: the entry of {name} is not valid: {entry!s:.200}")
     return offsets[0], offsets[1]  # type: ignore[index]
 
 
@@ -152,8 +154,10 @@ def _read_header(path: Path) -> tuple[dict[str, Any], int]:
             raise ValueError(f"{path} is not a safetensors file{kind}")
         try:
             header = json.loads(file.read(length))
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"{path} is not a safetensors file: its header is not JSON") from None
+    if not isinstance(header, dict):
+        raise ValueError(f"{path} is not a safetensors file: its header is not a table of tensors")
     return header, 8 + length
 
 
