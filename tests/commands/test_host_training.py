@@ -28,6 +28,7 @@ def test_a_run_on_the_host_is_saved_resumed_and_played(capsys, tmp_path, monkeyp
         ("train --env gymnasium/CartPole-v1 --num-seeds 2", "--num-seeds must be 1"),
         ("train --env gymnasium/CartPole-v1 --algorithm alphazero", "plans with the environment"),
         ("train --env gymnasium/CartPole-v7", "CartPole"),
+        ("envs brx/", "unknown family of environments 'brx'; did you mean 'brax'"),
     ],
 )
 def test_a_mistake_on_the_host_is_one_line(capsys, tmp_path, monkeypatch, command, message):

@@ -82,7 +82,7 @@ def from_pgx(env: Environment, opponent: Opponent = random_player) -> Env:
     return Env(reset, step, *_spaces(env))
 
 
-def from_pgx_self_play(env: Environment) -> Env:
+def from_pgx_self_play(env: Environment, random_opening: int = 0) -> Env:
     """A game of two players of Pgx in which the agent makes the moves of both in turn.
 
         reward = that of the player who moved,   observation: that of the player to move next
@@ -91,8 +91,12 @@ def from_pgx_self_play(env: Environment) -> Env:
     with a negative discount, `AlphaZeroHparams(discount=-1.0)`. An agent that was trained on `envs.with_state` of this
     environment also plays in `envs.with_state(from_pgx(env, opponent))`, where it is player 0.
 
+    Once both sides play well, every game is the same one, and nothing is learned about other positions. Games that
+    begin with 0 to `random_opening` random moves keep them in the data.
+
     Args:
       env: a `pgx.Env` of two players who move in turns, with rewards that sum to 0.
+      random_opening: largest number of random moves before the first of the agent; the number is drawn uniformly.
 
     Returns:
       An `Env`. A new one in every call, so keep it: environments compare by identity.
@@ -104,13 +108,32 @@ def from_pgx_self_play(env: Environment) -> Env:
         raise ValueError(f"self-play needs a game of two players, {env.id} has {env.num_players}")
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
-        state = env.init(key)
+        if not random_opening:
+            state = env.init(key)
+        else:
+            init_key, opening_key = jax.random.split(key)
+            state = _opened(env, opening_key, env.init(init_key), random_opening)
         return _observe(state), state
 
     def step(key: Key, env_state: PyTree, action: jax.Array, env_params: PyTree = None) -> EnvStep:
         return _step(env.step(env_state, action, key), env_state.current_player)
 
     return Env(reset, step, *_spaces(env))
+
+
+def _opened(env: Environment, key: Key, first: PyTree, most: int) -> PyTree:
+    """The state after 0 to `most` random moves; the first one if they end the game."""
+    count_key, move_key = jax.random.split(key)
+    count = jax.random.randint(count_key, (), 0, most + 1)
+
+    def move(i: jax.Array, state: PyTree) -> PyTree:
+        act_key, step_key = jax.random.split(jax.random.fold_in(move_key, i))
+        new = env.step(state, random_player(act_key, state), step_key)
+        return jax.tree.map(lambda new, old: jnp.where(i < count, new, old), new, state)
+
+    state = jax.lax.fori_loop(0, most, move, first)
+    over = state.terminated | state.truncated
+    return jax.tree.map(lambda first, then: jnp.where(over, first, then), first, state)
 
 
 def _observe(state: PyTree) -> PyTree:
@@ -128,11 +151,12 @@ def _spaces(env: Environment) -> tuple[Space, Space]:
     return Dict((("obs", board), ("action_mask", mask))), Discrete(env.num_actions)
 
 
-def _make(name: str, *, self_play: bool = False) -> Env:
+def _make(name: str, *, self_play: bool = False, random_opening: int = 0) -> Env:
     import pgx
 
     check_member("pgx", name, _names())
-    return from_pgx_self_play(pgx.make(name)) if self_play else from_pgx(pgx.make(name))
+    game = pgx.make(name)
+    return from_pgx_self_play(game, random_opening) if self_play else from_pgx(game)
 
 
 def _names() -> Sequence[str]:
