@@ -16,7 +16,8 @@ def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = Fal
 
     With PPO this is independent PPO, IPPO. The A agents of N environments count as N · A environments of one agent,
     which sees its own part of `obs["agents"]` (with its part of an `action_mask`, as `{"obs": ..., "action_mask":
-    ...}`). It is paid `obs["rewards"]` of the successor; once it is no longer `obs["alive"]`, its steps are masked.
+    ...}`). It is paid `obs["rewards"]` of the successor; once it is no longer `obs["alive"]`, its steps are masked, or,
+    for agents with replay, worth nothing.
 
     Args:
       agent: any agent of one actor, built for the spaces of `envs.one_agent(env)`.
@@ -41,7 +42,7 @@ def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = Fal
         return _act(agent, None, num_agents, key, state, obs, *memory)
 
     def update(key: Key, state: State, data: Transition) -> tuple[State, Metrics]:
-        each = _of_agents(data, num_agents, team_reward)
+        each = _of_agents(agent, data, num_agents, team_reward)
         merged = jax.tree.map(lambda x: x.reshape(x.shape[0], -1, *x.shape[3:]), each._replace(memory=()))
         memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), each.memory)  # [N, A, ...] -> [N A, ...]
         return agent.update(key, state, merged._replace(memory=memory))
@@ -76,7 +77,7 @@ def with_separate_policies(agent: Agent, num_agents: int, *, team_reward: bool =
         return _act(agent, 0, num_agents, key, each_has(state), obs, *memory)
 
     def update(key: Key, state: SeparateState, data: Transition) -> tuple[SeparateState, Metrics]:
-        each = _of_agents(data, num_agents, team_reward)
+        each = _of_agents(agent, data, num_agents, team_reward)
         axes = jax.tree.map(lambda x: 2, each._replace(memory=()))._replace(
             memory=jax.tree.map(lambda x: 1, each.memory)
         )
@@ -140,21 +141,28 @@ def _seen(obs: PyTree) -> PyTree:
     return obs["agents"]
 
 
-def _of_agents(data: Transition, num_agents: int, team_reward: bool) -> Transition:
+def _of_agents(agent: Agent, data: Transition, num_agents: int, team_reward: bool) -> Transition:
     """The trajectory of every agent, leaves [T, N, A, ...].
 
     An agent's episode terminates where it dies or the environment terminates; it is masked where it was dead before.
+    Replay takes no masks: there a dead agent's steps are episodes of one step without reward, which is what they are
+    worth.
     """
     before, after = data.obs["alive"], data.next_obs["alive"]  # [T, N, A]
     spread = lambda x: jnp.repeat(x[..., None], num_agents, axis=-1)  # noqa: E731  [T, N] -> [T, N, A]
     terminated = spread(data.terminated) | (before & ~after)
-    given = jnp.ones(data.reward.shape, jnp.float32) if isinstance(data.mask, tuple) else data.mask
+    reward = spread(data.reward) if team_reward else data.next_obs["rewards"]
+    mask: PyTree = data.mask
+    if agent.requires.keeps_data:
+        terminated, reward = terminated | ~before, jnp.where(before, reward, 0.0)
+    else:
+        mask = spread(jnp.ones(data.reward.shape, jnp.float32) if isinstance(mask, tuple) else mask) * before
     return data._replace(
         obs=_seen(data.obs),
         next_obs=_seen(data.next_obs),
-        reward=spread(data.reward) if team_reward else data.next_obs["rewards"],
+        reward=reward,
         terminated=terminated,
         truncated=spread(data.truncated) & ~terminated,
-        mask=spread(given) * before,
+        mask=mask,
         weight=() if isinstance(data.weight, tuple) else spread(data.weight),
     )

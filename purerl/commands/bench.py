@@ -115,6 +115,7 @@ def measure(task: Task, num_agents: int, seconds: float, peak: float) -> Figures
 
 def programs(task: Task, num_agents: int) -> tuple[Callable[[jax.Array], PyTree], Callable[[PyTree], PyTree]]:
     """`start(seeds [A]) -> states` and `advance(states) -> states`, one update of all agents."""
+    tasks.check_in_jax(task, "bench")
     preset, env = task.preset, task.make_env()
     agent, rollout, hparams = presets.build(preset, env), presets.rollout(preset), cast(presets.hparams(preset))
     check_update(task, agent, env)

@@ -87,7 +87,7 @@ def find(name: str, env_id: str, env: types.Env) -> Preset:
     Raises:
       ValueError: unknown algorithm, or one that cannot act in the environment's action space.
     """
-    found = algorithm(name)
+    found, env = algorithm(name), _one_of(env)
     kind = type(env.action_space).__name__
     if kind not in found.actions:
         fitting = [other for other, entry in ALGORITHMS.items() if kind in entry.actions]
@@ -109,14 +109,16 @@ def environment(name: str, env: types.Env) -> types.Env:
 def build(preset: Preset, env: types.Env) -> types.Agent:
     """The agent of a preset, for an environment from `environment`.
 
-    Agents compare by identity: build one and keep it.
+    Agents compare by identity: build one and keep it. In an environment of several agents all share one policy
+    (`combinators.with_shared_policy`).
 
     Raises:
       ValueError, TypeError: a keyword or value that the factory or the network does not accept; an unknown combinator;
         a `module:function` that cannot be found.
     """
     preset = preset._replace(agent=references.loaded(preset.agent), network=references.loaded(preset.network))
-    agent = algorithm(preset.algorithm).build(env, preset)
+    one = _one_of(env)
+    agent = algorithm(preset.algorithm).build(one, preset)
     for name in preset.combinators:
         if name not in purerl.combinators.__all__:
             raise ValueError(f"unknown combinator {name!r}{suggestion(name, purerl.combinators.__all__)}")
@@ -126,7 +128,14 @@ def build(preset: Preset, env: types.Env) -> types.Agent:
     agent = purerl.combinators.with_replay(agent, **preset.replay) if preset.replay else agent
     for name in outside:
         agent = getattr(purerl.combinators, name)(agent)
-    return agent
+    several = isinstance(one, purerl.envs.OneAgent)
+    return purerl.combinators.with_shared_policy(agent, one.num_agents) if several else agent
+
+
+def _one_of(env: Any) -> Any:
+    """What one agent of several sees and does; otherwise the environment itself."""
+    space = env.observation_space
+    return purerl.envs.one_agent(env) if isinstance(space, types.Dict) and "agents" in space else env
 
 
 def hparams(preset: Preset) -> Any:

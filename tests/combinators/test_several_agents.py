@@ -96,6 +96,15 @@ def test_a_team_is_paid_the_mean():
     assert metrics["paid"].item() == 5 * 4 * 15
 
 
+def test_replay_gets_the_steps_of_the_dead_as_ends_without_reward():
+    keeping = watcher()._replace(
+        requires=purerl.types.Requirements(keeps_data=True),
+        update=lambda key, state, data: (state, {"paid": data.reward.sum(), "ended": data.terminated.sum()}),
+    )
+    _, metrics = trained(with_shared_policy(keeping, 2))
+    assert (metrics["paid"].item(), metrics["ended"].item()) == (5 * (10 + 3 * 20), 5 * 3)
+
+
 def test_each_agent_acts_on_its_own_part():
     obs, _ = pair().reset(jax.random.key(0))
     action, aux = with_shared_policy(watcher(), 2).act(None, State(Hparams(), 0), obs)

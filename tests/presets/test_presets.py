@@ -5,11 +5,13 @@ import math
 import os
 
 import jax
+import jax.numpy as jnp
 import pytest
 
 from purerl import envs, presets
 from purerl.envs import references
-from purerl.spaces import Box, Discrete
+from purerl.hparams import cast
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete
 from purerl.types import Env
 
 
@@ -156,3 +158,16 @@ def test_an_object_is_found_by_its_module_and_name():
         references.load("math:sqr")
     with pytest.raises(ValueError, match="cannot import no_such_module"):
         references.load("no_such_module:f")
+
+
+@pytest.mark.parametrize("name", ["ppo", "dqn"])
+def test_several_agents_share_the_policy_of_one(name):
+    spaces = Dict({"agents": Box(-1.0, 1.0, (3, 4))}), MultiDiscrete((5, 5, 5))
+    env = fake_env(*spaces)
+    preset = presets.find(name, "jaxmarl/any", env)
+    agent = presets.build(preset, env)
+    obs = {"agents": jnp.zeros((3, 4)), "rewards": jnp.zeros(3), "alive": jnp.ones(3, bool)}
+    hparams = cast(presets.hparams(preset))
+    state = jax.eval_shape(lambda key: agent.init(key, hparams, obs, 2), jax.random.key(0))
+    action, _ = jax.eval_shape(lambda state: agent.act(None, state, obs), state)
+    assert action.shape == (3,)
