@@ -11,6 +11,8 @@ from purerl import (
     envs,
     experiments,
     exploration,
+    export,
+    films,
     hparams,
     lm,
     logging,
@@ -69,6 +71,7 @@ from purerl.agents.td3 import TD3Hparams, td3
 from purerl.hparams import get_hparams, get_params, set_hparams, set_params
 from purerl.loops import Evaluation, LoopState, advance, deploy, evaluate, fit, rollout, start, train, train_in_chunks
 from purerl.loops.host import evaluate_on_host, train_on_host
+from purerl.runs import load
 from purerl.types import Agent, Env, EnvStep, TrainState, Transition
 
 __version__: str
@@ -124,6 +127,8 @@ __all__ = [
     "evolution",
     "experiments",
     "exploration",
+    "export",
+    "films",
     "fit",
     "get_hparams",
     "get_params",
@@ -131,6 +136,7 @@ __all__ = [
     "least_squares",
     "linear_prediction",
     "lm",
+    "load",
     "logging",
     "loops",
     "losses",

@@ -22,6 +22,8 @@ COMMANDS = {
     "train": "train an agent, or several seeds of it, and save the policy",
     "sweep": "search hyperparameters, many agents in one compiled program",
     "evaluate": "play a saved policy",
+    "watch": "see a saved policy play: a GIF, an MP4, or in the terminal",
+    "export": "write a saved policy for other programs: StableHLO, ONNX, safetensors, Hugging Face Hub",
     "report": "write a finished search as one HTML page",
     "bench": "measure how fast agents train on this machine",
     "envs": "list the environments and algorithms, or the presets for one environment",

@@ -10,6 +10,7 @@ runs/<name>/best/            the one with the best evaluation during training, i
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import itertools
 import json
 import os
@@ -22,13 +23,15 @@ from typing import Any, NamedTuple
 import jax
 
 import purerl
-from purerl import checkpoint, files, presets
+from purerl import checkpoint, files, loops, presets
 from purerl.hparams import cast, suggestion
 from purerl.presets.tasks import Task, first_observation, task_from_json
+from purerl.runtime import install_hint
 from purerl.types import Agent, Env, Key, State
 
 DEFAULT_DIRECTORY = "runs"
 _CONFIG_FORMAT = 1
+HUB = "hf://"
 _PREPARATIONS = (b"plan", b"width", b"compiled", b"limit")  # events of a search's journal that precede its results
 
 
@@ -200,9 +203,11 @@ def write_json(path: Path, data: Any) -> None:
 
 
 class Policy(NamedTuple):
-    """A trained agent, ready to act: `policy.agent.act(None, policy.state, obs)`.
+    """A trained agent, ready to act: `policy.act(obs)`.
 
     Attributes:
+      act: `(obs, memory=None, *, key=None) -> action`, as `loops.deploy` makes it: observations are normalised as in
+        training, the action is within its bounds, and greedy without a key. With memory it is `(action, memory)`.
       directory: of the run, or of the saved policy if it lies elsewhere.
       task: which agent on which environment.
       agent, env: built from the task.
@@ -210,6 +215,7 @@ class Policy(NamedTuple):
       details: what was saved with the policy, such as the returns of its evaluation.
     """
 
+    act: loops.Policy
     directory: Path
     task: Task
     agent: Agent
@@ -244,7 +250,29 @@ def load_policy(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] =
     agent = presets.build(task.preset, env)
     like = jax.eval_shape(lambda key: _fresh_state(key, task, agent, env), jax.random.key(0))
     run = path.parent if path.name in ("policy", "best") else path
-    return Policy(run, task, agent, env, checkpoint.restore(path, like), details)
+    state = checkpoint.restore(path, like)
+    return Policy(loops.deploy(agent, env, state), run, task, agent, env, state, details)
+
+
+def load(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Policy:
+    """As `load_policy`: `purerl.load("runs/first").act(obs)`; "hf://user/name" is downloaded from the Hugging Face Hub.
+
+    Raises:
+      RunError: no policy is saved there.
+      CheckpointError: it is damaged.
+      ModuleNotFoundError: a policy on the Hub without huggingface_hub; the message says how to install it.
+    """
+    if str(name).startswith(HUB):
+        return load_policy(_downloaded(str(name).removeprefix(HUB)))
+    return load_policy(name, runs_dir)
+
+
+def _downloaded(repository: str) -> Path:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        raise ModuleNotFoundError(f"{HUB}{repository} needs huggingface_hub: {install_hint('hub')}")
+    from huggingface_hub import snapshot_download
+
+    return Path(snapshot_download(repository))
 
 
 def _is_policy(path: Path) -> bool:

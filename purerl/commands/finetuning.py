@@ -55,7 +55,7 @@ def run(command: str, options: Any, task: Task, settings: Settings) -> None:
         claim(settings.output, wanted, options.run.resume)
         with usage_errors():
             if options.run.tensorboard:
-                logging.check_tensorboard()
+                logging.check_installed("tensorboard")
             prepared = finetuning.prepare(task, settings)
         finetuning.save_reports(settings, prepared.rows.reports)
     _announce(prepared, settings)

@@ -171,7 +171,7 @@ _SYNONYMS = {
     "algo": "--algorithm", "env-id": "--env", "environment": "--env", "gym-id": "--env",
     "total-timesteps": "--num-steps", "n-timesteps": "--num-steps", "timesteps": "--num-steps", "steps": "--num-steps",
     "n-envs": "--num-envs", "n-steps": "--rollout-length", "n-trials": "--num-trials", "trials": "--num-trials",
-    "seeds": "--num-seeds",
+    "seeds": "--num-seeds", "tensorboard": "--log", "track": "--log", "eval-freq": "--eval-every",
     "exp-name": "--name", "n-eval-episodes": "--eval-episodes", "episodes": "--num-episodes", "out": "--output",
 }  # fmt: skip
 _SETTINGS = {

@@ -8,16 +8,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from purerl import pbt, reports, runs, sweep
+import jax
+
+from purerl import films, pbt, reports, runs, sweep
 from purerl.commands import console, parser, tasks
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options.report import Options
 from purerl.commands.searches import replay_command
 from purerl.commands.summaries import train_command
+from purerl.envs import HostEnv
 from purerl.presets.tasks import Task, task_from_json
 from purerl.sweep import Result
 from purerl.text import with_tuples
+
+_MAX_FRAMES = 200  # of the replay, which is part of the page
 
 
 def run(options: Options) -> None:
@@ -67,16 +72,34 @@ def _refreshing(path: Path, seconds: float | None) -> Path:
     return path
 
 
-def _further(directory: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """Code that loads the best policy, in the shell and in Python, and the command that repeats the search."""
+def _further(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """Code that loads the best policy, the command that repeats the search, and the best agent playing."""
     options = sweep_options.restored(sweep_options.Options(), with_tuples(config["options"]))
     words = parser.as_typed(options, leave_out=("name", "runs_dir", "resume", "replay", "distributed", "ray"))
     load = (
-        f"# Play it:\npurerl evaluate {directory}\n\n"
-        f"# The same policy in Python:\n# policy = purerl.runs.load_policy({str(directory)!r})\n"
-        "# action, _ = policy.agent.act(None, policy.state, obs)"
+        f"# Play it, watch it, export it:\npurerl evaluate {directory}\npurerl watch {directory}\n"
+        f"purerl export {directory}\n\n"
+        f"# The same policy in Python:\n# policy = purerl.load({str(directory)!r})\n# action = policy.act(obs)"
     )
-    return {"load": load, "repeat": f"# In a directory of its own:\n{shlex.join(['purerl', 'sweep', *words])}"}
+    again = f"# In a directory of its own:\n{shlex.join(['purerl', 'sweep', *words])}"
+    return {"load": load, "repeat": again, "replay": _replay(directory)}
+
+
+def _replay(directory: Path) -> bytes | None:
+    """The episode that `purerl watch` saved; otherwise one that is played now, if a policy is saved."""
+    path = directory / "replay.gif"
+    if not path.is_file():
+        if not (directory / "policy").is_dir():
+            return None
+        policy = runs.load(directory)
+        if isinstance(policy.env, HostEnv):
+            return None
+        images, _ = films.film(
+            jax.random.key(0), policy.agent, policy.env, policy.state, title=policy.task.env,
+            max_steps=policy.task.max_episode_steps(), max_frames=_MAX_FRAMES,
+        )  # fmt: skip
+        films.save(images, path)
+    return path.read_bytes()
 
 
 def _write_search(directory: Path, path: Path, task: Task, about: dict[str, str], config: Mapping[str, Any]) -> Path:

@@ -10,15 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purerl import checkpoint, logging, plots, replay, runs
-from purerl.commands import console, evaluations, resume, rows, tasks, training
+from purerl import checkpoint, plots, replay, runs
+from purerl.commands import console, evaluations, resume, tasks, training, writers
 from purerl.commands.course import Course
 from purerl.commands.options import usage_errors
 from purerl.commands.options.train import Options
 from purerl.commands.summaries import summary
 from purerl.commands.training import Config, Program
 from purerl.envs import references
-from purerl.logging import Writer
 from purerl.loops import Callback, LoopState
 from purerl.presets.tasks import file_name
 from purerl.text import format_bytes
@@ -85,8 +84,7 @@ def _job(options: Options, held: contextlib.ExitStack) -> Job:
         runs.check_free(runs.named(name, runs_dir))
     config = _config(options)
     program = training.program(config)
-    if options.tensorboard:
-        logging.check_tensorboard()
+    writers.check(options.log)
     default = f"{options.setup.algorithm or config.task.preset.algorithm}-{file_name(config.task.env)}"
     directory = runs.create_named(name, default, runs_dir, config.to_json())
     held.enter_context(runs.locked(directory))
@@ -126,23 +124,6 @@ def _begin(job: Job) -> tuple[LoopState, Mapping[str, Any]]:
     return state, newest.metadata
 
 
-def _writers(job: Job, step: int, sealed: Mapping[str, Any] | None) -> list[Writer]:
-    """One writer per seed; rows written after `step` are dropped. `sealed`: what was saved about the table before."""
-    path = job.directory / "metrics.csv"
-    if problem := rows.check_seal(path, sealed):
-        console.prose(problem)
-    table = logging.csv_writer(path, resume_at=step)
-
-    def writer(seed: int) -> Writer:
-        lines = table._replace(write=lambda step, metrics: table.write(step, {"seed": seed} | dict(metrics)))
-        if not job.options.tensorboard:
-            return lines
-        events = job.directory / "tensorboard" / f"seed_{seed}"
-        return logging.tee(lines, logging.tensorboard_writer(events, resume_at=step or None))
-
-    return [writer(seed) for seed in range(job.config.num_seeds)]
-
-
 # --- Training ---------------------------------------------------------------------------------------------------------
 
 
@@ -159,20 +140,22 @@ def _train(job: Job, state: LoopState, details: Mapping[str, Any]) -> tuple[Loop
     if course.is_over:
         return state, False
     all_steps = job.config.update_steps * job.config.num_seeds
-    writers = _writers(job, course.logged * job.config.update_steps, details.get("metrics"))
+    logs = writers.of_run(
+        job.config, job.directory, job.options.log, course.logged * job.config.update_steps, details.get("metrics")
+    )
     with (
         console.stop_signals() as stopped,
         console.progress(job.num_updates * all_steps, done=course.num_steps) as show,
     ):
         console.phase("compiling")
-        course.begin(writers)
+        course.begin(logs)
         with course.saved_if_it_fails():
             show(course.num_steps, "training")
             while not course.is_over and not stopped():
                 course.advance(show)
             if not course.lost:
                 course.save()
-    for writer in writers:
+    for writer in logs:
         writer.close()
     if skipped := course.guard.summary(job.config.update_steps):
         console.prose(skipped)

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import types
-from purerl.envs import references
+from purerl.envs import pictures, references
 from purerl.envs.adapters.gymnasium import HostEnv
 from purerl.envs.adapters.gymnax import from_gymnax
 from purerl.envs.builtin.traffic import TrafficParams, traffic_light
@@ -174,7 +174,8 @@ def _make(env_id: str, settings: Settings) -> types.Env:
         whole, indices = _PARTIAL[env_id]
         return select_observation(_make(whole, settings), indices)._replace(id=env_id)
     with jax.ensure_compile_time_eval(), jax.enable_x64(False):
-        env = from_gymnax(*_configure(env_id, dict(settings)))._replace(id=env_id)
+        foreign, params = _configure(env_id, dict(settings))
+        env = from_gymnax(foreign, params)._replace(id=env_id, render=pictures.of_gymnax(foreign, params))
     space = env.observation_space
     if env_id in _BOUNDS and isinstance(space, types.Box):
         return env._replace(observation_space=types.Box(*_BOUNDS[env_id], space.shape, space.dtype))

@@ -15,6 +15,7 @@ from purerl.networks.continuous import (
 from purerl.networks.images import CONVOLUTIONS, PatchConv
 from purerl.networks.latent import LatentModel, latent_model
 from purerl.networks.layers import Torso
+from purerl.networks.nnx import from_nnx
 from purerl.networks.observations import check_observation, encode, features
 from purerl.networks.policy import ActorCritic, PolicyHead, actor_critic
 from purerl.networks.q_values import QNetwork, q_network
@@ -40,6 +41,7 @@ __all__ = [
     "deterministic_actor",
     "encode",
     "features",
+    "from_nnx",
     "gaussian_actor",
     "gsde_actor",
     "latent_model",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl.networks.images import Features
 from purerl.spaces import Dict, Discrete, MultiDiscrete, Space, Tuple, unit_of
@@ -97,10 +98,8 @@ def check_observation(obs: PyTree, space: Space, name: str = "obs") -> None:
     elif isinstance(space, Tuple):
         for i, inner in enumerate(space.spaces):
             check_observation(obs[i], inner, f"{name}[{i}]")
-    elif jnp.shape(obs) != space.shape:
-        raise ValueError(
-            f"{name} has shape {jnp.shape(obs)}, but the network was built for {space.shape} (one example)"
-        )
+    elif np.shape(obs) != space.shape:
+        raise ValueError(f"{name} has shape {np.shape(obs)}, but the network was built for {space.shape} (one example)")
 
 
 def has_mask(space: Space) -> bool:

@@ -26,6 +26,7 @@ def write_html(
     use: str | None = None,
     repeat: str | None = None,
     load: str | None = None,
+    replay: bytes | None = None,
 ) -> Path:
     """Write a search as one self-contained HTML file: styles, script and pictures are in it.
 
@@ -37,6 +38,7 @@ def write_html(
       use: code that trains the best trial again, such as a command; None writes its hyperparameters as Python.
       repeat: code that repeats the search; None writes the call of `sweep.search`.
       load: code that loads the trained policy; None writes the call of `sweep.load`, if states were kept.
+      replay: a GIF of the best agent playing; None leaves it out.
 
     Returns:
       The path.
@@ -48,6 +50,7 @@ def write_html(
         sections.summary(result, rows),
         pieces.notes(cautions(result)),
         sections.best(result, use),
+        pieces.replay(replay),
         sections.policy(result, Path(path).parent, load),
         sections.again(result, repeat),
         sections.importances(shares, noise),

@@ -52,6 +52,20 @@ def pictures(figures: Sequence[tuple[str, Callable[[], Figure]]]) -> str:
     return f'<section class="pictures"><h2>Pictures</h2><p>Click or tap a picture to enlarge it.</p>{shown}</section>'
 
 
+def replay(gif: bytes | None) -> str:
+    """The best agent playing; empty without a GIF.
+
+    Examples:
+      >>> replay(b"GIF")[:60], replay(None)
+      ('<section><h2>The best agent plays</h2><figure><img alt="One ', '')
+    """
+    if gif is None:
+        return ""
+    words, data = "One greedy episode", base64.b64encode(gif).decode("ascii")
+    figure = f'<figure><img alt="{words}" src="data:image/gif;base64,{data}"><figcaption>{words}</figcaption></figure>'
+    return f"<section><h2>The best agent plays</h2>{figure}</section>"
+
+
 def table(heading: str, note: str, rows: Sequence[Row]) -> str:
     """A table of rows with the same columns; a click on a heading sorts by it. The note is HTML already."""
     names = list(rows[0])

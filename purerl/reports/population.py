@@ -27,6 +27,7 @@ def write_population_html(
     use: str = "result.schedule()",
     repeat: str | None = None,
     load: str | None = None,
+    replay: bytes | None = None,
 ) -> Path:
     """Write population-based training as one self-contained HTML file.
 
@@ -38,6 +39,7 @@ def write_population_html(
       use: code that gets the best schedule, and trains by it.
       repeat: code that repeats the run; None leaves it out.
       load: code that loads the trained policy; None writes the call of `load_pbt`.
+      replay: a GIF of the best agent playing; None leaves it out.
 
     Returns:
       The path.
@@ -57,6 +59,7 @@ def write_population_html(
         _summary(result),
         pieces.notes(population_cautions(result)),
         pieces.code("The best schedule", _best(result), use),
+        pieces.replay(replay),
         pieces.code("Load the policy", policy, load if load is not None else default),
         "" if repeat is None else pieces.code("Repeat the run", same, repeat),
         pieces.pictures([(lines, lambda: plots.family(result))]),

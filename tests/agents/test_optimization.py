@@ -148,3 +148,40 @@ def test_parameters_are_read_and_replaced_below_combinators():
 def test_a_state_without_parameters_is_named():
     with pytest.raises(TypeError, match="has no field 'params'"):
         purerl.get_params((1, 2))
+
+
+def step_of(optimizer, params):
+    """Parameters after one step of zero gradients."""
+    hparams = purerl.PPOHparams(0.1)
+    grads = jax.tree.map(jnp.zeros_like, params)
+    opt_state = optimization.init(optimizer, hparams, params)
+    return optimization.apply_gradients(optimizer, hparams, grads, params, opt_state)
+
+
+def test_a_mask_keeps_biases_from_weight_decay():
+    params = {"kernel": jnp.ones((2, 3)), "bias": jnp.ones(3)}
+    matrices = functools.partial(jax.tree.map, lambda x: x.ndim > 1)
+    after, _ = step_of(lambda hparams: optax.adamw(hparams.learning_rate, weight_decay=0.5, mask=matrices), params)
+    np.testing.assert_allclose(after["kernel"], 0.95, rtol=1e-6)
+    np.testing.assert_array_equal(after["bias"], 1.0)
+
+
+def test_muon_orthogonalizes_matrices_and_leaves_vectors_to_adam():
+    params = {"kernel": jnp.ones((2, 5)), "bias": jnp.ones(5)}
+    _, opt_state = step_of(lambda hparams: optax.contrib.muon(hparams.learning_rate), params)
+    momenta = {jnp.shape(leaf) for leaf in jax.tree.leaves(opt_state.inner_states["muon"])}
+    assert (2, 5) in momenta
+    assert (5,) not in momenta
+
+
+def test_statistics_of_batch_norm_are_refused():
+    import flax.linen as nn
+
+    class Normalized(nn.Module):
+        @nn.compact
+        def __call__(self, obs):
+            x = nn.BatchNorm(use_running_average=False, axis_name=None)(obs[None])[0]
+            return purerl.distributions.categorical(nn.Dense(2)(x)), nn.Dense(1)(x)[0]
+
+    with pytest.raises(TypeError, match="collection batch_stats, which agents do not carry"):
+        initial(purerl.ppo(Normalized()), "ppo")

@@ -150,7 +150,7 @@ def test_what_cannot_be_resumed_says_why(run_dirs, capsys):
 def test_several_seeds_side_by_side(tmp_path, capsys):
     pytest.importorskip("tensorboardX")
     (tmp_path / "ppo-CartPole-v1").mkdir()
-    purerl("train", "--num-seeds", 2, "--num-steps", 32, "--runs-dir", tmp_path, "--tensorboard", *TINY)
+    purerl("train", "--num-seeds", 2, "--num-steps", 32, "--runs-dir", tmp_path, "--log", "tensorboard", *TINY)
     run = tmp_path / "ppo-CartPole-v1-2"
     assert [(row["step"], row["seed"]) for row in rows(run / "metrics.csv")] == [
         ("16", "0"), ("16", "1"), ("32", "0"), ("32", "1"),

@@ -61,6 +61,7 @@ def test_a_population_can_be_played_and_reported(population, capsys):
     purerl("report", population)
     assert str(population / "report.html") in said(capsys)
     page = (population / "report.html").read_text()
+    assert "data:image/gif;base64," in page
     assert "a population of 4" in page
     assert "data:image/png" in page
     assert f"load_pbt('{population}')" in page.replace("&#x27;", "'")

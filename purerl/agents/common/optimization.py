@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -87,8 +87,35 @@ def pack(optimizer: Optimizer, params: Params) -> tuple[PyTree, Callable[[PyTree
 
 
 def init(optimizer: Optimizer, hparams: Hparams, params: Params) -> PyTree:
-    """The optimizer's state for these parameters."""
+    """The optimizer's state for these parameters.
+
+    Raises:
+      TypeError: a flax network made other collections than "params", such as the statistics of BatchNorm.
+    """
+    check_collections(params)
     return _transform(optimizer, hparams).init(pack(optimizer, params)[0])
+
+
+def check_collections(params: Params) -> None:
+    """Reject what agents do not carry: collections of flax beside "params", which would be trained as parameters.
+
+    Raises:
+      TypeError: names the collections.
+
+    Examples:
+      >>> check_collections(({"params": {}}, {"params": {}, "batch_stats": {}}))
+      Traceback (most recent call last):
+      ...
+      TypeError: the network has the collection batch_stats, which agents do not carry: use LayerNorm, not BatchNorm
+    """
+    if isinstance(params, tuple | list):
+        for part in params:
+            check_collections(part)
+    elif isinstance(params, Mapping) and "params" in params and len(params) > 1:
+        others = ", ".join(sorted(name for name in params if name != "params"))
+        raise TypeError(
+            f"the network has the collection {others}, which agents do not carry: use LayerNorm, not BatchNorm"
+        )
 
 
 def train_state(optimizer: Optimizer, hparams: Hparams, params: Params) -> TrainState:

@@ -5,7 +5,16 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from purerl.commands.options import Output, Setup, count, flag, option, parse_number, seed, several
+from purerl.commands.options import Output, Setup, count, option, parse_number, seed, several
+
+SERVICES = ("tensorboard", "wandb", "mlflow", "jsonl", "terminal")
+
+
+def parse_service(text: str) -> str:
+    """One of `SERVICES`."""
+    if text not in SERVICES:
+        raise ValueError(f"{text!r} is not one of {', '.join(SERVICES)}")
+    return text
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,4 +62,9 @@ class Options:
         shown="60",
     )
     keep: int = count("Number of checkpoints that are kept.", 2)
-    tensorboard: bool = flag("Also write TensorBoard events, under the names that Stable-Baselines3 uses.")
+    log: tuple[str, ...] = several(
+        "Also log to tensorboard, wandb, mlflow, jsonl or terminal, under the names that Stable-Baselines3 uses. W&B "
+        "is offline without an API key.",
+        parse=parse_service,
+        metavar="SERVICE",
+    )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from purerl.envs import pictures
 from purerl.hparams import check_positive
 from purerl.mdp import MDP, check
 from purerl.spaces import Discrete
@@ -25,7 +27,7 @@ class MDPState(NamedTuple):
     time: jax.Array
 
 
-def from_mdp(mdp: MDP, max_steps: int) -> Env:
+def from_mdp(mdp: MDP, max_steps: int, layout: Sequence[str] | None = None) -> Env:
     """The MDP as an environment: the observation is the state's number, int32.
 
     The environment's parameters are an MDP too: `env_params=None` is the given one, another of the same shape replaces
@@ -35,12 +37,14 @@ def from_mdp(mdp: MDP, max_steps: int) -> Env:
     Args:
       mdp: outcome lists [S, A, K].
       max_steps: number of steps after which an episode that has not ended is truncated.
+      layout: rows of text, as `mdp.gridworld` takes them, from which `render` draws; None draws numbered cells.
 
     Returns:
       `Env` with `Discrete(S)` observations and `Discrete(A)` actions, which are not validated.
 
     Raises:
       ValueError: the MDP is malformed (see `purerl.mdp.check`) or `max_steps` is not a positive integer;
+        `layout` has another number of cells than the MDP has states;
         when called with it, `env_params` has another shape.
 
     Examples:
@@ -76,4 +80,5 @@ def from_mdp(mdp: MDP, max_steps: int) -> Env:
         reward = outcomes.reward[at][k].astype(jnp.float32)
         return EnvStep(state, MDPState(state, time), reward, terminated, ~terminated & (time >= max_steps))
 
-    return Env(reset, step, Discrete(num_states), Discrete(num_actions), max_steps=max_steps)
+    draw = pictures.of_mdp(num_states, layout)
+    return Env(reset, step, Discrete(num_states), Discrete(num_actions), render=draw, max_steps=max_steps)

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.envs.pictures import crossing
 from purerl.spaces import Box, Discrete
 from purerl.types import Env, EnvStep, Key, Scalar
 
@@ -119,7 +120,7 @@ def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
         return EnvStep(_observe(state), state, reward.astype(jnp.float32), jnp.bool_(False), truncated, info)
 
     space, limit = Box(0.0, float("inf"), (17,)), int(defaults.max_steps_in_episode)
-    return Env(reset, step, space, Discrete(16), max_steps=limit, id="TrafficLight-v0")
+    return Env(reset, step, space, Discrete(16), render=crossing, max_steps=limit, id="TrafficLight-v0")
 
 
 def _switch(state: TrafficState, wanted: jax.Array, amber_time: Scalar) -> TrafficState:

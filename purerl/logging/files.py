@@ -1,74 +1,18 @@
-"""Writers of metrics: pairs of plain functions that a host loop calls between the chunks of a compiled run.
-
-    writer = logging.tee(logging.csv_writer("runs/a/metrics.csv"), logging.tensorboard_writer("runs/a/tb"))
-    writer.write(step, {"episode_return": 195.0, "loss/value": 0.3})
-    writer.close()
-
-Metrics carry this package's names (`episode_return`, `episode_length`, `num_episodes`, `loss/...`, `env/...`);
-`tensorboard_name` maps them to those that users of Stable-Baselines3 know.
-"""
+"""Writers of plain files: CSV and JSON lines."""
 
 from __future__ import annotations
 
 import csv
-import importlib.util
 import io
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 from purerl import files
-from purerl.runtime import install_hint
+from purerl.logging.writer import Row, Writer
 from purerl.text import csv_text
-
-Row = Mapping[str, Any]
-
-_TENSORBOARD_NAMES = {
-    "episode_return": "rollout/ep_rew_mean",
-    "episode_length": "rollout/ep_len_mean",
-    "num_episodes": "rollout/num_episodes",
-    "num_steps": "time/total_timesteps",
-    "num_updates": "time/iterations",
-    "seconds": "time/time_elapsed",
-    "steps_per_second": "time/fps",
-    "learning_rate": "train/learning_rate",
-    "loss/policy": "train/policy_gradient_loss",
-    "loss/value": "train/value_loss",
-    "loss/entropy": "train/entropy",
-    "loss/total": "train/loss",
-    "eval_return": "eval/mean_reward",
-    "eval_length": "eval/mean_ep_length",
-}
-
-
-class Writer(NamedTuple):
-    """A destination of metrics.
-
-    Attributes:
-      write: `(step, metrics) -> None`: `step` is the number of environment steps so far, an increasing integer, and
-        `metrics` a mapping from names to numbers (or to strings, which TensorBoard skips).
-      close: `() -> None`: flush and release; nothing may be written afterwards.
-    """
-
-    write: Callable[[int, Row], None]
-    close: Callable[[], None]
-
-
-def tee(*writers: Writer) -> Writer:
-    """A writer that passes everything to each of several writers, in order."""
-
-    def write(step: int, metrics: Row) -> None:
-        for writer in writers:
-            writer.write(step, metrics)
-
-    def close() -> None:
-        for writer in writers:
-            writer.close()
-
-    return Writer(write, close)
 
 
 def csv_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) -> Writer:
@@ -122,51 +66,6 @@ def jsonl_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) 
         file.flush()
 
     return Writer(write, file.close)
-
-
-def tensorboard_writer(directory: str | os.PathLike[str], *, resume_at: int | None = None) -> Writer:
-    """TensorBoard event files, under the names that Stable-Baselines3 uses (see `tensorboard_name`).
-
-    Args:
-      directory: of the event files; TensorBoard shows it as one run.
-      resume_at: hide what an interrupted run wrote after this step. None starts a new event file and hides nothing.
-
-    Raises:
-      ModuleNotFoundError: tensorboardX is not installed; the message says how to install it.
-    """
-    check_tensorboard()
-    from tensorboardX import SummaryWriter
-
-    purge = {} if resume_at is None else {"purge_step": resume_at + 1}
-    summary = SummaryWriter(str(directory), **purge)
-
-    def write(step: int, metrics: Row) -> None:
-        for name, value in metrics.items():
-            if not isinstance(value, str) and not math.isnan(float(value)):
-                summary.add_scalar(tensorboard_name(name), float(value), int(step))
-        summary.flush()
-
-    return Writer(write, summary.close)
-
-
-def check_tensorboard() -> None:
-    """Check that `tensorboard_writer` can be used.
-
-    Raises:
-      ModuleNotFoundError: tensorboardX is not installed; the message says how to install it.
-    """
-    if importlib.util.find_spec("tensorboardX") is None:
-        raise ModuleNotFoundError(f"TensorBoard events need tensorboardX: {install_hint('tensorboard')}")
-
-
-def tensorboard_name(name: str) -> str:
-    """The name that Stable-Baselines3 has for a metric; otherwise `loss/x` becomes `train/x` and other names stay.
-
-    The entropy is `train/entropy`: Stable-Baselines3's `train/entropy_loss` is its negative.
-    """
-    if name in _TENSORBOARD_NAMES:
-        return _TENSORBOARD_NAMES[name]
-    return f"train/{name.removeprefix('loss/')}" if name.startswith("loss/") else name
 
 
 def _appended(path: Path, kept: str) -> TextIO:

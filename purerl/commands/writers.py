@@ -1,0 +1,72 @@
+"""Where a training run logs: always metrics.csv, and what --log names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from purerl import logging, presets
+from purerl.commands import console, rows
+from purerl.commands.options import UsageError
+from purerl.commands.training import Config
+from purerl.logging import Writer
+
+
+def check(names: tuple[str, ...]) -> None:
+    """Check that the packages of services are installed.
+
+    Raises:
+      UsageError: one is missing, or a service is named twice.
+    """
+    if len(set(names)) < len(names):
+        raise UsageError(f"--log names {max(names, key=names.count)} twice")
+    for name in names:
+        if name in ("tensorboard", "wandb", "mlflow"):
+            logging.check_installed(name)
+
+
+def of_run(
+    config: Config, directory: Path, names: tuple[str, ...], step: int, sealed: Mapping[str, Any] | None
+) -> list[Writer]:
+    """One writer per seed. Rows after `step`, from which the run is resumed, are dropped if the format allows it.
+
+    Args:
+      config, directory: of the run.
+      names: of the services, from --log.
+      step: environment steps of each seed that have been logged.
+      sealed: what was saved about metrics.csv with the checkpoint.
+    """
+    path = directory / "metrics.csv"
+    if problem := rows.check_seal(path, sealed):
+        console.prose(problem)
+    table = logging.csv_writer(path, resume_at=step)
+
+    def writer(seed: int) -> Writer:
+        lines = table._replace(write=lambda step, metrics: table.write(step, {"seed": seed} | dict(metrics)))
+        return logging.tee(lines, *[_writer(name, config, directory, seed, step) for name in names])
+
+    return [writer(seed) for seed in range(config.num_seeds)]
+
+
+def _writer(name: str, config: Config, directory: Path, seed: int, step: int) -> Writer:
+    where = directory / name / f"seed_{seed}"
+    title = directory.name + (f"-seed{seed}" if config.num_seeds > 1 else "")
+    settings = _settings(config, seed)
+    if name == "tensorboard":
+        return logging.tensorboard_writer(where, resume_at=step or None, config=settings)
+    if name == "wandb":
+        return logging.wandb_writer(where, name=title, group=directory.name, config=settings, resume=step > 0)
+    if name == "mlflow":
+        return logging.mlflow_writer(where, name=title, config=settings, resume=step > 0)
+    if name == "jsonl":
+        return logging.jsonl_writer(where.with_suffix(".jsonl"), resume_at=step)
+    return logging.terminal_writer()
+
+
+def _settings(config: Config, seed: int) -> dict[str, Any]:
+    """All settings of one seed's run, with every hyperparameter."""
+    preset = config.task.preset
+    settings = config.task.to_json()
+    hparams = {name: float(value) for name, value in presets.hparams(preset)._asdict().items()}
+    return settings | {"preset": settings["preset"] | {"hparams": hparams}, "seed": config.seed, "seed_index": seed}

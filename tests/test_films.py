@@ -1,0 +1,123 @@
+"""Episodes that are played, drawn, and saved or shown."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import purerl
+from purerl import envs, films, mdp
+from purerl.envs import pictures
+from purerl.types import Agent
+
+KEY = jax.random.key(0)
+STILL = Agent(lambda *_: (), lambda key, state, obs: (jnp.int32(0), ()), lambda key, state, data: (state, {}))
+LAYOUT = ["S #+", "   -"]
+
+
+@pytest.fixture(scope="module")
+def lake():
+    env = envs.make("FrozenLake-misc")
+    return env, films.play(KEY, STILL, env, (), max_steps=6)
+
+
+def test_an_episode_has_one_state_more_than_rewards(lake):
+    _, played = lake
+    assert (len(played.env_states.position), len(played.obs), len(played.action), len(played.reward)) == (7, 7, 6, 6)
+
+
+def test_an_episode_ends_where_the_environment_ends_it():
+    env = envs.probe()
+    assert films.play(KEY, STILL, env, (), max_steps=9).reward.shape == (1,)
+
+
+def test_without_a_limit_it_is_asked_for():
+    with pytest.raises(ValueError, match="max_steps"):
+        films.play(KEY, STILL, envs.probe()._replace(max_steps=None), ())
+
+
+def test_every_kind_of_environment_draws_another_picture_once_something_moves():
+    """The pictures of the first state and of one whose position differs."""
+    moved = {
+        "CartPole-v1": {"x": 1.0, "theta": 0.2}, "Pendulum-v1": {"theta": 1.0}, "Acrobot-v1": {"joint_angle1": 1.0},
+        "MountainCar-v0": {"position": 0.2}, "FrozenLake-misc": {"position": 6}, "FourRooms-misc": {"pos": [1, 1]},
+        "Catch-bsuite": {"paddle_x": 0},
+    }  # fmt: skip
+    for name, fields in moved.items():
+        env = envs.make(name)
+        state = jax.device_get(env.reset(jax.random.key(3))[1])
+        other = state.replace(**{field: np.asarray(value) for field, value in fields.items()})
+        first, second = env.render(state), env.render(other)
+        assert first.dtype == np.uint8, name
+        assert first.ndim == 3, name
+        assert (first != second).any(), name
+
+
+def test_a_wrapped_environment_is_drawn_too():
+    env = envs.frame_stack(envs.make("PositionCartPole-v1"), 2)
+    state = jax.device_get(env.reset(KEY)[1])
+    assert env.render(state).shape == (pictures.HEIGHT, pictures.WIDTH, 3)
+
+
+def test_a_grid_world_is_drawn_from_its_layout():
+    env = envs.from_mdp(mdp.gridworld(LAYOUT), 5, layout=LAYOUT)
+    image = env.render(jax.device_get(env.reset(KEY)[1]))
+    size = image.shape[0] // 2
+    assert image.shape == (2 * size, 4 * size, 3)
+    assert (image[size // 2, size // 2] != 255).any(), "the agent stands in the first cell"
+    assert (image[size // 2, 5 * size // 2] < 60).all(), "the third one is a wall"
+
+
+def test_a_layout_of_another_size_is_refused():
+    with pytest.raises(ValueError, match=r"layout has 8 cells.*7 states"):
+        envs.from_mdp(mdp.gridworld(LAYOUT), 5, layout=["S  +", "   -"])
+
+
+def test_traffic_is_drawn_with_its_queues():
+    env = envs.make("TrafficLight-v0")
+    state = jax.device_get(env.reset(KEY)[1])
+    waiting = state._replace(queue=np.array([3, 0, 0, 0]))
+    changed = (env.render(state) != env.render(waiting)).any(axis=-1)
+    assert changed[:120].any()
+    assert not changed[150:].any()
+
+
+def test_a_vector_without_a_picture_is_drawn_as_bars():
+    env = envs.make("DiscountingChain-bsuite")
+    assert env.render is None
+    played = films.play(KEY, STILL, env, (), max_steps=2)
+    assert [image.shape for image in films.frames(env, played)] == [(pictures.HEIGHT, pictures.WIDTH, 3)] * 3
+
+
+def test_a_gif_holds_every_frame_and_a_second_more(lake, tmp_path):
+    from PIL import Image
+
+    env, played = lake
+    images = films.captioned(films.frames(env, played), played, "FrozenLake")
+    path = films.save(images, tmp_path / "new" / "replay.gif", fps=5)
+    with Image.open(path) as found:
+        assert found.size == images[0].shape[1::-1]
+        total = 0
+        for i in range(found.n_frames):  # equal frames are joined into longer ones
+            found.seek(i)
+            total += found.info["duration"]
+    assert total == (len(images) + 5) * 200
+
+
+def test_other_files_are_refused():
+    with pytest.raises(ValueError, match=r"\.gif or \.mp4"):
+        films.save([np.zeros((2, 2, 3), np.uint8)], "replay.png")
+
+
+def test_the_terminal_shows_frames_over_each_other():
+    written = []
+    films.show([np.zeros((4, 4, 3), np.uint8)] * 2, written.append, columns=4, fps=1000)
+    assert written[0].count("▀") == 8
+    assert written[1] == "\x1b[2F" + written[0]
+
+
+def test_the_return_of_what_is_drawn_is_that_of_evaluation():
+    env = envs.time_limit(envs.make("CartPole-v1"), 12)
+    played = films.play(KEY, STILL, env, (), max_steps=12)
+    result = purerl.evaluate(KEY, STILL, env, (), num_episodes=3, max_steps=12)
+    assert result.episode_return.min() - 2 <= played.reward.sum() <= result.episode_return.max() + 2
