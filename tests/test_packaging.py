@@ -18,6 +18,7 @@ if not (ROOT / "pyproject.toml").is_file():
     pytest.skip("this is an installed package and not a checkout", allow_module_level=True)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 IMPORTED_AS = {"orbax-checkpoint": "orbax", "scikit-learn": "sklearn", "tfp-nightly": "tensorflow_probability"}
+IMPORTED_AS |= {"pillow": "PIL", "mlflow-skinny": "mlflow"}
 
 
 def names_of(requirements):
