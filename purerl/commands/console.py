@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn
 from rich.table import Table
 
@@ -48,7 +49,7 @@ def prose(text: str) -> None:
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table; columns whose cells are all numbers are aligned to the right."""
+    """Print a table of plain texts; columns whose cells are all numbers are aligned to the right."""
     rows = [tuple(row) for row in rows]
     table = Table(
         title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False
@@ -57,7 +58,7 @@ def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]
         numeric = all(row[i][:1] in set("0123456789-+. ") for row in rows if row[i])
         table.add_column(column, justify="right" if numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*row)
+        table.add_row(*map(escape, row))
     console().print(table)
 
 

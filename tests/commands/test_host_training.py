@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from commanding import fails, purerl
+from commanding import fails, purerl, said
 
-from purerl import runs
+from purerl import envs, runs
 
 SMALL = "--num-envs 2 --rollout-length 8 --agent num_epochs=1 num_minibatches=1 --network hidden=4 --eval-episodes 2"
 
@@ -34,3 +34,13 @@ def test_a_run_on_the_host_is_saved_resumed_and_played(capsys, tmp_path, monkeyp
 def test_a_mistake_on_the_host_is_one_line(capsys, tmp_path, monkeypatch, command, message):
     monkeypatch.chdir(tmp_path)
     assert message in fails(capsys, *command.split())
+
+
+def test_libraries_are_listed_with_what_installs_them(capsys, monkeypatch):
+    monkeypatch.setattr(envs, "IDS", ())
+    monkeypatch.setattr(envs.families, "is_installed", lambda found: found.module == "brax")
+    monkeypatch.setenv("COLUMNS", "160")
+    purerl("envs")
+    text = said(capsys)
+    assert "pip install 'purerl[ale]'" in text
+    assert "brax/ant installed" in text
