@@ -113,15 +113,16 @@ def bco(
       desirable_weight, undesirable_weight: w_D and w_U.
 
     Returns:
-      [...], nats. For a pair, the sum of its two losses is TRL's `loss_type="bco_pair"`.
+      [...], nats. For a pair, the sum of its two losses is TRL's `loss_type="bco_pair"`, whose δ was a running mean and
+      is 0 in later versions. With δ = 0 that sum is an upper bound on `dpo`.
 
     Raises:
       AssertionError: the shapes differ, or an array is not floating.
 
     Gradient: the reference and `delta` are stopped.
 
-    Source: Jung et al. 2024, "Binary classifier optimization for large language model alignment", without the
-    density ratio of differing prompts. TRL's `BCOTrainer`.
+    Source: Jung et al. 2024, "Binary classifier optimization for large language model alignment", arXiv:2404.04656,
+    theorem 1 and the reward shift, without the density ratio of differing prompts. TRL's `BCOTrainer`.
 
     Examples:
       >>> from purerl import losses
@@ -138,7 +139,11 @@ def bco(
 
 
 def bco_delta(
-    policy_logps: jax.Array, ref_logps: jax.Array, desirable: jax.Array, beta: jax.Array | float
+    policy_logps: jax.Array,
+    ref_logps: jax.Array,
+    desirable: jax.Array,
+    beta: jax.Array | float,
+    mask: jax.Array | None = None,
 ) -> jax.Array:
     """BCO's reward shift: the middle of the two classes' mean rewards, δ = ½ (mean_D βρ + mean_U βρ).
 
@@ -148,6 +153,7 @@ def bco_delta(
       policy_logps, ref_logps: [B] summed log-probabilities of the completions.
       desirable: [B] bool (or 0/1).
       beta: as in `dpo`.
+      mask: [B], 0 for a row to leave out; None: all count.
 
     Returns:
       Scalar δ, nats.
@@ -167,8 +173,10 @@ def bco_delta(
     """
     policy_logps, ref_logps = checked(policy_logps, ref_logps)
     good = jnp.asarray(desirable) != 0
-    chex.assert_equal_shape([policy_logps, good])
+    counted = jnp.ones_like(good) if mask is None else jnp.asarray(mask) != 0
+    chex.assert_equal_shape([policy_logps, good, counted])
     reward = jax.lax.stop_gradient(beta * (policy_logps - ref_logps))
-    means = [jnp.where(each, reward, 0).sum() / jnp.maximum(each.sum(), 1) for each in (good, ~good)]
-    mixed = good.any() & ~good.all()
+    classes = good & counted, ~good & counted
+    means = [jnp.where(each, reward, 0).sum() / jnp.maximum(each.sum(), 1) for each in classes]
+    mixed = classes[0].any() & classes[1].any()
     return jnp.where(mixed, 0.5, 1.0) * (means[0] + means[1])

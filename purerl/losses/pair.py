@@ -38,8 +38,9 @@ def nca(
 
     Gradient: the reference is stopped.
 
-    Source: Chen et al. 2024, "Noise contrastive alignment of language models with explicit rewards", for pairs.
-    TRL's `loss_type="nca_pair"`.
+    Source: Chen et al. 2024, "Noise contrastive alignment of language models with explicit rewards",
+    arXiv:2402.05369, the loss of NCA for K = 2 completions of which one has all the reward. TRL's
+    `loss_type="nca_pair"`.
 
     Examples:
       >>> from purerl import losses
@@ -74,8 +75,8 @@ def apo_zero(
 
     Gradient: the reference is stopped.
 
-    Source: D'Oosterlinck et al. 2024, "Anchored preference optimization and contrastive revisions", equation 7. TRL's
-    `loss_type="apo_zero"`.
+    Source: D'Oosterlinck et al. 2024, "Anchored preference optimization and contrastive revisions", arXiv:2408.06266,
+    equation 7. TRL's `loss_type="apo_zero"`.
 
     Examples:
       >>> from purerl import losses
@@ -109,8 +110,8 @@ def apo_down(
 
     Gradient: the reference is stopped.
 
-    Source: D'Oosterlinck et al. 2024, "Anchored preference optimization and contrastive revisions", equation 8. TRL's
-    `loss_type="apo_down"`.
+    Source: D'Oosterlinck et al. 2024, "Anchored preference optimization and contrastive revisions", arXiv:2408.06266,
+    equation 8. TRL's `loss_type="apo_down"`.
 
     Examples:
       >>> from purerl import losses
@@ -148,8 +149,8 @@ def aot(
 
     Gradient: the reference is stopped.
 
-    Source: Melnyk et al. 2024, "Distributional preference alignment of LLMs via optimal transport", the paired case.
-    TRL's `loss_type="aot"`.
+    Source: Melnyk et al. 2024, "Distributional preference alignment of LLMs via optimal transport", arXiv:2406.05882,
+    the paired case with the logistic loss. TRL's `loss_type="aot"`.
 
     Examples:
       >>> from purerl import losses
@@ -190,8 +191,8 @@ def aot_unpaired(
 
     Gradient: the reference is stopped.
 
-    Source: Melnyk et al. 2024, "Distributional preference alignment of LLMs via optimal transport", the unpaired
-    case. TRL's `loss_type="aot_pair"`, later `"aot_unpaired"`.
+    Source: Melnyk et al. 2024, "Distributional preference alignment of LLMs via optimal transport", arXiv:2406.05882,
+    the unpaired case with the logistic loss. TRL's `loss_type="aot_pair"`, later `"aot_unpaired"`.
 
     Examples:
       >>> from purerl import losses

@@ -226,8 +226,8 @@ def exo(
 
     Gradient: the reference is stopped.
 
-    Source: Ji et al. 2024, "Towards efficient exact optimization of language model alignment", equation 16 for K = 2.
-    TRL's `loss_type="exo_pair"`.
+    Source: Ji et al. 2024, "Towards efficient exact optimization of language model alignment", arXiv:2402.00856,
+    equation 16 for K = 2. TRL's `loss_type="exo_pair"`, whose label smoothing of 0 stands for 1e-3.
 
     Examples:
       >>> from purerl import losses
@@ -266,7 +266,7 @@ def discopop(
     Gradient: the reference is stopped.
 
     Source: Lu et al. 2024, "Discovering preference optimization algorithms with and for large language models",
-    equation 5. TRL's `loss_type="discopop"`.
+    arXiv:2406.08414, equation 5. TRL's `loss_type="discopop"`.
 
     Examples:
       >>> from purerl import losses

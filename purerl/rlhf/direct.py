@@ -1,4 +1,4 @@
-"""Direct alignment: policies fitted to preferences without a reward model (DPO and its family, KTO)."""
+"""Direct alignment: policies fitted to preferences without a reward model (DPO and its family, KTO, BCO)."""
 
 from __future__ import annotations
 
@@ -65,6 +65,9 @@ DIRECT_LOSSES: dict[str, DirectLoss] = {
     ),
     "nca": DirectLoss(lambda logp, ref, _, h: losses.nca(*_pair(logp, ref), h.beta)),
     "aot": DirectLoss(lambda logp, ref, _, h: losses.aot(*_pair(logp, ref), h.beta, h.label_smoothing)),
+    "aot_unpaired": DirectLoss(
+        lambda logp, ref, _, h: losses.aot_unpaired(*_pair(logp, ref), h.beta, h.label_smoothing)
+    ),
     "apo_zero": DirectLoss(lambda logp, ref, _, h: losses.apo_zero(*_pair(logp, ref), h.beta)),
     "apo_down": DirectLoss(lambda logp, ref, _, h: losses.apo_down(*_pair(logp, ref), h.beta)),
     "discopop": DirectLoss(lambda logp, ref, _, h: losses.discopop(*_pair(logp, ref), h.beta)),
@@ -75,8 +78,9 @@ DIRECT_LOSSES: dict[str, DirectLoss] = {
 }
 """The losses that `direct_alignment` takes by name. "plackett_luce" ranks K texts, the others pairs.
 
-A text without completion tokens is absent from its ranking. "aot" compares sorted margins, so it is a loss of the rows
-that are computed together: its micro-batches are not those of a larger batch."""
+A text without completion tokens is absent from its ranking. "aot" and "aot_unpaired" compare sorted margins and sorted
+rewards, so they are losses of the rows that are computed together: their micro-batches are not those of a larger batch.
+The two texts of a row of "aot_unpaired" may answer different prompts."""
 
 
 def direct_alignment(
@@ -194,5 +198,62 @@ def kto_loss(network: Network, desirable_weight: float = 1.0, undesirable_weight
         each = losses.kto(log_prob, data["ref_log_prob"], data["label"], kl, hparams.beta, *weights)
         each = jnp.where(present, each, 0.0)
         return jnp.sum(each), jnp.sum(1.0 * present), {"loss/kl": kl * each.shape[0]}
+
+    return loss
+
+
+def bco(
+    network: Network,
+    *,
+    desirable_weight: float = 1.0,
+    undesirable_weight: float = 1.0,
+    optimizer: optimization.Optimizer = optimization.tree_adam,
+) -> Agent:
+    """Binary classifier optimization from single texts with a thumb up or down: `losses.bco`.
+
+    The shift δ of the rewards is `losses.bco_delta` of the rows of the update, without gradient.
+
+    Args:
+      network: the policy.
+      desirable_weight, undesirable_weight: w_D and w_U.
+      optimizer: `hparams -> optax.GradientTransformation`.
+
+    Returns:
+      An agent for `fit` on one text a row with `label` [B] and `ref_log_prob` [B], as `encode_labelled` and
+      `with_reference` make them; metrics `loss/accuracy`, the share of texts on the right side of δ, and `loss/delta`.
+
+    Raises:
+      ValueError: in `update`, a column is missing.
+
+    Source: Jung et al. 2024, "Binary classifier optimization for large language model alignment", without the density
+    ratio of differing prompts; there δ is a moving average.
+
+    Examples:
+      >>> from purerl import rlhf
+      >>> agent = rlhf.bco(rlhf.table_network(vocab_size=4, length=2, order=1))
+      >>> tokens = jnp.array([[0, 1, 2], [0, 3, 3]])
+      >>> data = {"tokens": tokens, "mask": tokens >= 0, "completion": 0 * tokens + jnp.arange(3) > 0}
+      >>> data |= {"ref_log_prob": jnp.zeros(2), "label": jnp.array([1, 0])}
+      >>> state = agent.init(jax.random.key(0), rlhf.LearnerHparams(), data)
+      >>> _, metrics = jax.eval_shape(agent.update, jax.random.key(1), state, data)
+      >>> sorted(metrics)
+      ['loss/accuracy', 'loss/delta', 'loss/total']
+    """
+
+    return learner(network, bco_loss(network, desirable_weight, undesirable_weight), optimizer=optimizer)
+
+
+def bco_loss(network: Network, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> SummedLoss:
+    """The loss of `bco`, summed over the rows; one without completion tokens does not count."""
+
+    def loss(params: Params, data: Columns, hparams: Hparams) -> tuple[jax.Array, jax.Array, Metrics]:
+        require_columns(data, "bco", (*TEXT, "label", "ref_log_prob"), "[B, W]")
+        log_prob, ref, label = log_probs(network, params, data), data["ref_log_prob"], data["label"]
+        present = losses.sequence_lengths(data["completion"]) > 0
+        delta = losses.bco_delta(log_prob, ref, label, hparams.beta, present)
+        each = losses.bco(log_prob, ref, label, delta, hparams.beta, desirable_weight, undesirable_weight)
+        right = (hparams.beta * (log_prob - ref) > delta) == (label != 0)
+        metrics = {"loss/accuracy": jnp.sum(1.0 * right), "loss/delta": delta * each.shape[0]}
+        return jnp.sum(jnp.where(present, each, 0.0)), jnp.sum(1.0 * present), metrics
 
     return loss

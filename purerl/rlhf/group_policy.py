@@ -13,7 +13,7 @@ import jax.numpy as jnp
 
 from purerl import losses
 from purerl.agents.common import optimization
-from purerl.rlhf.policy import KLKind, check_kl, policy_agent
+from purerl.rlhf.policy import KLKind, Prepare, check_kl, policy_agent
 from purerl.rlhf.texts import Texts, drift, spread, surrogate
 from purerl.types import Agent, Hparams, Metrics, Network, Params
 
@@ -117,12 +117,7 @@ def grpo(
       (3,)
     """
     check_kl("loss", kl_kind)
-    _check_group_size("grpo", group_size)
-
-    def prepare(params: Params, texts: Texts, group: jax.Array, hparams: Hparams) -> Texts:
-        _check_groups("grpo", group, group_size)
-        reward = jnp.sum(texts.reward, axis=1)  # [N, W] -> [N]
-        return spread(texts, within_groups(lambda r: losses.group_advantages(r, scale), reward, group))
+    prepare = group_relative("grpo", group_size, scale)
 
     def loss(params: Params, texts: Texts, hparams: Hparams) -> tuple[jax.Array, Metrics]:
         log_prob, policy = surrogate(network, params, texts, hparams)
@@ -131,6 +126,27 @@ def grpo(
         return total, {"loss/policy": total} | drift(log_prob, texts, hparams)
 
     return policy_agent(network, prepare, loss, num_epochs, num_minibatches, optimizer)
+
+
+def group_relative(agent: str, group_size: int | None, scale: bool) -> Prepare:
+    """Advantages of GRPO for `policy_agent`: rewards relative to those of the same prompt.
+
+    Args:
+      agent: its name, for messages.
+      group_size: completions per prompt; None takes those of the rollout.
+      scale: divide by the standard deviation of the group.
+
+    Raises:
+      ValueError: `group_size` below 2; when called, the rollout's groups have another size, or only one completion.
+    """
+    _check_group_size(agent, group_size)
+
+    def prepare(params: Params, texts: Texts, group: jax.Array, hparams: Hparams) -> Texts:
+        _check_groups(agent, group, group_size)
+        reward = jnp.sum(texts.reward, axis=1)  # [N, W] -> [N]
+        return spread(texts, within_groups(lambda r: losses.group_advantages(r, scale), reward, group))
+
+    return prepare
 
 
 def within_groups(function: Callable[[jax.Array], jax.Array], x: jax.Array, group: jax.Array) -> jax.Array:

@@ -22,12 +22,14 @@ KLKind = Literal["k1", "k2", "k3"]
 
 
 class RLHFHparams(NamedTuple):
-    """Hyperparameters of PPO, RLOO and GRPO on language models.
+    """Hyperparameters of PPO, RLOO, GRPO, GSPO and CISPO on language models.
 
     Attributes:
       learning_rate: Adam's step size.
       beta: price of a nat of KL to the reference, in units of reward; where it starts if `kl_target` is finite.
       clip_epsilon: half width of the interval around 1 in which a token's probability ratio is not clipped.
+      clip_epsilon_high: the same above 1, for DAPO's two-sided clip, read by RLOO, GRPO, GSPO and CISPO; inf: equal to
+        `clip_epsilon`.
       max_grad_norm: gradients of a larger global norm are scaled down to it.
       anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
       discount: γ per token, read by PPO only.
@@ -49,6 +51,7 @@ class RLHFHparams(NamedTuple):
     value_clip_epsilon: NonNegative = float("inf")
     kl_target: NonNegative = float("inf")
     kl_horizon: AtLeastOne = 10_000.0
+    clip_epsilon_high: NonNegative = float("inf")
 
 
 class PolicyState(NamedTuple):

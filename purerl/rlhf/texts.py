@@ -11,7 +11,7 @@ from purerl import losses
 from purerl.agents.common import trajectories
 from purerl.rlhf.models import logits_of, value_of
 from purerl.rlhf.rollouts import Prompt
-from purerl.types import Hparams, Metrics, Network, Params, PyTree, Transition
+from purerl.types import Hparams, Metrics, Network, Params, PyTree, Scalar, Transition
 
 
 class Texts(NamedTuple):
@@ -107,8 +107,14 @@ def next_own(completion: jax.Array) -> jax.Array:
 
 def surrogate(network: Network, params: Params, texts: Texts, hparams: Hparams) -> tuple[jax.Array, jax.Array]:
     """Log-probability and clipped surrogate of each token, [N, W]."""
-    log_prob = token_log_probs(network, params, texts)
-    return log_prob, losses.clipped_surrogate(log_prob, texts.old_log_prob, texts.advantage, hparams.clip_epsilon)
+    log_prob, bounds = token_log_probs(network, params, texts), clip_bounds(hparams)
+    return log_prob, losses.clipped_surrogate(log_prob, texts.old_log_prob, texts.advantage, *bounds)
+
+
+def clip_bounds(hparams: Hparams) -> tuple[Scalar, Scalar]:
+    """How far a ratio may go below and above 1: `clip_epsilon`, and `clip_epsilon_high` if it is finite."""
+    low, high = hparams.clip_epsilon, getattr(hparams, "clip_epsilon_high", jnp.inf)
+    return low, jnp.where(jnp.isfinite(high), high, low)
 
 
 def spread(texts: Texts, advantage: jax.Array) -> Texts:

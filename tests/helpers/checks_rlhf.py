@@ -59,9 +59,9 @@ def estimate(log_prob, ref, kind):
     return {"k1": d, "k2": d**2 / 2, "k3": np.exp(-d) - 1 + d}[kind]
 
 
-def surrogate(theta, i, advantage):
+def surrogate(theta, i, advantage, highest=1.3):
     ratio = np.exp(log_probs(theta, i) - log_probs(BEHAVIOUR, i))
-    return -np.minimum(ratio * advantage, np.clip(ratio, 0.7, 1.3) * advantage)
+    return -np.minimum(ratio * advantage, np.clip(ratio, 0.7, highest) * advantage)
 
 
 def generalised_advantages(i, kl_in):
@@ -103,14 +103,22 @@ def rloo_loss(theta):
     return np.mean([np.sum(surrogate(theta, i, advantage[i])) for i in range(6)])
 
 
-def grpo_loss(aggregation, kl_kind):
+def group_advantages():
     groups = REWARDS.reshape(2, 3)
     spread = groups.std(axis=1, ddof=1, keepdims=True) + 1e-4
-    advantage = ((groups - groups.mean(axis=1, keepdims=True)) / spread).ravel()
+    return ((groups - groups.mean(axis=1, keepdims=True)) / spread).ravel()
+
+
+def kl_terms(theta, i, kind="k3"):
+    return HPARAMS.beta * estimate(log_probs(theta, i), log_probs(REFERENCE, i), kind)
+
+
+def grpo_loss(aggregation, kl_kind, highest=1.3):
+    advantage = group_advantages()
 
     def loss(theta):
         tokens = [
-            surrogate(theta, i, advantage[i])
+            surrogate(theta, i, advantage[i], highest)
             + HPARAMS.beta * estimate(log_probs(theta, i), log_probs(REFERENCE, i), kl_kind)
             for i in range(6)
         ]
@@ -284,6 +292,41 @@ def check_dapo(m):
     assert_policy_gradient(agent, grpo_loss("dapo", "k2"))
 
 
+TWO_SIDED = HPARAMS._replace(clip_epsilon_high=0.6)
+
+
+def check_two_sided_clip(m):
+    agent = m.grpo(NETWORK, GROUP, aggregation="dapo", **ONE_STEP)
+    assert_policy_gradient(agent, grpo_loss("dapo", "k3", 1.6), hparams=TWO_SIDED)
+
+
+def check_gspo(m):
+    advantage = group_advantages()
+
+    def loss(theta):
+        total = 0.0
+        for i in range(6):
+            ratio = np.exp(np.mean(log_probs(theta, i) - log_probs(BEHAVIOUR, i)))
+            total -= np.minimum(ratio * advantage[i], np.clip(ratio, 0.7, 1.6) * advantage[i])
+            total += np.mean(kl_terms(theta, i))
+        return total / 6
+
+    assert_policy_gradient(m.gspo(NETWORK, GROUP, **ONE_STEP), loss, hparams=TWO_SIDED)
+
+
+def check_cispo(m):
+    """The weights are those of the parameters before the step, whatever is differentiated."""
+    advantage = group_advantages()
+    weights = [np.minimum(np.exp(log_probs(THETA, i) - log_probs(BEHAVIOUR, i)), 1.6) for i in range(6)]
+    assert any((weight == 1.6).any() for weight in weights)
+
+    def loss(theta):
+        tokens = [-weights[i] * advantage[i] * log_probs(theta, i) + kl_terms(theta, i) for i in range(6)]
+        return np.concatenate(tokens).mean()
+
+    assert_policy_gradient(m.cispo(NETWORK, GROUP, **ONE_STEP), loss, hparams=TWO_SIDED)
+
+
 def check_grpo_in_any_order(m):
     """Rows of one prompt need not stand side by side: the group says which they are."""
     order = np.array([3, 0, 4, 1, 5, 2])
@@ -379,6 +422,33 @@ def check_direct_alignment(m):
         return -np.mean(log_sigmoid(0.7 * (ratio[:, 0] - ratio[:, 1])))
 
     assert_gradient(m.direct_alignment(NETWORK, "dpo", optimizer=descend), data, loss)
+
+
+def check_aot_unpaired(m):
+    data = pairs() | {"ref_log_prob": jnp.asarray(sums(REFERENCE)[PAIRED], jnp.float32)}
+
+    def loss(theta):
+        good, bad = np.sort((sums(theta) - sums(REFERENCE))[PAIRED], axis=0).T
+        return -np.mean(log_sigmoid(0.7 * (good - bad)))
+
+    assert_gradient(m.direct_alignment(NETWORK, "aot_unpaired", optimizer=descend), data, loss)
+
+
+def check_bco_agent(m):
+    ref, label = sums(REFERENCE), np.array([True, False, True, True, False, False])
+    data = {name: jnp.asarray(x) for name, x in (texts() | {"label": label}).items()}
+    data |= {"ref_log_prob": jnp.asarray(ref, jnp.float32)}
+    reward = 0.7 * (sums(THETA) - ref)
+    delta = (reward[label].mean() + reward[~label].mean()) / 2
+
+    def loss(theta):
+        logit = 0.7 * (sums(theta) - ref) - delta  # the shift is that of the parameters before the step
+        return -np.mean(np.where(label, 1.5 * log_sigmoid(logit), 0.5 * log_sigmoid(-logit)))
+
+    agent = m.bco(NETWORK, desirable_weight=1.5, undesirable_weight=0.5, optimizer=descend)
+    metrics = assert_gradient(agent, data, loss)
+    np.testing.assert_allclose(metrics["loss/delta"], delta, atol=1e-5)
+    np.testing.assert_allclose(metrics["loss/accuracy"], np.mean((reward > delta) == label), atol=1e-6)
 
 
 def check_kto_agent(m):

@@ -3,13 +3,14 @@
 import checks_rlhf
 import pytest
 
-from purerl.rlhf import direct, group_policy, policy, reward_models, supervised
+from purerl.rlhf import direct, group_policy, importance_policy, policy, reward_models, supervised
 
 MODULES = {
     **dict.fromkeys(("ppo", "ppo_with_kl_in_the_loss", "ppo_in_turns", "adaptive_beta"), policy),
-    **dict.fromkeys(("rloo", "grpo", "dapo", "grpo_in_any_order"), group_policy),
+    **dict.fromkeys(("rloo", "grpo", "dapo", "two_sided_clip", "grpo_in_any_order"), group_policy),
     **dict.fromkeys(("reward_model", "reward_model_of_rankings"), reward_models),
-    **dict.fromkeys(("direct_alignment", "kto_agent"), direct),
+    **dict.fromkeys(("gspo", "cispo"), importance_policy),
+    **dict.fromkeys(("direct_alignment", "aot_unpaired", "kto_agent", "bco_agent"), direct),
     **dict.fromkeys(("sft", "microbatches"), supervised),
 }
 

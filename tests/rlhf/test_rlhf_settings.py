@@ -16,12 +16,15 @@ POLICIES = {
     "ppo_with_kl_in_the_loss": rlhf.ppo(NETWORK, num_epochs=1, num_minibatches=2, kl_in="loss", kl_kind="k3"),
     "rloo": rlhf.rloo(NETWORK),
     "grpo": rlhf.grpo(NETWORK),
+    "gspo": rlhf.gspo(NETWORK),
+    "cispo": rlhf.cispo(NETWORK),
 }
 LEARNERS = {
     "sft": rlhf.sft(NETWORK),
     "reward_model": rlhf.reward_model(NETWORK, "pairwise"),
     "dpo": rlhf.direct_alignment(NETWORK),
     "kto": rlhf.kto(NETWORK),
+    "bco": rlhf.bco(NETWORK),
 }
 SETTINGS = {
     "x64": lambda: jax.enable_x64(True),
@@ -65,9 +68,9 @@ def texts(shape):
 
 
 def learner_update(name, agent):
-    data = texts((3,)) if name in ("sft", "kto") else texts((3, 2))
+    data = texts((3,)) if name in ("sft", "kto", "bco") else texts((3, 2))
     data["ref_log_prob"] = jnp.zeros(data["tokens"].shape[:-1], jnp.float32)
-    if name == "kto":
+    if name in ("kto", "bco"):
         data |= {f"kl_{column}": x for column, x in data.items()} | {"label": jnp.array([True, False, True])}
 
     def run(key):
