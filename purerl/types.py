@@ -97,11 +97,13 @@ class Requirements(NamedTuple):
       raw_observations: it reads more than features from an observation, such as a planner the environment's state, so
         observations must not be normalised.
       keeps_data: it stores the data that it is given and learns from them later, such as replay.
+      memory: it reads the memory before the first step of a trajectory, as recurrent agents do.
     """
 
     data: Literal["rows", "trajectory", "stream", "episodes", "whole"] = "rows"
     raw_observations: bool = False
     keeps_data: bool = False
+    memory: bool = False
 
 
 class Agent(NamedTuple):

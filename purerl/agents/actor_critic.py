@@ -110,7 +110,7 @@ def actor_critic(
     settings = _Settings(network, advantage, num_steps, num_epochs, normalize_advantage, optimizer)
     act, memory = policy_network.make_act(network)
     init, update = functools.partial(_init, settings), functools.partial(_update, settings)
-    return Agent(init, act, update, memory, Requirements(data="trajectory"))
+    return Agent(init, act, update, memory, Requirements("trajectory", memory=memory is not None))
 
 
 def _init(settings: _Settings, key: Key, hparams: ActorCriticHparams, example: PyTree, num_envs: int = 1) -> TrainState:

@@ -181,7 +181,7 @@ def ppo(
     settings = _Settings(network, num_epochs, num_minibatches, normalize_advantage, policy_loss, value_loss, optimizer)
     act, memory = policy_network.make_act(network)
     init, update = functools.partial(_init, settings), functools.partial(_update, settings)
-    return Agent(init, act, update, memory, Requirements(data="trajectory"))
+    return Agent(init, act, update, memory, Requirements("trajectory", memory=memory is not None))
 
 
 def _init(settings: _Settings, key: Key, hparams: PPOHparams, example: PyTree, num_envs: int = 1) -> TrainState:

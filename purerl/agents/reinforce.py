@@ -97,7 +97,7 @@ def reinforce(
     settings = _Settings(network, returns, baseline, normalize_advantage, optimizer)
     act, memory = policy_network.make_act(network)
     init, update = functools.partial(_init, settings), functools.partial(_update, settings)
-    return Agent(init, act, update, memory, Requirements(data="episodes"))
+    return Agent(init, act, update, memory, Requirements("episodes", memory=memory is not None))
 
 
 def _init(settings: _Settings, key: Key, hparams: ReinforceHparams, example: PyTree, num_envs: int = 1) -> TrainState:

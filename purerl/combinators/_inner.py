@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, NoReturn
 
 from purerl.types import ActFn, Agent, CutFn, Key, MemoryFn, PyTree, State
@@ -31,9 +32,10 @@ def cut(agent: Agent) -> CutFn | None:
 def refused(message: str) -> Agent:
     """The agent that an unsound composition gives: its first use raises a `ValueError` with the message.
 
-    An error in the composition itself would hide which run needs it; here `train`, `fit` and `evaluate` raise it before
-    anything is compiled.
+    The composition itself only warns, so that code which builds agents for several runs goes on to the sound ones;
+    `train`, `fit` and `evaluate` raise the error before anything is compiled.
     """
+    warnings.warn(f"{message} (an error as soon as this agent is used)", stacklevel=3)
 
     def refuse(*arguments: Any) -> NoReturn:
         raise ValueError(message)

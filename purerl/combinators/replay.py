@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from purerl import numerics, replay, schedules
 from purerl.agents.common import trajectories
-from purerl.combinators import _inner
+from purerl.combinators import _inner, _windows
 from purerl.hparams import check_positive, get_hparams
 from purerl.replay import priority
 from purerl.types import Agent, Experience, Hparams, Key, Metrics, PyTree, Requirements, State, Transition
@@ -38,6 +38,13 @@ class _Settings(NamedTuple):
     num_updates: int
     min_size: int
     prioritized: bool
+    burn_in: int
+    store_next_obs: bool
+
+    @property
+    def num_rows(self) -> int:
+        """Consecutive steps to draw for one window."""
+        return self.burn_in + self.length + (not self.store_next_obs)
 
 
 def with_replay(
@@ -49,6 +56,8 @@ def with_replay(
     num_updates: int = 1,
     min_size: int | None = None,
     prioritized: bool = False,
+    burn_in: int = 0,
+    store_next_obs: bool = True,
 ) -> Agent:
     """Show the agent windows of past steps in place of its rollout.
 
@@ -61,6 +70,10 @@ def with_replay(
     `importance_anneal_updates` (β rises to 1 over that many updates). The agent sees the importance weights as the
     data's `weight`, and its metrics must have an entry "priority", [batch_size], which becomes the windows' priorities.
 
+    An agent with memory, such as a recurrent actor-critic, starts each window from the memory that it had there when it
+    acted, which is stored beside the step. Older parameters made that memory, so the present ones may read the
+    `burn_in` steps before the window first, without a gradient.
+
     Args:
       agent: any agent whose `update` takes a `Transition`, such as `dqn(network)`.
       capacity: steps over all environments; rounded down to whole rows of one step per environment.
@@ -69,6 +82,10 @@ def with_replay(
       num_updates: updates of the agent per rollout.
       min_size: steps before learning begins; None: `batch_size`.
       prioritized: draw windows by priority (Schaul et al. 2016) instead of uniformly.
+      burn_in: steps read before each window to bring the agent's memory up to date.
+      store_next_obs: False stores each observation once, which halves the memory of images: the successor of a step is
+        the next observation of its environment. Where an episode was cut that is another episode's, so windows with a
+        truncated step have weight 0.
 
     Returns:
       An agent whose state has the fields `agent` and `ring`.
@@ -76,15 +93,23 @@ def with_replay(
     Raises:
       ValueError: a size is not positive; `min_size` above `capacity`; at the first use, an agent that cannot learn from
         windows in random order, a capacity that can never hold `min_size` steps or one window, or hyperparameters
-        without those of prioritised replay; in `update`, a rollout that does not fit, masked data, or no priorities.
+        without those of prioritised replay; `burn_in` for an agent without memory; in `update`, a rollout that does not
+        fit, masked data, or no priorities.
+
+    Source: stored memory and burn-in: Kapturowski et al. 2019, "Recurrent experience replay in distributed
+    reinforcement learning", section 3.
     """
     check_positive(capacity=capacity, batch_size=batch_size, length=length, num_updates=num_updates)
+    if burn_in < 0:
+        raise ValueError(f"burn_in must not be negative, got {burn_in}")
     least = batch_size if min_size is None else min_size
     if least > capacity:
         raise ValueError(f"min_size = {least} is more than capacity = {capacity}: learning would never begin")
     if agent.requires.data not in ("rows", "trajectory"):
         return _inner.refused(_REFUSED[agent.requires.data])
-    settings = _Settings(agent, capacity, batch_size, length, num_updates, least, prioritized)
+    if burn_in and not agent.requires.memory:
+        raise ValueError(f"burn_in = {burn_in} brings memory up to date, but this agent learns without memory")
+    settings = _Settings(agent, capacity, batch_size, length, num_updates, least, prioritized, burn_in, store_next_obs)
 
     def cut(state: ReplayState) -> ReplayState:
         inner = state.agent if agent.cut is None else agent.cut(state.agent)
@@ -92,7 +117,7 @@ def with_replay(
 
     return Agent(
         functools.partial(_init, settings),
-        _inner.act(agent),
+        _windows.recording(agent) if agent.requires.memory else _inner.act(agent),
         functools.partial(_update, settings),
         _inner.memory(agent),
         Requirements("stream", agent.requires.raw_observations, keeps_data=True),
@@ -122,10 +147,11 @@ def _init(settings: _Settings, key: Key, hparams: Hparams, example: PyTree, num_
             f"capacity = {settings.capacity} is {rows} rows of num_envs = {num_envs}, or {rows * num_envs} steps, and "
             f"never holds min_size = {settings.min_size} steps (batch_size by default): learning would never begin"
         )
-    if rows and rows < settings.length:
+    if rows and rows < settings.num_rows:
+        more = f" with what is read around it, {settings.num_rows} rows" * (settings.num_rows > settings.length)
         raise ValueError(
             f"capacity = {settings.capacity} is {rows} rows of num_envs = {num_envs} and never holds a window of "
-            f"length = {settings.length}: learning would never begin"
+            f"length = {settings.length}{more}: learning would never begin"
         )
     if settings.prioritized:
         for name in ("priority_exponent", "importance_exponent", "importance_anneal_updates"):
@@ -135,16 +161,16 @@ def _init(settings: _Settings, key: Key, hparams: Hparams, example: PyTree, num_
                 )
     inner = settings.agent.init(key, hparams, example, num_envs)
     make = priority.init if settings.prioritized else replay.init
-    return ReplayState(inner, make(_example_step(settings.agent, inner, example), settings.capacity, num_envs))
+    return ReplayState(inner, make(_example_step(settings, inner, example), settings.capacity, num_envs))
 
 
 def _update(settings: _Settings, key: Key, state: ReplayState, data: Transition) -> tuple[ReplayState, Metrics]:
     """Write the rollout, then learn `num_updates` times."""
     trajectories.refuse_mask(data, "with_replay")
-    ring = _write(settings, state, data._replace(memory=()))
+    ring = _write(settings, state, data._replace(memory=()) if settings.store_next_obs else _windows.once(data))
     num_rows = (ring.ring if settings.prioritized else ring).num_rows
     size = num_rows * data.reward.shape[1]
-    ready = (size >= settings.min_size) & (num_rows >= settings.length)
+    ready = (size >= settings.min_size) & (num_rows >= settings.num_rows)
     step = _prioritized_step if settings.prioritized else _uniform_step
 
     def learn(state: ReplayState, key: Key) -> tuple[ReplayState, Metrics]:
@@ -162,13 +188,14 @@ def _write(settings: _Settings, state: ReplayState, data: Transition) -> Any:
     """The ring after a rollout."""
     if not settings.prioritized:
         return replay.add(state.ring, data)
-    return priority.add(state.ring, data, get_hparams(state.agent).priority_exponent, settings.length)
+    return priority.add(state.ring, data, get_hparams(state.agent).priority_exponent, settings.num_rows)
 
 
 def _uniform_step(settings: _Settings, key: Key, state: ReplayState, ready: jax.Array) -> tuple[ReplayState, Metrics]:
     draw_key, update_key = jax.random.split(key)
-    window, _ = replay.sample(draw_key, state.ring, settings.batch_size, settings.length)
-    inner, metrics = settings.agent.update(update_key, state.agent, window)
+    window, _ = replay.sample(draw_key, state.ring, settings.batch_size, settings.num_rows)
+    shown = _windows.shown(settings.agent, state.agent, window, settings.burn_in, settings.store_next_obs)
+    inner, metrics = settings.agent.update(update_key, state.agent, shown)
     return ReplayState(inner, state.ring), metrics
 
 
@@ -179,12 +206,16 @@ def _prioritized_step(
     hparams = get_hparams(state.agent)
     updates = _num_updates(state.agent)
     beta = schedules.linear_schedule(updates, hparams.importance_exponent, 1.0, hparams.importance_anneal_updates)
-    window, index, weight = priority.sample(draw_key, state.ring, settings.batch_size, beta, settings.length)
+    window, index, weight = priority.sample(draw_key, state.ring, settings.batch_size, beta, settings.num_rows)
     window = window._replace(weight=jnp.broadcast_to(weight, window.reward.shape))  # [B] -> [L, B]
-    inner, metrics = settings.agent.update(update_key, state.agent, window)
+    shown = _windows.shown(settings.agent, state.agent, window, settings.burn_in, settings.store_next_obs)
+    inner, metrics = settings.agent.update(update_key, state.agent, shown)
     if "priority" not in metrics:
         raise ValueError("prioritized=True needs an agent whose metrics have an entry 'priority', such as dqn")
-    ring = priority.update(state.ring, index, metrics["priority"], hparams.priority_exponent, ready)
+    found = metrics["priority"]
+    if not settings.store_next_obs:  # the errors of windows that do not count say nothing
+        found = jnp.where((shown.weight == 0).all(axis=0), 1e-6, found)
+    ring = priority.update(state.ring, index, found, hparams.priority_exponent, ready)
     return ReplayState(inner, ring), metrics
 
 
@@ -192,16 +223,18 @@ def _num_updates(state: State) -> jax.Array:
     return state.num_updates if hasattr(state, "num_updates") else _num_updates(state.agent)
 
 
-def _example_step(agent: Agent, state: State, example: PyTree) -> Transition:
+def _example_step(settings: _Settings, state: State, example: PyTree) -> Transition:
     """Shapes and dtypes of one step that the agent makes."""
+    agent = settings.agent
 
     def act(key: Key) -> tuple[PyTree, PyTree]:
         act_key, memory_key = jax.random.split(key)
         memory = [] if agent.memory is None else [agent.memory(memory_key, state)]
-        return agent.act(act_key, state, example, *memory)[:2]
+        action, aux = agent.act(act_key, state, example, *memory)[:2]
+        return action, _windows.Recorded(aux, *memory) if agent.requires.memory else aux
 
     action, aux = jax.eval_shape(act, jax.random.key(0))
     scalar: Any = jax.ShapeDtypeStruct((), jnp.float32)
     flag: Any = jax.ShapeDtypeStruct((), bool)
     obs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), example)
-    return Transition(obs, action, scalar, flag, flag, obs, aux)
+    return Transition(obs, action, scalar, flag, flag, obs if settings.store_next_obs else (), aux)

@@ -75,7 +75,8 @@ ALLOWED = {
 @pytest.mark.parametrize("order", REFUSED)
 def test_an_unsound_order_is_refused_with_the_right_one(order):
     compose, message = REFUSED[order]
-    agent = compose()
+    with pytest.warns(UserWarning, match=message):
+        agent = compose()
     with pytest.raises(ValueError, match=message):
         agent.init(jax.random.key(0), (), jnp.zeros(2), 2)
     with pytest.raises(ValueError, match=message):

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl import replay
+from purerl import networks, replay
 from purerl.combinators import with_replay
-from purerl.types import Agent, Box, Discrete, Env, EnvStep
+from purerl.types import Agent, Box, Discrete, Env, EnvStep, Requirements
 
 
 class Hparams(NamedTuple):
@@ -115,3 +115,93 @@ def test_importance_weights_travel_as_weight():
     purerl.train(jax.random.key(0), agent, endless(), PrioritizedHparams(), **sizes)
     assert seen[0] == ((2, 4), ())
     assert np.all([len(shape) == 2 for shape, _ in seen])
+
+
+# --- Agents with memory, and observations that are stored once --------------------------------------------------------
+
+
+def remembering():
+    """An agent whose memory counts the steps of its episode, as the observations of `endless` and `short` do."""
+
+    def update(key, state, data):
+        return state._replace(num_updates=state.num_updates + 1), {"wrong": (data.memory != data.obs[0, :, 0]).sum()}
+
+    return Agent(
+        lambda key, hparams, example, num_envs=1: State(hparams, jnp.int32(0)),
+        lambda key, state, obs, memory: (jnp.int32(0), (), memory + 1),
+        update,
+        lambda key, state: jnp.int32(0),
+        Requirements("trajectory", memory=True),
+    )
+
+
+def short(truncate=False):
+    """Episodes of five steps that terminate or are truncated; the observation is the time."""
+
+    def step(key, time, action, env_params=None):
+        ended = time == 4
+        result = endless().step(key, time, action)
+        return result._replace(terminated=ended & (not truncate), truncated=ended & truncate)
+
+    return endless()._replace(step=step)
+
+
+SIZES = {"num_updates": 9, "num_envs": 2, "rollout_length": 3}
+
+
+@pytest.mark.parametrize("burn_in", [0, 2])
+def test_a_window_starts_with_the_memory_of_its_first_step(burn_in):
+    agent = with_replay(remembering(), capacity=64, batch_size=16, length=2, burn_in=burn_in)
+    _, metrics = purerl.train(jax.random.key(0), agent, short(), Hparams(), **SIZES)
+    assert metrics["wrong"][-1] == 0
+    assert np.isfinite(metrics["wrong"][2:]).all()
+
+
+def test_burn_in_makes_the_memory_anew_with_the_present_parameters():
+    """Here the memory of a step is the number of updates when it was made."""
+    agent = remembering()._replace(
+        act=lambda key, state, obs, memory: (jnp.int32(0), (), state.num_updates),
+        update=lambda key, state, data: (
+            state._replace(num_updates=state.num_updates + 1),
+            {"old": (data.memory != state.num_updates).sum()},
+        ),
+    )
+    old = {}
+    for burn_in in (0, 1):
+        replayed = with_replay(agent, capacity=64, batch_size=16, burn_in=burn_in)
+        old[burn_in] = purerl.train(jax.random.key(0), replayed, endless(), Hparams(), **SIZES)[1]["old"][-1]
+    assert old[0] > 0
+    assert old[1] == 0
+
+
+def test_burn_in_without_memory_is_refused():
+    with pytest.raises(ValueError, match="burn_in = 2 brings memory up to date, but this agent learns without memory"):
+        with_replay(counting(), capacity=64, batch_size=16, burn_in=2)
+
+
+def test_a_recurrent_actor_critic_learns_from_replay():
+    network = networks.recurrent_actor_critic(endless(), (4,), memory_size=4, cell="lstm")
+    agent = purerl.actor_critic(network, advantage="vtrace")
+    agent = with_replay(agent, capacity=64, batch_size=8, length=4, burn_in=2)
+    state, _ = purerl.train(jax.random.key(0), agent, short(True), purerl.ActorCriticHparams(), **SIZES)
+    assert state.agent.num_updates > 0
+    assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.agent.params))
+
+
+@pytest.mark.parametrize("truncate", [False, True])
+def test_observations_stored_once_have_their_successors(truncate):
+    def update(key, state, data):
+        follows = jnp.where(data.terminated, True, data.next_obs[..., 0] == data.obs[..., 0] + 1)
+        cut = (data.truncated & ~data.terminated).any(axis=0)
+        return state._replace(num_updates=state.num_updates + 1), {
+            "wrong": (~follows & (data.weight > 0)).sum(),
+            "left_out": ((data.weight == 0) != cut).sum(),
+            "cut": cut.sum(),
+        }
+
+    agent = counting()._replace(update=update, requires=Requirements("trajectory"))
+    agent = with_replay(agent, capacity=20, batch_size=64, length=2, store_next_obs=False)
+    state, metrics = purerl.train(jax.random.key(0), agent, short(truncate), Hparams(), **SIZES)
+    assert metrics["wrong"][-3:].tolist() == metrics["left_out"][-3:].tolist() == [0, 0, 0]
+    assert (metrics["cut"][-3:].sum() > 0) == truncate
+    assert state.ring.steps.next_obs == ()
