@@ -23,7 +23,7 @@ from purerl.sweep import Progress, Result
 from purerl.sweep.model_search import MODELS
 from purerl.sweep.results import objectives
 from purerl.sweep.run import journal, ray_executor
-from purerl.sweep.run.rungs import Bracket, Schedule
+from purerl.sweep.run.rungs import Bracket, Rung, Schedule
 from purerl.sweep.trials import parsing, trials
 from purerl.sweep.trials.trials import Trials
 from purerl.text import format_number, format_rate, format_seconds
@@ -203,11 +203,39 @@ def _with_static(task: Task, static: Mapping[str, Any]) -> Task:
 
 
 def _schedule(options: Options) -> Schedule:
+    """The schedule that the options name.
+
+    Raises:
+      ValueError: a `module:function` that cannot be found, or is not a schedule.
+    """
+    if references.is_reference(options.schedule):
+        return _checked_schedule(options.schedule)
     if options.schedule in ("halving", "asha"):
         make: Any = sweep.asha if options.schedule == "asha" else sweep.successive_halving
         schedule: Schedule = make(options.eta, options.rungs)
         return schedule
     return sweep.hyperband(options.eta, options.rungs) if options.schedule == "hyperband" else sweep.full
+
+
+def _checked_schedule(reference: str) -> Schedule:
+    """A schedule of the user's, whose brackets are looked at whenever it is called."""
+    schedule = references.load(reference)
+
+    def checked(num_trials: int, num_updates: int, /) -> tuple[Bracket, ...]:
+        try:
+            found = schedule(num_trials, num_updates)
+            brackets = tuple(tuple(Rung(*map(int, rung)) for rung in bracket) for bracket in found)
+        except TypeError as error:
+            raise ValueError(
+                f"--schedule {reference} must map (num_trials, num_updates) to brackets of rungs, as "
+                f"purerl.sweep.successive_halving() does: {error}"
+            ) from error
+        rungs = [rung for bracket in brackets for rung in bracket]
+        if not rungs or not all(brackets) or min(min(rung) for rung in rungs) < 1:
+            raise ValueError(f"--schedule {reference} returned brackets without a trial or an update: {brackets}")
+        return brackets
+
+    return checked
 
 
 # --- Search -----------------------------------------------------------------------------------------------------------

@@ -279,6 +279,21 @@ def test_a_run_that_diverges_keeps_the_policy_that_it_had(run_dirs, tmp_path, ca
     assert checkpoint.latest(run / "checkpoints").name == f"{100:012d}"
 
 
+def test_a_seed_that_diverges_is_named_and_the_others_are_kept(tmp_path, capsys):
+    """Seed 1 of 2 diverges, though its returns would be finite."""
+    made = training.program
+
+    def program(config):
+        return made(config)._replace(diverged=lambda state: np.array([False, True]))
+
+    where = ("--name", "some", "--runs-dir", tmp_path, "--num-steps", 64, "--num-seeds", 2)
+    with mock.patch.object(training, "program", program):
+        text = fails_while_running(capsys, "train", *where, *TINY)
+    assert "training diverged for seed 1 of 2: its parameters are no longer finite" in text
+    assert runs.load_policy(tmp_path / "some").details["seed_index"] == 0
+    assert json.loads((tmp_path / "some" / "evaluation.json").read_text())["best_seed"] == 0
+
+
 def test_a_run_that_fails_at_its_start_leaves_its_name_free(tmp_path, capsys):
     where = ("--name", "first", "--runs-dir", tmp_path, "--num-steps", 32)
     broken = mock.patch.object(training.loops, "start", side_effect=MemoryError("no memory left"))
@@ -393,6 +408,27 @@ def test_recorded_steps_with_structured_observations_are_learned_from(own, capsy
     assert "2 updates of 16 rows" in said(capsys)
     purerl("evaluate", "cloned", "--num-episodes", 2)
     assert "behavior_cloning on own_parts:split" in said(capsys)
+    search = ("--num-trials", 2, "--num-seeds", 1, "--space", "learning_rate=log_uniform:1e-4,1e-2")
+    purerl("sweep", "--algorithm", "behavior_cloning", *data, *search, "--runs-dir", own / "searches")
+    assert runs.load_policy(own / "searches" / "sweep-behavior_cloning-own_parts.split").task.env == "own_parts:split"
+
+
+def test_a_schedule_of_ones_own_is_named_on_the_command_line(own, capsys):
+    schedules = "two = lambda trials, updates: (((trials, 1), (1, updates)),)\nnone = lambda *sizes: ()\n"
+    (own / "own_parts.py").write_text(OWN + schedules)
+    search = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 48, *TINY)
+    search = (*search, "--space", "learning_rate=log_uniform:1e-4,1e-2", "--name", "own")
+    purerl("sweep", "--schedule", "own_parts:two", *search)
+    text = said(capsys)
+    assert "rung 1: 2 trials to 16 steps each" in text
+    assert "rung 2: 1 trial to 48 steps each" in text
+    for options, message in {
+        ("own_parts:none",): "returned brackets without a trial",
+        ("own_parts:three",): "own_parts has no 'three'",
+        ("own_parts:two", "--eta", 2): "--eta has no effect",
+        ("halvin",): "'halvin' is not one of full, halving",
+    }.items():
+        assert message in fails(capsys, "sweep", *search[:-1], "other", "--schedule", *options)
 
 
 # --- Search -----------------------------------------------------------------------------------------------------------

@@ -28,6 +28,11 @@ def _at_least_two(text: str) -> int:
     return number
 
 
+def _schedule(text: str) -> str:
+    """The name of a schedule, or `module:function` for one of the user's."""
+    return text if ":" in text.strip(":") else one_of("full", "halving", "hyperband", "asha", "pbt")(text)
+
+
 @dataclasses.dataclass(frozen=True)
 class Population:
     """With --schedule pbt only: after each round the worst members are replaced by copies of the best."""
@@ -166,9 +171,9 @@ class Options:
     schedule: str = option(
         "full: train every trial to the end. halving, hyperband: stop the worse trials early. asha: halving in which "
         "no worker of --ray waits for the end of a rung. pbt: population-based training, one population whose "
-        "hyperparameters change while it learns.",
+        "hyperparameters change while it learns. module:function: a purerl.sweep schedule of your own.",
         "full",
-        parse=one_of("full", "halving", "hyperband", "asha", "pbt"),
+        parse=_schedule,
         metavar="SCHEDULE",
     )
     eta: int = option(
@@ -243,8 +248,9 @@ class Options:
         return self.num_seeds if isinstance(self.num_seeds, int) else 3
 
 
+_OWN = "module:function"
 _STOPPING = ("halving", "hyperband", "asha")
-_SEARCHES = ("full", *_STOPPING)
+_SEARCHES = ("full", *_STOPPING, _OWN)
 _ONLY_FOR = (
     dict.fromkeys(("eta", "rungs", "stop_clearly_worse"), _STOPPING)
     | dict.fromkeys(("num_seeds", "method", "confirm", "confirm_seeds", "block_size", "memory_limit", "ray"), _SEARCHES)
@@ -264,8 +270,9 @@ def check(options: Options) -> None:
         {**vars(each), **vars(each.population), **vars(each.judging), **vars(each.limits)}
         for each in (options, Options())
     )
+    schedule = _OWN if ":" in options.schedule else options.schedule
     for name, schedules in _ONLY_FOR.items():
-        if typed[name] != default[name] and options.schedule not in schedules:
+        if typed[name] != default[name] and schedule not in schedules:
             raise UsageError(
                 f"--{name.replace('_', '-')} has no effect with --schedule {options.schedule}; it is an option of "
                 f"--schedule {', '.join(schedules)}"
