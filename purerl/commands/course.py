@@ -56,7 +56,7 @@ class Course:
         self._callbacks, self._note = callbacks, ""
         self._waiting = rows.from_json(details.get("waiting", {}))
         self._evaluate = evaluations.during(config, program, directory, options.eval_episodes)
-        self._first, self._before, self._per_update = self.done, float(details.get("seconds", 0.0)), math.inf
+        self._played, self._before, self._per_update = 0, float(details.get("seconds", 0.0)), math.inf
 
     @property
     def logged(self) -> int:
@@ -162,7 +162,10 @@ class Course:
         """Write one row per seed, and return what the progress shows; empty if no episode ended."""
         arrays = {name: np.atleast_1d(value) for name, value in metrics.items()}
         passed = time.monotonic() - self._begun
-        rate = (self.done - self._first) * self._config.update_steps * self._config.num_seeds / max(passed, 1e-9)
+        set_aside = (self.done - self.logged) * self._config.update_steps * self._config.num_seeds
+        # Episodes of a masked rollout may end before the steps that are set aside for them.
+        self._played += int(np.sum(arrays["num_env_steps"])) if "num_env_steps" in arrays else set_aside
+        rate = self._played / max(passed, 1e-9)
         clock = {"num_updates": self.done, "seconds": self._before + passed, "steps_per_second": rate}
         for seed, writer in enumerate(self._writers):
             row = {name: array[seed] for name, array in arrays.items()} | clock

@@ -14,6 +14,8 @@ from purerl.plots.style import COLORS, frame, new_figure
 def training_curves(path: str | os.PathLike[str], title: str) -> Figure:
     """The training return against environment steps, one line per seed; the loss if no episode was played.
 
+    Of a rollout that masks steps only those count that its episodes took.
+
     Args:
       path: `metrics.csv` of a run, with the columns `seed` and `step`.
       title: above the figure.
@@ -25,9 +27,12 @@ def training_curves(path: str | os.PathLike[str], title: str) -> Figure:
         losses = [name for name in rows[0] if name.startswith("loss/")]
         shown, label, unit = (losses[0], losses[0], "rows") if losses else (shown, label, unit)
     curves: dict[str, list[tuple[int, float]]] = {}
+    taken: dict[str, int] = {}
     for row in rows:
+        seed, count = row["seed"], row.get("num_env_steps")
+        taken[seed] = taken.get(seed, 0) + int(float(count)) if count else int(row["step"])
         if row[shown]:
-            curves.setdefault(row["seed"], []).append((int(row["step"]), float(row[shown])))
+            curves.setdefault(seed, []).append((taken[seed], float(row[shown])))
     figure = new_figure(7, 4.3)
     axes = figure.subplots()
     for i, (seed, points) in enumerate(curves.items()):

@@ -59,7 +59,8 @@ class Task(NamedTuple):
     def describe(self) -> str:
         """The agent, the environment and the sizes, in one line."""
         preset = self.preset
-        sizes = f"{preset.num_envs} environments x {preset.rollout_length} steps"
+        at_most = "at most " if preset.rollout == "rollout_episodes" else ""
+        sizes = f"{preset.num_envs} environments x {at_most}{preset.rollout_length} steps"
         if preset.dataset:
             sizes = f"{preset.num_envs * preset.rollout_length} rows of {preset.dataset}"
         return f"{preset.algorithm} on {self.env}: {preset.num_updates:,} updates of {sizes}"

@@ -279,6 +279,27 @@ def test_a_run_that_diverges_keeps_the_policy_that_it_had(run_dirs, tmp_path, ca
     assert checkpoint.latest(run / "checkpoints").name == f"{100:012d}"
 
 
+def test_steps_that_no_episode_took_are_not_counted(tmp_path, capsys):
+    sizes = (
+        "--num-envs",
+        2,
+        "--rollout-length",
+        400,
+        "--num-steps",
+        800,
+        "--network",
+        "hidden=4",
+        "--eval-episodes",
+        1,
+    )
+    purerl("train", "--algorithm", "evolution", "--name", "es", "--runs-dir", tmp_path, *sizes)
+    assert "2 environments x at most 400 steps" in said(capsys)
+    (row,) = rows(tmp_path / "es" / "metrics.csv")
+    assert float(row["num_env_steps"]) < 800
+    played = float(row["steps_per_second"]) * float(row["seconds"])
+    assert played == pytest.approx(float(row["num_env_steps"]), rel=1e-3)
+
+
 def test_a_seed_that_diverges_is_named_and_the_others_are_kept(tmp_path, capsys):
     """Seed 1 of 2 diverges, though its returns would be finite."""
     made = training.program

@@ -254,3 +254,13 @@ def test_a_small_search_without_a_space_can_be_drawn():
     for draw in (plots.parameters, plots.parallel_coordinates, plots.sweep_figure):
         with pytest.raises(ValueError, match="nothing was searched"):
             draw(same)
+
+
+def test_a_training_curve_counts_the_steps_that_episodes_took(tmp_path):
+    table = tmp_path / "metrics.csv"
+    table.write_text("step,seed,episode_return,num_env_steps\n100,0,1.0,30\n200,0,2.0,25\n")
+    (line,) = plots.training_curves(table, "evolution").axes[0].get_lines()
+    assert line.get_xdata().tolist() == [30, 55]
+    table.write_text("step,seed,episode_return\n100,0,1.0\n200,0,2.0\n")
+    (line,) = plots.training_curves(table, "ppo").axes[0].get_lines()
+    assert line.get_xdata().tolist() == [100, 200]
