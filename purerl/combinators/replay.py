@@ -34,17 +34,10 @@ class _Settings(NamedTuple):
     agent: Agent
     capacity: int
     batch_size: int
-    length: int
     num_updates: int
     min_size: int
     prioritized: bool
-    burn_in: int
-    store_next_obs: bool
-
-    @property
-    def num_rows(self) -> int:
-        """Consecutive steps to draw for one window."""
-        return self.burn_in + self.length + (not self.store_next_obs)
+    layout: _windows.Layout
 
 
 def with_replay(
@@ -58,6 +51,7 @@ def with_replay(
     prioritized: bool = False,
     burn_in: int = 0,
     store_next_obs: bool = True,
+    num_frames: int = 1,
 ) -> Agent:
     """Show the agent windows of past steps in place of its rollout.
 
@@ -86,6 +80,8 @@ def with_replay(
       store_next_obs: False stores each observation once, which halves the memory of images: the successor of a step is
         the next observation of its environment. Where an episode was cut that is another episode's, so windows with a
         truncated step have weight 0.
+      num_frames: number of observations that `envs.frame_stack` joins in the environment. Each is then stored once and
+        joined again when it is drawn, so four frames take a quarter of the memory.
 
     Returns:
       An agent whose state has the fields `agent` and `ring`.
@@ -99,7 +95,8 @@ def with_replay(
     Source: stored memory and burn-in: Kapturowski et al. 2019, "Recurrent experience replay in distributed
     reinforcement learning", section 3.
     """
-    check_positive(capacity=capacity, batch_size=batch_size, length=length, num_updates=num_updates)
+    sizes = {"capacity": capacity, "batch_size": batch_size, "length": length, "num_updates": num_updates}
+    check_positive(**sizes, num_frames=num_frames)
     if burn_in < 0:
         raise ValueError(f"burn_in must not be negative, got {burn_in}")
     least = batch_size if min_size is None else min_size
@@ -109,7 +106,8 @@ def with_replay(
         return _inner.refused(_REFUSED[agent.requires.data])
     if burn_in and not agent.requires.memory:
         raise ValueError(f"burn_in = {burn_in} brings memory up to date, but this agent learns without memory")
-    settings = _Settings(agent, capacity, batch_size, length, num_updates, least, prioritized, burn_in, store_next_obs)
+    layout = _windows.Layout(length, burn_in, store_next_obs, num_frames)
+    settings = _Settings(agent, capacity, batch_size, num_updates, least, prioritized, layout)
 
     def cut(state: ReplayState) -> ReplayState:
         inner = state.agent if agent.cut is None else agent.cut(state.agent)
@@ -147,11 +145,12 @@ def _init(settings: _Settings, key: Key, hparams: Hparams, example: PyTree, num_
             f"capacity = {settings.capacity} is {rows} rows of num_envs = {num_envs}, or {rows * num_envs} steps, and "
             f"never holds min_size = {settings.min_size} steps (batch_size by default): learning would never begin"
         )
-    if rows and rows < settings.num_rows:
-        more = f" with what is read around it, {settings.num_rows} rows" * (settings.num_rows > settings.length)
+    length, needed = settings.layout.length, settings.layout.num_rows
+    if rows and rows < needed:
+        more = f" with what is read around it, {needed} rows" * (needed > length)
         raise ValueError(
             f"capacity = {settings.capacity} is {rows} rows of num_envs = {num_envs} and never holds a window of "
-            f"length = {settings.length}{more}: learning would never begin"
+            f"length = {length}{more}: learning would never begin"
         )
     if settings.prioritized:
         for name in ("priority_exponent", "importance_exponent", "importance_anneal_updates"):
@@ -167,10 +166,10 @@ def _init(settings: _Settings, key: Key, hparams: Hparams, example: PyTree, num_
 def _update(settings: _Settings, key: Key, state: ReplayState, data: Transition) -> tuple[ReplayState, Metrics]:
     """Write the rollout, then learn `num_updates` times."""
     trajectories.refuse_mask(data, "with_replay")
-    ring = _write(settings, state, data._replace(memory=()) if settings.store_next_obs else _windows.once(data))
+    ring = _write(settings, state, _windows.stored(settings.layout, data))
     num_rows = (ring.ring if settings.prioritized else ring).num_rows
     size = num_rows * data.reward.shape[1]
-    ready = (size >= settings.min_size) & (num_rows >= settings.num_rows)
+    ready = (size >= settings.min_size) & (num_rows >= settings.layout.num_rows)
     step = _prioritized_step if settings.prioritized else _uniform_step
 
     def learn(state: ReplayState, key: Key) -> tuple[ReplayState, Metrics]:
@@ -188,13 +187,13 @@ def _write(settings: _Settings, state: ReplayState, data: Transition) -> Any:
     """The ring after a rollout."""
     if not settings.prioritized:
         return replay.add(state.ring, data)
-    return priority.add(state.ring, data, get_hparams(state.agent).priority_exponent, settings.num_rows)
+    return priority.add(state.ring, data, get_hparams(state.agent).priority_exponent, settings.layout.num_rows)
 
 
 def _uniform_step(settings: _Settings, key: Key, state: ReplayState, ready: jax.Array) -> tuple[ReplayState, Metrics]:
     draw_key, update_key = jax.random.split(key)
-    window, _ = replay.sample(draw_key, state.ring, settings.batch_size, settings.num_rows)
-    shown = _windows.shown(settings.agent, state.agent, window, settings.burn_in, settings.store_next_obs)
+    window, _ = replay.sample(draw_key, state.ring, settings.batch_size, settings.layout.num_rows)
+    shown = _windows.shown(settings.agent, state.agent, window, settings.layout)
     inner, metrics = settings.agent.update(update_key, state.agent, shown)
     return ReplayState(inner, state.ring), metrics
 
@@ -206,14 +205,14 @@ def _prioritized_step(
     hparams = get_hparams(state.agent)
     updates = _num_updates(state.agent)
     beta = schedules.linear_schedule(updates, hparams.importance_exponent, 1.0, hparams.importance_anneal_updates)
-    window, index, weight = priority.sample(draw_key, state.ring, settings.batch_size, beta, settings.num_rows)
+    window, index, weight = priority.sample(draw_key, state.ring, settings.batch_size, beta, settings.layout.num_rows)
     window = window._replace(weight=jnp.broadcast_to(weight, window.reward.shape))  # [B] -> [L, B]
-    shown = _windows.shown(settings.agent, state.agent, window, settings.burn_in, settings.store_next_obs)
+    shown = _windows.shown(settings.agent, state.agent, window, settings.layout)
     inner, metrics = settings.agent.update(update_key, state.agent, shown)
     if "priority" not in metrics:
         raise ValueError("prioritized=True needs an agent whose metrics have an entry 'priority', such as dqn")
     found = metrics["priority"]
-    if not settings.store_next_obs:  # the errors of windows that do not count say nothing
+    if not settings.layout.next_obs:  # the errors of windows that do not count say nothing
         found = jnp.where((shown.weight == 0).all(axis=0), 1e-6, found)
     ring = priority.update(state.ring, index, found, hparams.priority_exponent, ready)
     return ReplayState(inner, ring), metrics
@@ -236,5 +235,6 @@ def _example_step(settings: _Settings, state: State, example: PyTree) -> Transit
     action, aux = jax.eval_shape(act, jax.random.key(0))
     scalar: Any = jax.ShapeDtypeStruct((), jnp.float32)
     flag: Any = jax.ShapeDtypeStruct((), bool)
-    obs = jax.tree.map(lambda x: jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)), example)
-    return Transition(obs, action, scalar, flag, flag, obs if settings.store_next_obs else (), aux)
+    step = Transition(example, (), scalar, flag, flag, example)
+    shapes = jax.eval_shape(lambda step: _windows.stored(settings.layout, step), step)
+    return shapes._replace(action=action, reward=scalar, terminated=flag, truncated=flag, aux=aux)

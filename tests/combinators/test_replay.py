@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 import purerl
-from purerl import networks, replay
+from purerl import envs, networks, replay
 from purerl.combinators import with_replay
-from purerl.types import Agent, Box, Discrete, Env, EnvStep, Requirements
+from purerl.types import Agent, Box, Dict, Discrete, Env, EnvStep, Requirements
 
 
 class Hparams(NamedTuple):
@@ -205,3 +205,52 @@ def test_observations_stored_once_have_their_successors(truncate):
     assert metrics["wrong"][-3:].tolist() == metrics["left_out"][-3:].tolist() == [0, 0, 0]
     assert (metrics["cut"][-3:].sum() > 0) == truncate
     assert state.ring.steps.next_obs == ()
+
+
+@pytest.mark.parametrize("store_next_obs", [True, False])
+@pytest.mark.parametrize("masked", [False, True])
+def test_frames_are_stored_once_and_joined_as_the_environment_joined_them(store_next_obs, masked):
+    """The newest of three frames is the time, and the others are the times before it, down to 0 at a reset."""
+
+    def joined(newest):
+        return jnp.stack([jnp.maximum(newest - k, 0) for k in (2, 1, 0)], axis=-1)
+
+    def update(key, state, data):
+        counts = jnp.ones_like(data.reward) if store_next_obs else data.weight
+        obs, following = (x["obs"] if masked else x for x in (data.obs, data.next_obs))
+        wrong = (joined(obs[..., -1]) != obs).any(-1)
+        wrong |= (joined(obs[..., -1] + 1) != following).any(-1) & ~data.terminated & (counts > 0)
+        return state._replace(num_updates=state.num_updates + 1), {"wrong": wrong.sum(), "latest": obs.max()}
+
+    env = envs.frame_stack(with_a_mask(short()) if masked else short(), 3)
+    agent = counting()._replace(update=update, requires=Requirements("trajectory"))
+    agent = with_replay(agent, capacity=24, batch_size=64, length=2, num_frames=3, store_next_obs=store_next_obs)
+    state, metrics = purerl.train(jax.random.key(0), agent, env, Hparams(), **SIZES)
+    assert metrics["wrong"][-3:].tolist() == [0, 0, 0]
+    assert metrics["latest"][-1] == 4
+    stored = {x.shape for x in jax.tree.leaves(state.ring.steps.obs)}
+    assert stored == ({(12, 2, 1), (12, 2, 2)} if masked else {(12, 2, 1)})
+
+
+def with_a_mask(env):
+    """The same observations in a dict with an action mask."""
+
+    def seen(obs):
+        return {"obs": obs, "action_mask": jnp.ones(2, bool)}
+
+    def reset(key, env_params=None):
+        obs, env_state = env.reset(key, env_params)
+        return seen(obs), env_state
+
+    def step(key, env_state, action, env_params=None):
+        result = env.step(key, env_state, action, env_params)
+        return result._replace(obs=seen(result.obs))
+
+    space = Dict({"obs": env.observation_space, "action_mask": Box(0, 1, (2,), "bool")})
+    return env._replace(reset=reset, step=step, observation_space=space)
+
+
+def test_observations_that_join_another_number_of_frames_are_refused():
+    agent = with_replay(counting(), capacity=24, batch_size=4, num_frames=4)
+    with pytest.raises(ValueError, match=r"num_frames = 4, but an observation has shape \(3,\)"):
+        purerl.train(jax.random.key(0), agent, envs.frame_stack(short(), 3), Hparams(), **SIZES)
