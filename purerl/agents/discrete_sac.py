@@ -14,6 +14,7 @@ from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
+_RATES = ("actor_learning_rate", "critic_learning_rate", "temperature_learning_rate")
 _temperature_adam = optimization.adam_of("temperature_learning_rate")
 
 
@@ -29,6 +30,7 @@ class DiscreteSACHparams(NamedTuple):
       priority_exponent: α of prioritized replay; 0: uniform.
       importance_exponent: β of prioritized replay at the start.
       importance_anneal_updates: gradient steps over which β rises to 1; inf: it stays.
+      anneal_updates: gradient steps over which the three step sizes fall linearly to 0; inf: they stay.
     """
 
     actor_learning_rate: NonNegative = 3e-4
@@ -41,6 +43,7 @@ class DiscreteSACHparams(NamedTuple):
     priority_exponent: UnitInterval = 0.6
     importance_exponent: UnitInterval = 0.4
     importance_anneal_updates: AtLeastOne = float("inf")
+    anneal_updates: AtLeastOne = float("inf")
 
 
 class DiscreteSACParams(NamedTuple):
@@ -161,21 +164,22 @@ def _update(
 ) -> tuple[DiscreteSACState, Metrics]:
     """One gradient step of the critics, of the actor and of the temperature, on windows [L, B]."""
     hparams, params, opt_state = state.hparams, state.params, state.opt_state
+    rates = optimization.annealed(hparams, state.num_updates, _RATES)
     batch = q_critics.n_step_batch(data, hparams.discount)
     temperature = jnp.exp(params.log_temperature)
 
     critic_loss = functools.partial(_critic_loss, settings, batch, _target(settings, state, batch, temperature))
     critic_params, critic_opt, metrics = optimization.gradient_step(
-        settings.critic_optimizer, hparams, critic_loss, params.critics, opt_state.critics
+        settings.critic_optimizer, rates, critic_loss, params.critics, opt_state.critics
     )
     q = _values(settings.critic, critic_params, batch.obs).min(axis=0)  # [C, B, A] -> [B, A]
     actor_loss = functools.partial(_actor_loss, settings, batch.obs, q, temperature)
     actor_params, actor_opt, (total, entropy) = optimization.gradient_step(
-        settings.actor_optimizer, hparams, actor_loss, params.actor, opt_state.actor
+        settings.actor_optimizer, rates, actor_loss, params.actor, opt_state.actor
     )
     excess = (entropy - hparams.target_entropy * _largest_entropy(q, batch.obs)).mean()  # H − H̄
     log_temperature, temperature_opt, _ = optimization.gradient_step(
-        settings.temperature_optimizer, hparams,
+        settings.temperature_optimizer, rates,
         lambda x: (jnp.exp(x) * excess, ()), params.log_temperature, opt_state.log_temperature,
     )  # fmt: skip
     state = DiscreteSACState(

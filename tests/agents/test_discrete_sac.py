@@ -104,6 +104,22 @@ def test_the_temperature_falls_while_the_entropy_is_above_its_target(data, updat
     np.testing.assert_allclose(metrics["loss/entropy"], entropy, rtol=1e-4)
 
 
+def test_all_step_sizes_are_annealed(data, updated):
+    """Halfway the steps are half as large, and at the end there are none."""
+    state, new, _ = updated
+    agent, moved = linear_agent(), jax.tree.map(lambda a, b: a - b, new.params, state.params)
+    update = jit(agent.update)
+    for made, share in ((0, 1.0), (2, 0.5), (4, 0.0), (9, 0.0)):
+        start = jax.tree.map(jnp.float32, state)._replace(num_updates=jnp.int32(made))
+        start = start._replace(hparams=start.hparams._replace(anneal_updates=jnp.float32(4)))
+        after, _ = update(jax.random.key(1), start, data)
+        critics = jax.tree.map(lambda a, b: a - b, after.params.critics, start.params.critics)
+        np.testing.assert_allclose(critics[0], share * moved.critics[0], rtol=1e-3, atol=1e-6)
+        other = after.params.log_temperature - start.params.log_temperature
+        np.testing.assert_allclose(other, share * moved.log_temperature, rtol=1e-3, atol=1e-6)
+        assert np.abs(after.params.actor - start.params.actor).max() == 0 or share
+
+
 def test_target_critics_follow_by_polyak_averaging(updated):
     state, new, _ = updated
     for target, before, online in zip(new.target_critics, state.target_critics, new.params.critics):

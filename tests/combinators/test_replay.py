@@ -200,7 +200,7 @@ def test_observations_stored_once_have_their_successors(truncate):
         }
 
     agent = counting()._replace(update=update, requires=Requirements("trajectory"))
-    agent = with_replay(agent, capacity=20, batch_size=64, length=2, store_next_obs=False)
+    agent = with_replay(agent, capacity=20, batch_size=64, min_size=8, length=2, store_next_obs=False)
     state, metrics = purerl.train(jax.random.key(0), agent, short(truncate), Hparams(), **SIZES)
     assert metrics["wrong"][-3:].tolist() == metrics["left_out"][-3:].tolist() == [0, 0, 0]
     assert (metrics["cut"][-3:].sum() > 0) == truncate
@@ -224,7 +224,9 @@ def test_frames_are_stored_once_and_joined_as_the_environment_joined_them(store_
 
     env = envs.frame_stack(with_a_mask(short()) if masked else short(), 3)
     agent = counting()._replace(update=update, requires=Requirements("trajectory"))
-    agent = with_replay(agent, capacity=24, batch_size=64, length=2, num_frames=3, store_next_obs=store_next_obs)
+    agent = with_replay(
+        agent, capacity=24, batch_size=64, min_size=8, length=2, num_frames=3, store_next_obs=store_next_obs
+    )
     state, metrics = purerl.train(jax.random.key(0), agent, env, Hparams(), **SIZES)
     assert metrics["wrong"][-3:].tolist() == [0, 0, 0]
     assert metrics["latest"][-1] == 4

@@ -285,10 +285,10 @@ def polyak(params: Params, target_params: Params, tau: Scalar) -> Params:
     return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, target_params)
 
 
-def annealed(hparams: Hparams, num_updates: jax.Array) -> Hparams:
-    """The hyperparameters with the learning rate that holds after `num_updates` updates.
+def annealed(hparams: Hparams, num_updates: jax.Array, fields: tuple[str, ...] = ("learning_rate",)) -> Hparams:
+    """The hyperparameters with the learning rates that hold after `num_updates` updates.
 
     α · max(0, 1 − num_updates / anneal_updates); an infinite `anneal_updates` leaves α as it is.
     """
     fraction = jnp.maximum(1.0 - num_updates / hparams.anneal_updates, 0.0)
-    return hparams._replace(learning_rate=hparams.learning_rate * fraction)
+    return hparams._replace(**{name: getattr(hparams, name) * fraction for name in fields})
