@@ -3,7 +3,6 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 
 import purerl
 from purerl.combinators import adaptive_kl
@@ -46,6 +45,7 @@ def test_ppo_with_the_penalty_learns_and_holds_its_kl(cartpole):
         jax.random.key(0), agent, cartpole, adaptive_kl.KLPenaltyHparams(5e-3, kl_target=0.01),
         num_updates=60, num_envs=16, rollout_length=64,
     )  # fmt: skip
-    assert float(jnp.median(metrics["loss/approx_kl"][20:])) == pytest.approx(0.01, rel=0.5)
+    # The coefficient moves by factors of 2 once the KL is out of the band of ±1.5, so within 3 of the target.
+    assert 0.01 / 3 < float(jnp.median(metrics["loss/approx_kl"][20:])) < 3 * 0.01
     assert len(set(metrics["loss/kl_coef"].tolist())) > 3
     assert float(jnp.nanmean(metrics["episode_return"][-10:])) > 3 * float(metrics["episode_return"][:3].mean())
