@@ -186,7 +186,7 @@ def _mountain_car(state: Any, params: Any) -> Image:
 
     def at(position: float) -> tuple[float, float]:
         x = (position - low) / (high - low) * _FINE * WIDTH
-        return x, _FINE * HEIGHT * (0.9 - 0.75 * (math.sin(3 * position) * 0.45 + 0.55))
+        return x, _FINE * HEIGHT * (0.92 - 0.65 * (math.sin(3 * position) * 0.45 + 0.55))
 
     def draw(pen: Pen) -> None:
         pen.line([at(position) for position in np.linspace(low, high, 120)], fill=_INK, width=2 * _FINE)
@@ -232,7 +232,7 @@ def crossing(state: Any) -> Image:
                 pen.rectangle((x - half[0], y - half[1], x + half[0], y + half[1]), fill="#f5f5f5")
             color = _GOOD if green else _WARN if int(state.amber) > 0 else _ACCENT
             _disc(pen, *place(road + 4), 5 * _FINE, color)
-            pen.text((middle + dx * 104 * _FINE, middle + dy * 108 * _FINE), str(queue), fill="black", anchor="mm",
+            pen.text((middle + dx * 104 * _FINE, middle + dy * 108 * _FINE), str(queue), fill="white", anchor="mm",
                      font_size=12 * _FINE)  # fmt: skip
 
     return picture(draw, side, side, "#e8efe4")
