@@ -10,7 +10,7 @@ import numpy as np
 
 from purerl import checkpoint, runs
 from purerl.callbacks import crosses
-from purerl.commands import training
+from purerl.commands import console, training
 from purerl.commands.training import Config, Program
 from purerl.types import State
 
@@ -65,9 +65,15 @@ def due(config: Config, before: int, after: int) -> bool:
 
 
 def best_return(directory: Path) -> float:
-    """The mean return of the best policy that was saved while training; -inf if there is none."""
+    """The mean return of the best policy that was saved while training; -inf if there is none, or if it is damaged."""
     path = directory / BEST
-    return checkpoint.read_metadata(path)["eval_return"] if (path / checkpoint.MANIFEST).is_file() else -np.inf
+    if not path.is_dir():
+        return -np.inf
+    try:
+        return checkpoint.read_metadata(path)["eval_return"]
+    except checkpoint.CheckpointError as error:
+        console.prose(f"Passing over the best policy so far, which cannot be used: {error}")
+        return -np.inf
 
 
 def _save(config: Config, directory: Path, state: State, seed: int, returns: np.ndarray, num_updates: int) -> None:

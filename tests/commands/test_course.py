@@ -8,7 +8,7 @@ import pytest
 from commanding import fails, rows
 
 from purerl import checkpoint, files, logging, runs
-from purerl.commands import console, course, guard, training
+from purerl.commands import console, course, evaluations, guard, training
 from purerl.commands import rows as tables
 from purerl.commands.options.train import Options
 from purerl.loops import LoopState
@@ -117,6 +117,15 @@ def test_a_run_that_a_callback_ends_with_an_error_is_saved_and_its_row_written_o
     assert found.metadata["num_updates"] == 60
     go_on(begin(tmp_path, clock, found=found))
     assert table(tmp_path) == straight
+
+
+def test_a_damaged_best_policy_does_not_stop_a_run(tmp_path, capsys):
+    assert evaluations.best_return(tmp_path) == -np.inf
+    path = checkpoint.save(tmp_path / "best", {}, {"eval_return": 3.0})
+    assert evaluations.best_return(tmp_path) == 3.0
+    (path / "metadata.json").write_text("{}")
+    assert evaluations.best_return(tmp_path) == -np.inf
+    assert "metadata.json does not match its SHA-256" in " ".join(capsys.readouterr().out.split())
 
 
 def test_what_takes_too_long_is_said_once(capsys):
