@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -50,20 +52,22 @@ def run(command: str, options: Any, task: Task, settings: Settings) -> None:
       FloatingPointError: training diverged.
       SystemExit: with 130 after Ctrl-C, once the run is saved.
     """
-    wanted = {"command": command} | plain(options)
-    with directories.removed_if_it_fails(settings.training, new=not options.run.resume):
-        claim(settings.output, wanted, options.run.resume)
+    with claimed(settings.output, {"command": command} | plain(options), options.run.resume):
         with usage_errors():
             if options.run.tensorboard:
                 logging.check_installed("tensorboard")
             prepared = finetuning.prepare(task, settings)
         finetuning.save_reports(settings, prepared.rows.reports)
-    _announce(prepared, settings)
+        _announce(prepared, settings)
+        _train(prepared, settings, options.run.tensorboard)
+
+
+def _train(prepared: Prepared, settings: Settings, tensorboard: bool) -> None:
     learner = runs.begin(prepared.job)
     done, total = int(learner.num_updates), prepared.job.num_updates
     if done:
         console.say(f"Resuming after {done:,} of {total:,} updates.")
-    writer = _writer(settings.training, done, options.run.tensorboard)
+    writer = _writer(settings.training, done, tensorboard)
     with console.stop_signals() as stopped, console.progress(total, done=done, unit="updates") as show:
 
         def say(number: int, row: dict[str, float]) -> None:
@@ -84,8 +88,11 @@ def plain(options: Any) -> dict[str, Any]:
     return json.loads(json.dumps(dataclasses.asdict(options), default=str))
 
 
-def claim(output: Path, wanted: dict[str, Any], resume: bool) -> None:
-    """Create the directory of a new run, or check that a resumed one has the same settings.
+@contextlib.contextmanager
+def claimed(output: Path, wanted: dict[str, Any], resume: bool) -> Iterator[None]:
+    """Hold the directory of a run: that of a new one, or of a resumed one with the same settings.
+
+    A new one is removed if the body fails before its first checkpoint.
 
     Args:
       output: the directory.
@@ -94,14 +101,21 @@ def claim(output: Path, wanted: dict[str, Any], resume: bool) -> None:
 
     Raises:
       UsageError: a new one whose directory is not empty; one to resume that does not exist, or has other settings.
+      RunError: another process holds it.
     """
+    directory = output / "training"
+    if resume:
+        _check_settings(output, wanted)
+    elif output.exists() and any(output.iterdir()):
+        raise UsageError(f"{output} exists and is not empty: choose another --output, or add --resume")
+    directory.mkdir(parents=True, exist_ok=True)
+    with directories.removed_if_it_fails(directory, new=not resume), directories.locked(directory):
+        (directory / "config.json").write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+        yield
+
+
+def _check_settings(output: Path, wanted: dict[str, Any]) -> None:
     file = output / "training" / "config.json"
-    if not resume:
-        if output.exists() and any(output.iterdir()):
-            raise UsageError(f"{output} exists and is not empty: choose another --output, or add --resume")
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(wanted, indent=1), encoding="utf-8")
-        return
     if not file.is_file():
         raise UsageError(f"--resume: {output} is not the output of a run: it has no training/config.json")
     saved = _flat(json.loads(file.read_text(encoding="utf-8")))

@@ -66,13 +66,13 @@ def run(options: Options) -> None:
         raise UsageError(f"--{missing} is missing")
     with usage_errors():
         job = _prepare(options, options.output)
-    finetuning.claim(job.output, {"command": "grpo"} | finetuning.plain(options), options.resume)
-    before = _evaluate(job, job.state.params)
-    state = _train(job)
-    after = _evaluate(job, state.params)
-    params = {name: leaf for name, leaf in job.policy(state.params).items() if name != VALUE_HEAD}
-    hub.save(job.output, params, job.model.config, job.model.directory, jnp.dtype(options.save_dtype))
-    _conclude(job, before, after)
+    with finetuning.claimed(job.output, {"command": "grpo"} | finetuning.plain(options), options.resume):
+        before = _evaluate(job, job.state.params)
+        state = _train(job)
+        after = _evaluate(job, state.params)
+        params = {name: leaf for name, leaf in job.policy(state.params).items() if name != VALUE_HEAD}
+        hub.save(job.output, params, job.model.config, job.model.directory, jnp.dtype(options.save_dtype))
+        _conclude(job, before, after)
 
 
 def _prepare(options: Options, output: Path) -> Job:
