@@ -100,7 +100,7 @@ class Pair:
             found[name] = np.abs(hub.to_file(np.asarray(grads[target[0]]), name, built) - parameter.grad.numpy()).max()
         largest = max(float(p.grad.abs().max()) for p in trainer.model.parameters() if p.grad is not None)
         return {
-            "loss": float(value), "loss of TRL": float(theirs), "difference": abs(float(value) - float(theirs)),
+            "loss": float(value), "loss of TRL": theirs.item(), "difference": abs(float(value) - theirs.item()),
             "gradients": len(found), "largest difference of gradients": float(max(found.values())),
             "largest gradient": largest,
         }  # fmt: skip
@@ -252,22 +252,24 @@ def main():
     parser.add_argument("--output", type=pathlib.Path)
     output = parser.parse_args().output
     report = {"rows": ROWS, "beta": BETA}
+    methods = {
+        "outputs": outputs,
+        "dpo": lambda sides: dpo(sides, "sigmoid", "dpo"),
+        "ipo": lambda sides: dpo(sides, "ipo", "ipo_average"),
+        "kto": kto,
+        "orpo": orpo,
+        "grpo": grpo,
+    }
     for family in ("qwen2", "llama"):
         with tempfile.TemporaryDirectory() as folder:
             write_models(pathlib.Path(folder), family)
             sides = Pair(pathlib.Path(folder))
-            report[family] = {
-                "outputs": outputs(sides),
-                "dpo": dpo(sides, "sigmoid", "dpo"),
-                "ipo": dpo(sides, "ipo", "ipo_average"),
-                "kto": kto(sides),
-                "orpo": orpo(sides),
-                "grpo": grpo(sides),
-            }
-    text = json.dumps(report, indent=1)
-    print(text)
+            report[family] = {}
+            for name, method in methods.items():
+                report[family][name] = method(sides)
+                print(family, name, json.dumps(report[family][name]), flush=True)
     if output is not None:
-        output.write_text(text + "\n")
+        output.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
