@@ -250,8 +250,11 @@ def outputs(sides):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=pathlib.Path)
-    output = parser.parse_args().output
+    parser.add_argument("--families", nargs="*", default=["qwen2", "llama"])
+    options = parser.parse_args()
     report = {"rows": ROWS, "beta": BETA}
+    if options.output is not None and options.output.exists():
+        report = json.loads(options.output.read_text())
     methods = {
         "outputs": outputs,
         "dpo": lambda sides: dpo(sides, "sigmoid", "dpo"),
@@ -260,7 +263,7 @@ def main():
         "orpo": orpo,
         "grpo": grpo,
     }
-    for family in ("qwen2", "llama"):
+    for family in options.families:
         with tempfile.TemporaryDirectory() as folder:
             write_models(pathlib.Path(folder), family)
             sides = Pair(pathlib.Path(folder))
@@ -268,8 +271,8 @@ def main():
             for name, method in methods.items():
                 report[family][name] = method(sides)
                 print(family, name, json.dumps(report[family][name]), flush=True)
-    if output is not None:
-        output.write_text(json.dumps(report, indent=1) + "\n")
+    if options.output is not None:
+        options.output.write_text(json.dumps(report, indent=1) + "\n")
 
 
 if __name__ == "__main__":
