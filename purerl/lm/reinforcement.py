@@ -86,9 +86,8 @@ def updater(
 
 
 def begin(params: Params, hparams: RLHFHparams) -> PolicyState:
-    """The state before the first update, whose reference is a copy of the policy."""
-    params, ref_params = (jax.tree.map(jnp.copy, params) for _ in range(2))
-    return policy_state(cast(hparams), params, ref_params)
+    """The state before the first update, whose reference is a copy of the policy. No two leaves share a buffer."""
+    return jax.tree.map(jnp.copy, policy_state(cast(hparams), params, params))
 
 
 def answer(
