@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -17,6 +17,10 @@ TARGETS = r"(q|k|v|o|gate|up|down)_proj"
 """All projections of a decoder; not the embedding, the head or the norms."""
 
 
+WHOLE = r"^score\.w$"
+"""What is trained whole beside the factors: the head of values, which starts at zero."""
+
+
 class Factors(NamedTuple):
     """A and B of one weight: [inputs, r] and [r, outputs]."""
 
@@ -24,9 +28,18 @@ class Factors(NamedTuple):
     b: jax.Array
 
 
+Adapter: TypeAlias = dict[str, Factors | jax.Array]
+"""By path: factors that are added to a weight, or an array that takes its place."""
+
+
 def init(
-    key: Key, params: Params, rank: int, targets: str = TARGETS, input_axes: Callable[[str], int] | None = None
-) -> dict[str, Factors]:
+    key: Key,
+    params: Params,
+    rank: int,
+    targets: str = TARGETS,
+    input_axes: Callable[[str], int] | None = None,
+    whole: str = WHOLE,
+) -> Adapter:
     """Factors of all weights whose path matches: A uniform, B zero, so that the model is unchanged at first.
 
     Args:
@@ -36,9 +49,10 @@ def init(
       targets: regular expression, searched in the paths of the leaves, such as `layers.0.attn.q_proj.w`.
       input_axes: path to the number of leading axes that are inputs; None takes 2 for the three-dimensional `o_proj`,
         [heads, size, width], and 1 otherwise.
+      whole: regular expression of the leaves that are trained whole.
 
     Returns:
-      Factors by path.
+      What is trained, by path.
 
     Raises:
       ValueError: the rank is not positive, or no matrix matches.
@@ -52,7 +66,7 @@ def init(
     if rank < 1:
         raise ValueError(f"rank = {rank} must be positive")
     axes = input_axes or _input_axes
-    factors = {}
+    factors: Adapter = {}
     for i, (name, leaf) in enumerate(_leaves(params)):
         if len(leaf.shape) < 2 or not re.search(targets, name):
             continue
@@ -63,11 +77,11 @@ def init(
         factors[name] = Factors(a, jnp.zeros((rank, outputs), jnp.float32))
     if not factors:
         raise ValueError(f"no matrix of the model matches the targets {targets!r}")
-    return factors
+    return factors | {name: leaf for name, leaf in _leaves(params) if re.search(whole, name)}
 
 
-def merge(params: Params, factors: dict[str, Factors], scale: float | jax.Array) -> Params:
-    """The parameters with s A B added to each weight that has factors.
+def merge(params: Params, factors: Adapter, scale: float | jax.Array) -> Params:
+    """The parameters with s A B added to each weight that has factors, and the whole ones in their places.
 
     Examples:
       >>> merged = merge({"w": jnp.zeros((1, 2))}, {"w": Factors(jnp.ones((1, 1)), jnp.ones((1, 2)))}, scale=3.0)
@@ -77,8 +91,8 @@ def merge(params: Params, factors: dict[str, Factors], scale: float | jax.Array)
 
     def one(path: Any, leaf: jax.Array) -> jax.Array:
         found = factors.get(_name(path))
-        if found is None:
-            return leaf
+        if not isinstance(found, Factors):
+            return leaf if found is None else found
         return leaf + (scale * (found.a @ found.b)).reshape(leaf.shape).astype(leaf.dtype)
 
     return jax.tree_util.tree_map_with_path(one, params)

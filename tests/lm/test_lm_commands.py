@@ -100,7 +100,7 @@ def test_direct_losses_learn_with_lora(start, tmp_path, loss):
 def test_a_reward_model_ranks_and_reinforces(start, tmp_path):
     reward, policy = tmp_path / "reward", tmp_path / "policy"
     words = ["reward", str(DATA / "pairs.jsonl"), "--model", str(start), "--output", str(reward), "--num-updates", "60"]
-    cli.main([*words, "--learning-rate", "1e-3", *SHORT])
+    cli.main([*words, "--learning-rate", "3e-3", "--lora-rank", "8", *SHORT])
     assert metrics(reward)["accuracy"]["after"] > 0.75
     words = [
         "grpo",

@@ -142,6 +142,21 @@ def test_a_damaged_directory_is_refused_in_one_line(damaged, message):
     assert "\n" not in str(error.value)
 
 
+def test_shards_are_read_by_their_index(damaged, model):
+    tensors = {name: np.array(x) for name, x in read_tensors(damaged / "model.safetensors").items()}
+    (damaged / "model.safetensors").unlink()
+    names = sorted(tensors)
+    parts = {"a.safetensors": names[:5], "b.safetensors": names[5:]}
+    for file, kept in parts.items():
+        write_tensors(damaged / file, {name: tensors[name] for name in kept})
+    index = {"weight_map": {name: file for file, kept in parts.items() for name in kept}}
+    (damaged / "model.safetensors.index.json").write_text(json.dumps(index))
+    jax.tree.map(np.testing.assert_array_equal, hub.load(damaged).params, model.params)
+    (damaged / "b.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"b\.safetensors is listed in model\.safetensors\.index\.json and missing"):
+        hub.load(damaged)
+
+
 def test_a_name_of_a_hub_is_not_fetched():
     with pytest.raises(ValueError, match="is not a directory; models are not fetched by name"):
         hub.load("Qwen/Qwen2-0.5B")

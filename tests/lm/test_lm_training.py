@@ -101,6 +101,15 @@ def test_lora_starts_as_the_model_itself_and_trains_the_factors_alone():
     assert changed == {"embedding": {"embedding": False}, "q_proj": {"bias": False, "kernel": True}}
 
 
+def test_what_is_trained_whole_takes_the_place_of_the_base():
+    factors = lora.init(jax.random.key(0), PARAMS, rank=1, whole="bias")
+    assert sorted(factors) == ["params.q_proj.bias", "params.q_proj.kernel"]
+    moved = factors | {"params.q_proj.bias": jnp.full(7, 3.0)}
+    merged = lora.merge(PARAMS, moved, 1.0)["params"]["q_proj"]
+    np.testing.assert_array_equal(merged["bias"], jnp.full(7, 3.0))
+    np.testing.assert_array_equal(merged["kernel"], PARAMS["params"]["q_proj"]["kernel"])
+
+
 def test_lora_of_no_matrix_is_refused():
     with pytest.raises(ValueError, match="no matrix of the model matches the targets 'up'"):
         lora.init(jax.random.key(0), PARAMS, rank=1, targets="up")
