@@ -1,4 +1,4 @@
-"""From nothing to an aligned model with five commands: init, sft, dpo, reward, grpo. About three minutes on two cores.
+"""From nothing to aligned models with the commands lm init, sft, dpo and grpo (and reward), in a few minutes.
 
     pip install ".[lm]"
     python examples/language_model/end_to_end.py --output /tmp/aligned
@@ -17,6 +17,9 @@ import time
 HERE = pathlib.Path(__file__).parent
 DATA = HERE / "data"
 SHORT = ["--max-length", "64", "--max-prompt-length", "32"]
+REINFORCEMENT = [
+    "--num-updates", 40, "--learning-rate", "1e-3", "--beta", "0.05", "--max-tokens", 24, "--max-prompt-length", 32,
+]  # fmt: skip
 
 
 def purerl(*words):
@@ -35,59 +38,34 @@ def results(directory):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=pathlib.Path, required=True)
-    out = parser.parse_args().output
-    seconds = {
-        "init": purerl("lm", "init", out / "start", "--corpus", DATA / "sft.jsonl"),
-        "sft": purerl(
-            "sft", DATA / "sft.jsonl", "--model", out / "start", "--output", out / "sft", "--num-epochs", 10,
-            "--learning-rate", "3e-3", *SHORT,
-        ),
-        "dpo": purerl(
-            "dpo", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "dpo", "--num-epochs", 6,
-            "--learning-rate", "1e-3", *SHORT,
-        ),
-        "reward": purerl(
-            "reward", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "reward", "--num-epochs", 6,
-            "--learning-rate", "1e-3", *SHORT,
-        ),
-        "grpo on the true reward": purerl(
-            "grpo", DATA / "prompts.jsonl", "--model", out / "sft", "--output", out / "grpo", "--reward",
-            "rewards:kindness", *reinforcement(),
-        ),
-        "grpo on the learned reward": purerl(
-            "grpo", DATA / "prompts.jsonl", "--model", out / "sft", "--output", out / "grpo-learned", "--reward",
-            out / "reward", *reinforcement(),
-        ),
-    }  # fmt: skip
-    measured = {"sft": out / "sft", "dpo": out / "dpo", "grpo": out / "grpo", "grpo-learned": out / "grpo-learned"}
-    table = {name: measure(path, out / "sft") for name, path in measured.items()}
-    summary = {
-        "seconds": seconds,
-        "held_out": {name: results(out / name) for name in ("sft", "dpo", "reward")},
-        "models": table,
+    parser.add_argument("--reward-model", action="store_true", help="reinforce by a learned reward too")
+    options = parser.parse_args()
+    out = options.output
+    sft = ["--num-epochs", 10, "--learning-rate", "3e-3", *SHORT]
+    pairs = ["--num-epochs", 6, "--learning-rate", "1e-3", *SHORT]
+    grpo = ["grpo", DATA / "prompts.jsonl", "--model", out / "sft", *REINFORCEMENT, "--reward"]
+    commands = {
+        "start": ["lm", "init", out / "start", "--corpus", DATA / "sft.jsonl"],
+        "sft": ["sft", DATA / "sft.jsonl", "--model", out / "start", "--output", out / "sft", *sft],
+        "dpo": ["dpo", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "dpo", *pairs],
+        "grpo": [*grpo, "rewards:kindness", "--output", out / "grpo"],
     }
-    (out / "summary.json").write_text(json.dumps(summary, indent=1))
+    if options.reward_model:
+        commands["reward"] = [
+            "reward", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "reward", *pairs,
+        ]  # fmt: skip
+        commands["grpo-learned"] = [*grpo, out / "reward", "--output", out / "grpo-learned"]
+    seconds = {name: purerl(*words) for name, words in commands.items()}
+    models = [name for name in commands if name not in ("start", "reward")]
+    table = {name: measure(out / name, out / "sft") for name in models}
+    held_out = {name: results(out / name) for name in commands if name in ("sft", "dpo", "reward")}
+    (out / "summary.json").write_text(json.dumps({"seconds": seconds, "held_out": held_out, "models": table}, indent=1))
     draw(table, out / "models.png")
     print(f"\n{'model':<14}{'kindness':>10}{'KL to SFT':>11}{'distinct-1':>12}{'distinct-2':>12}")
     for name, row in table.items():
         print(f"{name:<14}{row['reward']:>10.2f}{row['kl']:>11.2f}{row['distinct_1']:>12.2f}{row['distinct_2']:>12.2f}")
-    print(f"\nheld-out accuracy of DPO: {results(out / 'dpo')['accuracy']['after']:.2f}")
-    print(f"all in {sum(seconds.values()):.0f} s; saved {out / 'summary.json'} and {out / 'models.png'}")
-
-
-def reinforcement():
-    return [
-        "--num-updates",
-        60,
-        "--learning-rate",
-        "1e-3",
-        "--beta",
-        "0.05",
-        "--max-tokens",
-        24,
-        "--max-prompt-length",
-        32,
-    ]
+    print(f"\nheld-out accuracy of DPO: {held_out['dpo']['accuracy']['after']:.2f}")
+    print(f"all commands in {sum(seconds.values()):.0f} s; saved {out / 'summary.json'} and {out / 'models.png'}")
 
 
 def measure(directory, reference):
