@@ -7,6 +7,7 @@ Prints what every model scores by the true preference (kind words minus unkind w
 """
 
 import argparse
+import functools
 import json
 import os
 import pathlib
@@ -68,6 +69,13 @@ def main():
     print(f"all commands in {sum(seconds.values()):.0f} s; saved {out / 'summary.json'} and {out / 'models.png'}")
 
 
+@functools.cache
+def reference_model(directory):
+    from purerl.lm import hub
+
+    return hub.load(directory)
+
+
 def measure(directory, reference):
     """The true reward of completions of all prompts, and their distance from the SFT model."""
     import jax
@@ -79,16 +87,17 @@ def measure(directory, reference):
     from purerl.lm.encoding import Limits
     from purerl.lm.generation import Sampling
 
-    model, ref = hub.load(directory), hub.load(reference)
+    ref = reference_model(reference)
+    model = hub.load(directory)
     encoder = tokenizers.load_encoder(directory)
     found = store.prompts(DATA / "prompts.jsonl", encoder, Limits(56, 32))
     questions = [reinforcement.Question(*each) for each in found for _ in range(8)]
     width = max(len(question.ids) for question in questions)
     answers = reinforcement.answer(
-        jax.random.key(1), model.network, model.params, questions, encoder, Sampling(24), width
+        jax.random.key(1), ref.network, model.params, questions, encoder, Sampling(24), width
     )
     reward = reinforcement.score([lambda prompts, texts: [kindness(text) for text in texts]], answers)
-    row = reinforcement.evaluate(answers, reward, model.network, ref.params, 8)._asdict()
+    row = reinforcement.evaluate(answers, reward, ref.network, ref.params, 8)._asdict()
     for prompt, text in row["samples"]:
         print(f"{directory.name}: {prompt}{text}")
     return row
