@@ -210,6 +210,21 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, capsys, mon
     assert (tmp_path / "drawn" / "learning_curves.png").is_file()
 
 
+def test_a_search_killed_after_its_last_block_is_finished_from_the_journal_alone(halved, tmp_path, capsys):
+    """The last process trains nothing, so it measures no speed; the one after it reads what that one wrote."""
+    run = shutil.copytree(halved[0], tmp_path / "ended")
+    table = (run / "trials.csv").read_bytes()
+    *lines, end = (run / "journal").read_bytes().splitlines(keepends=True)
+    assert b'"kind":"end"' in end
+    (run / "journal").write_bytes(b"".join(lines))
+    for name in ("sweep.json", "trials.csv"):
+        (run / name).unlink()
+    for _ in range(2):
+        purerl("sweep", "--resume", run)
+        assert "steps/s" in said(capsys)
+        assert (run / "trials.csv").read_bytes() == table
+
+
 def test_a_search_that_has_not_finished_is_reported_and_watched(halved, tmp_path, capsys, monkeypatch):
     """The second page finds the search finished, and ends the watch."""
     run = shutil.copytree(halved[0], tmp_path / "running")

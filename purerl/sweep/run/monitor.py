@@ -42,7 +42,7 @@ class Monitor:
         self._total_steps = total_steps
         self._steps = 0
         self._best = math.nan
-        self._before = 0.0
+        self._before, self._skipped = 0.0, 0
         self._begin = time.perf_counter()
         self._first = self._last = (self._begin, 0)
         self.block = 0
@@ -51,6 +51,7 @@ class Monitor:
     def skip(self, steps: int, seconds: float) -> None:
         """Count the steps of an earlier process, which ended `seconds` after the search began."""
         self._steps += steps
+        self._skipped += steps
         self._first = self._last = (self._last[0], self._last[1] + steps)
         self._before = max(self._before, seconds)
 
@@ -89,6 +90,11 @@ class Monitor:
         return self._before + time.perf_counter() - self._begin
 
     def steps_per_second(self) -> float:
-        """Environment steps per second since the first chunk ended; NaN before the second has."""
+        """Environment steps per second since the first chunk ended.
+
+        Before the second has ended it is the rate of earlier processes, compiling included; NaN without any.
+        """
         (first_time, first_steps), (last_time, last_steps) = self._first, self._last
-        return (last_steps - first_steps) / (last_time - first_time) if last_time > first_time else math.nan
+        if last_time > first_time:
+            return (last_steps - first_steps) / (last_time - first_time)
+        return self._skipped / self._before if self._before else math.nan

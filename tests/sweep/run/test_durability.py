@@ -259,7 +259,7 @@ def test_the_best_follows_the_confirmed_returns(confirmed):
     assert (np.diff(fresh[first]) <= 0).all()
     assert confirmed.order.tolist() != confirmed.search_order.tolist()
     assert confirmed.best.number == np.nanargmax(fresh)
-    assert confirmed.best.state is not None
+    assert all(confirmed.select(rank).state is not None for rank in range(1, 5))
 
 
 def test_fresh_seeds_and_episodes_are_others_than_those_of_the_search(confirmed):

@@ -75,6 +75,7 @@ def test_the_monitor_counts_the_time_of_earlier_processes():
     monitor.skip(20, 900.0)
     assert 1000.0 <= monitor.seconds() < 1010.0
     assert monitor.steps == 60
+    assert monitor.steps_per_second() == 0.06
 
 
 # --- Plans and draws --------------------------------------------------------------------------------------------------
