@@ -13,12 +13,13 @@ import socket
 import subprocess
 import sys
 import time
+from unittest import mock
 
 import numpy as np
 import pytest
 from commanding import TINY, fails, purerl, rows, said
 
-from purerl import plots, runs
+from purerl import plots, runs, sweep
 from purerl.commands import parser, report
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options import train
@@ -210,19 +211,17 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, capsys, mon
     assert (tmp_path / "drawn" / "learning_curves.png").is_file()
 
 
-def test_a_search_killed_after_its_last_block_is_finished_from_the_journal_alone(halved, tmp_path, capsys):
+def test_a_search_killed_after_its_last_block_is_finished_from_the_journal_alone(tmp_path, capsys):
     """The last process trains nothing, so it measures no speed; the one after it reads what that one wrote."""
-    run = shutil.copytree(halved[0], tmp_path / "ended")
-    table = (run / "trials.csv").read_bytes()
-    *lines, end = (run / "journal").read_bytes().splitlines(keepends=True)
-    assert b'"kind":"end"' in end
-    (run / "journal").write_bytes(b"".join(lines))
-    for name in ("sweep.json", "trials.csv"):
-        (run / name).unlink()
+    sizes = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 96)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep.Result, "save", mock.Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(SystemExit):
+            purerl("sweep", "--runs-dir", tmp_path, "--name", "ended", *sizes, *TINY, *SPACE)
     for _ in range(2):
-        purerl("sweep", "--resume", run)
+        purerl("sweep", "--resume", tmp_path / "ended")
         assert "steps/s" in said(capsys)
-        assert (run / "trials.csv").read_bytes() == table
+    assert len(rows(tmp_path / "ended" / "trials.csv")) == 2
 
 
 def test_a_search_that_has_not_finished_is_reported_and_watched(halved, tmp_path, capsys, monkeypatch):
