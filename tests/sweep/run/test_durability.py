@@ -13,7 +13,7 @@ from bandits import Hparams, make_agent, make_env
 from purerl import sweep
 from purerl.sweep.results.objectives import Evidence
 from purerl.sweep.results.rules import Rules
-from purerl.sweep.run import brackets, measurements, plan, programs, training
+from purerl.sweep.run import brackets, journal, measurements, plan, programs, training
 from purerl.sweep.run.programs import Program
 from purerl.sweep.run.rungs import Rung
 from purerl.sweep.run.unfinished import load_unfinished
@@ -159,6 +159,9 @@ def test_a_search_continues_on_a_machine_with_less_memory(whole, tmp_path):
     np.testing.assert_allclose(result.returns, whole.returns, rtol=1e-5)
     np.testing.assert_array_equal(result.returns[:2], whole.returns[:2])
     assert any("less memory, at width" in event.note for event in events)
+    splits = [event["width"] for event in journal.read(tmp_path) if event["kind"] == "split"]
+    assert len(splits) == 2  # the second and the third block
+    assert max(splits) < 4
 
 
 # --- Enough -----------------------------------------------------------------------------------------------------------

@@ -171,13 +171,14 @@ def test_the_best_are_trained_again_on_fresh_seeds(halved):
 
 def test_hyperband_gives_every_bracket_its_own_trials():
     result = sweep.search(
-        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=9, num_seeds=1, num_chunks=4,
+        KEY, AGENT, ENV, Hparams(), SPACE, num_trials=9, num_seeds=1, num_chunks=4, keep=2,
         schedule=sweep.hyperband(eta=2, num_brackets=2), **SIZES,
     )  # fmt: skip
     first, second = result.settings["brackets"]
     assert sum(bracket[0].num_trials for bracket in (first, second)) == 9
     assert (result.num_updates == 8).sum() == first[-1].num_trials + second[0].num_trials
     assert (result.num_updates > 0).all()
+    assert sorted(result.kept.tolist()) == sorted(result.order[:2].tolist())
 
 
 def test_a_width_that_is_compiled_is_used_again_if_it_wastes_little():
