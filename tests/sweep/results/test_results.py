@@ -13,6 +13,7 @@ from purerl import reports, sweep
 from purerl.checkpoint import CheckpointError
 from purerl.sweep.results import objectives
 from purerl.sweep.results.objectives import Evidence
+from purerl.sweep.results.ranking import rank
 from purerl.sweep.results.rules import Rules, order_of
 
 ENV, AGENT = make_env(), make_agent()
@@ -63,6 +64,10 @@ def test_ties_are_broken_by_the_criteria_that_are_named():
     assert order([[10, 10], [10, 10]], curves, ties=("threshold", "area")) == [1, 0]
     assert order([[10, 10], [10, 10]], curves, ties=("threshold",), threshold=8.0) == [0, 1]
     assert order([[10, 10], [10, 10]], curves, ties=()) == [0, 1]
+
+
+def test_a_trial_that_was_stopped_ranks_below_all_that_were_trained_further():
+    assert rank(np.array([9.0, 1.0, np.nan]), (), np.array([2, 8, 8])).tolist() == [1, 2, 0]
 
 
 def test_an_infinite_return_ranks_last():
