@@ -127,6 +127,24 @@ def test_the_pareto_front_is_what_no_trial_beats():
     assert sweep.pareto_front(values, [True, False]).tolist() == [not each for each in beaten]
 
 
+def test_equal_trials_are_both_on_the_front():
+    assert sweep.pareto_front(np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0]]), [True, True]).tolist() == [
+        True,
+        True,
+        False,
+    ]
+
+
+def test_rows_of_the_curves_have_the_steps_at_the_end_of_each_chunk(result):
+    rows = {(row["trial"], row["seed"], row["steps"]): row["return"] for row in result.curve_rows()}
+    expected = {
+        (trial, seed, int(result.steps[chunk])): float(value)
+        for (trial, seed, chunk), value in np.ndenumerate(result.curves)
+        if not np.isnan(value)
+    }
+    assert rows == expected
+
+
 def test_rows_are_ranked_and_complete(result):
     rows = result.rows()
     assert list(rows[0]) == [
@@ -147,6 +165,7 @@ def test_select_and_best(result):
     best = result.best
     assert best.rank == 1
     assert best.iqm == result.iqm.max()
+    assert best.returns[best.seed] == max(best.returns) > min(best.returns)
     assert best.hparams.spread == 2
     assert isinstance(best.hparams, Hparams)
     assert best.state.hparams.target == np.float32(best.hparams.target)
