@@ -128,11 +128,8 @@ def test_the_pareto_front_is_what_no_trial_beats():
 
 
 def test_equal_trials_are_both_on_the_front():
-    assert sweep.pareto_front(np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0]]), [True, True]).tolist() == [
-        True,
-        True,
-        False,
-    ]
+    values = np.array([[1.0, 1.0], [1.0, 1.0], [0.0, 1.0]])
+    assert sweep.pareto_front(values, [True, True]).tolist() == [True, True, False]
 
 
 def test_rows_of_the_curves_have_the_steps_at_the_end_of_each_chunk(result):
