@@ -21,6 +21,7 @@ from commanding import TINY, fails, purerl, rows, said
 
 from purerl import plots, runs, sweep
 from purerl.commands import parser, report
+from purerl.commands import sweep as sweep_command
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options import train
 from purerl.sweep.run import journal
@@ -211,8 +212,9 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, capsys, mon
     assert (tmp_path / "drawn" / "learning_curves.png").is_file()
 
 
-def test_a_search_killed_after_its_last_block_is_finished_from_the_journal_alone(tmp_path, capsys):
+def test_a_search_killed_after_its_last_block_is_finished_from_the_journal_alone(tmp_path, capsys, monkeypatch):
     """The last process trains nothing, so it measures no speed; the one after it reads what that one wrote."""
+    monkeypatch.setattr(sweep_command, "_draw", lambda *_: [])
     sizes = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 96)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep.Result, "save", mock.Mock(side_effect=KeyboardInterrupt))

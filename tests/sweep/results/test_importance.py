@@ -142,3 +142,10 @@ def test_importances_of_pure_noise_stay_below_what_chance_reaches():
     assert sum(shares[name] > level[name] for name in columns) <= 1
     known = importance_module.importance(columns, {}, columns["a"] + 0.1 * rng.random(60))
     assert [name for name in columns if known[name] > level[name]] == ["a"]
+
+
+def test_a_value_that_makes_training_diverge_is_important_whatever_the_others_return():
+    rng = np.random.default_rng(0)
+    columns = {"rate": rng.random(200), "other": rng.random(200)}
+    shares = importance(columns, {}, np.where(columns["rate"] > 0.7, np.nan, columns["other"]))
+    assert shares["rate"] > 0.25

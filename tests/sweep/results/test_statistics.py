@@ -179,3 +179,8 @@ def test_rank_correlation_is_spearmans_over_those_that_have_both():
     assert statistics.rank_correlation(a, b) == pytest.approx(stats.spearmanr(a[:20], b[:20]).statistic)
     assert np.isnan(statistics.rank_correlation(np.ones(3), np.arange(3.0)))
     assert np.isnan(statistics.rank_correlation(np.array([1.0, np.nan]), np.array([1.0, 2.0])))
+
+
+def test_an_interval_of_few_runs_covers_no_more_than_their_range_can():
+    """n runs all lie on one side of the median with a probability of 2^(1-n)."""
+    assert [statistics.coverage_limit(n) for n in (2, 3, 12)] == [0.5, 0.75, 0.95]
