@@ -190,8 +190,8 @@ def draw(record: dict[str, Any]) -> None:
             axes.plot(sizes, figures[model]["found"], "-o", color=color, label={"tpe": "TPE", "gp": "GP"}[model])
         axes.set_title(name.replace("_", " "), loc="left", fontsize=10)
         axes.set_xlabel("trials trained")
-    figure.axes[0].set_ylabel("return of what was found, unseen seeds")
-    figure.axes[0].legend(frameon=False)
+    figure.supylabel("return of what was found, unseen seeds", fontsize=10)
+    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=3, frameon=False)
     figure.savefig(RESULTS / "model_quality.png", dpi=120)
 
 

@@ -460,3 +460,10 @@ def test_the_process_of_population_based_bandits_finds_the_growing_side():
     made = [pb2.decide(jax.random.key(seed), lineage, SPACE, 8, 2) for seed in range(3)]
     moved = [each.hparams.target[0][each.parents[0] != np.arange(12)] for each in made]
     assert np.concatenate(moved).min() > 0.3
+
+
+def test_members_that_learn_nothing_play_other_episodes_in_each_round(world):
+    agent = world[0]._replace(update=lambda key, state, data: (state, {}))
+    scores = run((agent, world[1], None), exploit_fraction=0.0, num_rounds=3).lineage.scores
+    assert (scores[0] != scores[1]).all()
+    assert (scores[1] != scores[2]).all()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from purerl.types import Hparams, PyTree
 
 # Arrays that are stored as JSON lists beside the checkpoint of the larger ones, and their types.
 LISTED: dict[str, type] = {"interval": np.float64, "kept": int, "num_updates": int, "fresh_trials": int}
+
+_OF_CURVES = ("trial", "seed", "steps", "return")
 
 # Optional arrays of 64 bits, stored bit for bit beside it.
 EXACT = ("scores", "fresh_scores", "seconds", "fresh_counts")
@@ -254,10 +257,16 @@ class Result:
 
     def curve_rows(self) -> list[dict[str, Any]]:
         """The learning curves as a tidy table: `trial`, `seed`, `steps`, `return`; a row per chunk with episodes."""
-        trial, seed, chunk = np.nonzero(~np.isnan(self.curves))
-        columns = (trial, seed, self.steps[chunk], self.curves[trial, seed, chunk].astype(np.float64))
-        names = ("trial", "seed", "steps", "return")
-        return [dict(zip(names, row)) for row in zip(*(column.tolist() for column in columns))]
+        return [dict(zip(_OF_CURVES, row)) for block in self._curve_blocks() for row in block]
+
+    def _curve_blocks(self) -> Iterator[Iterator[tuple[Any, ...]]]:
+        """The rows of `curve_rows` as tuples, some trials at a time."""
+        for first in range(0, self.num_trials, 500):
+            curves = self.curves[first : first + 500]
+            trial, seed, chunk = np.nonzero(~np.isnan(curves))
+            values = curves[trial, seed, chunk].astype(np.float64)
+            columns = (first + trial, seed, self.steps[chunk], values)
+            yield zip(*(column.tolist() for column in columns))
 
     def evaluated_after(self) -> np.ndarray:
         """[R, P] updates after which each trial was evaluated in each rung; 0 if it did not reach the rung."""
@@ -295,11 +304,11 @@ class Result:
 
         The file is strict JSON: NaN is null, an infinity the string "inf" or "-inf".
         """
-        trials = [
+        trials = (
             row | {"hparams": self._hparams_of(row["trial"])._asdict(), "curves": self.curves[row["trial"]]}
             for row in self.rows()
-        ]
-        return storage.write_json(self._about() | {"trials": trials}, path)
+        )
+        return storage.write_json_items(self._about(), "trials", trials, path)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write everything, so that `load` reads it back bit for bit, with SHA-256 sums of the checkpoints.
@@ -323,7 +332,7 @@ class Result:
         owners = self.trials.group[self.member_index.decode(self.kept)[0]]
         storage.write_states(directory, self.states, owners)
         self.to_csv(directory / "trials.csv")
-        storage.write_csv(self.curve_rows(), directory / "curves.csv")
+        storage.write_blocks(_OF_CURVES, self._curve_blocks(), directory / "curves.csv")
         self.to_json(directory / "sweep.json")
         return directory
 

@@ -8,7 +8,7 @@ import functools
 import json
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -44,6 +44,28 @@ def _cell(value: Any) -> Any:
 def write_json(content: Json, path: str | os.PathLike[str]) -> Path:
     """Strict JSON: NaN becomes null, an infinity the string "inf" or "-inf"."""
     Path(path).write_text(json.dumps(_plain(content, _readable), indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    return Path(path)
+
+
+def write_json_items(about: Mapping[str, Json], name: str, items: Iterable[Json], path: str | os.PathLike[str]) -> Path:
+    """As `write_json`, with a last member `name` whose items, one line each, are made one after the other."""
+    with open(path, "w", encoding="utf-8") as file:
+        head = json.dumps(_plain(about, _readable), indent=1, allow_nan=False).removesuffix("\n}")
+        file.write(f"{head},\n {json.dumps(name)}: [")
+        for number, item in enumerate(items):
+            text = json.dumps(_plain(item, _readable), allow_nan=False)
+            file.write(f"{',' * (number > 0)}\n  {text}")
+        file.write("\n ]\n}\n")
+    return Path(path)
+
+
+def write_blocks(names: Sequence[str], blocks: Iterable[Iterable[Sequence[Any]]], path: str | os.PathLike[str]) -> Path:
+    """A CSV file from blocks of rows, each a sequence of values; a long table is never whole in memory."""
+    with open(path, "w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(names)
+        for rows in blocks:
+            writer.writerows(rows)
     return Path(path)
 
 
@@ -162,6 +184,8 @@ def _plain(value: Json, not_finite: Callable[[float], Json]) -> Json:
         return {name: _plain(each, not_finite) for name, each in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(each, not_finite) for each in value]
+    if isinstance(value, np.ndarray) and value.dtype.kind == "f" and np.isfinite(value).all():
+        return value.tolist()
     if isinstance(value, np.ndarray | np.generic):
         return _plain(value.tolist(), not_finite)
     return not_finite(value) if isinstance(value, float) and not math.isfinite(value) else value

@@ -140,7 +140,8 @@ def test_importances_of_pure_noise_stay_below_what_chance_reaches():
     level = importance_module.noise_level(columns, {}, rng.random(60))
     assert max(shares.values()) > 0.1
     assert sum(shares[name] > level[name] for name in columns) <= 1
-    known = importance_module.importance(columns, {}, columns["a"] + 0.1 * rng.random(60))
+    returns = columns["a"] + 0.1 * rng.random(60)
+    known, level = (each(columns, {}, returns) for each in (importance, importance_module.noise_level))
     assert [name for name in columns if known[name] > level[name]] == ["a"]
 
 
