@@ -12,10 +12,10 @@ _IMAGE = {"hidden": (128, 64), "convolution": False}
 _PRESETS = {
     "CartPole-v1": Preset(
         "discrete_sac",
-        100_000,
+        200_000,
         8,
         1,
-        _RATES | {"temperature": 0.5, "tau": 0.02},
+        _RATES | {"temperature": 0.5, "tau": 0.02, "target_entropy": 0.1},
         network=SMALL,
         replay=replay(50_000, 128, 1_000) | {"length": 3},
     ),
