@@ -117,8 +117,11 @@ class OnRay:
 
 
 def _result(ray: Any, done: Any) -> Result:
+    """The result of a task: a failure if its workers were lost too often; exceptions of its own code are raised."""
     try:
         result: Result = ray.get(done)
+    except ray.exceptions.RayTaskError:
+        raise
     except ray.exceptions.RayError as error:
         return Failure(str(error).splitlines()[0][:500])
     return result
