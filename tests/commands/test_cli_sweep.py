@@ -18,6 +18,8 @@ from unittest import mock
 import numpy as np
 import pytest
 from commanding import TINY, fails, purerl, rows, said
+from matplotlib.figure import Figure
+from searches import make_search
 
 from purerl import plots, runs, sweep
 from purerl.commands import parser, report
@@ -189,8 +191,9 @@ def test_the_command_that_is_printed_reproduces_the_best_trial_to_the_bit(halved
     assert f"{float(best['return_seed_0']):.4g}" in text
 
 
-def test_a_search_stops_when_it_is_good_enough_and_the_table_follows_the_fresh_seeds(tmp_path, capsys):
+def test_a_search_stops_when_it_is_good_enough_and_the_table_follows_the_fresh_seeds(tmp_path, capsys, monkeypatch):
     """Any return is enough, so the first block is the last; its best trials are trained again, and rank by that."""
+    monkeypatch.setattr(sweep_command, "_draw", lambda *_: [])
     sizes = ("--num-trials", 4, "--num-seeds", 1, "--num-steps", 96, "--block-size", 2)
     confirm = ("--confirm", 2, "--confirm-seeds", 2)
     purerl("sweep", "--runs-dir", tmp_path, "--name", "short", *sizes, "--until", 1, *confirm, *TINY, *SPACE)
@@ -204,12 +207,13 @@ def test_a_search_stops_when_it_is_good_enough_and_the_table_follows_the_fresh_s
 
 
 def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, capsys, monkeypatch):
+    for name in ("sweep_figure", "parameters", "learning_curves", "rank_stability", "parallel_coordinates"):
+        monkeypatch.setattr(plots, name, lambda result: Figure())
     monkeypatch.setattr(plots, "ranking", lambda result: 1 / 0)
-    sizes = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 96)
-    purerl("sweep", "--runs-dir", tmp_path, "--name", "drawn", *sizes, *TINY, *SPACE)
+    drawn = sweep_command._draw(tmp_path, make_search(4, 2))
     assert "ranking.png could not be drawn: division by zero" in said(capsys)
-    assert (tmp_path / "drawn" / "policy").is_dir()
-    assert (tmp_path / "drawn" / "learning_curves.png").is_file()
+    assert {path.name for path in drawn} == {path.name for path in tmp_path.iterdir()}
+    assert len(drawn) == 5
 
 
 def test_a_search_killed_after_its_last_block_is_finished_from_the_journal_alone(tmp_path, capsys, monkeypatch):

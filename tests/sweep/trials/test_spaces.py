@@ -170,8 +170,8 @@ def test_scalars_of_numpy_and_jax_become_python_numbers():
 
 @pytest.mark.filterwarnings("error")
 def test_a_column_that_is_infinite_all_over_is_not_searched():
-    table = Hparams(np.array([0.1, 0.2]), np.full(2, np.inf), np.array([np.inf, 4]), np.zeros(2))
-    assert sorted(trials.make(KEY, table, None, None).columns) == ["learning_rate", "num_steps"]
+    table = Hparams(np.array([0.1, 0.2]), np.full(2, 0.9), np.full(2, np.inf), np.zeros(2))
+    assert sorted(trials.make(KEY, table, None, None).columns) == ["learning_rate"]
 
 
 def test_integers_in_the_logarithm_have_equal_shares_in_equal_ratios():
