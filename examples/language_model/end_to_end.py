@@ -3,7 +3,7 @@
     pip install ".[lm]"
     python examples/language_model/end_to_end.py --output /tmp/aligned
 
-Prints what every model scores by the true preference (kind words minus unkind words), and draws it.
+Prints what every model scores by the true preference (the share of kind words), and draws it.
 """
 
 import argparse
@@ -19,7 +19,7 @@ HERE = pathlib.Path(__file__).parent
 DATA = HERE / "data"
 SHORT = ["--max-length", "64", "--max-prompt-length", "32"]
 REINFORCEMENT = [
-    "--num-updates", 40, "--learning-rate", "1e-3", "--beta", "0.05", "--max-tokens", 24, "--max-prompt-length", 32,
+    "--num-updates", 60, "--learning-rate", "5e-4", "--beta", "0.05", "--max-tokens", 24, "--max-prompt-length", 32,
 ]  # fmt: skip
 
 
@@ -112,8 +112,8 @@ def draw(table, path):
         axes.scatter(row["kl"], row["reward"], s=60)
         axes.annotate(name, (row["kl"], row["reward"]), xytext=(7, -3), textcoords="offset points")
     axes.set_xlabel("KL to the SFT model, nats per completion")
-    axes.set_ylabel("kindness of completions (at most 2)")
-    axes.set_ylim(-0.5, 2.2)
+    axes.set_ylabel("kindness of completions, from -1 to 1")
+    axes.set_ylim(-0.2, 1.1)
     axes.margins(x=0.2)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)

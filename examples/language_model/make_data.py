@@ -36,9 +36,10 @@ def review(random, thing, words):
 
 
 def kindness(text):
-    """Kind words minus unkind words."""
+    """Kind words minus unkind words, as a share of both, or of two if there are fewer; from -1 to 1."""
     words = text.replace(".", " ").replace(",", " ").split()
-    return sum(word in KIND for word in words) - sum(word in UNKIND for word in words)
+    kind, unkind = (sum(word in known for word in words) for known in (KIND, UNKIND))
+    return (kind - unkind) / max(kind + unkind, 2)
 
 
 def sample(random, kind_words):

@@ -1,4 +1,4 @@
-"""The example's reward: kind words minus unkind words, for `purerl grpo --reward rewards:kindness`."""
+"""The example's reward: the share of kind words, for `purerl grpo --reward rewards:kindness`."""
 
 from make_data import kindness as kindness_of
 
