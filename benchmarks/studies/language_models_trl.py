@@ -188,9 +188,11 @@ def orpo(sides):
 
 
 def grpo(sides):
+    """The paper's KL term; TRL's default multiplies it by the ratio to the policy that wrote."""
     trainer = sides.trainer(
         GRPOTrainer, GRPOConfig, rows("prompts"), reward_funcs=lambda completions, **_: [0.0] * len(completions),
-        settings={"beta": 0.04, "loss_type": "grpo", "num_generations": 4, "max_completion_length": 24, "epsilon": 0.2},
+        settings={"beta": 0.04, "loss_type": "grpo", "num_generations": 4, "max_completion_length": 24, "epsilon": 0.2,
+            "use_bias_correction_kl": False},
     )  # fmt: skip
     generator = np.random.default_rng(0)
     vocab = len(sides.tokenizer)
@@ -251,6 +253,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=pathlib.Path)
     parser.add_argument("--families", nargs="*", default=["qwen2", "llama"])
+    parser.add_argument("--methods", nargs="*", default=["outputs", "dpo", "ipo", "kto", "orpo", "grpo"])
     options = parser.parse_args()
     report = {"rows": ROWS, "beta": BETA}
     if options.output is not None and options.output.exists():
@@ -267,9 +270,9 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             write_models(pathlib.Path(folder), family)
             sides = Pair(pathlib.Path(folder))
-            report[family] = {}
-            for name, method in methods.items():
-                report[family][name] = method(sides)
+            report.setdefault(family, {})
+            for name in options.methods:
+                report[family][name] = methods[name](sides)
                 print(family, name, json.dumps(report[family][name]), flush=True)
     if options.output is not None:
         options.output.write_text(json.dumps(report, indent=1) + "\n")
