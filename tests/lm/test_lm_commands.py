@@ -112,8 +112,8 @@ def test_a_reward_model_ranks_and_reinforces(start, tmp_path):
         "--output",
         str(policy),
     ]
-    words += ["--num-updates", "6", "--max-tokens", "8", "--max-prompt-length", "32", "--eval-prompts", "8"]
-    cli.main([*words, "--learning-rate", "1e-3", "--lora-rank", "4"])
+    words += ["--num-updates", "20", "--max-tokens", "8", "--max-prompt-length", "32", "--eval-prompts", "8"]
+    cli.main([*words, "--learning-rate", "1e-2", "--lora-rank", "4"])
     found = json.loads((policy / "training" / "results.json").read_text())
     assert found["after"]["reward"] > found["before"]["reward"]
     assert abs(found["before"]["kl"]) < 1e-3
