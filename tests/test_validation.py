@@ -364,5 +364,7 @@ def test_a_full_disk_is_an_error_that_leaves_the_checkpoint_before(tmp_path):
     assert done.returncode == 0, done.stderr
     refused, before, after = done.stdout.splitlines()
     assert refused.startswith("refused")
+    assert str(tmp_path / "c") in refused
+    assert "Traceback" not in done.stderr
     assert (before, after) == ("1 499500", "2")
     assert sorted(path.name for path in (tmp_path / "c").iterdir()) == [f"{1:012d}", f"{2:012d}"]

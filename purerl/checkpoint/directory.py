@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
+import logging
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from importlib import metadata as packages
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -62,9 +64,14 @@ def save(
         raise NotADirectoryError(f"{directory} is not a directory")
     directory.parent.mkdir(parents=True, exist_ok=True)
     files.sweep_leftovers(directory.parent, directory.name)
-    with files.temporary_sibling(directory) as temporary:
-        _write(temporary, tree, dict(metadata or {}))
-        _publish(temporary, directory)
+    try:
+        with files.temporary_sibling(directory) as temporary:
+            _write(temporary, tree, dict(metadata or {}))
+            _publish(temporary, directory)
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(directory)) from error
+        raise
     return directory
 
 
@@ -114,12 +121,24 @@ def _write(directory: Path, tree: PyTree, metadata: dict[str, Json]) -> None:
         import orbax.checkpoint as ocp
 
         try:
-            with _checkpointer() as checkpointer:
+            with _quiet(), _checkpointer() as checkpointer:
                 checkpointer.save(directory / _ARRAYS, args=ocp.args.StandardSave(stored))
         except (ValueError, RuntimeError) as error:  # what orbax and tensorstore make of a full disk
             raise OSError(f"{directory.parent}: cannot be written: {error!s:.300}") from error
     (directory / MANIFEST).write_text(manifest.text_of(manifest.digests_of(directory)), encoding="utf-8")
     _flush(directory)
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Orbax logs an error with its traceback before it raises it; the error is enough."""
+    logger = logging.getLogger("absl")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def _checkpointer() -> Any:
