@@ -50,6 +50,8 @@ def stablehlo(
     Returns:
       The agreement of the program that was read back with the policy.
     """
+    if importlib.util.find_spec("flatbuffers") is None:  # a dependency of purerl, which JAX itself leaves out
+        raise ModuleNotFoundError("StableHLO files need flatbuffers: pip install flatbuffers")
     function = signature(policy)
     (batch,) = jax_export.symbolic_shape("batch")
     shapes = [jax.ShapeDtypeStruct((batch, *each.shape), each.dtype) for each in function.shapes]
