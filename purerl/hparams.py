@@ -260,7 +260,9 @@ def check_hparams(hparams: Hparams) -> None:
     for name in getattr(hparams, "_fields", ()):
         for leaf in jax.tree.leaves(getattr(hparams, name)):
             if not isinstance(leaf, jax.core.Tracer) and not is_key(leaf):
-                _check_value(f"{type(hparams).__name__}.{name}", np.asarray(leaf), ranges.get(name), defaults.get(name))
+                label, value = f"{type(hparams).__name__}.{name}", np.asarray(leaf)
+                _check_value(label, value, ranges.get(name), defaults.get(name))
+                _check_finite(type(hparams), name, value)
     check = getattr(hparams, "check", None)
     if check is not None and not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hparams)):
         check()
@@ -305,6 +307,16 @@ def check_env_params(env_params: PyTree) -> None:
 _FINITE = re.compile(r"(learning_rate|step_size|_coef|tau|discount|gae_lambda|temperature)$")
 
 
+def _check_finite(hparams_class: type, name: str, value: np.ndarray) -> None:
+    """Reject infinity where it can only spoil the parameters; what it means in a class of the user's is not known.
+
+    Raises:
+      ValueError: names the field.
+    """
+    if hparams_class.__module__.startswith("purerl.") and _FINITE.search(name) and np.isinf(value).any():
+        raise ValueError(f"{hparams_class.__name__}.{name} = {value} must be finite")
+
+
 def _check_value(name: str, value: np.ndarray, limits: Interval | None, default: Any) -> None:
     if value.dtype.kind not in "biuf" and value.dtype.name != "bfloat16":
         raise TypeError(f"{name} = {value} is not a number")
@@ -317,8 +329,6 @@ def _check_value(name: str, value: np.ndarray, limits: Interval | None, default:
         narrow = value.astype(np.float32) if isinstance(default, float) else value
     if (np.isinf(narrow) & np.isfinite(value)).any():
         raise ValueError(f"{name} = {value} is beyond the range of float32")
-    if np.isinf(narrow).any() and _FINITE.search(name):
-        raise ValueError(f"{name} = {value} must be finite")
     if limits is None:
         return
     bad = value[(value < limits.low) | (value > limits.high)]

@@ -32,6 +32,15 @@ AGENT = purerl.ppo(purerl.networks.actor_critic(ENV, (4,)), num_epochs=1, num_mi
 SIZES = {"num_updates": 1, "num_envs": 1, "rollout_length": 2}
 PPO, KEY = purerl.PPOHparams, jax.random.key(0)
 
+
+class Own(NamedTuple):
+    learning_rate: float = 0.1
+
+
+def test_infinity_in_a_class_of_ones_own_is_taken():
+    purerl.hparams.check_hparams(Own(float("inf")))
+
+
 WRONG_HPARAMS = [
     (PPO(learning_rate=True), TypeError, "learning_rate = True is a bool"),
     (PPO(learning_rate=np.bool_(True)), TypeError, "learning_rate = True is a bool"),
