@@ -74,6 +74,7 @@ def _changed(preset: Preset, setup: Setup, num_steps: int | None) -> Preset:
         agent=dict(preset.agent) | parse_assignments("agent", setup.agent),
         network=dict(preset.network) | network,
         dataset=absolute(setup.dataset),
+        precision=setup.precision or preset.precision,
     )
 
 

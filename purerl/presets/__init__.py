@@ -129,7 +129,8 @@ def build(preset: Preset, env: types.Env) -> types.Agent:
     for name in outside:
         agent = getattr(purerl.combinators, name)(agent)
     several = isinstance(one, purerl.envs.OneAgent)
-    return purerl.combinators.with_shared_policy(agent, one.num_agents) if several else agent
+    agent = purerl.combinators.with_shared_policy(agent, one.num_agents) if several else agent
+    return purerl.combinators.with_precision(agent, preset.precision) if preset.precision else agent
 
 
 def _one_of(env: Any) -> Any:

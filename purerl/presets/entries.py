@@ -26,6 +26,7 @@ class Preset(NamedTuple):
       rollout: name of the function in `purerl.loops` that collects experience, such as "rollout_episodes".
       dataset: directory of recorded steps (`purerl.datasets`) to learn from; empty: none. An update then sees
         num_envs · rollout_length rows.
+      precision: of matrix products, as `with_precision` takes it; empty: that of JAX.
     """
 
     algorithm: str
@@ -40,6 +41,7 @@ class Preset(NamedTuple):
     anneal: bool = False
     rollout: str = "rollout"
     dataset: str = ""
+    precision: str = ""
 
     @property
     def num_updates(self) -> int:

@@ -148,6 +148,12 @@ class Setup:
         "module:function, as in policy_loss=my_losses:clipped."
     )
     network: tuple[str, ...] = _assignments("Settings of the network, such as hidden=128,128 activation=relu.")
+    precision: str | None = option(
+        "Precision of matrix products on GPUs and TPUs: float32, tensorfloat32 or bfloat16.",
+        parse=one_of("float32", "tensorfloat32", "bfloat16"),
+        metavar="PRECISION",
+        shown="the device's",
+    )
 
 
 @dataclasses.dataclass(frozen=True)
