@@ -120,6 +120,14 @@ def test_its_work_is_split_and_its_gradients_are_summed(one_agent):
     assert one_agent["parameters whole"]
 
 
+def test_a_gradient_step_sums_gradients_and_moves_nothing_else(one_agent):
+    assert one_agent["collectives of a gradient step"] == {"all-reduce": 1}
+
+
+def test_a_population_moves_nothing_between_devices(one_agent):
+    assert one_agent["collectives of a population"] == {}
+
+
 def test_without_a_mesh_nothing_is_added():
     def pass_over(x):
         def step(total, part):

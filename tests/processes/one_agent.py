@@ -15,6 +15,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "helpers"))
 from bandits import make_env
 
 from purerl import distributed, loops
+from purerl.accelerators import hlo
 from purerl.agents.ppo import PPOHparams, ppo
 
 jax.config.update("jax_num_cpu_devices", 4)
@@ -60,6 +61,24 @@ def run(agent, env):
     return new, metrics, compiled.cost_analysis()["flops"], sorted(set(collectives)), step
 
 
+def collectives(agent, env):
+    """What one gradient step moves between devices, by the compiled program."""
+    state = loops.start(jax.random.key(0), agent, env, PPOHparams(), num_envs=16)
+    compiled = jax.jit(lambda state: loops.advance(state, agent, env, **SIZES)).lower(state).compile()
+    return dict(hlo.gradient_step(hlo.read(compiled.as_text())).total_each.collectives)
+
+
+def collectives_of_a_population(agent, env):
+    """What eight members on four devices move between them in a whole training."""
+
+    def train(key):
+        return loops.train(key, agent, env, PPOHparams(), num_envs=4, **SIZES)
+
+    keys = jax.random.split(jax.random.key(0), 8)
+    program = jax.jit(lambda keys: distributed.over_devices(jax.vmap(train), (keys,)))
+    return dict(hlo.read(program.lower(keys).compile().as_text()).total.collectives)
+
+
 def distance(a, b):
     both = zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True)
     return max(float(np.abs(np.asarray(x) - np.asarray(y)).max()) for x, y in both)
@@ -70,6 +89,8 @@ def main():
     one, one_metrics, one_flops, one_collectives, step = run(agent, env)
     with distributed.data_parallel():
         four, four_metrics, four_flops, four_collectives, _ = run(agent, env)
+        plain = ppo(Network(), num_epochs=2, num_minibatches=2, normalize_advantage=False)
+        gradient_step = collectives(plain, env)
     params = jax.tree.leaves(four.agent_state.params)
     report = {
         "distance": distance(one.agent_state.params, four.agent_state.params),
@@ -78,6 +99,8 @@ def main():
         "loss": distance(one_metrics, four_metrics),
         "flops": [one_flops, four_flops],
         "collectives": [one_collectives, four_collectives],
+        "collectives of a gradient step": gradient_step,
+        "collectives of a population": collectives_of_a_population(agent, env),
         "devices": [len(x.sharding.device_set) for x in (params[0], four.actors.obs)],
         "parameters whole": all(x.sharding.is_fully_replicated for x in params),
         "actors of a device": four.actors.obs.addressable_shards[0].data.shape[0],
