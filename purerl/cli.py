@@ -81,6 +81,8 @@ def _run(name: str, arguments: list[str]) -> None:
     parsed, cache = parser.parse(name, options, arguments)
     runtime.use_compile_cache(cache)
     runtime.show_all_cores()
+    if getattr(parsed, "plan", None):
+        runtime.use_cpu_only()
     importlib.import_module(f"purerl.commands.{name}").run(parsed)
 
 

@@ -56,6 +56,11 @@ def show_all_cores() -> None:
         os.environ.setdefault("JAX_NUM_CPU_DEVICES", str(num_cores()))
 
 
+def use_cpu_only() -> None:
+    """Let JAX start without accelerators, also if their plugins are installed. Call it before JAX is imported."""
+    os.environ["JAX_PLATFORMS"] = "cpu"
+
+
 def memory_in_use() -> int | None:
     """Bytes in use on the first accelerator, or by this process on a CPU; None if it cannot be measured."""
     import jax

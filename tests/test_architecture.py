@@ -33,6 +33,7 @@ ALLOWED = {
     "combinators": BASE | PIECES | {"agents"},
     "envs": BASE | {"mdp"},
     "loops": BASE | {"distributed", "envs"},
+    "kernels": BASE | {"envs", "loops", "networks"},
     "checkpoint": BASE,
     "callbacks": BASE | {"checkpoint", "envs", "logging", "loops"},
     "datasets": BASE | {"checkpoint", "loops"},

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import logging
 import os
 import pathlib
@@ -52,7 +53,7 @@ H100 = Target(
     num_devices=8,
     compiler=("jax-cuda12-plugin=={jax}", "jax-cuda12-pjrt=={jax}"),
     bare=True,
-    variables={"JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1"},
+    variables={"JAX_SKIP_CUDA_CONSTRAINTS_CHECK": "1", "TF_CPP_MIN_LOG_LEVEL": "1"},  # 1: no news, only warnings
     memory=80e9,
     bandwidth=3.35e12,
     peak=495e12,  # TensorFloat-32, dense
@@ -80,6 +81,7 @@ V5E = Target(
     wait_seconds=0.0,
 )
 TARGETS = {target.name: target for target in (H100, H200, V5E)}
+ALIASES = {"gpu": "h100", "tpu": "v5e"}
 
 
 def devices(target: Target) -> list[Any]:
@@ -94,13 +96,10 @@ def devices(target: Target) -> list[Any]:
 @functools.cache
 def _devices(name: str) -> tuple[Any, ...]:
     target = TARGETS[name]
+    if not _installed(target):
+        raise ModuleNotFoundError(_how_to_install(target))
     os.environ.update({name: value for name, value in target.variables.items() if name not in os.environ})
-    try:
-        return tuple(_tpus() if target.platform == "tpu" else _gpus(target))
-    except Exception as error:  # each plugin fails in its own way
-        if _installed(target):
-            raise
-        raise ModuleNotFoundError(_how_to_install(target)) from error
+    return tuple(_tpus() if target.platform == "tpu" else _gpus(target))
 
 
 def _tpus() -> list[Any]:
@@ -133,9 +132,7 @@ def _configuration(target: Target) -> str:
 
 
 def _installed(target: Target) -> bool:
-    import importlib.util
-
-    return importlib.util.find_spec("libtpu" if target.platform == "tpu" else "jax_plugins.xla_cuda12") is not None
+    return importlib.util.find_spec("libtpu" if target.platform == "tpu" else "jax_cuda12_plugin") is not None
 
 
 def _how_to_install(target: Target) -> str:

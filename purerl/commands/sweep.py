@@ -13,7 +13,7 @@ import numpy as np
 
 import purerl
 from purerl import plots, presets, sweep
-from purerl.commands import console, machines, pbt, searches, tasks
+from purerl.commands import console, machines, pbt, plans, searches, tasks
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.sweep import Options, check
 from purerl.distributed import is_main
@@ -56,6 +56,8 @@ def run(options: Options) -> None:
     """
     if options.resume is None:
         check(options)
+    if options.plan:
+        return _forecast(options)
     try:
         with machines.joined(options.distributed):
             directory = None
@@ -68,9 +70,21 @@ def run(options: Options) -> None:
         raise UsageError(str(error)) from error
 
 
+def _forecast(options: Options) -> None:
+    """Print what the search would take on an accelerator that need not be there."""
+    with usage_errors():
+        target = plans.find(options.plan or "")
+        job = _job(options)
+    console.prose(f"{job.trials.size:,} trials x {options.seeds} seeds, each {job.task.describe()}")
+    for line in _plan(job):
+        console.say(line)
+    plans.show(target, sweep.forecast(target, job.agent, job.env, job.trials, **_sizes(job)), options.memory_limit)
+
+
 def _run(options: Options, directory: Path | None) -> None:
     with usage_errors():
-        job = _job(options, directory)
+        job = _job(options)
+        job = job._replace(directory=searches.begin(options, job.task, directory))
     count, seeds = job.trials.size, options.seeds
     console.prose(f"{count:,} trials x {seeds} seeds, each {job.task.describe()} -> {job.directory}")
     for line in _plan(job):
@@ -84,8 +98,8 @@ def _run(options: Options, directory: Path | None) -> None:
 # --- Before -----------------------------------------------------------------------------------------------------------
 
 
-def _job(options: Options, directory: Path | None) -> Job:
-    """Validate everything before anything is compiled or saved."""
+def _job(options: Options) -> Job:
+    """Validate everything before anything is compiled or saved; the directory is still to be chosen."""
     objectives.parse(options.judging.objective)
     if options.replay is not None and options.method in MODELS:
         raise UsageError(f"--replay: trials of --method {options.method} cannot be replayed")
@@ -101,7 +115,7 @@ def _job(options: Options, directory: Path | None) -> Job:
         chosen = _with_static(task, group)
         check_update(chosen, presets.build(chosen.preset, env), env)
     agent: Any = _builder(task, env) if static else presets.build(task.preset, env)
-    return Job(options, task, searches.begin(options, task, directory), agent, env, drawn, key, drawing)
+    return Job(options, task, Path(), agent, env, drawn, key, drawing)
 
 
 def _split(space: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -263,6 +277,23 @@ def _search(job: Job, resume: bool) -> Result:
             return sweep.model_search(job.key, job.agent, job.env, **chosen, **job.drawing, **sizes)
         again = resume and journal.exists(job.directory)
         return sweep.search(job.key, job.agent, job.env, job.trials, resume=again, replay=options.replay, **sizes)
+
+
+def _sizes(job: Job) -> dict[str, Any]:
+    """The arguments that a search and its forecast share."""
+    options, preset = job.options, job.task.preset
+    return {
+        "num_seeds": options.seeds,
+        "num_updates": preset.num_updates,
+        "num_envs": preset.num_envs,
+        "rollout_length": preset.rollout_length,
+        "rollout": presets.rollout(preset),
+        "schedule": _schedule(options),
+        "block_size": options.block_size,
+        "memory_limit": options.memory_limit,
+        "eval_episodes": options.eval_episodes,
+        "eval_max_steps": job.task.max_episode_steps(),
+    }
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """Hyperparameter search: trials x seeds in one compiled program, ranked with honest statistics."""
 
+from purerl.sweep.forecasting import forecast
 from purerl.sweep.model_search import model_search
 from purerl.sweep.optuna_search import optuna_search
 from purerl.sweep.results.joining import join, ranked_rows
@@ -49,6 +50,7 @@ __all__ = [
     "curve_end",
     "env_grid",
     "final_return",
+    "forecast",
     "full",
     "grid",
     "hyperband",

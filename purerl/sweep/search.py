@@ -31,11 +31,11 @@ from purerl.sweep.run.fingerprint import digest_of
 from purerl.sweep.run.monitor import Monitor, Progress
 from purerl.sweep.run.plan import Plan
 from purerl.sweep.run.pool import Pool
-from purerl.sweep.run.programs import Program
+from purerl.sweep.run.programs import Program, with_choices
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.draws import Method
 from purerl.sweep.trials.grids import EnvGrid
-from purerl.sweep.trials.trials import Constraint, Trials, label
+from purerl.sweep.trials.trials import Constraint, Trials
 from purerl.sweep.trials.trials import make as make_trials
 from purerl.types import Agent, Env, Hparams, PyTree
 
@@ -199,7 +199,7 @@ def search(
     trials = make_trials(sample_key, hparams, space, num_trials, **drawing)
     impl = str(jax.random.key_impl(key))
     base = Program(agent, env, num_envs, rollout_length, rollout, eval_episodes, eval_max_steps, impl, curve)  # type: ignore
-    programs = tuple(_program(base, group) for group in trials.groups)
+    programs = tuple(with_choices(base, group) for group in trials.groups)
     plan = plans.make(schedule(trials.size, num_updates), programs, base.update_steps, trials.size, num_chunks)
     sizes |= {"num_updates": plan.num_updates, "num_chunks": len(plan.steps)}
     eval_params, where = _environments(trials, evaluate_in, eval_episodes)
@@ -276,25 +276,6 @@ def _finish(
             run.log.add("end")
             shutil.rmtree(run.log.directory / "blocks", ignore_errors=True)
     return result
-
-
-def _program(base: Program, static: Mapping[str, Any]) -> Program:
-    """The program of a group of static choices.
-
-    Raises:
-      TypeError: there are choices for the agent, but `agent` is not a function of them, or it does not return an agent.
-    """
-    sizes = {name: static[name] for name in ("num_envs", "rollout_length") if name in static}
-    check_positive(**sizes)
-    rest = {name: value for name, value in static.items() if name not in sizes}
-    if isinstance(base.agent, Agent):
-        if rest:
-            raise TypeError(f"static choices {', '.join(rest)} need `agent` to be a function from them to an agent")
-        return base._replace(**sizes)
-    agent = base.agent(**rest)
-    if not isinstance(agent, Agent):
-        raise TypeError(f"agent({label(rest)}) returned {type(agent).__name__}, not an Agent")
-    return base._replace(agent=agent, **sizes)
 
 
 def _block_size(num_agents: int, executor: executors.Executor) -> int:

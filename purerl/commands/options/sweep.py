@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+from purerl.accelerators.targets import ALIASES, TARGETS
 from purerl.commands.options import (
     Output,
     Setup,
@@ -20,6 +21,8 @@ from purerl.commands.options import (
     several,
 )
 from purerl.text import parse_bytes, parse_count
+
+DEVICES = (*TARGETS, *ALIASES)
 
 
 def _at_least_two(text: str) -> int:
@@ -230,6 +233,13 @@ class Options:
         metavar="auto|HOST:PORT,N,I",
         shown="one process",
     )
+    plan: str | None = option(
+        "Run nothing: print the widths of the blocks, their memory and a modelled time for an accelerator that need "
+        f"not be there, one of {', '.join(DEVICES)}. Its compiler must be installed; the error says how.",
+        parse=one_of(*DEVICES),
+        metavar="DEVICE",
+        shown="run the search",
+    )
     resume: str | None = option(
         "Resume a search, by name or directory. Its settings stay as they are; limits may be others.",
         metavar="RUN",
@@ -254,6 +264,7 @@ _SEARCHES = ("full", *_STOPPING, _OWN)
 _ONLY_FOR = (
     dict.fromkeys(("eta", "rungs", "stop_clearly_worse"), _STOPPING)
     | dict.fromkeys(("num_seeds", "method", "confirm", "confirm_seeds", "block_size", "memory_limit", "ray"), _SEARCHES)
+    | dict.fromkeys(("plan",), _SEARCHES)
     | dict.fromkeys(("ray_gpus", "save_seconds", "batch_size", "constraint"), _SEARCHES)
     | dict.fromkeys((field.name for each in (Judging, Limits) for field in dataclasses.fields(each)), _SEARCHES)
     | dict.fromkeys((field.name for field in dataclasses.fields(Population)), ("pbt",))
@@ -287,6 +298,8 @@ def check(options: Options) -> None:
         raise UsageError("--replay needs the search: --resume RUN")
     if options.distributed and options.ray:
         raise UsageError("--ray and --distributed are mutually exclusive")
+    if options.plan and (options.distributed or options.ray or options.output.name):
+        raise UsageError("--plan runs nothing and saves nothing: leave out --ray, --distributed and --name")
 
 
 def restored(options: Options, saved: Mapping[str, Any]) -> Options:

@@ -19,7 +19,8 @@ import numpy as np
 from purerl.distributed import from_main
 from purerl.text import format_bytes
 
-_HEADROOM = 0.8  # of the free memory: the host loop, the compiler and other processes need some too
+HEADROOM = 0.8  # of the free memory: the host loop, the compiler and other processes need some too
+FIRST_WIDTH = 64  # members per accelerator that are compiled first
 
 
 class Line(NamedTuple):
@@ -70,17 +71,24 @@ def of_compiled(compiled: jax.stages.Compiled) -> float:
     )
 
 
-def widest(block_size: int, unit: int, limit: float, measure: Callable[[int], float]) -> tuple[int, float]:
+def widest(
+    block_size: int, unit: int, limit: float, measure: Callable[[int], float], *, first: int | None = None
+) -> tuple[int, float]:
     """The largest width, a multiple of `unit` and at most `block_size`, whose block stays within a limit.
 
-    The requested width is measured first, and taken if it fits: one compilation, which is needed anyway. Otherwise a
-    line through it and a small width proposes the next one, which is measured too.
+    Without `first` the requested width is measured first, and taken if it fits: one compilation, which is needed
+    anyway. Otherwise a line through it and a small width proposes the next one, which is measured too.
+
+    With `first`, nothing is compiled that may be far beyond the limit, since a compiler for an accelerator may fail
+    there or spend minutes on recomputing. That width is measured, then, unless all members will take less than half of
+    the limit, two that give a line, and the width that the line proposes.
 
     Args:
       block_size: the requested width.
       unit: number of devices that a block is spread over.
       limit: bytes on each device.
       measure: maps a width to the bytes on each device, by compiling.
+      first: the width that is measured first.
 
     Returns:
       The width and its bytes on each device.
@@ -91,12 +99,15 @@ def widest(block_size: int, unit: int, limit: float, measure: Callable[[int], fl
     Examples:
       >>> widest(64, 1, limit=500.0, measure=lambda width: 20.0 + 10.0 * width)
       (48, 500.0)
+      >>> widest(1000, 1, limit=500.0, measure=lambda width: 20.0 + 10.0 * width, first=8)
+      (48, 500.0)
     """
     width = max(unit, block_size // unit * unit)
+    if first is not None and width > first:
+        width = _expected_width(width, unit, limit, measure, max(unit, first // unit * unit))
     taken = measure(width)
-    small = measure(unit) if taken > limit and width > unit else taken
     while taken > limit and width > unit:
-        line = fit(unit, small, width, taken)
+        line = fit(unit, measure(unit), width, taken)
         width = max(unit, min(width - unit, line.largest_width(limit) // unit * unit))
         taken = measure(width)
     if taken > limit:
@@ -105,6 +116,35 @@ def widest(block_size: int, unit: int, limit: float, measure: Callable[[int], fl
             "use fewer environments or a shorter rollout"
         )
     return width, taken
+
+
+def line_within(limit: float, measure: Callable[[int], float], first: int, unit: int = 1) -> Line:
+    """Memory as a line through two widths, of which the wider one takes about half of the limit.
+
+    The program of a few members may be another one than that of thousands, so the line is taken where it is used.
+
+    Args:
+      limit: bytes on each device.
+      measure: maps a width to the bytes on each device, by compiling.
+      first: a width that surely fits, a multiple of `unit`.
+      unit: number of devices that a block is spread over.
+
+    Examples:
+      >>> line_within(800.0, lambda width: 20.0 + 10.0 * width, first=4)
+      Line(fixed=20.0, per_agent=10.0)
+    """
+    scale = limit / max(measure(first), 1.0) * first  # members that the limit would hold without a fixed part
+    low = max(first, int(scale / 8) // unit * unit)
+    high = max(low + unit, int(scale / 2) // unit * unit)
+    return fit(low, measure(low), high, measure(high))
+
+
+def _expected_width(width: int, unit: int, limit: float, measure: Callable[[int], float], first: int) -> int:
+    """The requested width if it will take less than half of the limit; otherwise at most what a line proposes."""
+    if measure(first) / first * width <= limit / 2:
+        return width
+    line = line_within(limit, measure, first, unit)
+    return max(unit, min(width, line.largest_width(limit) // unit * unit))
 
 
 def device_limit(asked: float | None = None) -> float:
@@ -116,7 +156,7 @@ def device_limit(asked: float | None = None) -> float:
         free = stats["bytes_limit"] - stats.get("bytes_in_use", 0)
     else:
         free = _free_host_memory() / jax.local_device_count()
-    return _HEADROOM * float(from_main(np.float64(free)))
+    return HEADROOM * float(from_main(np.float64(free)))
 
 
 def _free_host_memory() -> float:

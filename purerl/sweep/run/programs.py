@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -17,10 +17,12 @@ import jax.numpy as jnp
 
 from purerl import loops
 from purerl.distributed import over_devices, population_sharding
+from purerl.hparams import check_positive
 from purerl.loops import LoopState
 from purerl.numerics import diverged
 from purerl.sweep.run import memory
 from purerl.sweep.run.packing import Leaf, leaf_sharding, unpack
+from purerl.sweep.trials.trials import label
 from purerl.types import Agent, Env, Hparams, PyTree
 
 
@@ -53,6 +55,25 @@ class Updates(NamedTuple):
 
     value: Any
     weight: Any
+
+
+def with_choices(base: Program, static: Mapping[str, Any]) -> Program:
+    """The program of a group of static choices.
+
+    Raises:
+      TypeError: there are choices for the agent, but `agent` is not a function of them, or it does not return an agent.
+    """
+    sizes = {name: static[name] for name in ("num_envs", "rollout_length") if name in static}
+    check_positive(**sizes)
+    rest = {name: value for name, value in static.items() if name not in sizes}
+    if isinstance(base.agent, Agent):
+        if rest:
+            raise TypeError(f"static choices {', '.join(rest)} need `agent` to be a function from them to an agent")
+        return base._replace(**sizes)
+    agent = base.agent(**rest)
+    if not isinstance(agent, Agent):
+        raise TypeError(f"agent({label(rest)}) returned {type(agent).__name__}, not an Agent")
+    return base._replace(agent=agent, **sizes)
 
 
 class MemberData(NamedTuple):
@@ -167,15 +188,7 @@ def spec_of(tree: PyTree) -> _Spec:
 @functools.lru_cache(maxsize=64)
 def compiled_advance(program: Program, num_updates: int, spec: _Spec) -> Compiled:
     """The program that `advance` runs; it is kept, so the same sizes compile once in a process."""
-
-    def one(state: LoopState) -> tuple[LoopState, Updates]:
-        agent, env, rollout = program.agent, program.env, program.rollout
-        state, metrics = loops.advance(
-            state, agent, env, num_updates=num_updates, rollout_length=program.rollout_length, rollout=rollout
-        )
-        value = metrics[program.curve]  # [U]
-        episodes = metrics["num_episodes"] if program.curve.startswith("episode_") else 1
-        return state, Updates(value, jnp.broadcast_to(episodes, value.shape))
+    one = functools.partial(advance_one, program, num_updates)
 
     def run(states: LoopState) -> tuple[LoopState, Updates]:
         return over_devices(jax.vmap(one), (states,))  # leaves [W, ...]
@@ -186,7 +199,29 @@ def compiled_advance(program: Program, num_updates: int, spec: _Spec) -> Compile
 @functools.lru_cache(maxsize=64)
 def compiled_evaluate(program: Program, spec: _Spec, env_params: _Spec) -> Compiled:
     """The program that `evaluate` runs."""
-    rows = env_params.leaves[0].shape[0] if env_params.leaves else 1
+    one = functools.partial(evaluate_one, program)
+
+    def run(states: LoopState, key: jax.Array, env_params: PyTree) -> jax.Array:
+        return over_devices(jax.vmap(one, (0, None, None)), (states,), (key, env_params))  # [W, E]; the key is shared
+
+    return _compile(jax.jit(run), spec.tree(), eval_key_like(program), env_params.tree())
+
+
+def advance_one(program: Program, num_updates: int, state: LoopState) -> tuple[LoopState, Updates]:
+    """`advance` of one member: its next state, and the metric after each update."""
+    agent, env, rollout = program.agent, program.env, program.rollout
+    state, metrics = loops.advance(
+        state, agent, env, num_updates=num_updates, rollout_length=program.rollout_length, rollout=rollout
+    )
+    value = metrics[program.curve]  # [U]
+    episodes = metrics["num_episodes"] if program.curve.startswith("episode_") else 1
+    return state, Updates(value, jnp.broadcast_to(episodes, value.shape))
+
+
+def evaluate_one(program: Program, state: LoopState, key: jax.Array, env_params: PyTree) -> jax.Array:
+    """`evaluate` of one member, [eval_episodes]; in each of the environments [Q] of `env_params`, if there are any."""
+    leaves = jax.tree.leaves(env_params)
+    rows = leaves[0].shape[0] if leaves else 1
 
     def play(key: jax.Array, state: LoopState, env_params: PyTree) -> jax.Array:
         return loops.evaluate(
@@ -199,18 +234,16 @@ def compiled_evaluate(program: Program, spec: _Spec, env_params: _Spec) -> Compi
             env_params=env_params,
         ).episode_return
 
-    def one(state: LoopState, key: jax.Array, env_params: PyTree) -> jax.Array:
-        if jax.tree.leaves(env_params):
-            returns = jax.vmap(play, (None, None, 0))(key, state, env_params).reshape(-1)  # [Q, E / Q] -> [E]
-        else:
-            returns = play(key, state, state.env_params)
-        return jnp.where(diverged(state.agent_state), jnp.nan, returns)
+    if leaves:
+        returns = jax.vmap(play, (None, None, 0))(key, state, env_params).reshape(-1)  # [Q, E / Q] -> [E]
+    else:
+        returns = play(key, state, state.env_params)
+    return jnp.where(diverged(state.agent_state), jnp.nan, returns)
 
-    def run(states: LoopState, key: jax.Array, env_params: PyTree) -> jax.Array:
-        return over_devices(jax.vmap(one, (0, None, None)), (states,), (key, env_params))  # [W, E]; the key is shared
 
-    like = jax.eval_shape(lambda: jax.random.key(0, impl=program.key_impl))
-    return _compile(jax.jit(run), spec.tree(), like, env_params.tree())
+def eval_key_like(program: Program) -> Any:
+    """Shape and dtype of the key of an evaluation."""
+    return jax.eval_shape(lambda: jax.random.key(0, impl=program.key_impl))
 
 
 def _compile(function: jax.stages.Wrapped, *arguments: PyTree) -> Compiled:

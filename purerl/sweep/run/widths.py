@@ -59,7 +59,9 @@ def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> di
     limit_width = engine.log.find("limit", name)
     size = min(engine.block_size, limit_width["width"]) if limit_width else engine.block_size
     wanted = blocks.choose_width(len(members), size, parts, compiled, jax.process_count())
-    width, taken = memory.widest(wanted, num_parts(wanted), engine.limit, _measure(engine, stage, group, members))
+    first = None if jax.default_backend() == "cpu" else memory.FIRST_WIDTH * num_parts(wanted)
+    measure = _measure(engine, stage, group, members)
+    width, taken = memory.widest(wanted, num_parts(wanted), engine.limit, measure, first=first)
     if width < wanted:
         engine.log.add("limit", name, width=width)
         width = blocks.split_agents(len(members), width, parts, jax.process_count()).shape[1]
