@@ -204,7 +204,6 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
             part,
             hparams,
             settings.policy_loss,
-            settings.normalize_advantage,
             settings.value_loss,
         )
 
@@ -217,7 +216,9 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
         stopped = metrics["loss/approx_kl"] > hparams.target_kl
         return _Learner(packed, opt_state, stopped), jnp.stack([metrics[name] for name in _METRICS])
 
-    def step_unless_stopped(learner: _Learner, part: Batch) -> tuple[_Learner, jax.Array]:
+    def step_unless_stopped(learner: _Learner, part: Batch, advantage: jax.Array) -> tuple[_Learner, jax.Array]:
+        part = part._replace(advantage=advantage)
+
         def skip(learner: _Learner) -> tuple[_Learner, jax.Array]:
             return learner, jnp.full(len(_METRICS), jnp.nan)
 
@@ -230,6 +231,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
         batch,
         num_epochs=settings.num_epochs,
         num_minibatches=settings.num_minibatches,
+        prepare=functools.partial(_advantages, settings.normalize_advantage),
     )
     state = TrainState(unpack(learner.packed), learner.opt_state, hparams, counts.increment(state.num_updates))
     # [num_epochs, num_minibatches, 6] -> [6]; steps that were skipped are NaN
@@ -262,31 +264,31 @@ def _make_batch(network: Network, params: Params, data: Transition, hparams: PPO
     return trajectories.flatten(batch)  # [T, N] -> [T * N]
 
 
+def _advantages(normalize: bool, batch: Batch) -> jax.Array:
+    """The advantages of a minibatch, brought to mean 0 and standard deviation 1 if asked for."""
+    if not normalize:
+        return batch.advantage
+    return losses.normalize(batch.advantage, trajectories.optional_mask(batch.mask))
+
+
 def _loss(
     network: Network,
     params: Params,
     batch: Batch,
     hparams: PPOHparams,
     policy_loss: PolicyLoss,
-    normalize: bool,
     value_loss: ValueLoss = clipped_value_loss,
 ) -> tuple[jax.Array, Metrics]:
     """The loss of a minibatch and its metrics."""
-    mean = functools.partial(trajectories.masked_mean, mask=batch.mask)
     log_prob, entropy, value = policy_network.evaluate_actions(
         network, params, batch.obs, batch.action, batch.memory, batch.reset
     )
-    entropy = mean(entropy)
-    advantage = batch.advantage
-    if normalize:
-        advantage = losses.normalize(advantage, trajectories.optional_mask(batch.mask))
-    policy = mean(policy_loss(log_prob, batch.old_log_prob, advantage, hparams))
-    value_error = mean(value_loss(value, batch.old_value, batch.value_target, hparams))
-    # mean(policy_loss) + value_coef · mean(value_loss) − entropy_coef · mean(entropy)
-    total = policy + hparams.value_coef * value_error - hparams.entropy_coef * entropy
+    policy_error = policy_loss(log_prob, batch.old_log_prob, batch.advantage, hparams)
+    value_error = value_loss(value, batch.old_value, batch.value_target, hparams)
     new_log_prob = jax.lax.stop_gradient(log_prob)
-    approx_kl = mean(losses.kl_estimate(batch.old_log_prob, new_log_prob))
-    ratio_minus_one = jnp.expm1(new_log_prob - batch.old_log_prob)
-    clip_fraction = mean(jnp.abs(ratio_minus_one) > hparams.clip_epsilon)
-    metrics = (policy, value_error, entropy, approx_kl, clip_fraction)
-    return total, {name: jnp.asarray(x, float) for name, x in zip(_LOSS_METRICS, metrics)}
+    kl = losses.kl_estimate(batch.old_log_prob, new_log_prob)
+    clipped = jnp.abs(jnp.expm1(new_log_prob - batch.old_log_prob)) > hparams.clip_epsilon
+    means = trajectories.masked_means([policy_error, value_error, entropy, kl, clipped], batch.mask)
+    # mean(policy_loss) + value_coef · mean(value_loss) − entropy_coef · mean(entropy)
+    total = means[0] + hparams.value_coef * means[1] - hparams.entropy_coef * means[2]
+    return total, dict(zip(_LOSS_METRICS, means))

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.reductions import any_last, argmax_last, max_last, repeat_last, sum_last
 from purerl.types import Key
 
 
@@ -32,7 +33,7 @@ class Categorical:
         if mask is not None:
             chex.assert_equal_shape_suffix([logits, mask], 1)
             logits = jnp.where(jnp.asarray(mask, bool), logits, lowest)
-        object.__setattr__(self, "log_probs", jax.nn.log_softmax(jnp.maximum(logits, lowest)))
+        object.__setattr__(self, "log_probs", _log_softmax(jnp.maximum(logits, lowest)))
 
     def tree_flatten_with_keys(self) -> tuple[tuple[tuple[Hashable, jax.Array]], None]:
         """The log-probabilities as the only leaf."""
@@ -47,7 +48,8 @@ class Categorical:
 
     def sample(self, *, seed: Key) -> jax.Array:
         """[...] int32 actions, argmax of log_probs plus Gumbel noise."""
-        return jax.random.categorical(seed, self.log_probs).astype(jnp.int32)
+        noise = jax.random.gumbel(seed, self.log_probs.shape, self.log_probs.dtype)
+        return argmax_last(noise + self.log_probs)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """[...] log p[value], the dtype's minimum if value is not one of 0, ..., A − 1.
@@ -57,8 +59,8 @@ class Categorical:
         value = jnp.asarray(value)[..., None]
         actions = jnp.arange(self.log_probs.shape[-1]).reshape((1,) * (value.ndim - 1) + (-1,))
         chosen = value == actions  # [..., A]
-        log_prob = jnp.sum(jnp.where(chosen, self.log_probs, 0), axis=-1)
-        return jnp.where(chosen.any(axis=-1), log_prob, jnp.finfo(log_prob.dtype).min)
+        log_prob = sum_last(jnp.where(chosen, self.log_probs, 0))
+        return jnp.where(any_last(chosen), log_prob, jnp.finfo(log_prob.dtype).min)
 
     def sample_and_log_prob(self, *, seed: Key) -> tuple[jax.Array, jax.Array]:
         """A sample and its log-probability."""
@@ -67,15 +69,20 @@ class Categorical:
 
     def entropy(self) -> jax.Array:
         """[...] H = −Σ p · log p, in nats."""
-        return -jnp.sum(jnp.exp(self.log_probs) * self.log_probs, axis=-1)
+        return -sum_last(jnp.exp(self.log_probs) * self.log_probs)
 
     def mode(self) -> jax.Array:
         """[...] int32, the first most probable action."""
-        return jnp.argmax(self.log_probs, axis=-1).astype(jnp.int32)
+        return argmax_last(self.log_probs)
 
     def kl_divergence(self, other: Categorical) -> jax.Array:
         """[...] KL(self ‖ other) = Σ p · (log p − log q), in nats."""
-        return jnp.sum(jnp.exp(self.log_probs) * (self.log_probs - other.log_probs), axis=-1)
+        return sum_last(jnp.exp(self.log_probs) * (self.log_probs - other.log_probs))
+
+
+def _log_softmax(logits: jax.Array) -> jax.Array:
+    shifted = logits - jax.lax.stop_gradient(max_last(logits))[..., None]
+    return shifted - repeat_last(jnp.log(sum_last(jnp.exp(shifted))), logits.shape[-1])
 
 
 def categorical(logits: jax.Array, mask: jax.Array | None = None) -> Categorical:
@@ -123,7 +130,7 @@ class MultiDiscrete:
 
     def log_prob(self, value: jax.Array) -> jax.Array:
         """[...] log-probability of [..., K] actions, the sum over the parts, at least the dtype's minimum."""
-        log_prob = self.parts.log_prob(value).sum(axis=-1)
+        log_prob = sum_last(self.parts.log_prob(value))
         return jnp.maximum(log_prob, jnp.finfo(log_prob.dtype).min)
 
     def sample_and_log_prob(self, *, seed: Key) -> tuple[jax.Array, jax.Array]:
@@ -133,7 +140,7 @@ class MultiDiscrete:
 
     def entropy(self) -> jax.Array:
         """[...] the sum of the parts' entropies, in nats."""
-        return self.parts.entropy().sum(axis=-1)
+        return sum_last(self.parts.entropy())
 
     def mode(self) -> jax.Array:
         """[..., K] int32, the first most probable action of each part."""
@@ -141,7 +148,7 @@ class MultiDiscrete:
 
     def kl_divergence(self, other: MultiDiscrete) -> jax.Array:
         """[...] KL(self ‖ other), the sum over the parts, in nats."""
-        return self.parts.kl_divergence(other.parts).sum(axis=-1)
+        return sum_last(self.parts.kl_divergence(other.parts))
 
 
 def multi_discrete(logits: jax.Array, num_values: Sequence[int], mask: jax.Array | None = None) -> MultiDiscrete:

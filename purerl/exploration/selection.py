@@ -10,6 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl.reductions import argmax_last, max_last
 from purerl.schedules import linear_schedule
 from purerl.types import Hparams
 
@@ -86,8 +87,8 @@ def greedy(key: jax.Array | None, value: jax.Array, mask: jax.Array | None = Non
     """
     value = forbid(value, mask)
     if key is None:
-        return jnp.argmax(value, axis=-1).astype(jnp.int32)
-    return _random_member(key, value == value.max(axis=-1, keepdims=True))
+        return argmax_last(value)
+    return _random_member(key, value == max_last(value)[..., None])
 
 
 def epsilon_greedy(
@@ -122,7 +123,7 @@ def epsilon_greedy(
     explore_key, choice_key = jax.random.split(key)
     explore = jax.random.uniform(explore_key, q.shape[:-1]) < epsilon
     allowed = q > -jnp.inf
-    best = q == q.max(axis=-1, keepdims=True)
+    best = q == max_last(q)[..., None]
     return _random_member(choice_key, jnp.where(explore[..., None], allowed, best))
 
 
@@ -234,4 +235,4 @@ def _by_state(parameter: float | jax.Array, q: jax.Array) -> jax.Array:
 def _random_member(key: jax.Array, members: jax.Array) -> jax.Array:
     """One of the true entries on the last axis, each with the same probability."""
     noise = jax.random.uniform(key, members.shape)
-    return jnp.argmax(jnp.where(members, noise, -1), axis=-1).astype(jnp.int32)
+    return argmax_last(jnp.where(members, noise, -1))

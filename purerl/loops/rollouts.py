@@ -89,29 +89,26 @@ def _rollout(
     )
     actors = split_actors(actors._replace(finished=jax.tree.map(jnp.zeros_like, actors.finished)))
     # Each step carries a few arrays [N, D] and writes a few, however many fields there are: on a GPU each is a kernel.
-    running, unpack_actor = pack(_where(actors))
+    running, unpack_running = pack(_running(actors))
     unpack_step: Unpack | None = None
 
-    def step(carry: tuple[Rows, Actors], xs: tuple[Key, Key, Rows | None]) -> tuple[tuple[Rows, Actors], Rows]:
+    def step(running: Rows, xs: tuple[Key, Key, Rows | None]) -> tuple[Rows, Rows]:
         nonlocal unpack_step
-        (running, actors), (keys, reset_key, fresh) = carry, xs
-        obs, env_state, memory = unpack_actor(running)
-        stepped = actors._replace(obs=obs, env_state=env_state, memory=memory)
-        transition, new, stepped = step_all(keys, agent, env, state, stepped, env_params)
+        keys, reset_key, fresh = xs
+        before = _with_running(actors, unpack_running(running))
+        transition, new, stepped = step_all(keys, agent, env, state, before, env_params)
         done = transition.terminated | transition.truncated
-        chex.assert_trees_all_equal_shapes_and_dtypes((obs, env_state, memory), _where(stepped))
-        after, _ = pack(_where(stepped))
-        running = _restart(done, after, fresh, lambda: pack(begin(reset_key))[0])
+        chex.assert_trees_all_equal_shapes_and_dtypes(_where(before), _where(stepped))
+        after, _ = pack(_running(_count_ended(before, done, stepped)))
         row, unpack_step = pack((transition, new.info))
-        return (running, _count_ended(actors, done, stepped)), row
+        return _restart(done, after, fresh, lambda: pack(begin(reset_key))[0]), row
 
-    fresh = _draw_ahead(begin, jax.random.clone(reset_keys), running)  # each platform uses one of the two
-    counts = actors._replace(obs=(), env_state=(), memory=())
-    (running, counts), rows = jax.lax.scan(step, (running, counts), (keys, reset_keys, fresh))
+    # Each platform uses one of the two ways to reset.
+    fresh = _draw_ahead(begin, jax.random.clone(reset_keys), pack(_where(actors))[0])
+    running, rows = jax.lax.scan(step, running, (keys, reset_keys, fresh))
     assert unpack_step is not None
     trajectory, info = unpack_step(rows)
-    obs, env_state, last_memory = unpack_actor(running)
-    actors = counts._replace(obs=obs, env_state=env_state, memory=last_memory)
+    actors = _with_running(actors, unpack_running(running))
     info, done = dict(info or {}), trajectory.terminated | trajectory.truncated
     actors = actors._replace(
         info={name: jnp.mean(x.astype(jnp.float32)) for name, x in info.items()},
@@ -122,6 +119,16 @@ def _rollout(
 
 def _where(actors: Actors) -> Actor:
     return actors.obs, actors.env_state, actors.memory
+
+
+def _running(actors: Actors) -> PyTree:
+    """What changes from step to step: where the environments stand, and then the counts."""
+    return _where(actors), (actors.episode_return, actors.episode_length, actors.finished)
+
+
+def _with_running(actors: Actors, running: PyTree) -> Actors:
+    (obs, env_state, memory), (episode_return, episode_length, finished) = running
+    return Actors(env_state, obs, memory, episode_return, episode_length, finished, actors.info, actors.info_at_end)
 
 
 def _draw_ahead(begin: Callable[[Key], Actor], reset_keys: Key, running: Rows) -> Rows | None:
@@ -143,10 +150,14 @@ def _draw_ahead(begin: Callable[[Key], Actor], reset_keys: Key, running: Rows) -
 
 
 def _restart(done: jax.Array, running: Rows, fresh: Rows | None, begin: Callable[[], Rows]) -> Rows:
-    """Put fresh episodes where one ended. The same values on every platform, drawn in whatever way is fastest there."""
+    """Put fresh episodes where one ended, before the counts, which stay.
+
+    The same values on every platform, drawn in whatever way is fastest there.
+    """
 
     def replace(running: Rows, fresh: Rows) -> Rows:
-        return [_select(done, new, old) for new, old in zip(fresh, running)]
+        changed = [_overwrite(done, new, old) for new, old in zip(fresh, running)]
+        return changed + running[len(changed) :]
 
     def if_any(running: Rows, fresh: Rows | None) -> Rows:
         return jax.lax.cond(done.any(), lambda rows: replace(rows, begin()), lambda rows: rows, running)
@@ -159,7 +170,7 @@ def _restart(done: jax.Array, running: Rows, fresh: Rows | None, begin: Callable
 
 def _count_ended(actors: Actors, done: jax.Array, stepped: Actors) -> Actors:
     """The counts of episodes after a step; those that ended start again at 0."""
-    return actors._replace(
+    return stepped._replace(
         episode_return=jnp.where(done, 0, stepped.episode_return),
         episode_length=jnp.where(done, 0, stepped.episode_length),
         finished=count_episodes(actors.finished, done, stepped.episode_return, stepped.episode_length),
@@ -219,9 +230,12 @@ def _rollout_episodes(
 # --- The parts --------------------------------------------------------------------------------------------------------
 
 
-def _select(done: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    """`new` where done [N], `old` elsewhere; typed keys too."""
-    return jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), new, old)  # [N] -> [N, 1, ..., 1]
+def _overwrite(done: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
+    """`new` [N, D] over the first columns of `old` [N, D + ...] where done [N], `old` elsewhere; typed keys [N] too."""
+    if new.ndim == 1:
+        return jnp.where(done, new, old)
+    width = new.shape[1]
+    return jnp.concatenate([jnp.where(done[:, None], new, old[:, :width]), old[:, width:]], axis=1)
 
 
 def _mean_where(where: jax.Array, x: jax.Array) -> jax.Array:

@@ -14,6 +14,7 @@ from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, features
+from purerl.networks.products import thin_product
 from purerl.spaces import Box, Space, check_bounded, check_spaces
 from purerl.types import HasSpaces, PyTree
 
@@ -169,7 +170,7 @@ class Critic(nn.Module):
             x = self.torso.copy(hidden=(), parent=self, name="image")(x).astype(jnp.float32)
         half, middle = scale(self.action_space)
         x = jnp.concatenate([x, ((action - middle) / half).reshape(-1)])
-        return nn.Dense(1, kernel_init=orthogonal(1.0), name="q")(self.torso(x))[0]
+        return nn.Dense(1, kernel_init=orthogonal(1.0), dot_general=thin_product, name="q")(self.torso(x))[0]
 
 
 def scale(space: Box) -> tuple[jax.Array, jax.Array]:
@@ -180,7 +181,8 @@ def scale(space: Box) -> tuple[jax.Array, jax.Array]:
 
 def small_dense(shape: tuple[int, ...], name: str) -> nn.Dense:
     """A last layer whose outputs hardly depend on the observation at the start."""
-    return nn.Dense(int(np.prod(shape, dtype=int)), kernel_init=orthogonal(0.01), name=name)
+    size = int(np.prod(shape, dtype=int))
+    return nn.Dense(size, kernel_init=orthogonal(0.01), dot_general=thin_product, name=name)
 
 
 def real_box(env: HasSpaces) -> Box:

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import functools
+from typing import Any
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from purerl.networks.images import Activation, Convolution, Features, flat_features
 from purerl.networks.initializers import orthogonal
+from purerl.networks.products import thin_product
+from purerl.types import PyTree
 
 ACTIVATIONS: dict[str, Activation] = {
     "tanh": jnp.tanh,
@@ -41,12 +46,46 @@ class Torso(nn.Module):
         """[D], [H, W, C], or several images and a vector, to [hidden[-1]]."""
         x = flat_features(features, self.convolution, self._activate, self.dtype)
         for width in self.hidden:
-            x = self._activate(nn.Dense(width, kernel_init=orthogonal(2**0.5), dtype=self.dtype)(x))
+            layer = nn.Dense(width, kernel_init=orthogonal(2**0.5), dtype=self.dtype, dot_general=thin_product)
+            x = self._activate(layer(x))
         return x
 
     def _activate(self, x: jax.Array) -> jax.Array:
         normalized = nn.LayerNorm(dtype=self.dtype, reduction_axes=range(x.ndim))(x) if self.layer_norm else x
         return ACTIVATIONS[self.activation](normalized)
+
+
+def side_by_side(one: Torso, other: Torso, x: Features) -> tuple[jax.Array, jax.Array]:
+    """The features of two torsos of the same sizes, children of one module: `one(x), other(x)`.
+
+    Where they are differentiated for an accelerator they are computed as one, with half as many products, whose
+    launches are what small networks cost there. On a CPU that would be slower, and where they are not differentiated
+    one of the two may not be used. Images always pass one after the other.
+    """
+    if one.is_initializing() or not isinstance(x, jax.Array) or x.ndim != 1:
+        return one(x), other(x)
+    apply = one.clone(name=None, parent=None).apply
+
+    def separate(params: list[PyTree], x: jax.Array) -> list[PyTree]:
+        one, other = params
+        return [apply(one, x), apply(other, x)]
+
+    def together(params: list[PyTree], x: jax.Array) -> list[PyTree]:
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+        both = jax.vmap(apply, (0, None))(stacked, x)  # [2, hidden[-1]]
+        return [both[0], both[1]]
+
+    @jax.custom_jvp
+    def features(params: list[PyTree], x: jax.Array) -> list[PyTree]:
+        return separate(params, x)
+
+    @features.defjvp
+    def derivative(primals: Any, tangents: Any) -> tuple[list[PyTree], list[PyTree]]:
+        by_platform = functools.partial(jax.lax.platform_dependent, cpu=separate, default=together)
+        return jax.jvp(by_platform, primals, tangents)
+
+    first, second = features([{"params": each.variables["params"]} for each in (one, other)], x)
+    return first, second
 
 
 def check_hidden(hidden: tuple[int, ...], activation: str) -> None:

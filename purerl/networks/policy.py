@@ -12,8 +12,9 @@ import numpy as np
 from purerl import distributions
 from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
-from purerl.networks.layers import Torso, check_hidden
+from purerl.networks.layers import Torso, check_hidden, side_by_side
 from purerl.networks.observations import check_observation, features, has_mask
+from purerl.networks.products import thin_product
 from purerl.spaces import Box, Discrete, MultiDiscrete, Space, check_bounded, check_spaces
 from purerl.types import HasSpaces, PyTree
 
@@ -86,10 +87,11 @@ class ActorCritic(nn.Module):
         check_observation(obs, self.observation_space)
         inputs = features(obs, self.observation_space)
         torso = functools.partial(Torso, self.hidden, self.activation, convolution=self.convolution, dtype=self.dtype)
-        critic = actor = torso(name="torso" if self.shared_torso else "actor")(inputs)
-        if not self.shared_torso:
-            critic = torso(name="critic")(inputs)
-        value = nn.Dense(1, kernel_init=orthogonal(1.0), name="value")(critic)
+        if self.shared_torso:
+            critic = actor = torso(name="torso")(inputs)
+        else:
+            actor, critic = side_by_side(torso(name="actor"), torso(name="critic"), inputs)
+        value = nn.Dense(1, kernel_init=orthogonal(1.0), dot_general=thin_product, name="value")(critic)
         mask = obs["action_mask"] if has_mask(self.observation_space) else None
         return PolicyHead(self.action_space, self.squash, name="policy")(actor, mask), value[0]
 
@@ -122,7 +124,7 @@ class PolicyHead(nn.Module):
 
 def _small_dense(size: int) -> nn.Dense:
     """The last layer of a policy: nearly uniform at the start."""
-    return nn.Dense(size, kernel_init=orthogonal(0.01))
+    return nn.Dense(size, kernel_init=orthogonal(0.01), dot_general=thin_product)
 
 
 def _scale(low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

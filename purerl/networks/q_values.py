@@ -11,6 +11,7 @@ from purerl.networks.images import Convolution, Features, check_convolution, fla
 from purerl.networks.initializers import Initializer, orthogonal
 from purerl.networks.layers import ACTIVATIONS, Torso, check_hidden
 from purerl.networks.observations import check_observation, features
+from purerl.networks.products import thin_product
 from purerl.spaces import Discrete, Space, check_spaces
 from purerl.types import HasSpaces, Key, PyTree
 
@@ -99,10 +100,10 @@ class QNetwork(nn.Module):
         if self.noisy:
             return self._noisy(inputs, key)
         x = Torso(self.hidden, self.activation, self.layer_norm, self.convolution, self.dtype)(inputs)
-        advantage = self._per_action(nn.Dense(self._width(self.num_actions), kernel_init=orthogonal(1.0))(x))
+        advantage = self._per_action(_last_dense(self._width(self.num_actions))(x))
         if not self.dueling:
             return advantage
-        value = self._per_action(nn.Dense(self._width(1), kernel_init=orthogonal(1.0))(x))
+        value = self._per_action(_last_dense(self._width(1))(x))
         return value + advantage - advantage.mean(axis=0, keepdims=True)
 
     def _noisy(self, inputs: Features, key: Key | None) -> jax.Array:
@@ -122,6 +123,10 @@ class QNetwork(nn.Module):
 
     def _per_action(self, x: jax.Array) -> jax.Array:
         return x if self.num_atoms is None else x.reshape(-1, self.num_atoms)  # [A Z] -> [A, Z]
+
+
+def _last_dense(size: int) -> nn.Dense:
+    return nn.Dense(size, kernel_init=orthogonal(1.0), dot_general=thin_product)
 
 
 class NoisyDense(nn.Module):

@@ -75,7 +75,8 @@ def test_the_loss_against_an_independent_formula(cartpole, batch, masked):
     hparams = purerl.PPOHparams(clip_epsilon=0.1, value_clip_epsilon=0.3, entropy_coef=0.05, value_coef=0.7)
     mask = np.array([1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0]) if masked else np.ones(12)
     data = batch._replace(mask=jnp.asarray(mask, jnp.float32)) if masked else batch
-    total, metrics = ppo._loss(network, params, data, hparams, ppo.clipped_policy_loss, True)
+    normalized = data._replace(advantage=ppo._advantages(True, data))
+    total, metrics = ppo._loss(network, params, normalized, hparams, ppo.clipped_policy_loss)
 
     weights = jax.tree.map(lambda x: np.asarray(x, np.float64), params["params"])
     kept = np.flatnonzero(mask)

@@ -130,7 +130,7 @@ def test_a_population_moves_nothing_between_devices(one_agent):
 
 def test_without_a_mesh_nothing_is_added():
     def pass_over(x):
-        def step(total, part):
+        def step(total, part, prepared):
             return total + part.sum(), ()
 
         return minibatches.epochs(jax.random.key(0), step, 0.0, x, num_epochs=1, num_minibatches=2)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.exploration.selection import forbid
+from purerl.reductions import any_last, max_last, sum_last
 
 
 def best_value(q: jax.Array, mask: jax.Array | None) -> jax.Array:
@@ -15,13 +16,13 @@ def best_value(q: jax.Array, mask: jax.Array | None) -> jax.Array:
       q: [..., A].
       mask: [..., A], nonzero where an action is allowed; None: all are.
     """
-    best = forbid(q, mask).max(axis=-1)
-    return best if mask is None else jnp.where((mask != 0).any(axis=-1), best, 0)
+    best = max_last(forbid(q, mask))
+    return best if mask is None else jnp.where(any_last(mask != 0), best, 0)
 
 
 def bootstrap_factor(discount: jax.Array, mask: jax.Array | None) -> jax.Array:
     """The discount [...] of the value of the next state, 0 if that state allows no action; mask as in `best_value`."""
-    return discount if mask is None else jnp.where((mask != 0).any(axis=-1), discount, 0)
+    return discount if mask is None else jnp.where(any_last(mask != 0), discount, 0)
 
 
 def take(output: jax.Array, action: jax.Array) -> jax.Array:
@@ -31,4 +32,4 @@ def take(output: jax.Array, action: jax.Array) -> jax.Array:
     """
     chosen = jax.nn.one_hot(action, output.shape[1], dtype=bool)  # [B, A]
     chosen = chosen.reshape(chosen.shape + (1,) * (output.ndim - 2))  # [B, A, 1, ...]
-    return jnp.where(chosen, output, 0).sum(axis=1)
+    return sum_last(jnp.moveaxis(jnp.where(chosen, output, 0), 1, -1))

@@ -17,12 +17,13 @@ Carry = TypeVar("Carry")
 
 def epochs(
     key: Key,
-    step: Callable[[Carry, Any], tuple[Carry, PyTree]],
+    step: Callable[[Carry, Any, Any], tuple[Carry, PyTree]],
     carry: Carry,
     batch: PyTree,
     *,
     num_epochs: int,
     num_minibatches: int,
+    prepare: Callable[[Any], PyTree] = lambda part: (),
 ) -> tuple[Carry, PyTree]:
     """Scan `step` over `num_epochs` times `num_minibatches` shuffled parts of a batch.
 
@@ -32,11 +33,12 @@ def epochs(
 
     Args:
       key: typed key.
-      step: `(carry, part) -> (carry, out)` as for `lax.scan`; `part` leads with [B / num_minibatches].
+      step: `(carry, part, prepared) -> (carry, out)` as for `lax.scan`; `part` leads with [B / num_minibatches].
       carry: the first carry.
       batch: leaves lead with [B].
       num_epochs: passes.
       num_minibatches: parts of a pass.
+      prepare: `part -> prepared`, what can be computed of a part before the steps of its pass, for all parts at once.
 
     Returns:
       The last carry, and `out` stacked to [num_epochs, num_minibatches, ...].
@@ -55,7 +57,8 @@ def epochs(
     def epoch(carry: Carry, order: jax.Array) -> tuple[Carry, PyTree]:
         # each [B, D] -> [num_minibatches, B / num_minibatches, D]
         parts = mesh.split([x[order].reshape(num_minibatches, -1, x.shape[1]) for x in packed], axis=1)
-        return jax.lax.scan(lambda carry, part: step(carry, unpack(part)), carry, parts)
+        prepared = jax.vmap(lambda part: prepare(unpack(part)))(parts)
+        return jax.lax.scan(lambda carry, xs: step(carry, unpack(xs[0]), xs[1]), carry, (parts, prepared))
 
     orders = jax.vmap(lambda key: permutation(key, size))(jax.random.split(key, num_epochs))
     return jax.lax.scan(epoch, carry, orders)

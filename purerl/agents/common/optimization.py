@@ -242,7 +242,9 @@ def minibatch_update(
     """
     hparams = annealed(state.hparams, state.num_updates)
 
-    def step(learner: tuple[Params, PyTree], part: PyTree) -> tuple[tuple[Params, PyTree], Metrics]:
+    def step(
+        learner: tuple[Params, PyTree], part: PyTree, prepared: tuple[()]
+    ) -> tuple[tuple[Params, PyTree], Metrics]:
         params, opt_state, metrics = gradient_step(optimizer, hparams, lambda params: loss(params, part), *learner)
         return (params, opt_state), metrics
 

@@ -1,0 +1,75 @@
+"""Reductions over the last axis, which accelerators compute without one if it is short.
+
+XLA launches a kernel of its own for a reduction and fuses elementwise operations into one. Over an axis of a few
+actions the terms can be written out, so that what reads the result is fused with what made the terms. On a CPU they are
+the reductions of `jax.numpy`.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+LONGEST = 8
+"""Axes beyond this are reduced as usual on every platform."""
+
+
+def sum_last(x: jax.Array) -> jax.Array:
+    """Σ over the last axis, [..., A] -> [...].
+
+    Examples:
+      >>> sum_last(jnp.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
+      [3.0, 7.0]
+    """
+    return _reduce(functools.partial(jnp.sum, axis=-1), lambda x: functools.reduce(jnp.add, _terms(x)), x)
+
+
+def max_last(x: jax.Array) -> jax.Array:
+    """The maximum of the last axis, [..., A] -> [...]."""
+    return _reduce(functools.partial(jnp.max, axis=-1), lambda x: functools.reduce(jnp.maximum, _terms(x)), x)
+
+
+def any_last(x: jax.Array) -> jax.Array:
+    """Whether any entry of the last axis is true, [..., A] bool -> [...]."""
+    return _reduce(functools.partial(jnp.any, axis=-1), lambda x: functools.reduce(jnp.logical_or, _terms(x)), x)
+
+
+def argmax_last(x: jax.Array) -> jax.Array:
+    """The index of the first maximum of the last axis, [..., A] -> [...] int32.
+
+    Examples:
+      >>> argmax_last(jnp.array([1.0, 3.0, 3.0])).item()
+      1
+    """
+
+    def written_out(x: jax.Array) -> jax.Array:
+        best, index = x[..., 0], jnp.zeros(x.shape[:-1], jnp.int32)
+        for i, term in enumerate(_terms(x)):
+            better = (term > best) | (jnp.isnan(term) & ~jnp.isnan(best))  # as in NumPy, a NaN is the maximum
+            best, index = jnp.where(better, term, best), jnp.where(better, i, index)
+        return index
+
+    return _reduce(lambda x: jnp.argmax(x, axis=-1).astype(jnp.int32), written_out, x)
+
+
+def repeat_last(x: jax.Array, count: int) -> jax.Array:
+    """A new last axis of equal entries, [...] -> [..., count]; its gradient is `sum_last`."""
+    usual = lambda x: jnp.broadcast_to(x[..., None], (*x.shape, count))  # noqa: E731
+    if not 0 < count <= LONGEST:
+        return usual(x)
+    return jax.lax.platform_dependent(x, cpu=usual, default=lambda x: jnp.stack([x] * count, axis=-1))
+
+
+def _terms(x: jax.Array) -> list[jax.Array]:
+    return [x[..., i] for i in range(x.shape[-1])]
+
+
+def _reduce(
+    usual: Callable[[jax.Array], jax.Array], written_out: Callable[[jax.Array], jax.Array], x: jax.Array
+) -> jax.Array:
+    if not 0 < x.shape[-1] <= LONGEST:
+        return usual(x)
+    return jax.lax.platform_dependent(x, cpu=usual, default=written_out)
