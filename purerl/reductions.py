@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -24,17 +25,17 @@ def sum_last(x: jax.Array) -> jax.Array:
       >>> sum_last(jnp.array([[1.0, 2.0], [3.0, 4.0]])).tolist()
       [3.0, 7.0]
     """
-    return _reduce(functools.partial(jnp.sum, axis=-1), lambda x: functools.reduce(jnp.add, _terms(x)), x)
+    return _reduce(_sum, _sum_of_terms, x)
 
 
 def max_last(x: jax.Array) -> jax.Array:
     """The maximum of the last axis, [..., A] -> [...]."""
-    return _reduce(functools.partial(jnp.max, axis=-1), lambda x: functools.reduce(jnp.maximum, _terms(x)), x)
+    return _reduce(_max, _max_of_terms, x)
 
 
 def any_last(x: jax.Array) -> jax.Array:
     """Whether any entry of the last axis is true, [..., A] bool -> [...]."""
-    return _reduce(functools.partial(jnp.any, axis=-1), lambda x: functools.reduce(jnp.logical_or, _terms(x)), x)
+    return _reduce(_any, _any_of_terms, x)
 
 
 def argmax_last(x: jax.Array) -> jax.Array:
@@ -44,32 +45,69 @@ def argmax_last(x: jax.Array) -> jax.Array:
       >>> argmax_last(jnp.array([1.0, 3.0, 3.0])).item()
       1
     """
-
-    def written_out(x: jax.Array) -> jax.Array:
-        best, index = x[..., 0], jnp.zeros(x.shape[:-1], jnp.int32)
-        for i, term in enumerate(_terms(x)):
-            better = (term > best) | (jnp.isnan(term) & ~jnp.isnan(best))  # as in NumPy, a NaN is the maximum
-            best, index = jnp.where(better, term, best), jnp.where(better, i, index)
-        return index
-
-    return _reduce(lambda x: jnp.argmax(x, axis=-1).astype(jnp.int32), written_out, x)
+    return _reduce(_argmax, _argmax_of_terms, x)
 
 
 def repeat_last(x: jax.Array, count: int) -> jax.Array:
     """A new last axis of equal entries, [...] -> [..., count]; its gradient is `sum_last`."""
-    usual = lambda x: jnp.broadcast_to(x[..., None], (*x.shape, count))  # noqa: E731
-    if not 0 < count <= LONGEST:
+    repeated, stacked = functools.partial(_repeat, count), functools.partial(_stack, count)
+    return jax.lax.platform_dependent(x, cpu=repeated, default=stacked) if 0 < count <= LONGEST else repeated(x)
+
+
+# --- The two ways: functions of the module, which JAX traces once for arguments of one shape ----------------------------
+
+_Reduction: TypeAlias = Callable[[jax.Array], jax.Array]
+
+
+def _reduce(usual: _Reduction, written_out: _Reduction, x: jax.Array) -> jax.Array:
+    if not 0 < x.shape[-1] <= LONGEST:
         return usual(x)
-    return jax.lax.platform_dependent(x, cpu=usual, default=lambda x: jnp.stack([x] * count, axis=-1))
+    return jax.lax.platform_dependent(x, cpu=usual, default=written_out)
+
+
+def _sum(x: jax.Array) -> jax.Array:
+    return x.sum(axis=-1)
+
+
+def _max(x: jax.Array) -> jax.Array:
+    return x.max(axis=-1)
+
+
+def _any(x: jax.Array) -> jax.Array:
+    return x.any(axis=-1)
+
+
+def _argmax(x: jax.Array) -> jax.Array:
+    return jnp.argmax(x, axis=-1).astype(jnp.int32)
+
+
+def _sum_of_terms(x: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.add, _terms(x))
+
+
+def _max_of_terms(x: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.maximum, _terms(x))
+
+
+def _any_of_terms(x: jax.Array) -> jax.Array:
+    return functools.reduce(jnp.logical_or, _terms(x))
+
+
+def _argmax_of_terms(x: jax.Array) -> jax.Array:
+    best, index = x[..., 0], jnp.zeros(x.shape[:-1], jnp.int32)
+    for i, term in enumerate(_terms(x)):
+        better = (term > best) | (jnp.isnan(term) & ~jnp.isnan(best))  # as in NumPy, a NaN is the maximum
+        best, index = jnp.where(better, term, best), jnp.where(better, i, index)
+    return index
 
 
 def _terms(x: jax.Array) -> list[jax.Array]:
     return [x[..., i] for i in range(x.shape[-1])]
 
 
-def _reduce(
-    usual: Callable[[jax.Array], jax.Array], written_out: Callable[[jax.Array], jax.Array], x: jax.Array
-) -> jax.Array:
-    if not 0 < x.shape[-1] <= LONGEST:
-        return usual(x)
-    return jax.lax.platform_dependent(x, cpu=usual, default=written_out)
+def _repeat(count: int, x: jax.Array) -> jax.Array:
+    return jnp.broadcast_to(x[..., None], (*x.shape, count))
+
+
+def _stack(count: int, x: jax.Array) -> jax.Array:
+    return jnp.stack([x] * count, axis=-1)

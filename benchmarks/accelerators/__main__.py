@@ -1,6 +1,6 @@
 """Compile programs for accelerators that are not there, and report what the programs do.
 
-    python -m benchmarks.accelerators                                         # the table of benchmarks/README.md
+    python -m benchmarks.accelerators --save                # the record, and the tables of docs/launches.md
     python -m benchmarks.accelerators --targets h100 --cases ppo:CartPole-v1:64x128 dqn:CartPole-v1
     python -m benchmarks.accelerators --cases ppo:CartPole-v1:4x128:1024 --tree    # 1,024 agents, with all loops
     python -m benchmarks.accelerators --check                                  # compare counts with the last record
@@ -27,6 +27,7 @@ from purerl.accelerators.targets import TARGETS, Target
 
 ROOT = pathlib.Path(__file__).parents[2]
 RECORD = ROOT / "benchmarks" / "results" / "accelerators.json"
+PAGE = ROOT / "docs" / "launches.md"
 CASES = (
     "ppo:CartPole-v1:4x128",
     "ppo:CartPole-v1:64x128",
@@ -105,7 +106,7 @@ def main() -> None:
     parser.add_argument(
         "--check", action="store_true", help="exit with 1 if a program launches more than the record says"
     )
-    parser.add_argument("--save", action="store_true", help="write the record")
+    parser.add_argument("--save", action="store_true", help="write these cases into the record and docs/launches.md")
     chosen = parser.parse_args()
     reports: dict[str, dict[str, Any]] = {}
     for name in chosen.targets:
@@ -115,13 +116,21 @@ def main() -> None:
                 print(found["tree"], flush=True)
             reports.setdefault(name, {})[text] = {key: value for key, value in found.items() if key != "tree"}
             print(table.line(found), flush=True)
+            if chosen.save:
+                save(name, text, reports[name][text])
     if chosen.check:
         raise SystemExit(table.regressions(json.loads(RECORD.read_text()), reports))
     for name, found in reports.items():
         print(f"\n{name}\n\n{table.markdown(found)}")
-    if chosen.save:
-        versions = {package: metadata.version(package) for package in ("jax", "jaxlib")}
-        RECORD.write_text(json.dumps({"versions": versions, "reports": reports}, indent=1) + "\n")
+
+
+def save(target: str, case: str, report: dict[str, Any]) -> None:
+    """Put a report into the record, beside those of other cases, and the whole of it into the page."""
+    reports = json.loads(RECORD.read_text())["reports"] if RECORD.is_file() else {}
+    reports.setdefault(target, {})[case] = report
+    versions = {package: metadata.version(package) for package in ("jax", "jaxlib")}
+    RECORD.write_text(json.dumps({"versions": versions, "reports": reports}, indent=1) + "\n")
+    PAGE.write_text(table.fill(PAGE.read_text(), {TARGETS[name].label: found for name, found in reports.items()}))
 
 
 if __name__ == "__main__":

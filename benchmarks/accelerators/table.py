@@ -10,6 +10,9 @@ _COLUMNS = (
 )  # fmt: skip
 
 
+MARKER = "<!-- what follows is written by python -m benchmarks.accelerators --save -->"
+
+
 def line(report: dict[str, Any]) -> str:
     """One report in one line."""
     return "  ".join(_cells(report))
@@ -21,14 +24,23 @@ def markdown(reports: dict[str, dict[str, Any]]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
+def fill(page: str, reports: dict[str, dict[str, Any]]) -> str:
+    """A page whose tables, all that follows the marker, are those of these reports by the target's label."""
+    text, marker, _ = page.partition(MARKER)
+    if not marker:
+        raise ValueError(f"the page has no line {MARKER!r}, after which tables are written")
+    return text + marker + "".join(f"\n\n## {label}\n\n{markdown(found)}" for label, found in reports.items()) + "\n"
+
+
 def regressions(record: dict[str, Any], reports: dict[str, dict[str, Any]]) -> int:
     """Print the programs that launch more, or wait more, than the record says, and return 1 if there are any."""
     worse = 0
     for target, found in reports.items():
         for case, report in found.items():
-            before, now = record["reports"][target][case].get("total"), report.get("total")
+            recorded = record["reports"].get(target, {}).get(case, {"error": "not in the record"})
+            before, now = recorded.get("total"), report.get("total")
             if now is None or before is None or any(now[name] > before[name] for name in ("launches", "waits")):
-                print(f"{target} {case}: {before} before, {now or report['error']} now")
+                print(f"{target} {case}: {before or recorded['error']} before, {now or report['error']} now")
                 worse = 1
     return worse
 

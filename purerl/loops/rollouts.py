@@ -231,9 +231,9 @@ def _rollout_episodes(
 
 
 def _overwrite(done: jax.Array, new: jax.Array, old: jax.Array) -> jax.Array:
-    """`new` [N, D] over the first columns of `old` [N, D + ...] where done [N], `old` elsewhere; typed keys [N] too."""
-    if new.ndim == 1:
-        return jnp.where(done, new, old)
+    """`new` over the first columns of `old` where done [N]; rows [N, D] and [N, D + ...], or both of one shape."""
+    if new.shape == old.shape:
+        return jnp.where(done.reshape(done.shape + (1,) * (new.ndim - 1)), new, old)  # [N] -> [N, 1, ..., 1]
     width = new.shape[1]
     return jnp.concatenate([jnp.where(done[:, None], new, old[:, :width]), old[:, width:]], axis=1)
 

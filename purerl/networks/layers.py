@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import cast
 
 import flax.linen as nn
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 from purerl.networks.images import Activation, Convolution, Features, flat_features
 from purerl.networks.initializers import orthogonal
 from purerl.networks.products import thin_product
-from purerl.types import PyTree
+from purerl.types import Params
 
 ACTIVATIONS: dict[str, Activation] = {
     "tanh": jnp.tanh,
@@ -64,28 +65,30 @@ def side_by_side(one: Torso, other: Torso, x: Features) -> tuple[jax.Array, jax.
     """
     if one.is_initializing() or not isinstance(x, jax.Array) or x.ndim != 1:
         return one(x), other(x)
-    apply = one.clone(name=None, parent=None).apply
+    both = _both(one.clone(name=None, parent=None))
+    return both({"params": one.variables["params"]}, {"params": other.variables["params"]}, x)
 
-    def separate(params: list[PyTree], x: jax.Array) -> list[PyTree]:
-        one, other = params
-        return [apply(one, x), apply(other, x)]
 
-    def together(params: list[PyTree], x: jax.Array) -> list[PyTree]:
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *params)
+@functools.cache
+def _both(torso: Torso) -> Callable[[Params, Params, jax.Array], tuple[jax.Array, jax.Array]]:
+    """The features for two sets of parameters, as a function that JAX can recognize when it traces it again."""
+
+    apply = cast(Callable[[Params, jax.Array], jax.Array], torso.apply)
+
+    def apart(one: Params, other: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return apply(one, x), apply(other, x)
+
+    def together(one: Params, other: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, other)
         both = jax.vmap(apply, (0, None))(stacked, x)  # [2, hidden[-1]]
-        return [both[0], both[1]]
+        return both[0], both[1]
 
-    @jax.custom_jvp
-    def features(params: list[PyTree], x: jax.Array) -> list[PyTree]:
-        return separate(params, x)
+    def by_platform(one: Params, other: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.lax.platform_dependent(one, other, x, cpu=apart, default=together)
 
-    @features.defjvp
-    def derivative(primals: Any, tangents: Any) -> tuple[list[PyTree], list[PyTree]]:
-        by_platform = functools.partial(jax.lax.platform_dependent, cpu=separate, default=together)
-        return jax.jvp(by_platform, primals, tangents)
-
-    first, second = features([{"params": each.variables["params"]} for each in (one, other)], x)
-    return first, second
+    features = jax.custom_jvp(apart)
+    features.defjvp(functools.partial(jax.jvp, by_platform))
+    return features
 
 
 def check_hidden(hidden: tuple[int, ...], activation: str) -> None:

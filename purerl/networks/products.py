@@ -28,16 +28,19 @@ def thin_product(x: jax.Array, kernel: jax.Array, contraction: Contraction, prec
       >>> thin_product(jnp.array([1.0, 2.0]), jnp.array([[1.0, 0.0, 1.0], [0.0, 1.0, 1.0]]), contraction).tolist()
       [1.0, 2.0, 3.0]
     """
-    usual = functools.partial(jax.lax.dot_general, dimension_numbers=contraction, precision=precision)
-    if x.ndim != 1 or not 0 < min(kernel.shape) <= LONGEST:
-        return usual(x, kernel)
-    return jax.lax.platform_dependent(x, kernel, cpu=usual, default=_written_out)
+    if x.ndim != 1 or precision is not None or not 0 < min(kernel.shape) <= LONGEST:
+        return jax.lax.dot_general(x, kernel, contraction, precision=precision)
+    return jax.lax.platform_dependent(x, kernel, cpu=_product, default=_written_out)
+
+
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    return jax.lax.dot_general(x, kernel, (((0,), (0,)), ((), ())))
 
 
 @jax.custom_jvp
 def _written_out(x: jax.Array, kernel: jax.Array) -> jax.Array:
     inputs, _ = kernel.shape
-    return _by_input(x, kernel) if inputs <= LONGEST else (kernel.T * x).sum(axis=-1)
+    return _by_input(x, kernel) if inputs <= LONGEST else (kernel.T * x[None]).sum(axis=-1)
 
 
 @_written_out.defjvp

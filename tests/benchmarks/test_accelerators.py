@@ -1,12 +1,14 @@
 """Names of training programs on the command line of the benchmark of accelerators."""
 
 import pathlib
+import subprocess
 import sys
 
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
+from benchmarks.accelerators import table
 from benchmarks.accelerators.__main__ import parse_case
 from benchmarks.accelerators.cases import Case
 
@@ -26,3 +28,32 @@ def test_cases_are_read(text, case):
 def test_a_case_of_another_form_is_named():
     with pytest.raises(ValueError, match="'ppo' is not of the form ALGORITHM:ENV"):
         parse_case("ppo")
+
+
+def test_tables_replace_what_follows_the_marker():
+    page = f"text\n\n{table.MARKER}\n\n## old\n"
+    filled = table.fill(page, {"H100": {"a": {"label": "ppo", "error": "does not compile"}}})
+    assert filled.startswith(f"text\n\n{table.MARKER}\n\n## H100\n")
+    assert "old" not in filled
+    assert "| ppo | does not compile |" in filled
+
+
+@pytest.mark.parametrize(("launches", "worse"), [(10, 0), (11, 1)])
+def test_a_program_that_launches_more_than_recorded_is_a_regression(launches, worse):
+    record = {"reports": {"h100": {"a": {"total": {"launches": 10, "waits": 0}}}}}
+    assert table.regressions(record, {"h100": {"a": {"total": {"launches": launches, "waits": 0}}}}) == worse
+
+
+def test_a_program_that_is_not_recorded_is_named(capsys):
+    found = {"h100": {"a": {"total": {"launches": 1, "waits": 0}}}}
+    assert table.regressions({"reports": {}}, found) == 1
+    assert "not in the record" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_launches_on_an_h100_are_those_of_the_record():
+    """Makes an environment with the compiler at its first run. Last result: benchmarks/results/accelerators.json."""
+    cases = ["ppo:CartPole-v1:64x128", "dqn:CartPole-v1"]
+    command = [sys.executable, "-m", "benchmarks.accelerators", "--check", "--targets", "h100", "--cases", *cases]
+    done = subprocess.run(command, cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr

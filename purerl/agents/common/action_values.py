@@ -32,4 +32,5 @@ def take(output: jax.Array, action: jax.Array) -> jax.Array:
     """
     chosen = jax.nn.one_hot(action, output.shape[1], dtype=bool)  # [B, A]
     chosen = chosen.reshape(chosen.shape + (1,) * (output.ndim - 2))  # [B, A, 1, ...]
-    return sum_last(jnp.moveaxis(jnp.where(chosen, output, 0), 1, -1))
+    taken = jnp.where(chosen, output, 0)
+    return sum_last(taken) if taken.ndim == 2 else taken.sum(axis=1)
