@@ -54,7 +54,7 @@ def repeat_last(x: jax.Array, count: int) -> jax.Array:
     return jax.lax.platform_dependent(x, cpu=repeated, default=stacked) if 0 < count <= LONGEST else repeated(x)
 
 
-# --- The two ways: functions of the module, which JAX traces once for arguments of one shape ----------------------------
+# --- The two ways: functions of the module, which JAX traces once for arguments of one shape --------------------------
 
 _Reduction: TypeAlias = Callable[[jax.Array], jax.Array]
 
