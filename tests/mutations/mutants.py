@@ -193,9 +193,9 @@ DISCRETE = [
     ("mask ignored", "jnp.where(jnp.asarray(mask, bool), logits, lowest)", "logits", "categorical"),
     ("mask inverted", "logits = jnp.where(jnp.asarray(mask, bool), logits, lowest)", "logits = jnp.where(jnp.asarray(mask, bool), lowest, logits)", "categorical"),
     ("mask of −∞ makes NaN gradients", "jnp.maximum(logits, lowest)", "jnp.where(logits == lowest, -jnp.inf, logits)", "categorical_gradients_stay_finite"),
-    ("log-probability of unnormalised logits", "jax.nn.log_softmax(jnp.maximum(logits, lowest))", "jnp.maximum(logits, lowest)", "categorical"),
-    ("action off range is certain", "jnp.where(chosen.any(axis=-1), log_prob, jnp.finfo(log_prob.dtype).min)", "log_prob", "actions_off_range"),
-    ("multi-discrete averages its parts", "self.parts.log_prob(value).sum(axis=-1)", "self.parts.log_prob(value).mean(axis=-1)", "multi_discrete"),
+    ("log-probability of unnormalised logits", "_log_softmax(jnp.maximum(logits, lowest))", "jnp.maximum(logits, lowest)", "categorical"),
+    ("action off range is certain", "jnp.where(any_last(chosen), log_prob, jnp.finfo(log_prob.dtype).min)", "log_prob", "actions_off_range"),
+    ("multi-discrete averages its parts", "sum_last(self.parts.log_prob(value))", "self.parts.log_prob(value).mean(axis=-1)", "multi_discrete"),
     ("padding of multi-discrete can be drawn", "constant_values=lowest", "constant_values=0", "multi_discrete"),
 ]  # fmt: skip
 
