@@ -31,7 +31,7 @@ def _forget_programs():
     gc.collect()
 
 
-collect_ignore = ["processes"]  # programs that tests start, which set JAX up for themselves
+collect_ignore = ["processes", "faults"]  # programs, which set JAX up for themselves
 
 # Files of `pytest -m quick`: nothing in them compiles an agent.
 QUICK = ("exploration", "losses", "returns", "sweep/trials", "benchmarks")

@@ -183,7 +183,7 @@ def search(
       >>> result.iqm.tolist(), result.best.hparams, result.best.settings
       ([0.25, 0.75, 0.5], Hparams(action=0.75), {'action': 0.75})
       >>> [str(column.header) for column in sweep.table(result, width=80).columns]
-      ['#', 'return', '95% interval', 'seeds', 'action']
+      ['#', 'return', 'range', 'seeds', 'action']
     """
     check_key(key)
     auto, num_seeds = num_seeds == "auto", 3 if num_seeds == "auto" else num_seeds

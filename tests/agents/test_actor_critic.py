@@ -130,7 +130,7 @@ def test_steps_that_do_not_count_change_nothing():
     assert one.num_updates == 1
 
 
-@pytest.mark.parametrize(("kind", "continuous"), [("vtrace", False), ("gae", True)])
+@pytest.mark.parametrize(("kind", "continuous"), [pytest.param("vtrace", False, marks=pytest.mark.slow), ("gae", True)])
 def test_all_probes_with_every_seed(kind, continuous):
     """V-trace takes two steps on each trajectory."""
     env = envs.probe(continuous=continuous)

@@ -48,6 +48,7 @@ def test_the_search_alone_finds_the_best_action_of_a_small_world():
         assert best.q[s, action] >= best.q[s].max() - 1e-5, s
 
 
+@pytest.mark.slow
 def test_probes():
     env = envs.with_state(envs.probe())
     network = networks.actor_critic(env, (16,))

@@ -23,13 +23,13 @@ READ = {
     "categorical": lambda logits: jax.nn.softmax(logits) @ jnp.linspace(FAST.value_min, FAST.value_max, 31),
     "quantile": lambda quantiles: quantiles.mean(-1),
 }
-OPTIONS = {  # of the agent, of its network, of the replay
-    "double": ({}, {}, {}),
-    "C51, dueling, prioritized, 3 steps": (
-        {"head": "categorical"}, {"num_atoms": 31, "dueling": True}, {"prioritized": True, "length": 3},
-    ),
-}  # fmt: skip
+OPTIONS = {"double": ({}, {}, {})}  # of the agent, of its network, of the replay
 ALONE = {
+    "C51, dueling, prioritized, 3 steps": (
+        {"head": "categorical"},
+        {"num_atoms": 31, "dueling": True},
+        {"prioritized": True, "length": 3},
+    ),
     "QR-DQN, noisy": ({"head": "quantile", "noisy": True}, {"num_atoms": 8, "noisy": True}, {}),
     "not double": ({"double": False}, {}, {}),
     "Huber": ({"huber": True}, {}, {}),

@@ -26,7 +26,7 @@ def learn(env, agent, env_params, num_seeds, num_updates=80, hparams=FAST):
     return jax.vmap(jax.vmap(run, (0, None)), (None, 0))(keys, env_params)
 
 
-@pytest.mark.parametrize("continuous", [False, True])
+@pytest.mark.parametrize("continuous", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_all_probes_with_every_seed(continuous):
     env = envs.probe(continuous=continuous)
     network = networks.actor_critic(env, hidden=(16,))

@@ -106,6 +106,7 @@ def test_all_probes_with_every_seed():
     probing.check_real_actions(agent, critic, states, 0.9)
 
 
+@pytest.mark.slow
 def test_all_probes_with_every_seed_by_ddpg():
     env = envs.probe(continuous=True)
     actor, critic = (make(env, (16,), "tanh") for make in (networks.deterministic_actor, networks.critic))

@@ -7,13 +7,16 @@ import jax
 import pytest
 
 PAGES = [page for page in code_blocks.PAGES if code_blocks.blocks(page)]
+LONG = {f"docs/{name}.md" for name in ("agents", "coming_from", "pbt", "sweeps", "tour")}
 
 
 def name(page):
     return str(page.relative_to(code_blocks.ROOT))
 
 
-@pytest.mark.parametrize("page", PAGES, ids=name)
+@pytest.mark.parametrize(
+    "page", [pytest.param(page, marks=[pytest.mark.slow] * (name(page) in LONG), id=name(page)) for page in PAGES]
+)
 def test_blocks_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for session in code_blocks.sessions(page):

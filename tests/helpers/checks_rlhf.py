@@ -424,7 +424,7 @@ def check_direct_alignment(m):
     assert_gradient(m.direct_alignment(NETWORK, "dpo", optimizer=descend), data, loss)
 
 
-def check_aot_unpaired(m):
+def check_aot_unpaired_agent(m):
     data = pairs() | {"ref_log_prob": jnp.asarray(sums(REFERENCE)[PAIRED], jnp.float32)}
 
     def loss(theta):

@@ -97,7 +97,7 @@ TEXTS = [
     ("reward at the first token", "reward=number(data.reward)", "reward=number(data.reward[::-1])", "ppo"),
     ("masked numbers counted", "x = jnp.where(counted, x.T, 0.0)", "x = x.T", "ppo"),
     ("mean of text means, PPO", 'return losses.aggregate_tokens(loss, mask, "dapo")', 'return losses.aggregate_tokens(loss, mask, "grpo")', "ppo"),
-    ("reference ignored", "logits = logits_of(run(network, ref_params, texts))\n    return", "logits = jax.tree.map(jnp.zeros_like, logits_of(run(network, ref_params, texts)))\n    return", "ppo"),
+    ("reference ignored", "ref_log_prob=token_log_probs(network, ref_params, texts)", "ref_log_prob=jnp.zeros_like(token_log_probs(network, ref_params, texts))", "ppo"),
 ]  # fmt: skip
 
 GROUPS = [
@@ -124,7 +124,7 @@ DIRECT = [
     ("pair swapped", "return logp[:, 0], logp[:, 1], ref", "return logp[:, 1], logp[:, 0], ref", "direct_alignment"),
     ("reference ignored", 'reference = data.get("ref_log_prob", jnp.zeros_like(log_prob))', "reference = jnp.zeros_like(log_prob)", "direct_alignment"),
     ("KTO: weights swapped", "weights = (desirable_weight, undesirable_weight)", "weights = (undesirable_weight, desirable_weight)", "kto_agent"),
-    ("KTO: reference point of the matched texts", 'with_prefix(data, "kl_"))\n        kl', "with_prefix(data))\n        kl", "kto_agent"),
+    ("KTO: reference point of the matched texts", 'stop_gradient(params), with_prefix(data, "kl_"))', "stop_gradient(params), data)", "kto_agent"),
 ]  # fmt: skip
 
 SUPERVISED = [

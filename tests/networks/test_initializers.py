@@ -31,6 +31,7 @@ def test_a_vector_is_refused():
         orthogonal()(jax.random.key(0), (3,))
 
 
+@pytest.mark.slow
 def test_64_vmapped_networks_initialise_on_two_cores():
     """A batched LAPACK call beside another would hang here for ever; so it runs in a process with a time-out."""
     program = (

@@ -86,6 +86,7 @@ def test_the_labeller_answers_at_random_as_often_as_told():
     assert control.ask(jax.random.key(0), better, worse, 0.1).preference.mean() == pytest.approx(0.95, abs=0.01)
 
 
+@pytest.mark.slow
 def test_the_ensemble_finds_the_reward_behind_noisy_answers():
     data = steps_of(jax.random.key(0))
     pair = [control.segments(jax.random.key(i), data, 400, 10) for i in (1, 2)]

@@ -93,7 +93,10 @@ LEARNERS = {  # factory, its keywords, hyperparameters, sizes, policy of the tar
 }
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+LONG = ("three_step", "q_lambda", "double")
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in LONG)) for x in LEARNERS])
 def test_control_converges_to_its_own_target(world, name):
     """30 seeds on five MDPs: within 3.5% of the largest value (three steps: 5%), and their mean within 40% of that."""
     env, stack, targets = world
@@ -107,6 +110,7 @@ def test_control_converges_to_its_own_target(world, name):
     check(quick.seeds_and_mdps(run)(stack), targets[policy], most)
 
 
+@pytest.mark.slow
 def test_monte_carlo_control(world):
     """With a fixed ε it finds the best ε-greedy values; with ε = 1 / √k the greedy policy is worth 94% of the best."""
     env, stack, targets = world
