@@ -89,7 +89,9 @@ def _scores(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
 
 
 def scaling(record: Record, directory: pathlib.Path) -> None:
-    """Steps per second and memory against environments and agents, as `scaling.png`."""
+    """Steps per second and memory against environments and agents, as `scaling.png`, once those rows are measured."""
+    if not any(name.startswith("scaling/") for name in record):
+        return
     figure = Figure(figsize=(8, 5), layout="constrained")
     FigureCanvasAgg(figure)
     grid = figure.subplots(2, 2, sharex="col")

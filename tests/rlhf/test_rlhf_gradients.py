@@ -10,7 +10,7 @@ MODULES = {
     **dict.fromkeys(("rloo", "grpo", "dapo", "two_sided_clip", "grpo_in_any_order"), group_policy),
     **dict.fromkeys(("reward_model", "reward_model_of_rankings"), reward_models),
     **dict.fromkeys(("gspo", "cispo"), importance_policy),
-    **dict.fromkeys(("direct_alignment", "aot_unpaired", "kto_agent", "bco_agent"), direct),
+    **dict.fromkeys(("direct_alignment", "aot_unpaired_agent", "kto_agent", "bco_agent"), direct),
     **dict.fromkeys(("sft", "microbatches"), supervised),
 }
 
