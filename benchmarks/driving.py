@@ -91,7 +91,7 @@ def measure(sides: Mapping[str, Side], workload: Mapping[str, Any], rounds: int)
 
 
 def figures(side: str, ready: Mapping[str, Mapping[str, float]], runs: list[Runs]) -> dict[str, Any]:
-    """What one side's runs amount to; see `measure`."""
+    """Medians, quartiles and ratios of one side's runs; see `measure`."""
     rates = [ready[side]["work"] / each[side]["seconds"] for each in runs]
     cpu_seconds = float(np.median([each[side]["cpu_seconds"] for each in runs]))
     found: dict[str, Any] = {

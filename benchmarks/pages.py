@@ -21,7 +21,7 @@ _LABELS = {
 
 
 def lines(name: str, entry: Mapping[str, Any]) -> list[str]:
-    """What the terminal shows of one row."""
+    """One row as lines for the terminal."""
     ours = entry["sides"][OURS]
     low, high = (number(x) for x in ours["quartiles"])
     told = [f"{name}: {number(ours['rate'])} {entry['unit']}/s [{low}, {high}]{_compile(ours)}"]

@@ -20,7 +20,7 @@ Record = dict[str, dict[str, Any]]
 
 
 def load(path: pathlib.Path = PATH) -> Record:
-    """Rows by name; empty if there is no record yet."""
+    """The recorded rows by name; none if the file does not exist."""
     return json.loads(path.read_text()) if path.is_file() else {}
 
 
@@ -31,7 +31,7 @@ def save(record: Record, path: pathlib.Path = PATH) -> None:
 
 
 def entry(unit: str, sides: Mapping[str, Mapping[str, Any]], rounds: int) -> dict[str, Any]:
-    """What is kept of one row."""
+    """The record of one row."""
     device = jax.devices()[0]
     cpu = f"{num_cores()} cores, {platform.machine()}"
     return {
