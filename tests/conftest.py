@@ -24,9 +24,15 @@ def cartpole():
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _forget_programs():
-    """Unload the programs of a file. Each is mapped into memory, and Linux kills a process at 65,530 mappings."""
+def _leave_as_found():
+    """Unload the programs of a file and restore the environment variables, which commands set for JAX and children.
+
+    Each program is mapped into memory, and Linux kills a process at 65,530 mappings.
+    """
+    found = dict(os.environ)
     yield
+    os.environ.clear()
+    os.environ.update(found)
     jax.clear_caches()
     gc.collect()
 

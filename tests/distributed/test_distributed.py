@@ -4,6 +4,7 @@
 """
 
 import json
+import os
 import pathlib
 import signal
 import socket
@@ -27,7 +28,10 @@ RECORD = PROGRAMS / "result.md"
 
 
 def python(*arguments, wait=280):
-    done = subprocess.run([sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=wait)
+    environment = {name: value for name, value in os.environ.items() if name != "JAX_NUM_CPU_DEVICES"}
+    done = subprocess.run(
+        [sys.executable, *map(str, arguments)], capture_output=True, text=True, timeout=wait, env=environment
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout
 
