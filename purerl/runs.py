@@ -32,7 +32,8 @@ from purerl.types import Agent, Env, Key, State
 DEFAULT_DIRECTORY = "runs"
 _CONFIG_FORMAT = 1
 HUB = "hf://"
-_PREPARATIONS = (b"plan", b"width", b"compiled", b"limit")  # events of a search's journal that precede its results
+# Events of a search's journal that precede its results.
+_PREPARATIONS = (b"plan", b"size", b"width", b"compiled", b"limit")
 
 
 class RunError(ValueError):

@@ -17,6 +17,7 @@ from purerl.commands import console, machines
 from purerl.commands.options import UsageError, split_assignments
 from purerl.commands.options.sweep import Options, restored
 from purerl.commands.summaries import summary, train_command
+from purerl.distributed import is_main
 from purerl.presets.tasks import Task
 from purerl.sweep.trials import parsing
 from purerl.text import with_tuples
@@ -62,11 +63,15 @@ def resumed(options: Options) -> tuple[Options, Path]:
 
 
 def begin(options: Options, task: Task, directory: Path | None) -> Path:
-    """The directory of a search: a new one, unless one is resumed."""
+    """The directory of a search: a new one, unless one is resumed, whose size is then written down if it grows."""
+    config: dict[str, Any] = {"command": "sweep", "task": task.to_json(), "options": dataclasses.asdict(options)}
     if directory is not None:
+        saved = runs.read_config(directory)
+        size = {name: config["options"][name] for name in ("num_trials", "num_seeds")}
+        if is_main() and saved["options"] | size != saved["options"]:
+            runs.write_config(directory, saved | {"options": saved["options"] | size})
         return directory
     kind = "pbt" if options.schedule == "pbt" else "sweep"
-    config = {"command": "sweep", "task": task.to_json(), "options": dataclasses.asdict(options)}
     return machines.create(options.output, f"{kind}-{task.name}", config)
 
 

@@ -66,7 +66,8 @@ def model_search(
       adjust: applied to the trials of each batch, for hyperparameters that depend on others.
       keep: number of the best trials whose states are kept; None: all.
       directory: batch b is written to its folder `batch<b>`, and all together at the end to the directory itself.
-      resume: resume the search in `directory`: finished batches are read, and the same ones follow.
+      resume: resume the search in `directory`: finished batches are read, and the same ones follow. `num_trials` may be
+        larger than before.
       **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, `until`, ...
 
     Returns:
@@ -86,15 +87,22 @@ def model_search(
     results: list[Result] = []
     while (done := sum(result.num_trials for result in results)) < num_trials:
         count, batch = min(batch_size, num_trials - done), len(results)
-        made = _next(jax.random.fold_in(key, batch), parts, model, count, constraint, warm_start, results)
         folder = None if directory is None else Path(directory) / f"batch{batch:04d}"
         again = resume and folder is not None and journal.exists(folder)
+        count = _num_trials(folder) or count if again and folder else count
+        made = _next(jax.random.fold_in(key, batch), parts, model, count, constraint, warm_start, results)
         made = made if adjust is None else adjust(made)
         results.append(search(key, agent, env, made, keep=keep, directory=folder, resume=again, **options))
         if "stopped" in results[-1].settings:
             break
     result = join(results, keep)
     return result if directory is None or not is_main() else _saved(result, directory)
+
+
+def _num_trials(folder: Path) -> int | None:
+    """The size of a batch that was begun: the last one is smaller than the others, also after the search has grown."""
+    found = [event for event in journal.read(folder) if event["kind"] == "size"]
+    return sum(found[-1]["trials"]) if found else None
 
 
 def _saved(result: Result, directory: str | os.PathLike[str]) -> Result:

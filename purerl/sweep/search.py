@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -22,11 +22,22 @@ from purerl.sweep.results.objectives import Objective
 from purerl.sweep.results.ranking import Criterion
 from purerl.sweep.results.result import Result
 from purerl.sweep.results.rules import DEFAULT_TIES, scores_of
-from purerl.sweep.run import asynchronous, brackets, engine, executors, journal, measurements, memory, rungs, unfinished
-from purerl.sweep.run import plan as plans
+from purerl.sweep.run import (
+    asynchronous,
+    brackets,
+    executors,
+    extension,
+    journal,
+    measurements,
+    memory,
+    records,
+    rungs,
+    unfinished,
+)  # fmt: skip
 from purerl.sweep.run.brackets import Fresh
 from purerl.sweep.run.budget import Budget, Enough
-from purerl.sweep.run.engine import Engine
+from purerl.sweep.run.engine import Engine, agent_states, check_programs
+from purerl.sweep.run.extension import Part
 from purerl.sweep.run.fingerprint import digest_of
 from purerl.sweep.run.monitor import Monitor, Progress
 from purerl.sweep.run.plan import Plan
@@ -35,7 +46,7 @@ from purerl.sweep.run.programs import Program, with_choices
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.draws import Method
 from purerl.sweep.trials.grids import EnvGrid
-from purerl.sweep.trials.trials import Constraint, Trials
+from purerl.sweep.trials.trials import Constraint, Trials, first_trials
 from purerl.sweep.trials.trials import make as make_trials
 from purerl.types import Agent, Env, Hparams, PyTree
 
@@ -139,7 +150,9 @@ def search(
         it holds what `Result.save` writes. None keeps everything in memory.
       resume: resume the search in `directory`, which must have been begun with the same arguments, apart from limits
         and the machine. Finished blocks are not run again. On a machine with less memory or another number of devices
-        the remaining ones round differently, which `progress` is told.
+        the remaining ones round differently, which `progress` is told. With a larger `num_trials` or `num_seeds` the
+        search grows, see `extension`: added trials follow the schedule among themselves, and added seeds take each
+        trial as far as its first ones.
       save_seconds: with a directory, the running block is saved as often, so that a crash loses no more training.
       replay: number of a trial of the search in `directory`, which must be resumed: it alone is trained again, with all
         its seeds, in blocks as wide as then, so that it is the same, bit for bit. Nothing is written.
@@ -200,18 +213,23 @@ def search(
     impl = str(jax.random.key_impl(key))
     base = Program(agent, env, num_envs, rollout_length, rollout, eval_episodes, eval_max_steps, impl, curve)  # type: ignore
     programs = tuple(with_choices(base, group) for group in trials.groups)
-    plan = plans.make(schedule(trials.size, num_updates), programs, base.update_steps, trials.size, num_chunks)
+    found = extension.sizes(directory if resume else None, trials.size, num_seeds)
+    plan = extension.make_plan(schedule, found, num_updates, programs, base.update_steps, num_chunks)
     sizes |= {"num_updates": plan.num_updates, "num_chunks": len(plan.steps)}
     eval_params, where = _environments(trials, evaluate_in, eval_episodes)
     goal = {name: value for name, value in rules.objective._asdict().items() if name != "measure"}
     judged: dict[str, Any] = {"objective": goal, "ties": ties, "threshold": threshold}
     about: dict[str, Any] = {"eval_episodes": eval_episodes, "eval_max_steps": eval_max_steps, "keep": keep}
     about |= {"confirm": [confirm, confirm_seeds], "auto": auto, "evaluate_in": where, "curve": curve} | judged
-    about |= {"stop_clearly_worse": stop_clearly_worse, "block_size": block_size, "brackets": plan.brackets}
+    first = extension.make_plan(schedule, found.first, num_updates, programs, base.update_steps, num_chunks)
+    about |= {"stop_clearly_worse": stop_clearly_worse, "block_size": block_size, "brackets": first.brackets}
     fresh_agents = 0 if auto else min(confirm, trials.size) * confirm_seeds  # of auto nobody knows before
     with journal.opened(directory, resume=resume) as log:
-        journal.check_same(log, {**sizes, **about, "trials": _digest(trials, key)})
-        unfinished.record(log, trials, plan, {**sizes, **judged, "eval_episodes": eval_episodes})
+        began = {"num_seeds": found.seeds[0], "trials": extension.digest(first_trials(trials, found.trials[0]), key)}
+        journal.check_same(log, {**sizes, **about, **began})
+        grown = extension.record(log, found, trials, key)
+        so_far = {**sizes, **judged, "eval_episodes": eval_episodes, "parts_of_seeds": found.seeds}
+        unfinished.record(log, trials, plan, so_far, anew=grown)
         run = Engine(
             programs, trials, measurements.empty(plan, trials.size, num_seeds, eval_episodes),
             brackets.keys_of_seeds(seed_key, num_seeds), brackets.key_data(eval_key), log, executor,
@@ -219,28 +237,54 @@ def search(
             block_size or _block_size(trials.size * num_seeds, executor), memory.device_limit(memory_limit),
             rules, eval_params, save_seconds, Budget(until, max_steps, max_seconds),
         )  # fmt: skip
-        engine.check_programs(run)
+        check_programs(run)
         if replay is not None:
             run, keep = run._replace(log=journal.in_memory(log, "width", "compiled", "limit")), None
-            pool = brackets.replay(run, plan, replay)
-            return _finish(run, plan, bootstrap_key, brackets.confirm(run, plan, key, 0, 1), pool, {**sizes, **judged})
-        if log.find("end") and directory is not None:
+            parts = extension.parts(run, plan, found)
+            pools = [brackets.replay(part.engine, part.plan, replay) for part in parts]
+            again = brackets.confirm(run, plan, key, 0, 1)
+            return _finish(run, plan, bootstrap_key, again, parts, pools, {**sizes, **judged})
+        if directory is not None and extension.is_finished(log, found):
             return load(directory, agent, env, trials.hparams)
-        run.monitor.report("compile", note=rungs.describe(plan.brackets, plan.update_steps))
+        note = extension.describe(found) if grown else rungs.describe(plan.brackets, plan.update_steps)
+        run.monitor.report("compile", note=note)
         keep = keep if keep is None else max(keep, confirm, brackets.MOST_TRIALS * auto)
-        if isinstance(schedule, rungs.Asha):
-            pool, enough = asynchronous.run(run, plan, schedule.eta)
-            pool.retain(run.member_index.of_trials(brackets.best_trials(run, keep)))
-        else:
-            pool, enough = brackets.run(run, plan, bootstrap_key, keep, stop_clearly_worse)
-        again = brackets.decide if auto else brackets.confirm
+        parts = extension.parts(run, plan, found)
+        pools, enough = _train(run, plan, parts, schedule, bootstrap_key, keep, stop_clearly_worse)
+        parts = parts[: len(pools)]
+        run = extension.of_first_seeds(run, sum(part.engine.member_index.num_seeds for part in parts))
+        extension.retain_best(run, parts, pools, keep)
+        train_again = brackets.decide if auto else brackets.confirm
         spent = enough is not None and not enough.reached
+        name = "" if found == found.first else f"{sum(found.trials)}x{sum(found.seeds)}-"
         try:
-            fresh = again(run, plan, key, 0 if spent else confirm, confirm_seeds)
+            fresh = train_again(run, plan, key, 0 if spent else confirm, confirm_seeds, name)
         except Enough as error:
             enough, fresh = error, brackets.confirm(run, plan, key, 0, confirm_seeds)
         stopped = {} if enough is None else {"stopped": str(enough), "until": until}
-        return _finish(run, plan, bootstrap_key, fresh, pool, {**sizes, **judged, **stopped})
+        return _finish(run, plan, bootstrap_key, fresh, parts, pools, {**sizes, **judged, **stopped})
+
+
+def _train(
+    run: Engine,
+    plan: Plan,
+    parts: Sequence[Part],
+    schedule: rungs.Schedule,
+    key: jax.Array,
+    keep: int | None,
+    stop_clearly_worse: bool,
+) -> tuple[list[Pool], Enough | None]:
+    """Train all trials, then the seeds that were added: states by part, and why the search stopped early, if it did."""
+    first = parts[0].engine
+    if isinstance(schedule, rungs.Asha):
+        pool, enough = asynchronous.run(first, plan, schedule.eta)
+        pool.retain(first.member_index.of_trials(brackets.best_trials(first, keep)))
+    else:
+        pool, enough = brackets.run(first, plan, key, keep, stop_clearly_worse)
+    if enough is not None:
+        return [pool], enough
+    added, enough = extension.run_added(run, parts, keep)
+    return [pool, *added], enough
 
 
 def _finish(
@@ -248,7 +292,8 @@ def _finish(
     plan: Plan,
     key: jax.Array,
     fresh: Fresh,
-    pool: Pool,
+    parts: Sequence[Part],
+    pools: Sequence[Pool],
     settings: Mapping[str, Any],
 ) -> Result:
     """The result of a search, with the states that are left in the pool; saved beside the journal."""
@@ -256,6 +301,10 @@ def _finish(
     clock = {"seconds": run.monitor.seconds(), "steps_per_second": run.monitor.steps_per_second()}
     failed = {name: event["message"] for name, event in run.log.all("failed").items()}
     measured, ran = run.measured.fields(), {"width": width, "num_devices": num_parts(width), "brackets": plan.brackets}
+    ran["num_seeds"] = len(run.seed_keys)
+    kept = np.concatenate([part.members_of(run, pool.members) for part, pool in zip(parts, pools)])
+    states = [state for part, pool in zip(parts, pools) for state in agent_states(part.engine, pool, pool.members)]
+    order = np.argsort(kept)
     result = Result(
         trials=run.trials,
         steps=plan.steps,
@@ -263,8 +312,8 @@ def _finish(
         interval=statistics.bootstrap_interval(key, measured["returns"].mean(axis=2, dtype=np.float64)),
         fresh_trials=fresh.trials,
         fresh_returns=fresh.returns,
-        kept=pool.members,
-        states=engine.agent_states(run, pool, pool.members),
+        kept=kept[order],
+        states=tuple(states[place] for place in order),
         settings={**settings, **ran, **clock, **({"failed": failed} if failed else {}), **storage.made_with()},
         scores=scores_of(run.rules, run.measured.evidence()._replace(returns=measured["returns"])),
         fresh_scores=fresh.scores,
@@ -273,7 +322,9 @@ def _finish(
     if run.log.directory is not None and is_main():
         result.save(run.log.directory)
         if "stopped" not in settings:
-            run.log.add("end")
+            for part, pool in zip(parts, pools):
+                records.keep(part.engine, pool)
+            run.log.add("end", trials=run.trials.size, seeds=len(run.seed_keys))
             shutil.rmtree(run.log.directory / "blocks", ignore_errors=True)
     return result
 
@@ -308,9 +359,3 @@ def _environments(trials: Trials, evaluate_in: str | EnvGrid, num_episodes: int)
     if evaluate_in == "own" or trials.reference is None:
         return None, evaluate_in
     return jax.tree.map(lambda leaf: np.asarray(leaf)[None], trials.reference), evaluate_in
-
-
-def _digest(trials: Trials, key: jax.Array) -> str:
-    """SHA-256 of all trials, and of the key."""
-    names = repr((trials.groups, sorted(trials.columns)))
-    return digest_of({names: (trials.hparams, trials.env_params, trials.group)}, key)

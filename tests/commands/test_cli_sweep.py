@@ -22,8 +22,7 @@ from matplotlib.figure import Figure
 from searches import make_search
 
 from purerl import plots, runs, sweep
-from purerl.commands import parser, report
-from purerl.commands import sweep as sweep_command
+from purerl.commands import parser, report, sweep_results
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options import train
 from purerl.sweep.run import journal
@@ -101,6 +100,7 @@ def test_a_population_that_another_process_trains_is_let_alone(population, capsy
         (("--max-cost", 5), "--max-cost needs --price-per-hour"),
         (("--ray-gpus", 1), "--ray-gpus has no effect without --ray"),
         (("--replay", 1), "--replay needs the search"),
+        (("--add-seeds", 1), "--add-seeds needs the search"),
         (("--objective", "speed"), "there is no objective 'speed'"),
         (("--schedule", "pbt", "--until", 5), "--until has no effect with --schedule pbt"),
         (("--distributed", "here"), "--distributed here: give auto"),
@@ -191,9 +191,26 @@ def test_the_command_that_is_printed_reproduces_the_best_trial_to_the_bit(halved
     assert f"{float(best['return_seed_0']):.4g}" in text
 
 
+def test_a_finished_search_grows_by_trials_and_seeds(halved, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
+    run = shutil.copytree(halved[0], tmp_path / "grown")
+    before = {row["trial"]: row["return_seed_0"] for row in rows(run / "trials.csv")}
+    purerl("sweep", "--resume", run, "--add-trials", 2, "--add-seeds", 1)
+    assert "4 trials and 2 more, 1 seeds and 1 more" in said(capsys)
+    after = {row["trial"]: row for row in rows(run / "trials.csv")}
+    assert sorted(after) == [str(trial) for trial in range(6)]
+    assert {trial: after[trial]["return_seed_0"] for trial in before} == before
+    assert all(row["return_seed_1"] for row in after.values())
+    assert runs.read_config(run)["options"]["num_trials"] == 6
+    assert runs.load_policy(run).details["trial"] == int(rows(run / "trials.csv")[0]["trial"])
+    assert "cannot be combined with --replay" in fails(
+        capsys, "sweep", "--resume", run, "--add-seeds", 1, "--replay", 0
+    )
+
+
 def test_a_search_stops_when_it_is_good_enough_and_the_table_follows_the_fresh_seeds(tmp_path, capsys, monkeypatch):
     """Any return is enough, so the first block is the last; its best trials are trained again, and rank by that."""
-    monkeypatch.setattr(sweep_command, "_draw", lambda *_: [])
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
     sizes = ("--num-trials", 4, "--num-seeds", 1, "--num-steps", 96, "--block-size", 2)
     confirm = ("--confirm", 2, "--confirm-seeds", 2)
     purerl("sweep", "--runs-dir", tmp_path, "--name", "short", *sizes, "--until", 1, *confirm, *TINY, *SPACE)
@@ -210,7 +227,7 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, capsys, mon
     for name in ("sweep_figure", "parameters", "learning_curves", "rank_stability", "parallel_coordinates"):
         monkeypatch.setattr(plots, name, lambda result: Figure())
     monkeypatch.setattr(plots, "ranking", lambda result: 1 / 0)
-    drawn = sweep_command._draw(tmp_path, make_search(4, 2))
+    drawn = sweep_results.draw(tmp_path, make_search(4, 2))
     assert "ranking.png could not be drawn: division by zero" in said(capsys)
     assert {path.name for path in drawn} == {path.name for path in tmp_path.iterdir()}
     assert len(drawn) == 5
@@ -218,7 +235,7 @@ def test_a_picture_that_cannot_be_drawn_costs_nothing_else(tmp_path, capsys, mon
 
 def test_a_search_killed_after_its_last_block_is_finished_from_the_journal_alone(tmp_path, capsys, monkeypatch):
     """The last process trains nothing, so it measures no speed; the one after it reads what that one wrote."""
-    monkeypatch.setattr(sweep_command, "_draw", lambda *_: [])
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
     sizes = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 96)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sweep.Result, "save", mock.Mock(side_effect=KeyboardInterrupt))

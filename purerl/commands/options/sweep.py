@@ -245,6 +245,14 @@ class Options:
         metavar="RUN",
         optional_value="",
     )
+    add_trials: int | None = count(
+        "With --resume: add this many trials. Under a schedule they are stopped among themselves; all are ranked "
+        "together.",
+        shown="none",
+    )
+    add_seeds: int | None = count(
+        "With --resume: train every trial with this many further seeds, as far as it was trained.", shown="none"
+    )
     replay: int | None = option(
         "With --resume: train trial N of a finished search again, bit for bit, and compare it. Nothing is saved.",
         parse=parse_count_or_zero,
@@ -294,8 +302,9 @@ def check(options: Options) -> None:
         raise UsageError("--max-cost needs --price-per-hour")
     if options.ray_gpus is not None and not options.ray:
         raise UsageError("--ray-gpus has no effect without --ray")
-    if options.replay is not None:
-        raise UsageError("--replay needs the search: --resume RUN")
+    for name in ("replay", "add_trials", "add_seeds"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"--{name.replace('_', '-')} needs the search: --resume RUN")
     if options.distributed and options.ray:
         raise UsageError("--ray and --distributed are mutually exclusive")
     if options.plan and (options.distributed or options.ray or options.output.name):
@@ -308,22 +317,42 @@ def restored(options: Options, saved: Mapping[str, Any]) -> Options:
     Raises:
       UsageError: other options are given beside the name of the search.
     """
-    free: dict[str, Any] = {"output": Output(), "distributed": None, "resume": None, "limits": Limits(), "replay": None}
+    free: dict[str, Any] = {"output": Output(), "distributed": None, "resume": None, "limits": Limits()}
+    free |= dict.fromkeys(("replay", "add_trials", "add_seeds"))
     if dataclasses.replace(options, **free) != Options():
         raise UsageError(
-            "--resume keeps the settings of the search: give no options but --runs-dir, --distributed, --replay and "
-            "limits such as --until"
+            "--resume keeps the settings of the search: give no options but --runs-dir, --distributed, --replay, "
+            "--add-trials, --add-seeds and limits such as --until"
         )
     fields: dict[str, Any] = dict(saved)
     setup, population = Setup(**fields.pop("setup")), Population(**fields.pop("population", {}))
     judging, limits = Judging(**fields.pop("judging", {})), Limits(**fields.pop("limits", {}))
     asked = {name: value for name, value in vars(options.limits).items() if value is not None}
-    known = {field.name for field in dataclasses.fields(Options)} - {"output", "distributed", "resume", "replay"}
+    known = {field.name for field in dataclasses.fields(Options)} - set(free)
     rest: dict[str, Any] = {name: value for name, value in fields.items() if name in known}
     if isinstance(rest.get("memory_limit"), str):
         rest["memory_limit"] = parse_bytes(rest["memory_limit"])
-    return Options(
+    found = Options(
         setup=setup, output=options.output, population=population, distributed=options.distributed,
         resume=options.resume, replay=options.replay, judging=judging,
         limits=dataclasses.replace(limits, **asked), **rest,
     )  # fmt: skip
+    return _grown(found, options.add_trials or 0, options.add_seeds or 0)
+
+
+def _grown(options: Options, trials: int, seeds: int) -> Options:
+    """A search with further trials and seeds.
+
+    Raises:
+      UsageError: a search of this kind cannot grow.
+    """
+    if trials + seeds and (options.schedule in ("pbt", "asha") or options.replay is not None):
+        why = "--replay" if options.replay is not None else f"--schedule {options.schedule}"
+        raise UsageError(f"--add-trials and --add-seeds cannot be combined with {why}")
+    if trials and options.method == "grid":
+        raise UsageError("--add-trials: a grid has no further points; search another --space")
+    if seeds and (options.method in ("tpe", "gp") or options.num_seeds == "auto"):
+        why = "--num-seeds auto" if options.num_seeds == "auto" else f"--method {options.method}"
+        raise UsageError(f"--add-seeds: with {why} the seeds decide what is trained; start another search")
+    num_seeds = options.seeds + seeds if seeds else options.num_seeds
+    return dataclasses.replace(options, num_trials=options.num_trials + trials, num_seeds=num_seeds)

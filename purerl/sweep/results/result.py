@@ -211,7 +211,7 @@ class Result:
 
         Args:
           rank: from 1 to the number of trials.
-          seed: from 0; None takes the one with the highest return.
+          seed: from 0; None takes the one with the highest return, among those whose states were kept if any were.
 
         Raises:
           IndexError: there is no such rank or seed.
@@ -220,7 +220,7 @@ class Result:
             raise IndexError(f"rank = {rank} is not between 1 and {self.num_trials}")
         number = int(self.order[rank - 1])
         returns = self.seed_returns[number]
-        seed = int(np.argmax(np.nan_to_num(returns, nan=-np.inf))) if seed is None else seed
+        seed = self._best_seed(number) if seed is None else seed
         if not 0 <= seed < self.num_seeds:
             raise IndexError(f"seed = {seed} is not between 0 and {self.num_seeds - 1}")
         low, high = self.interval[number].tolist()
@@ -341,6 +341,11 @@ class Result:
 
     def _hparams_of(self, trial: int) -> Hparams:
         return jax.tree.map(lambda leaf: python_number(leaf[trial]), self.hparams)
+
+    def _best_seed(self, trial: int) -> int:
+        of_trial, seeds = self.member_index.decode(self.kept)
+        among = np.sort(seeds[of_trial == trial]) if (of_trial == trial).any() else np.arange(self.num_seeds)
+        return int(among[np.argmax(np.nan_to_num(self.seed_returns[trial, among], nan=-np.inf))])
 
     def _state_of(self, trial: int, seed: int) -> PyTree:
         (found,) = np.nonzero(self.kept == self.member_index.encode(trial, seed))

@@ -15,6 +15,7 @@ from purerl.sweep.results.statistics import bootstrap_interval
 from purerl.sweep.run import measurements, records, rungs, stages
 from purerl.sweep.run.budget import Enough
 from purerl.sweep.run.engine import Engine
+from purerl.sweep.run.measurements import Measurements
 from purerl.sweep.run.plan import Plan
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.rungs import Rung
@@ -90,16 +91,19 @@ class Fresh(NamedTuple):
     counts: np.ndarray
 
 
-def confirm(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: int) -> Fresh:
-    """Train the best trials again, from the beginning to the end, on fresh seeds, and play fresh episodes."""
+def confirm(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: int, name: str = "") -> Fresh:
+    """Train the best trials again, from the beginning to the end, on fresh seeds, and play fresh episodes.
+
+    The names of the stages begin with `name`, which changes when the search has grown and others are the best.
+    """
     best = np.sort(best_trials(engine, count)) if count else np.empty(0, int)  # [K]
     fresh = _none(engine, best, num_seeds)
     if best.size:
-        _train_again(engine, plan, key, fresh, best, slice(0, num_seeds), "confirm")
+        _train_again(engine, plan, key, fresh, best, slice(0, num_seeds), f"{name}confirm")
     return fresh
 
 
-def decide(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: int) -> Fresh:
+def decide(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: int, name: str = "") -> Fresh:
     """Spend fresh seeds on the trials among which the best is undecided, a few at a time, until one is left.
 
     It begins with the trials whose interval reaches that of the best one, and at least with `count`. After each round
@@ -115,7 +119,8 @@ def decide(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: in
     for number, first in enumerate(range(0, num_seeds, _ROUND)):
         if len(left) < 2 and number:
             break
-        _train_again(engine, plan, key, fresh, left, slice(first, min(first + _ROUND, num_seeds)), f"decide{number}")
+        seeds = slice(first, min(first + _ROUND, num_seeds))
+        _train_again(engine, plan, key, fresh, left, seeds, f"{name}decide{number}")
         scores = fresh.scores[np.isin(best, left), : first + _ROUND]
         low, high = bootstrap_interval(key, scores).T
         leader = int(np.argmax(np.nan_to_num(over_seeds(engine.rules.objective, scores), nan=-np.inf)))
@@ -187,21 +192,34 @@ def _run_bracket(
             trials = trials[rungs.survivors(rung_key, engine.rules, evidence, rung.num_trials, **stop)]
         if not trials.size:
             return None
-        stage, last = plan.stage(b, r), r == len(plan.brackets[b]) - 1
-        members = engine.member_index.of_trials(trials)
-        if states is not None:
-            states.retain(members)
-        trim = functools.partial(_trim, engine, trials, keep) if last else None
-        states = stages.run(engine, stage, members, states, trim)
-        if r:
-            records.forget(engine, plan.stage(b, r - 1).name)
+        last = r == len(plan.brackets[b]) - 1
+        at_the_end = functools.partial(trim, engine, trials, keep, engine.measured) if last else None
+        states = run_rung(engine, plan, b, r, trials, states, at_the_end)
     return states
 
 
-def _trim(engine: Engine, trials: np.ndarray, keep: int | None, done: np.ndarray, pool: Pool) -> None:
-    """Keep the states of the best trials of a last rung as its blocks finish, and of those that still lack seeds."""
+def run_rung(
+    engine: Engine, plan: Plan, b: int, r: int, trials: np.ndarray, states: Pool | None, trim: stages.Trim | None
+) -> Pool:
+    """Train some trials through a rung, from their states after the rung before, which are dropped."""
+    members = engine.member_index.of_trials(trials)
+    if states is not None:
+        states.retain(members)
+    states = stages.run(engine, plan.stage(b, r), members, states, trim)
+    if r:
+        records.forget(engine, plan.stage(b, r - 1).name)
+    return states
+
+
+def trim(
+    engine: Engine, trials: np.ndarray, keep: int | None, measured: Measurements, done: np.ndarray, pool: Pool
+) -> None:
+    """Keep the states of the best trials of a last rung as its blocks finish, and of those that still lack seeds.
+
+    The best are those by `measured`, which may have further seeds.
+    """
     finished = engine.member_index.by_trial(np.isin(engine.member_index.of_trials(trials), done))  # [K, S]
     complete = trials[finished.all(axis=1)]
-    best = complete[order_of(engine.rules, engine.measured.evidence(complete))[0]][:keep]
+    best = complete[order_of(engine.rules, measured.evidence(complete))[0]][:keep]
     partial = trials[finished.any(axis=1) & ~finished.all(axis=1)]
     pool.retain(engine.member_index.of_trials(np.union1d(best, partial)))

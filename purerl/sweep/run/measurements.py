@@ -41,6 +41,11 @@ class Measurements(NamedTuple):
         """What objectives are computed from, of some of the trials, [K]."""
         return Evidence(self.returns[trials], self.curves[trials], self.steps, self.seconds[trials])
 
+    def of_seeds(self, seeds: slice) -> Measurements:
+        """The part of some of the seeds; what is entered there is entered here."""
+        by_seed = {name: getattr(self, name)[:, seeds] for name in ("curves", "returns", "made", "rungs", "seconds")}
+        return self._replace(**by_seed, rung_returns=self.rung_returns[:, :, seeds])
+
     def fields(self) -> dict[str, Any]:
         """The fields of a `Result`. A trial of which a rung was not finished with all seeds counts as ended before."""
         last = self.rungs.min(axis=1)

@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from purerl.loops.chunks import chunk_length, cut
+from purerl.loops.chunks import chunk_length
+from purerl.loops.chunks import cut as into_chunks
 from purerl.sweep.run.programs import Program
 from purerl.sweep.run.rungs import Bracket
 
@@ -41,6 +42,7 @@ class Plan(NamedTuple):
       scales: updates of each group per update at the nominal sizes.
       length: length of a chunk at the nominal sizes.
       update_steps: environment steps of one update of a member at the nominal sizes.
+      prefix: of the names of all stages; see `extension`.
     """
 
     brackets: tuple[Bracket, ...]
@@ -48,6 +50,7 @@ class Plan(NamedTuple):
     scales: tuple[float, ...]
     length: int
     update_steps: int
+    prefix: str = ""
 
     @property
     def num_updates(self) -> int:
@@ -57,12 +60,12 @@ class Plan(NamedTuple):
     @property
     def steps(self) -> np.ndarray:
         """[C] environment steps of a member at the end of each chunk: the points of the learning curves."""
-        return np.cumsum(cut(self.num_updates, self.length)) * self.update_steps
+        return np.cumsum(into_chunks(self.num_updates, self.length)) * self.update_steps
 
     def stage(self, bracket: int, rung: int) -> Stage:
         """A rung of a bracket, cut into chunks."""
         begin, end = self._span(bracket, rung)
-        return self._stage(f"bracket{bracket}-rung{rung}", rung, begin, end)
+        return self._stage(f"{self.prefix}bracket{bracket}-rung{rung}", rung, begin, end)
 
     def whole(self, name: str) -> Stage:
         """A whole run, from the beginning to the end."""
@@ -81,7 +84,7 @@ class Plan(NamedTuple):
 
     def _stage(self, name: str, rung: int, begin: int, end: int) -> Stage:
         spans = [_scaled((begin, end), scale) for scale in self.scales]
-        chunks = tuple(tuple(cut(last - first, length)) for (first, last), length in zip(spans, self.lengths))
+        chunks = tuple(tuple(into_chunks(last - first, length)) for (first, last), length in zip(spans, self.lengths))
         updates = self.steps // self.update_steps
         return Stage(name, rung, end, chunks, np.flatnonzero((updates > begin) & (updates <= end)))
 
@@ -106,7 +109,7 @@ def make(
       ValueError: a rung does not have more updates than the one before, or has more trials; the brackets have fewer
         trials than there are; or a rung is too short for a group with larger updates.
     """
-    brackets = _cut(brackets, num_trials)
+    brackets = cut(brackets, num_trials)
     brackets = tuple(
         _aligned(bracket, [program.update_steps for program in programs], update_steps) for bracket in brackets
     )
@@ -122,8 +125,8 @@ def _scaled(span: tuple[int, int], scale: float) -> tuple[int, int]:
     return begin, max(end, begin + 1)
 
 
-def _cut(brackets: Sequence[Bracket], num_trials: int) -> tuple[Bracket, ...]:
-    """Brackets cut to the number of trials."""
+def cut(brackets: Sequence[Bracket], num_trials: int) -> tuple[Bracket, ...]:
+    """Brackets cut to the number of trials; errors as in `make`."""
     left, kept = num_trials, []
     for bracket in brackets:
         _check(bracket)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -73,6 +74,12 @@ class Pool:
         for source in narrowed:
             if not source.members.size and source.path is not None and is_main():
                 shutil.rmtree(source.path, ignore_errors=True)
+
+    def by_name(self) -> Iterator[tuple[str, np.ndarray, PyTree]]:
+        """The name of each checkpoint, its members that are left, [K], and their states, leaves [K, ...]."""
+        for source in self._sources:
+            if source.path is not None:
+                yield source.path.name, source.members, source.read(source.members)
 
     def gather(self, members: np.ndarray) -> PyTree:
         """The states of these members, leaves [W, ...].

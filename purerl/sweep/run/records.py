@@ -3,6 +3,7 @@
 sweep directory/journal                   a line per finished block, with its measurements
 sweep directory/blocks/<block>/           states of a finished block
 sweep directory/blocks/<block>.partial/   checkpoints of a running one, the last two
+sweep directory/kept/<block>/             states of the best members of a block when the search ends, and may grow
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from purerl import checkpoint
 from purerl.distributed import is_main
 from purerl.sweep.run import journal
 from purerl.sweep.run.engine import Engine, packed_like
+from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.programs import Updates
 from purerl.sweep.run.work import Block, Outcome, Partial, Progress
 from purerl.types import PyTree
@@ -91,6 +93,33 @@ def forget(engine: Engine, stage: str) -> None:
     if engine.blocks_folder is not None and is_main():
         for path in engine.blocks_folder.glob(f"{stage}-*"):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def keep(engine: Engine, pool: Pool) -> None:
+    """When a search ends, keep the states of these members, and nothing else of their blocks."""
+    for name, members, states in pool.by_name():
+        path = kept_path(engine, name)
+        if path is not None and kept_members(engine, name) is None:
+            if is_main():
+                checkpoint.save(path, states, overwrite=True)
+            engine.log.add("kept", name, members=members.tolist())
+
+
+def kept_members(engine: Engine, name: str) -> np.ndarray | None:
+    """The members of a block whose states were kept when the search ended, and are still there; None: none."""
+    event, path = engine.log.find("kept", name), kept_path(engine, name)
+    return None if event is None or path is None or not path.exists() else np.array(event["members"], int)
+
+
+def is_dropped(engine: Engine, name: str) -> bool:
+    """Whether the states of a block were dropped when the search ended."""
+    path = states_path(engine, name)
+    return path is not None and engine.log.find("end") is not None and not path.exists()
+
+
+def kept_path(engine: Engine, name: str) -> Path | None:
+    """The checkpoint of the kept states of a block; None without a directory."""
+    return None if engine.log.directory is None else engine.log.directory / "kept" / name
 
 
 def states_path(engine: Engine, name: str) -> Path | None:

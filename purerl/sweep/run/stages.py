@@ -140,8 +140,12 @@ def take(engine: Engine, stage: Stage, place: Place, pool: Pool) -> None:
     steps = len(real) * sum(stage.chunks[place.group]) * engine.programs[place.group].update_steps
     curves, returns, seconds = records.recall(engine, place.name, steps)
     measurements.fill(engine.measured, engine.member_index, stage, real, curves, returns, seconds)
-    like = packed_like(engine, place.group, len(place.members))
-    pool.add(place.members, None, records.states_path(engine, place.name), like)
+    kept = records.kept_members(engine, place.name)
+    if kept is not None:
+        pool.add(kept, None, records.kept_path(engine, place.name), packed_like(engine, place.group, len(kept)))
+    elif not records.is_dropped(engine, place.name):
+        like = packed_like(engine, place.group, len(place.members))
+        pool.add(place.members, None, records.states_path(engine, place.name), like)
 
 
 def enter(engine: Engine, stage: Stage, block: Block, result: Outcome | Failure, pool: Pool) -> None:

@@ -18,6 +18,7 @@ from purerl.sweep.results.result import Result
 from purerl.sweep.results.statistics import bootstrap_interval
 from purerl.sweep.run import journal, measurements
 from purerl.sweep.run.journal import Journal
+from purerl.sweep.run.measurements import Measurements
 from purerl.sweep.run.plan import Plan
 from purerl.sweep.run.rungs import Rung
 from purerl.sweep.trials import spaces
@@ -27,9 +28,12 @@ from purerl.sweep.trials.trials import Trials
 _FOLDER = "begun"
 
 
-def record(log: Journal, trials: Trials, plan: Plan, settings: Mapping[str, Json]) -> None:
-    """Write the trials and the plan of a search beside a new journal, so that `load_unfinished` can read them."""
-    if log.directory is None or not is_main() or (log.directory / _FOLDER / "arrays").exists():
+def record(log: Journal, trials: Trials, plan: Plan, settings: Mapping[str, Json], anew: bool = False) -> None:
+    """Write the trials and the plan of a search beside its journal, so that `load_unfinished` can read them.
+
+    They are written once, and `anew` after the search has grown.
+    """
+    if log.directory is None or not is_main() or ((log.directory / _FOLDER / "arrays").exists() and not anew):
         return
     about = {"settings": {**settings, "brackets": plan.brackets}, "steps": plan.steps, "plan": plan._asdict()}
     about |= {"group": trials.group, "groups": trials.groups, "columns": trials.columns}
@@ -51,12 +55,15 @@ def load_unfinished(directory: str | os.PathLike[str]) -> Result:
     plan = plan._replace(brackets=tuple(tuple(Rung(*rung) for rung in bracket) for bracket in plan.brackets))
     trials, settings = read_trials(table, about), storage.with_tuples(about["settings"])
     events = [event for event in journal.read(directory) if event["kind"] == "block"]
-    index = MemberIndex(settings["num_seeds"])
-    measured = measurements.empty(plan, trials.size, index.num_seeds, settings["eval_episodes"])
-    for stage in (plan.stage(b, r) for b, bracket in enumerate(plan.brackets) for r in range(len(bracket))):
-        for event in (each for each in events if each["name"].startswith(f"{stage.name}-")):
-            curves, returns = (journal.decode(event[name]) for name in ("curves", "returns"))
-            measurements.fill(measured, index, stage, np.array(event["members"]), curves, returns, event["seconds"])
+    measured = measurements.empty(plan, trials.size, settings["num_seeds"], settings["eval_episodes"])
+    done = 0
+    for count in settings.pop("parts_of_seeds", (settings["num_seeds"],)):
+        part, prefix = measured.of_seeds(slice(done, done + count)), f"seeds{done}-" if done else ""
+        _fill(part, MemberIndex(count), plan._replace(prefix=prefix), events)
+        if done and not np.array_equal(part.num_updates, measured.of_seeds(slice(0, done)).num_updates):
+            break  # of added seeds only those that all trials have count
+        done += count
+    measured, settings["num_seeds"] = measured.of_seeds(slice(0, done)), done
     fields = measured.fields()
     nobody, elapsed = np.empty(0, int), max((event["elapsed"] for event in events), default=0.0)
     fresh: Any = np.empty((0, 1, settings["eval_episodes"]), np.float32)
@@ -66,3 +73,11 @@ def load_unfinished(directory: str | os.PathLike[str]) -> Result:
         trials=trials, steps=plan.steps, interval=interval, fresh_trials=nobody, fresh_returns=fresh, kept=nobody,
         states=None, settings=settings, **fields,
     )  # fmt: skip
+
+
+def _fill(measured: Measurements, index: MemberIndex, plan: Plan, events: list[dict[str, Any]]) -> None:
+    """Enter the blocks of a plan that have been finished."""
+    for stage in (plan.stage(b, r) for b, bracket in enumerate(plan.brackets) for r in range(len(bracket))):
+        for event in (each for each in events if each["name"].startswith(f"{stage.name}-")):
+            curves, returns = (journal.decode(event[name]) for name in ("curves", "returns"))
+            measurements.fill(measured, index, stage, np.array(event["members"]), curves, returns, event["seconds"])

@@ -103,6 +103,20 @@ def make(
     raise ValueError(f"constraint: only {good.sum()} of {count} draws are allowed; narrow the space instead")
 
 
+def first_trials(trials: Trials, count: int) -> Trials:
+    """The first trials of a table."""
+
+    def first(leaf: np.ndarray) -> np.ndarray:
+        return leaf[:count]
+
+    group = trials.group[:count]
+    return trials._replace(
+        hparams=jax.tree.map(first, trials.hparams), env_params=jax.tree.map(first, trials.env_params),
+        group=group, groups=trials.groups[: group.max(initial=0) + 1],
+        columns={name: column[:count] for name, column in trials.columns.items()},
+    )  # fmt: skip
+
+
 def allowed(trials: Trials, constraint: Constraint) -> np.ndarray:
     """[P] bool, which trials a constraint allows."""
     rows = zip(*([python_number(value) for value in column] for column in trials.columns.values()))
@@ -240,13 +254,14 @@ def _from_table(
 def _groups(
     indices: Mapping[str, np.ndarray], static: Mapping[str, Choice], count: int
 ) -> tuple[np.ndarray, tuple[dict[str, Any], ...]]:
-    """The group of each trial, and the static choices of each group that has trials, in the order of the choices."""
+    """The group of each trial, and the static choices of each group, in the order of their first trials."""
     if not static:
         return np.zeros(count, int), ({},)
     rows = np.stack(list(indices.values()), axis=1)
-    found, group = np.unique(rows, axis=0, return_inverse=True)
-    choices = tuple({name: static[name].values[i] for name, i in zip(static, row)} for row in found.tolist())
-    return group.reshape(-1), choices
+    found, first, group = np.unique(rows, axis=0, return_index=True, return_inverse=True)
+    order = np.argsort(first)  # by the first trial of each, so that further trials leave the numbers of groups alone
+    choices = tuple({name: static[name].values[i] for name, i in zip(static, row)} for row in found[order].tolist())
+    return np.argsort(order)[group.reshape(-1)], choices
 
 
 def _check_static(static: Mapping[str, Choice]) -> dict[str, Choice]:

@@ -64,7 +64,7 @@ def test_a_directory_changes_nothing_and_holds_the_result(whole):
 def test_a_search_interrupted_anywhere_resumes_to_the_same_table(whole, tmp_path):
     _, directory, num_events = whole
     table = (directory / "trials.csv").read_bytes()
-    for i, number in enumerate(np.linspace(1, num_events - 1, 7).astype(int)):
+    for i, number in enumerate(np.linspace(1, num_events - 1, 4).astype(int)):
         path = tmp_path / str(i)
         with pytest.raises(Cut):
             run(path, progress=cut_after(number))
@@ -112,8 +112,8 @@ def test_other_arguments_are_rejected_by_name(tmp_path):
     with pytest.raises(Cut):
         run(tmp_path / "a", progress=cut_after(5))
     for change, message in [
-        ({"num_seeds": 3}, "num_seeds = 2, not 3"),
-        ({"num_trials": 9}, "brackets|trials"),
+        ({"num_seeds": 1}, "search of 2 seeds, and num_seeds = 1 is less"),
+        ({"num_trials": 7}, "search of 8 trials, and num_trials = 7 is less"),
         ({"num_envs": 2}, "num_envs = 3, not 2"),
     ]:
         with pytest.raises(ValueError, match=message):

@@ -1,0 +1,186 @@
+"""A search that grows: trials and seeds that are added to what has been trained already.
+
+Added trials are brackets of their own after those of the search as it began. Added seeds take every trial through the
+rungs that it went through, and are stages of their own. So nothing is trained twice, and without a schedule that stops
+trials the result is that of a search which had this size from the beginning.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from purerl.sweep.run import brackets, journal, rungs
+from purerl.sweep.run import plan as plans
+from purerl.sweep.run.budget import Enough
+from purerl.sweep.run.engine import Engine
+from purerl.sweep.run.fingerprint import digest_of
+from purerl.sweep.run.journal import Journal
+from purerl.sweep.run.plan import Plan
+from purerl.sweep.run.pool import Pool
+from purerl.sweep.run.programs import Program
+from purerl.sweep.trials.trials import Trials, first_trials
+
+
+class Sizes(NamedTuple):
+    """The trials and the seeds that a search began with, and those that were added each time."""
+
+    trials: tuple[int, ...]
+    seeds: tuple[int, ...]
+
+    @property
+    def first(self) -> Sizes:
+        """Those of the beginning alone."""
+        return Sizes(self.trials[:1], self.seeds[:1])
+
+
+class Part(NamedTuple):
+    """The seeds that were added together: an engine that knows no other seeds, with its own names of stages."""
+
+    engine: Engine
+    plan: Plan
+    first_seed: int
+
+    def members_of(self, whole: Engine, members: np.ndarray) -> np.ndarray:
+        """The numbers of its members in the whole search."""
+        trial, seed = self.engine.member_index.decode(members)
+        return whole.member_index.encode(trial, seed + self.first_seed)
+
+
+def sizes(directory: str | os.PathLike[str] | None, num_trials: int, num_seeds: int) -> Sizes:
+    """The parts of a search of this size, which may be larger than the one in `directory`; None: a new search.
+
+    Raises:
+      ValueError: it is smaller.
+    """
+    event = None
+    if directory is not None and journal.exists(directory):
+        event = next((each for each in reversed(journal.read(directory)) if each["kind"] == "size"), None)
+    if event is None:
+        return Sizes((num_trials,), (num_seeds,))
+    found = []
+    for name, before, now in (("trials", event["trials"], num_trials), ("seeds", event["seeds"], num_seeds)):
+        if now < sum(before):
+            raise ValueError(f"{directory} holds a search of {sum(before)} {name}, and num_{name} = {now} is less")
+        found.append((*before, now - sum(before)) if now > sum(before) else tuple(before))
+    return Sizes(*found)
+
+
+def make_plan(
+    schedule: rungs.Schedule, found: Sizes, num_updates: int, programs: Sequence[Program], steps: int, num_chunks: int
+) -> Plan:
+    """The plan of a search in parts; arguments as in `plan.make`.
+
+    Raises:
+      ValueError: as `plan.make`; or trials were added to a search by `asha`.
+    """
+    if isinstance(schedule, rungs.Asha) and len(found.trials) > 1:
+        raise ValueError("asha drops the states of trials that it has not promoted, so none can be added to its search")
+    every = [bracket for count in found.trials for bracket in plans.cut(schedule(count, num_updates), count)]
+    return plans.make(every, programs, steps, sum(found.trials), num_chunks)
+
+
+def record(log: Journal, found: Sizes, trials: Trials, key: jax.Array) -> bool:
+    """Write down the size of a search; whether it has grown.
+
+    Raises:
+      ValueError: it was extended with other trials.
+    """
+    ends = np.cumsum(found.trials).tolist()
+    digests = [digest(first_trials(trials, end), key) for end in ends]
+    before: Any = log.find("size")
+    if before is not None and before["digests"] != digests[: len(before["digests"])]:
+        raise ValueError(f"{log.directory} holds other trials: extend it with the same space and the same key")
+    if before is not None and before["trials"] == list(found.trials) and before["seeds"] == list(found.seeds):
+        return False
+    log.add("size", trials=list(found.trials), seeds=list(found.seeds), digests=digests)
+    return before is not None
+
+
+def digest(trials: Trials, key: jax.Array) -> str:
+    """SHA-256 of all trials, and of the key."""
+    names = repr((trials.groups, sorted(trials.columns)))
+    return digest_of({names: (trials.hparams, trials.env_params, trials.group)}, key)
+
+
+def describe(found: Sizes) -> str:
+    """What was added last, in words.
+
+    Examples:
+      >>> describe(Sizes((64, 32), (3,)))
+      '64 trials and 32 more'
+    """
+    grown = {name: part for name, part in found._asdict().items() if len(part) > 1}
+    return ", ".join(f"{sum(part[:-1]):,} {name} and {part[-1]:,} more" for name, part in grown.items())
+
+
+def is_finished(log: Journal, found: Sizes) -> bool:
+    """Whether a search of this size has ended in the directory."""
+    end = log.find("end")
+    size = {"trials": sum(found.trials), "seeds": sum(found.seeds)}
+    return end is not None and all(end.get(name, value) == value for name, value in size.items())
+
+
+def parts(whole: Engine, plan: Plan, found: Sizes) -> list[Part]:
+    """The engine of each group of seeds; they fill the measurements of the whole."""
+    made, first = [], 0
+    for number, count in enumerate(found.seeds):
+        seeds = slice(first, first + count)
+        engine = whole._replace(measured=whole.measured.of_seeds(seeds), seed_keys=whole.seed_keys[seeds])
+        if number:
+            engine = engine._replace(budget=whole.budget._replace(until=None))
+        made.append(Part(engine, plan._replace(prefix=f"seeds{first}-" if number else ""), first))
+        first += count
+    return made
+
+
+def of_first_seeds(whole: Engine, num_seeds: int) -> Engine:
+    """The engine of the first seeds alone."""
+    seeds = slice(0, num_seeds)
+    return whole._replace(measured=whole.measured.of_seeds(seeds), seed_keys=whole.seed_keys[seeds])
+
+
+def run_added(whole: Engine, every: Sequence[Part], keep: int | None) -> tuple[list[Pool], Enough | None]:
+    """Train the added seeds of every trial as far as its first seeds were trained.
+
+    Returns:
+      The states of each part that was finished, and why the search stopped early, if it did.
+    """
+    pools: list[Pool] = []
+    for part in every[1:]:
+        pool, so_far = Pool(), of_first_seeds(whole, part.first_seed + part.engine.member_index.num_seeds)
+        try:
+            for b in range(len(part.plan.brackets)):
+                pool.merge(_run_bracket(so_far, every[0].engine, part, b, keep))
+                pool.retain(part.engine.member_index.of_trials(brackets.best_trials(so_far, keep)))
+        except Enough as enough:
+            return pools, enough
+        pools.append(pool)
+    return pools, None
+
+
+def retain_best(whole: Engine, every: Sequence[Part], pools: Sequence[Pool], keep: int | None) -> None:
+    """Drop the states of all but the best trials, over all seeds."""
+    best = brackets.best_trials(whole, keep)
+    for part, pool in zip(every, pools):
+        pool.retain(part.engine.member_index.of_trials(best))
+
+
+def _run_bracket(so_far: Engine, base: Engine, part: Part, b: int, keep: int | None) -> Pool:
+    first = sum(bracket[0].num_trials for bracket in part.plan.brackets[:b])
+    trials = np.arange(first, first + part.plan.brackets[b][0].num_trials)
+    reached = base.measured.rungs[trials].min(axis=1)
+    states: Pool | None = None
+    for r in range(len(part.plan.brackets[b])):
+        left = trials[reached > r]
+        if not left.size:
+            return Pool()
+        last = r == len(part.plan.brackets[b]) - 1
+        trim = functools.partial(brackets.trim, part.engine, left, keep, so_far.measured) if last else None
+        states = brackets.run_rung(part.engine, part.plan, b, r, left, states, trim)
+    return states or Pool()

@@ -1,0 +1,141 @@
+"""Trials and seeds that are added to a finished search."""
+
+import shutil
+
+import jax
+import numpy as np
+import pytest
+from bandits import Hparams, make_agent, make_env
+
+from purerl import sweep
+from purerl.sweep.run import journal
+
+ENV, AGENT = make_env(), make_agent()
+SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
+OPTIONS = {
+    "num_updates": 8, "num_envs": 3, "rollout_length": 4, "eval_episodes": 4, "eval_max_steps": 4, "num_trials": 6,
+    "num_seeds": 2, "num_chunks": 4, "block_size": 2, "keep": 2, "confirm": 1, "confirm_seeds": 2,
+}  # fmt: skip
+LARGE = {"num_trials": 9, "num_seeds": 3}
+HALVING = {"schedule": sweep.successive_halving(eta=2, num_rungs=2)}
+
+
+class Cut(Exception):
+    pass
+
+
+def run(directory=None, **changes):
+    return sweep.search(
+        jax.random.key(5), AGENT, ENV, Hparams(), SPACE, **OPTIONS | changes, directory=directory,
+        resume=directory is not None and journal.exists(directory),
+    )  # fmt: skip
+
+
+def cut_after(number):
+    count = iter(range(number))
+
+    def progress(_):
+        if next(count, None) is None:
+            raise Cut
+
+    return progress
+
+
+@pytest.fixture(scope="module")
+def large():
+    return run(**LARGE)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    directory = tmp_path_factory.mktemp("small") / "search"
+    run(directory)
+    return directory
+
+
+@pytest.fixture
+def small(finished, tmp_path):
+    """A directory of its own with the finished search of 6 trials x 2 seeds."""
+    return shutil.copytree(finished, tmp_path / "search")
+
+
+def check_same(result, expected):
+    for name in ("returns", "curves", "rung_returns", "num_updates", "scores", "fresh_trials", "fresh_returns"):
+        np.testing.assert_array_equal(getattr(result, name), getattr(expected, name))
+    assert result.order.tolist() == expected.order.tolist()
+    np.testing.assert_array_equal(result.interval, expected.interval)
+
+
+def test_a_search_that_has_grown_is_the_larger_search(large, small):
+    """First trials, then seeds, then both are there from the beginning: the same bits, since blocks are as wide."""
+    events = []
+    more_trials = run(small, num_trials=9, progress=events.append)
+    np.testing.assert_array_equal(more_trials.returns, large.returns[:, :2])
+    assert "6 trials and 3 more" in events[0].note
+    assert sum(event.phase == "evaluate" for event in events) == 3 + 1  # of the added trials, and of the confirmed one
+    grown = run(small, **LARGE)
+    check_same(grown, large)
+    assert grown.best.state is not None
+    np.testing.assert_array_equal(grown.best.state.theta, large.select(1, grown.best.seed).state.theta)
+    loaded = sweep.load(small, AGENT, ENV, Hparams())
+    check_same(loaded, large)
+    assert loaded.kept.tolist() == grown.kept.tolist()
+    assert not (small / "blocks").exists()
+    silent = []
+    check_same(run(small, **LARGE, progress=silent.append), large)
+    assert not silent
+
+
+@pytest.mark.parametrize("number", [3, 25])
+def test_a_search_that_is_killed_while_it_grows_resumes(large, small, number):
+    with pytest.raises(Cut):
+        run(small, **LARGE, progress=cut_after(number))
+    so_far = sweep.load_unfinished(small)
+    assert (so_far.num_updates > 0).sum() >= 6
+    assert so_far.num_trials == 9
+    check_same(run(small, **LARGE), large)
+
+
+def test_added_trials_are_halved_among_themselves_and_ranked_with_the_others(tmp_path):
+    first = run(tmp_path, **HALVING)
+    grown = run(tmp_path, **LARGE, **HALVING)
+    assert grown.num_updates.tolist() == [*first.num_updates.tolist(), *grown.num_updates[6:].tolist()]
+    assert sorted(grown.num_updates[6:].tolist()) == [4, 8, 8]
+    np.testing.assert_array_equal(grown.returns[:6, :2], first.returns)
+    assert not np.isnan(grown.returns).any()
+    again = run(tmp_path, **LARGE, **HALVING, replay=grown.best.number)
+    np.testing.assert_array_equal(again.returns[grown.best.number], grown.returns[grown.best.number])
+
+
+def test_a_budget_that_is_spent_among_added_seeds_leaves_the_result_of_the_first(small):
+    first = sweep.load(small)
+    stopped = run(small, num_seeds=3, max_steps=2 * 6 * 96 + 2 * 96 + 1)
+    assert stopped.num_seeds == 2
+    np.testing.assert_array_equal(stopped.returns, first.returns)
+    assert run(small, num_seeds=3).num_seeds == 3
+
+
+def test_a_search_neither_shrinks_nor_takes_other_trials(small):
+    with pytest.raises(ValueError, match="a search of 6 trials, and num_trials = 5 is less"):
+        run(small, num_trials=5)
+    with pytest.raises(ValueError, match="a search of 2 seeds, and num_seeds = 1 is less"):
+        run(small, num_seeds=1)
+    with pytest.raises(ValueError, match="begun with trials ="):
+        run(small, num_trials=9, method="sobol")
+    run(small, num_trials=9)
+    with pytest.raises(ValueError, match="asha drops"):
+        run(small, num_trials=10, schedule=sweep.asha(eta=2, num_rungs=2))
+
+
+def test_groups_keep_their_numbers_when_trials_are_added():
+    static = {"num_envs": sweep.choice([1, 2, 4])}
+    small, big = (
+        sweep.search(
+            jax.random.key(1), AGENT, ENV, Hparams(), SPACE, **{**OPTIONS, "num_trials": count, "num_seeds": 1},
+            static=static, max_steps=0,
+        ).trials
+        for count in (2, 12)
+    )  # fmt: skip
+    assert big.groups[: len(small.groups)] == small.groups
+    assert big.group[:2].tolist() == small.group.tolist()
+    assert len(big.groups) == 3
