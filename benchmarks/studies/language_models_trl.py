@@ -3,7 +3,7 @@
     pip install ".[lm]" trl datasets torch
     python -m benchmarks.studies.language_models_trl --output benchmarks/results/language_models_trl.json
 
-For each of two architectures a random model is written by transformers in float32, and read by both. TRL's own trainers
+Of each architecture a random model is written by transformers in float32, and read by both. TRL's own trainers
 make the batches and compute their losses; purerl computes its losses from the same token ids. Gradients are compared
 parameter by parameter: the largest absolute difference, beside the largest gradient. Needs a minute on a CPU.
 """
@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 from datasets import Dataset
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Qwen2Config
+from transformers import AutoModelForCausalLM, AutoTokenizer, Gemma3TextConfig, LlamaConfig, Qwen2Config
 from trl import DPOConfig, DPOTrainer, GRPOConfig, GRPOTrainer, KTOConfig, KTOTrainer
 from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
@@ -40,11 +40,15 @@ def write_models(folder, family):
     """A reference and a policy near it, with a tokenizer, as transformers writes them."""
     texts = [row["completion"] for row in read("sft")]
     vocab_size = tokenizers.make_tokenizer(folder / "reference", texts, 400)
-    kind = {"qwen2": Qwen2Config, "llama": LlamaConfig}[family]
-    theta = {"qwen2": 1_000_000.0, "llama": 500_000.0}[family]
-    config = kind(
-        **SIZES, num_key_value_heads=2, vocab_size=vocab_size, rope_theta=theta, tie_word_embeddings=family == "qwen2"
-    )
+    kind, own = {
+        "qwen2": (Qwen2Config, {"rope_theta": 1_000_000.0}),
+        "llama": (LlamaConfig, {"rope_theta": 500_000.0, "tie_word_embeddings": False}),
+        # one layer that attends to the whole text, and a window that is shorter than the texts
+        "gemma3_text": (Gemma3TextConfig, {"num_hidden_layers": 7, "head_dim": 16, "sliding_window": 16,
+            "query_pre_attn_scalar": 16}),
+    }[family]  # fmt: skip
+    tied = {"tie_word_embeddings": True, "num_key_value_heads": 2, "vocab_size": vocab_size}
+    config = kind(**(SIZES | tied | own))
     torch.manual_seed(0)
     model = AutoModelForCausalLM.from_config(config)
     tokenizers.make_tokenizer(folder / "policy", texts, 400)
@@ -252,7 +256,7 @@ def outputs(sides):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=pathlib.Path)
-    parser.add_argument("--families", nargs="*", default=["qwen2", "llama"])
+    parser.add_argument("--families", nargs="*", default=["qwen2", "llama", "gemma3_text"])
     parser.add_argument("--methods", nargs="*", default=["outputs", "dpo", "ipo", "kto", "orpo", "grpo"])
     options = parser.parse_args()
     report = {"rows": ROWS, "beta": BETA}

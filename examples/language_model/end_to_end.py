@@ -3,7 +3,9 @@
     pip install ".[lm]"
     python examples/language_model/end_to_end.py --output /tmp/aligned
 
-Prints what every model scores by the true preference (the share of kind words), and draws it.
+Prints what every model scores by the true preference (the share of kind words), how many of its texts are whole
+sentences, and three of them; draws reward against KL. Expect a kindness of about 0 after sft, and above 0.8 after dpo
+and grpo, with nine of ten texts readable.
 """
 
 import argparse
@@ -42,13 +44,14 @@ def main():
     parser.add_argument("--reward-model", action="store_true", help="reinforce by a learned reward too")
     options = parser.parse_args()
     out = options.output
-    sft = ["--num-epochs", 10, "--learning-rate", "3e-3", *SHORT]
-    pairs = ["--num-epochs", 6, "--learning-rate", "1e-3", *SHORT]
+    sft = ["--num-epochs", 20, "--learning-rate", "5e-3", *SHORT]
+    pairs = ["--num-epochs", 3, "--learning-rate", "1e-3", *SHORT]
+    dpo = [*pairs, "--beta", 1, "--eval-every", 6]
     grpo = ["grpo", DATA / "prompts.jsonl", "--model", out / "sft", *REINFORCEMENT, "--reward"]
     commands = {
         "start": ["lm", "init", out / "start", "--corpus", DATA / "sft.jsonl"],
         "sft": ["sft", DATA / "sft.jsonl", "--model", out / "start", "--output", out / "sft", *sft],
-        "dpo": ["dpo", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "dpo", *pairs],
+        "dpo": ["dpo", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "dpo", *dpo],
         "grpo": [*grpo, "rewards:kindness", "--output", out / "grpo"],
     }
     if options.reward_model:
@@ -62,9 +65,10 @@ def main():
     held_out = {name: results(out / name) for name in commands if name in ("sft", "dpo", "reward")}
     (out / "summary.json").write_text(json.dumps({"seconds": seconds, "held_out": held_out, "models": table}, indent=1))
     draw(table, out / "models.png")
-    print(f"\n{'model':<14}{'kindness':>10}{'KL to SFT':>11}{'distinct-1':>12}{'distinct-2':>12}")
+    print(f"\n{'model':<14}{'kindness':>10}{'readable':>12}{'KL to SFT':>12}{'distinct-1':>12}{'distinct-2':>12}")
     for name, row in table.items():
-        print(f"{name:<14}{row['reward']:>10.2f}{row['kl']:>11.2f}{row['distinct_1']:>12.2f}{row['distinct_2']:>12.2f}")
+        shown = [f"{row[column]:>10.2f}" for column in ("reward", "readable", "kl", "distinct_1", "distinct_2")]
+        print(f"{name:<14}{'  '.join(shown)}")
     print(f"\nheld-out accuracy of DPO: {held_out['dpo']['accuracy']['after']:.2f}")
     print(f"all commands in {sum(seconds.values()):.0f} s; saved {out / 'summary.json'} and {out / 'models.png'}")
 
@@ -77,11 +81,11 @@ def reference_model(directory):
 
 
 def measure(directory, reference):
-    """The true reward of completions of all prompts, and their distance from the SFT model."""
+    """The true reward of completions of all prompts, how many can be read, and their distance from the SFT model."""
     import jax
 
     sys.path.insert(0, str(HERE))
-    from make_data import kindness
+    from make_data import is_review, kindness
 
     from purerl.lm import hub, reinforcement, store, tokenizers
     from purerl.lm.encoding import Limits
@@ -98,6 +102,7 @@ def measure(directory, reference):
     )
     reward = reinforcement.score([lambda prompts, texts: [kindness(text) for text in texts]], answers)
     row = reinforcement.evaluate(answers, reward, ref.network, ref.params, 8)._asdict()
+    row["readable"] = sum(map(is_review, answers.texts)) / len(answers.texts)
     for prompt, text in row["samples"]:
         print(f"{directory.name}: {prompt}{text}")
     return row
@@ -114,7 +119,7 @@ def draw(table, path):
     axes.set_xlabel("KL to the SFT model, nats per completion")
     axes.set_ylabel("kindness of completions, from -1 to 1")
     axes.set_ylim(-0.2, 1.1)
-    axes.margins(x=0.2)
+    axes.margins(x=0.3)
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=150)
 

@@ -10,6 +10,7 @@ prompts.jsonl  64 prompts for reinforcement learning
 import json
 import pathlib
 import random
+import re
 
 KIND = ["bright", "warm", "gentle", "lovely", "calm", "fresh", "charming", "splendid"]
 UNKIND = ["dull", "cold", "harsh", "ugly", "noisy", "stale", "dreary", "awful"]
@@ -40,6 +41,12 @@ def kindness(text):
     words = text.replace(".", " ").replace(",", " ").split()
     kind, unkind = (sum(word in known for word in words) for known in (KIND, UNKIND))
     return (kind - unkind) / max(kind + unkind, 2)
+
+
+def is_review(text):
+    """Whether a text is one of the sentences that this file can write, with any of its words."""
+    word, thing = f"({'|'.join(KIND + UNKIND)})", f"({'|'.join(THINGS)})"
+    return any(re.fullmatch(" " + pattern.format(thing=thing, a=word, b=word), text) for pattern in PATTERNS)
 
 
 def sample(random, kind_words):

@@ -11,14 +11,14 @@ from typing import Any
 
 from purerl import logging
 from purerl import runs as directories
-from purerl.commands import console
+from purerl.commands import console, writers
 from purerl.commands.options import UsageError, usage_errors
 from purerl.lm import finetuning, pictures, runs
 from purerl.lm.finetuning import Prepared
 from purerl.lm.settings import Settings, Task
 from purerl.text import format_number
 
-_FREE = ("resume", "tensorboard", "checkpoint_seconds", "keep", "eval_every")  # may change when a run is resumed
+_FREE = ("resume", "log", "checkpoint_seconds", "keep", "eval_every")  # may change when a run is resumed
 
 
 def settings_of(options: Any, learning_rate: float) -> Settings:
@@ -31,17 +31,33 @@ def settings_of(options: Any, learning_rate: float) -> Settings:
     Raises:
       UsageError: the data, --model or --output is missing, or --output exists.
     """
-    if not options.data:
-        raise UsageError("give the file of rows, such as data.jsonl")
-    groups = (options.model, options.rows, options.lora, options.optimization, options.run)
+    check_required(options, "the file of rows, such as data.jsonl")
+    groups = (options.model, options.rows, options.lora, options.optimization, options.devices, options.run)
     found = {name: value for group in groups for name, value in dataclasses.asdict(group).items()}
-    for name in ("model", "output"):
-        if found[name] is None:
-            raise UsageError(f"--{name} is missing: give {'a model directory' if name == 'model' else 'a directory'}")
     if found["learning_rate"] is None:
         found["learning_rate"] = learning_rate
     settings = Settings(data=options.data, **{k: v for k, v in found.items() if k in Settings._fields})
     return settings
+
+
+def check_required(options: Any, data: str) -> None:
+    """Check what every command on language models needs.
+
+    Args:
+      options: with the groups `model` and `run`.
+      data: what the positional argument is, for the error.
+
+    Raises:
+      UsageError: the data, --model or --output is missing; a service of --log is not installed.
+    """
+    if not options.data:
+        raise UsageError(f"give {data}")
+    if options.model.model is None:
+        raise UsageError("--model is missing: give a model directory")
+    if options.run.output is None:
+        raise UsageError("--output is missing: give a directory")
+    with usage_errors():
+        writers.check(options.run.log)
 
 
 def run(command: str, options: Any, task: Task, settings: Settings) -> None:
@@ -54,20 +70,18 @@ def run(command: str, options: Any, task: Task, settings: Settings) -> None:
     """
     with claimed(settings.output, {"command": command} | plain(options), options.run.resume):
         with usage_errors():
-            if options.run.tensorboard:
-                logging.check_installed("tensorboard")
             prepared = finetuning.prepare(task, settings)
         finetuning.save_reports(settings, prepared.rows.reports)
         _announce(prepared, settings)
-        _train(prepared, settings, options.run.tensorboard)
+        _train(prepared, settings, options)
 
 
-def _train(prepared: Prepared, settings: Settings, tensorboard: bool) -> None:
+def _train(prepared: Prepared, settings: Settings, options: Any) -> None:
     learner = runs.begin(prepared.job)
     done, total = int(learner.num_updates), prepared.job.num_updates
     if done:
         console.say(f"Resuming after {done:,} of {total:,} updates.")
-    writer = _writer(settings.training, done, tensorboard)
+    writer = writer_of(settings.output, options, done)
     with console.stop_signals() as stopped, console.progress(total, done=done, unit="updates") as show:
 
         def say(number: int, row: dict[str, float]) -> None:
@@ -106,19 +120,28 @@ def claimed(output: Path, wanted: dict[str, Any], resume: bool) -> Iterator[None
     directory = output / "training"
     if resume:
         _check_settings(output, wanted)
-    elif output.exists() and any(output.iterdir()):
+    elif not is_free(output):
         raise UsageError(f"{output} exists and is not empty: choose another --output, or add --resume")
     directory.mkdir(parents=True, exist_ok=True)
     with directories.removed_if_it_fails(directory, new=not resume), directories.locked(directory):
-        (directory / "config.json").write_text(json.dumps(wanted, indent=1), encoding="utf-8")
+        directories.write_json(directory / "config.json", wanted)
         yield
+
+
+def is_free(output: Path) -> bool:
+    """Whether there is nothing, or only what a run leaves that was killed before its settings were written."""
+    left = {output / "training" / name for name in ("", ".lock", ".config.json.incomplete")}
+    return not output.exists() or (output.is_dir() and all(path in left for path in output.rglob("*")))
 
 
 def _check_settings(output: Path, wanted: dict[str, Any]) -> None:
     file = output / "training" / "config.json"
     if not file.is_file():
         raise UsageError(f"--resume: {output} is not the output of a run: it has no training/config.json")
-    saved = _flat(json.loads(file.read_text(encoding="utf-8")))
+    try:
+        saved = _flat(json.loads(file.read_text(encoding="utf-8")))
+    except (ValueError, AttributeError):
+        raise UsageError(f"--resume: {file} is damaged: it is not a JSON object") from None
     for name, value in _flat(wanted).items():
         option = name.split(".")[-1]
         if option not in _FREE and saved.get(name, value) != value:
@@ -145,11 +168,13 @@ def _announce(prepared: Prepared, settings: Settings) -> None:
     )
 
 
-def _writer(directory: Path, done: int, tensorboard: bool) -> logging.Writer:
-    table = logging.csv_writer(directory / "metrics.csv", resume_at=done if done else None)
-    if not tensorboard:
-        return table
-    return logging.tee(table, logging.tensorboard_writer(directory / "tensorboard", resume_at=done or None))
+def writer_of(output: Path, options: Any, done: int) -> logging.Writer:
+    """metrics.csv, and the services of --log; rows after update `done` are dropped."""
+    directory = output / "training"
+    table = logging.csv_writer(directory / "metrics.csv", resume_at=done or None)
+    places = {name: directory / ("metrics" if name == "jsonl" else name) for name in options.run.log}
+    services = [writers.service(name, place, output.name, plain(options), done) for name, place in places.items()]
+    return logging.tee(table, *services)
 
 
 def _conclude(settings: Settings, after: dict[str, float]) -> None:

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl import checkpoint, logging
+from purerl import checkpoint
 from purerl.commands import console, finetuning
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.grpo import Options
@@ -20,7 +20,7 @@ from purerl.lm.encoding import Encoder, Limits
 from purerl.lm.generation import Sampling
 from purerl.lm.hub import Model
 from purerl.lm.models import VALUE_HEAD
-from purerl.lm.reinforcement import Evaluation, Question, Reward
+from purerl.lm.reinforcement import Answers, Evaluation, Question, Reward
 from purerl.presets import references
 from purerl.rlhf.policy import PolicyState, RLHFHparams
 from purerl.text import format_number
@@ -59,19 +59,18 @@ def run(options: Options) -> None:
       UsageError: something about files, rewards or settings is wrong.
       SystemExit: with 130 after Ctrl-C, once the run is saved.
     """
-    if not options.data:
-        raise UsageError("give the file of prompts, such as prompts.jsonl")
-    if options.model.model is None or options.output is None or not options.reward:
-        missing = "model" if options.model.model is None else "reward" if not options.reward else "output"
-        raise UsageError(f"--{missing} is missing")
+    finetuning.check_required(options, "the file of prompts, such as prompts.jsonl")
+    if not options.reward:
+        raise UsageError("--reward is missing: give module:function, or the directory of a reward model")
+    assert options.run.output is not None
     with usage_errors():
-        job = _prepare(options, options.output)
-    with finetuning.claimed(job.output, {"command": "grpo"} | finetuning.plain(options), options.resume):
+        job = _prepare(options, options.run.output)
+    with finetuning.claimed(job.output, {"command": "grpo"} | finetuning.plain(options), options.run.resume):
         before = _evaluate(job, job.state.params)
         state = _train(job)
         after = _evaluate(job, state.params)
         params = {name: leaf for name, leaf in job.policy(state.params).items() if name != VALUE_HEAD}
-        hub.save(job.output, params, job.model.config, job.model.directory, jnp.dtype(options.save_dtype))
+        hub.save(job.output, params, job.model.config, job.model.directory, jnp.dtype(options.run.save_dtype))
         _conclude(job, before, after)
 
 
@@ -94,7 +93,7 @@ def _prepare(options: Options, output: Path) -> Job:
     )
     params, frozen, scale = model.params, (), None
     if options.lora.lora_rank:
-        key = jax.random.key(options.seed)
+        key = jax.random.key(options.run.seed)
         alpha = options.lora.lora_alpha
         scale = 2.0 if alpha is None else alpha / options.lora.lora_rank
         params, frozen = lora.init(key, model.params, options.lora.lora_rank, options.lora.lora_targets), model.params
@@ -127,20 +126,20 @@ def _train(job: Job) -> PolicyState:
     bind = training.full(network) if job.scale is None else training.low_rank(network, job.scale)
     update = reinforcement.updater(bind, options.algorithm, options.num_epochs, options.num_minibatches)
     sampling = Sampling(options.max_tokens)
-    writer = logging.csv_writer(root / "metrics.csv", resume_at=done or None)
+    writer = finetuning.writer_of(job.output, options, done)
     saved = time.monotonic()
     with (
         console.stop_signals() as stopped,
         console.progress(options.num_updates, done=done, unit="updates") as show,
     ):
         while done < options.num_updates and not stopped():
-            key = jax.random.fold_in(jax.random.key(options.seed), done)
+            key = jax.random.fold_in(jax.random.key(options.run.seed), done)
             generate_key, update_key = jax.random.split(key)
             asked = [each for each in _asked(job, done) for _ in range(options.group_size)]
             answers = reinforcement.answer(
                 generate_key, network, job.policy(state.params), asked, job.encoder, sampling, job.width
             )
-            reward = reinforcement.score(job.rewards, answers)
+            reward = _score(job, answers)
             data = reinforcement.trajectory(answers, reward, options.group_size)
             state, metrics = update(update_key, state, job.frozen, data)
             row = {name: float(value) for name, value in metrics.items()}
@@ -148,7 +147,7 @@ def _train(job: Job) -> PolicyState:
             done += 1
             writer.write(done, row)
             show(done, f"reward {format_number(row['rlhf/reward'])}  KL {format_number(row['rlhf/kl'])}")
-            if time.monotonic() - saved > options.checkpoint_seconds:
+            if time.monotonic() - saved > options.run.checkpoint_seconds:
                 _save(job, done, state)
                 saved = time.monotonic()
     _save(job, done, state)
@@ -159,17 +158,22 @@ def _train(job: Job) -> PolicyState:
     return state
 
 
+def _score(job: Job, answers: Answers) -> np.ndarray:
+    with usage_errors():
+        return reinforcement.score(job.rewards, answers)
+
+
 def _asked(job: Job, update: int) -> list[Question]:
     """The prompts of an update: all of them in a new order in every pass."""
     number, size = len(job.questions), job.options.num_prompts
     each = number // size  # updates per pass
-    order = np.random.default_rng((job.options.seed, update // each)).permutation(number)
+    order = np.random.default_rng((job.options.run.seed, update // each)).permutation(number)
     start = update % each * size
     return [job.questions[i] for i in order[start : start + size]]
 
 
 def _save(job: Job, done: int, state: PolicyState) -> None:
-    checkpoint.save_step(job.output / "training" / "checkpoints", done, state, keep=job.options.keep)
+    checkpoint.save_step(job.output / "training" / "checkpoints", done, state, keep=job.options.run.keep)
 
 
 def _evaluate(job: Job, params: Params) -> Evaluation | None:
@@ -177,10 +181,10 @@ def _evaluate(job: Job, params: Params) -> Evaluation | None:
     if number == 0:
         return None
     asked = [each for each in job.questions[:number] for _ in range(_EVAL_COMPLETIONS)]
-    key = jax.random.fold_in(jax.random.key(job.options.seed), 2**31 - 1)
+    key = jax.random.fold_in(jax.random.key(job.options.run.seed), 2**31 - 1)
     network, sampling = job.model.network, Sampling(job.options.max_tokens)
     answers = reinforcement.answer(key, network, job.policy(params), asked, job.encoder, sampling, job.width)
-    reward = reinforcement.score(job.rewards, answers)
+    reward = _score(job, answers)
     return reinforcement.evaluate(answers, reward, network, job.model.params, _EVAL_COMPLETIONS)
 
 

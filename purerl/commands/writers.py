@@ -1,4 +1,4 @@
-"""Where a training run logs: always metrics.csv, and what --log names."""
+"""Where a run logs: always metrics.csv, and what --log names."""
 
 from __future__ import annotations
 
@@ -50,13 +50,27 @@ def of_run(
 
 
 def _writer(name: str, config: Config, directory: Path, seed: int, step: int) -> Writer:
-    where = directory / name / f"seed_{seed}"
     title = directory.name + (f"-seed{seed}" if config.num_seeds > 1 else "")
-    settings = _settings(config, seed)
+    where = directory / name / f"seed_{seed}"
+    return service(name, where, title, _settings(config, seed), step, group=directory.name)
+
+
+def service(
+    name: str, where: Path, title: str, settings: dict[str, Any], step: int, group: str | None = None
+) -> Writer:
+    """The writer of a service.
+
+    Args:
+      name: of the service, as --log has it.
+      where: its directory; for jsonl the file, without its suffix.
+      title, group: as W&B and MLflow show the run.
+      settings: of the run.
+      step: from which it is resumed; 0: it is new.
+    """
     if name == "tensorboard":
         return logging.tensorboard_writer(where, resume_at=step or None, config=settings)
     if name == "wandb":
-        return logging.wandb_writer(where, name=title, group=directory.name, config=settings, resume=step > 0)
+        return logging.wandb_writer(where, name=title, group=group, config=settings, resume=step > 0)
     if name == "mlflow":
         return logging.mlflow_writer(where, name=title, config=settings, resume=step > 0)
     if name == "jsonl":

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax.numpy as jnp
 
+from purerl.lm import gemma
 from purerl.runtime import install_hint
 
 Config: TypeAlias = Mapping[str, Any]
@@ -21,7 +22,7 @@ Config: TypeAlias = Mapping[str, Any]
 Transform: TypeAlias = tuple[tuple[int, ...] | None, tuple[int, ...] | None] | None
 """How a weight of the file becomes a parameter: permuted, then reshaped."""
 
-FAMILIES = {"qwen2": "qwen2", "qwen3": "qwen3", "llama": "qwen2"}
+FAMILIES = {"qwen2": "qwen2", "qwen3": "qwen3", "llama": "qwen2", "gemma3_text": "gemma3"}
 """`model_type` of a config to the module of tunix that is its model."""
 _WANTED = (
     "vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "rms_norm_eps",
@@ -37,6 +38,7 @@ class Architecture(NamedTuple):
       num_layers, num_kv_heads, head_dim, embed_dim, vocab_size: sizes.
       tied: whether the logits use the embedding.
       dtype: of the computation.
+      fused: whether the parameters are parts of tunix's, see `gemma`.
     """
 
     build: Callable[[Any], Any]
@@ -48,6 +50,7 @@ class Architecture(NamedTuple):
     vocab_size: int
     tied: bool
     dtype: Any
+    fused: bool = False
 
 
 class RotaryBase:
@@ -98,6 +101,8 @@ def architecture(config: Config, where: str, *, dtype: Any = jnp.float32, remat:
         params = importlib.import_module(f"tunix.models.{FAMILIES[family]}.params")
     except ModuleNotFoundError as error:
         raise ModuleNotFoundError(f"language models need {error.name}: {install_hint('lm')}") from error
+    if family == "gemma3_text":
+        return _gemma(config, where, model, dtype, remat)
     heads = config["num_attention_heads"]
     tied = bool(config.get("tie_word_embeddings", family != "llama"))
     sizes = model.ModelConfig(
@@ -121,6 +126,16 @@ def architecture(config: Config, where: str, *, dtype: Any = jnp.float32, remat:
     )  # fmt: skip
 
 
+def _gemma(config: Config, where: str, model: Any, dtype: Any, remat: bool) -> Architecture:
+    plan = model.RematConfig.DECODER if remat else model.RematConfig.NONE
+    sizes = gemma.sizes(config, where, model, remat_config=plan)
+    names = importlib.import_module("tunix.models.gemma3.params_safetensors")._get_key_and_transform_mapping(sizes)
+    return Architecture(
+        lambda rngs: model.Gemma3(sizes, rngs=rngs), gemma.mapping(names), sizes.num_layers, sizes.num_kv_heads,
+        sizes.head_dim, sizes.embed_dim, sizes.num_embed, True, dtype, fused=True,
+    )  # fmt: skip
+
+
 def has_biases(config: Config) -> bool:
     """Whether queries, keys and values have biases."""
     return config["model_type"] == "qwen2"
@@ -128,6 +143,8 @@ def has_biases(config: Config) -> bool:
 
 def _reject_variants(config: Config, where: str) -> None:
     family = config["model_type"]
+    if family == "gemma3_text":
+        return gemma.check(config, where)
     if config.get("hidden_act", "silu") != "silu":
         raise ValueError(f"{where}: hidden_act = {config['hidden_act']!r} is not supported, only 'silu'")
     for field in ("use_sliding_window", "mlp_bias", "quantization_config", *(["attention_bias"] * (family != "qwen2"))):

@@ -227,5 +227,8 @@ def to_file(array: np.ndarray, name: str, built: Architecture) -> np.ndarray:
 
 
 def _class_name(config: Config, classifier: bool) -> str:
-    family = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama"}[config["model_type"]]
+    kind = config["model_type"]
+    if kind == "gemma3_text":
+        return "Gemma3TextForSequenceClassification" if classifier else "Gemma3ForCausalLM"
+    family = {"qwen2": "Qwen2", "qwen3": "Qwen3", "llama": "Llama"}[kind]
     return f"{family}{'ForSequenceClassification' if classifier else 'ForCausalLM'}"

@@ -29,7 +29,10 @@ SIZES = {
     "small": Size(256, 768, 4, 8, 4),  # 3 million
     "base": Size(768, 2048, 12, 12, 4),  # 74 million
 }
-_NAMES = {"qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM"}
+_NAMES = {
+    "qwen2": "Qwen2ForCausalLM", "qwen3": "Qwen3ForCausalLM", "llama": "LlamaForCausalLM",
+    "gemma3_text": "Gemma3ForCausalLM",
+}  # fmt: skip
 
 
 def config_of(size: str, family: str, vocab_size: int) -> dict[str, Any]:
@@ -42,9 +45,16 @@ def config_of(size: str, family: str, vocab_size: int) -> dict[str, Any]:
         raise ValueError(f"size must be one of {', '.join(SIZES)}, got {size!r}")
     if family not in _NAMES:
         raise ValueError(f"family must be one of {', '.join(_NAMES)}, got {family!r}")
+    own = {"hidden_act": "silu", "rope_theta": 1_000_000.0}
+    if family == "gemma3_text":
+        size_of_head = SIZES[size].hidden_size // SIZES[size].num_attention_heads
+        own = {
+            "hidden_activation": "gelu_pytorch_tanh", "head_dim": size_of_head, "query_pre_attn_scalar": size_of_head,
+            "sliding_window": 512,
+        }  # fmt: skip
     return {
         "architectures": [_NAMES[family]], "model_type": family, "vocab_size": vocab_size, **SIZES[size]._asdict(),
-        "hidden_act": "silu", "rms_norm_eps": 1e-6, "rope_theta": 1_000_000.0, "tie_word_embeddings": True,
+        **own, "rms_norm_eps": 1e-6, "tie_word_embeddings": True,
         "max_position_embeddings": 2048, "attention_bias": False, "use_sliding_window": False,
     }  # fmt: skip
 

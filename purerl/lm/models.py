@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.lm import gemma
 from purerl.lm.architectures import Architecture
 from purerl.lm.log_probs import chunked_log_probs
 from purerl.types import Key, Params, PyTree
@@ -106,27 +107,34 @@ class _Decoder:
         self.graph, state = nnx.split(nnx.eval_shape(lambda: architecture.build(nnx.Rngs(params=0))))
         flat = {".".join(map(str, path)): (path, leaf) for path, leaf in nnx.to_flat_state(state)}
         self.paths = {name: path for name, (path, _) in flat.items()}
-        self.shapes = {name: leaf.get_value().shape for name, (_, leaf) in flat.items()}
-        self.axes = {name: tuple(leaf.get_metadata().get("out_sharding") or ()) for name, (_, leaf) in flat.items()}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.axes: dict[str, tuple[Any, ...]] = {}
+        for name, (_, leaf) in flat.items():
+            shape, axes = leaf.get_value().shape, tuple(leaf.get_metadata().get("out_sharding") or ())
+            for part in gemma.parts(name) if architecture.fused else [name]:
+                self.shapes[part] = gemma.of_part(name, shape) if architecture.fused else shape
+                self.axes[part] = gemma.of_part(name, axes) if architecture.fused and axes else axes
         self.frozen = set() if biases else {name for name in flat if name.endswith("_bias")}
 
     def names(self) -> list[str]:
         """Names of all parameters."""
-        return [name for name in self.paths if name not in self.frozen]
+        return [name for name in self.shapes if name not in self.frozen]
 
     def shardings(self) -> dict[str, tuple[Any, ...]]:
         """Axes of a mesh by parameter, as tunix has them."""
         return {name: self.axes[name] for name in self.names()}
 
     def init(self, key: Key) -> Params:
-        """Normal weights of standard deviation 0.02, as transformers draws them; ones for norms, zeros for biases."""
+        """Normal weights of standard deviation 0.02, as transformers draws them; norms of factor 1, biases of 0."""
         params = {}
         for i, name in enumerate(self.names()):
             shape = self.shapes[name]
             if len(shape) > 1:
                 params[name] = 0.02 * jax.random.normal(jax.random.fold_in(key, i), shape, jnp.float32)
             else:
-                params[name] = (jnp.zeros if name.endswith("_bias") else jnp.ones)(shape, jnp.float32)
+                # Gemma's norms multiply by 1 + scale
+                zero = name.endswith("_bias") or self.architecture.fused
+                params[name] = (jnp.zeros if zero else jnp.ones)(shape, jnp.float32)
         return params
 
     def logits(self, params: Params, x: jax.Array) -> jax.Array:
@@ -176,6 +184,9 @@ class _Decoder:
 
         zeros = {name: jnp.zeros(self.shapes[name], jnp.float32) for name in self.frozen}
         leaves = {**{name: params[name] for name in self.names()}, **zeros}
+        if self.architecture.fused:  # this one computes in the type of its parameters
+            typed = {name: leaf.astype(self.architecture.dtype) for name, leaf in leaves.items()}
+            leaves = {name: gemma.joined(typed, name) for name in self.paths}
         return nnx.from_flat_state([(self.paths[name], leaves[name]) for name in self.paths])
 
     def _layers(self) -> list[str]:

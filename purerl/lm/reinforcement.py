@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import math
+import traceback
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -118,14 +119,20 @@ def score(functions: Sequence[Reward], answers: Answers) -> np.ndarray:
     """[N] float32, the sum of the rewards of each completion.
 
     Raises:
-      ValueError: a function returns another number of rewards than there are completions, or one that is not finite.
+      ValueError: a function fails, or returns another number of rewards than there are completions, or one that is not
+        finite.
     """
     asked = [question.row for question in answers.questions]
     columns = {name: [row.extra.get(name) for row in asked] for name in asked[0].extra}
     total = np.zeros(len(asked))
     for function in functions:
         name = getattr(function, "__name__", "the reward")
-        found = list(function([row.prompt for row in asked], list(answers.texts), **columns))
+        try:
+            found = list(function([row.prompt for row in asked], list(answers.texts), **columns))
+        except Exception as error:  # it is the user's, and may fail in any way
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            problem = f"{type(error).__name__}: {error} ({where.filename}, line {where.lineno})"
+            raise ValueError(f"the reward {name} failed: {problem}") from error
         if len(found) != len(asked):
             raise ValueError(f"{name} returned {len(found)} rewards for {len(asked)} completions")
         for text, value in zip(answers.texts, found):

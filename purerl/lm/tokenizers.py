@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import logging
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -74,6 +75,7 @@ def _stop_ids(directory: Path, eos_id: int) -> tuple[int, ...]:
 def _tokenizer(directory: Path) -> Any:
     if importlib.util.find_spec("transformers") is None:
         raise ModuleNotFoundError(f"language models need transformers: {install_hint('lm')}")
+    logging.getLogger("transformers").addFilter(_is_about_tokenizers)
     from transformers import AutoTokenizer
 
     if not any((directory / name).is_file() for name in ("tokenizer.json", "tokenizer.model", "vocab.json")):
@@ -82,6 +84,11 @@ def _tokenizer(directory: Path) -> Any:
         return AutoTokenizer.from_pretrained(directory, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # transformers raises many kinds of errors on damaged files
         raise ValueError(f"{directory}: the tokenizer cannot be read: {error}") from error
+
+
+def _is_about_tokenizers(record: logging.LogRecord) -> bool:
+    """False for the advice to install torch, which its tokenizers do without."""
+    return "PyTorch was not found" not in record.getMessage()
 
 
 def _template(template: str, tokenizer: Any, directory: Path) -> str | None:

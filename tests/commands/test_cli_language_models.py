@@ -1,10 +1,14 @@
 """The commands on language models as a user types them, up to where a model is needed."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from purerl import cli
+from purerl.commands import finetuning
+from purerl.commands.options.finetuning import Run
+from purerl.commands.options.grpo import Options
 
 
 def fails(capsys, *words):
@@ -34,6 +38,9 @@ def rows(tmp_path):
         (["dpo", "ROWS", "--model", "m", "--output", "OUT", "--batch-size", "12"], "is not a multiple of"),
         (["dpo", "ROWS", "--model", "m", "--output", "OUT", "--resume"], "is not the output of a run"),
         (["dpo", "ROWS", "--model", "m", "--output", "."], "exists and is not empty"),
+        (["sft", "ROWS", "--model", "m", "--output", "OUT", "--log", "jsonl", "jsonl"], "--log names jsonl twice"),
+        (["grpo", "ROWS", "--log", "csv"], "--log: 'csv' is not one of tensorboard, wandb, mlflow, jsonl, terminal"),
+        (["dpo", "ROWS", "--tensorboard"], "unknown option --tensorboard; did you mean --log?"),
         (["reward", "ROWS", "--loss", "elo"], "'elo' is not one of plackett_luce, pairwise"),
         (["grpo", "ROWS", "--model", "m", "--output", "OUT"], "--reward is missing"),
         (["grpo", "ROWS", "--model", "m", "--output", "OUT", "--reward", "f", "--group-size", "1"], "--group-size 1"),
@@ -49,3 +56,30 @@ def test_what_is_wrong_is_said_in_one_line(capsys, rows, tmp_path, words, messag
     code, error = fails(capsys, *words)
     assert code == 2
     assert message in error
+
+
+def test_a_resumed_run_logs_on_where_its_checkpoint_is(tmp_path):
+    options = Options(run=Run(output=tmp_path, log=("jsonl",)))
+    for resumed_at in (0, 2):
+        writer = finetuning.writer_of(tmp_path, options, resumed_at)
+        for step in range(resumed_at + 1, 4):
+            writer.write(step, {"loss/total": 0.5 * step})
+        writer.close()
+    lines = (tmp_path / "training" / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == [1, 2, 3]
+    assert (tmp_path / "training" / "metrics.csv").read_text().splitlines() == [
+        "step,loss/total",
+        "1,0.5",
+        "2,1.0",
+        "3,1.5",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("names", "free"), [(["training/.lock"], True), (["training/config.json"], False), (["a"], False)]
+)
+def test_an_output_is_free_after_a_kill_before_the_settings_were_written(tmp_path, names, free):
+    for name in map(Path, names):
+        (tmp_path / name.parent).mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert finetuning.is_free(tmp_path) == free

@@ -6,11 +6,14 @@ pytest tests/lm/test_lm_commands.py -m "slow or not slow"
 import json
 import os
 import pathlib
+import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from purerl import cli
@@ -63,6 +66,113 @@ def test_a_killed_run_resumes_to_the_same_bits(start, tmp_path):
     straight, resumed = (read_tensors(tmp_path / name / "model.safetensors") for name in ("straight", "killed"))
     assert straight.keys() == resumed.keys()
     assert all(straight[name].tobytes() == resumed[name].tobytes() for name in straight)
+
+
+def bad_model(start, path, damage):
+    """A copy of a model with one file changed or removed."""
+    shutil.copytree(start, path)
+    damage(path)
+    return path
+
+
+def setting(**changes):
+    def damage(path):
+        config = json.loads((path / "config.json").read_text())
+        (path / "config.json").write_text(json.dumps(config | changes))
+
+    return damage
+
+
+def without(name):
+    return lambda path: (path / name).unlink()
+
+
+def pickled(path):
+    (path / "model.safetensors").unlink()
+    (path / "pytorch_model.bin").write_bytes(pickle.dumps(print))
+
+
+PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
+# command, rows (objects, or text), damage of the model, more options, and what the line must say
+BAD = {
+    "wrong JSON": ("dpo", [PAIR, '{"prompt":'], None, [], "rows.jsonl, line 2: not valid JSON"),
+    "a list": ("dpo", [PAIR, "[1]"], None, [], "rows.jsonl, line 2: a row must be a JSON object"),
+    "a missing column": ("dpo", [PAIR, {"prompt": "q", "chosen": "a"}], None, [], "line 2: no column 'rejected'"),
+    "a number": ("dpo", [PAIR | {"chosen": 3}], None, [], "line 1: chosen must be a text"),
+    "no role": ("sft", [{"messages": [{"content": "x"}]}], None, [], "line 1: the role of a message must be system"),
+    "a label": ("dpo", [{"prompt": "q", "completion": "a", "label": "good"}], None, ["--loss", "kto"], "line 1: label"),
+    "a short ranking": ("reward", [{"prompt": "q", "ranking": ["a"]}], None, [], "line 1: ranking must be a list"),
+    "empty completions": ("dpo", [PAIR | {"chosen": " "}], None, [], "no row is left of 1: a completion is empty"),
+    "equal completions": ("dpo", [PAIR | {"chosen": "b"}], None, [], "no row is left of 1: chosen equals rejected"),
+    "an empty file": ("dpo", [], None, [], "rows.jsonl: no row is left of 0: the file is empty"),
+    "no file": ("dpo", None, None, [], "rows.jsonl"),
+    "an unknown template": ("dpo", [PAIR], None, ["--template", "chatml"], "unknown template 'chatml'"),
+    "a small vocabulary": ("dpo", [PAIR], setting(vocab_size=300), [], "model"),
+    "no config": ("dpo", [PAIR], without("config.json"), [], "is not a model directory: it has no config.json"),
+    "an unknown model": ("dpo", [PAIR], setting(model_type="gpt2"), [], "model_type = 'gpt2' is not supported"),
+    "no tokenizer": ("dpo", [PAIR], without("tokenizer.json"), [], "has no tokenizer"),
+    "a pickle": ("dpo", [PAIR], pickled, [], "pytorch_model.bin is a pickle, which is not read"),
+    "no weights": ("dpo", [PAIR], without("model.safetensors"), [], "has no model.safetensors"),
+    "another size": ("dpo", [PAIR], setting(intermediate_size=100), [], "does not fit the"),
+    "too few devices": ("dpo", [PAIR], None, ["--fsdp", "8"], "needs 8 devices"),
+    "no such targets": ("dpo", [PAIR], None, ["--lora-rank", "2", "--lora-targets", "qkv"], "the targets 'qkv'"),
+    "few prompts": ("grpo", [{"prompt": "q"}], None, ["--reward", "math:sqrt"], "has 1 prompts, fewer than"),
+    "no function": ("grpo", [PAIR] * 9, None, ["--reward", "math:pi"], "--reward math:pi: not a function"),
+    "no module": ("grpo", [PAIR] * 9, None, ["--reward", "nowhere:f"], "nowhere"),
+    "no reward model": ("grpo", [PAIR] * 9, None, ["--reward", "START"], "not a reward model; purerl reward"),
+    "an empty prompt": ("grpo", [{"prompt": ""}] * 9, None, ["--reward", "math:sqrt"], "0 prompts, fewer than"),
+    "a failing reward": ("grpo", [PAIR] * 9, None, ["--reward", "math:sqrt"], "the reward sqrt failed: TypeError"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_input_is_refused_in_one_line(start, tmp_path, capsys, name):
+    command, rows, damage, more, message = BAD[name]
+    if rows is not None:
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        (tmp_path / "rows.jsonl").write_text("\n".join(lines))
+    model = start if damage is None else bad_model(start, tmp_path / "model", damage)
+    more = [str(start) if word == "START" else word for word in more]
+    words = [command, str(tmp_path / "rows.jsonl"), "--model", str(model), "--output", str(tmp_path / "out"), *more]
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        cli.main(words)
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert error.count("\n") == 1
+    assert "Traceback" not in error
+    assert message in error
+    assert not (tmp_path / "out" / "training").exists()
+
+
+@pytest.mark.parametrize("mesh", [("4", "2"), ("8", "1")])
+def test_a_command_on_eight_devices_saves_the_model_of_one(start, tmp_path, mesh):
+    words = ["dpo", str(DATA / "pairs.jsonl"), "--model", str(start), "--num-updates", "3", "--learning-rate", "1e-3"]
+    words += SHORT
+    cli.main([*words, "--output", str(tmp_path / "one")])
+    fsdp, tp = mesh
+    command = [sys.executable, "-m", "purerl", *words, "--output", str(tmp_path / "eight"), "--fsdp", fsdp, "--tp", tp]
+    eight = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": str(ROOT)}
+    subprocess.run(command, env=eight, check=True)
+    one, other = (read_tensors(tmp_path / name / "model.safetensors") for name in ("one", "eight"))
+    assert max(np.abs(one[name] - other[name]).max() for name in one) < 1e-4
+
+
+@pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
+def test_ppo_and_rloo_raise_the_reward(start, tmp_path, monkeypatch, algorithm):
+    monkeypatch.syspath_prepend(str(tmp_path))
+    (tmp_path / "shortness.py").write_text(
+        "def f(prompts, completions, **_):\n    return [-len(x) for x in completions]"
+    )
+    words = ["grpo", str(DATA / "prompts.jsonl"), "--model", str(start), "--output", str(tmp_path / "out")]
+    words += ["--reward", "shortness:f", "--algorithm", algorithm, "--num-updates", "20", "--max-tokens", "8"]
+    words += ["--max-prompt-length", "32", "--eval-prompts", "8", "--learning-rate", "5e-3", "--beta", "0.01"]
+    cli.main([*words, "--log", "jsonl", "tensorboard"])
+    found = json.loads((tmp_path / "out" / "training" / "results.json").read_text())
+    assert found["after"]["reward"] > found["before"]["reward"]
+    assert "score.weight" not in read_tensors(tmp_path / "out" / "model.safetensors")
+    assert len((tmp_path / "out" / "training" / "metrics.jsonl").read_text().splitlines()) == 20
+    assert list((tmp_path / "out" / "training" / "tensorboard").iterdir())
 
 
 def test_a_resumed_run_keeps_its_settings(start, tmp_path, capsys):

@@ -22,10 +22,19 @@ TOKENS = jnp.asarray(np.random.default_rng(0).integers(3, 259, 12), jnp.int32)
 SEEN = jnp.ones(12, bool)
 
 
-@pytest.fixture(scope="module", params=["qwen2", "qwen3", "llama"])
+@pytest.fixture(scope="module", params=["qwen2", "qwen3", "llama", "gemma3_text"])
 def directory(request, tmp_path_factory):
-    path = tmp_path_factory.mktemp("models") / request.param
-    initial.write_model(jax.random.key(0), path, "tiny", request.param, [], 259)
+    return made(request.param, tmp_path_factory)
+
+
+@pytest.fixture(scope="module")
+def qwen2(tmp_path_factory):
+    return made("qwen2", tmp_path_factory)
+
+
+def made(family, folders):
+    path = folders.mktemp("models") / family
+    initial.write_model(jax.random.key(0), path, "tiny", family, [], 259)
     return path
 
 
@@ -90,8 +99,8 @@ def test_a_value_head_is_saved_as_that_of_a_classifier(directory, tmp_path):
 
 
 @pytest.fixture
-def damaged(directory, tmp_path):
-    return shutil.copytree(directory, tmp_path / "model")
+def damaged(qwen2, tmp_path):
+    return shutil.copytree(qwen2, tmp_path / "model")
 
 
 def config(path, **changes):
@@ -142,7 +151,25 @@ def test_a_damaged_directory_is_refused_in_one_line(damaged, message):
     assert "\n" not in str(error.value)
 
 
-def test_shards_are_read_by_their_index(damaged, model):
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("hidden_activation", "silu"),
+        ("rms_norm_eps", 1e-5),
+        ("final_logit_softcapping", 30.0),
+        ("query_pre_attn_scalar", 7),
+        ("layer_types", ["full_attention", "sliding_attention"]),
+        ("rope_parameters", {"full_attention": {"rope_type": "yarn", "rope_theta": 1e6}}),
+    ],
+)
+def test_gemmas_that_tunix_lacks_are_refused(field, value):
+    config = initial.config_of("tiny", "gemma3_text", 259) | {field: value}
+    named = "rope_type" if field == "rope_parameters" else field
+    with pytest.raises(ValueError, match=f"config: {named}.* is not supported"):
+        hub.architectures.architecture(config, "config")
+
+
+def test_shards_are_read_by_their_index(damaged, qwen2):
     tensors = {name: np.array(x) for name, x in read_tensors(damaged / "model.safetensors").items()}
     (damaged / "model.safetensors").unlink()
     names = sorted(tensors)
@@ -151,7 +178,7 @@ def test_shards_are_read_by_their_index(damaged, model):
         write_tensors(damaged / file, {name: tensors[name] for name in kept})
     index = {"weight_map": {name: file for file, kept in parts.items() for name in kept}}
     (damaged / "model.safetensors.index.json").write_text(json.dumps(index))
-    jax.tree.map(np.testing.assert_array_equal, hub.load(damaged).params, model.params)
+    jax.tree.map(np.testing.assert_array_equal, hub.load(damaged).params, hub.load(qwen2).params)
     (damaged / "b.safetensors").unlink()
     with pytest.raises(ValueError, match=r"b\.safetensors is listed in model\.safetensors\.index\.json and missing"):
         hub.load(damaged)

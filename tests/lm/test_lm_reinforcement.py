@@ -59,6 +59,16 @@ def test_a_reward_that_is_not_one_number_per_text_is_refused(answers, value, mes
         reinforcement.score([length], answers)
 
 
+def test_a_reward_that_fails_is_named_with_its_line(answers):
+    def broken(prompts, completions, **columns):
+        return [1 / 0]
+
+    with pytest.raises(
+        ValueError, match=r"the reward broken failed: ZeroDivisionError: division by zero \(.*, line \d+"
+    ):
+        reinforcement.score([broken], answers)
+
+
 def test_the_reward_stands_at_the_last_token_and_groups_are_neighbours():
     tokens = np.array([[3, 1, 0], [4, 4, 4], [1, 0, 0], [5, 1, 0]], np.int32)
     mask = np.array([[1, 1, 0], [1, 1, 1], [1, 0, 0], [1, 1, 0]], bool)

@@ -6,7 +6,7 @@ import dataclasses
 from typing import ClassVar
 
 from purerl.commands.options import option, parse_number
-from purerl.commands.options.finetuning import Data, Lora, Model, Optimization, Run
+from purerl.commands.options.finetuning import Data, Devices, Lora, Model, Optimization, Run
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,4 +34,5 @@ class Options:
     rows: Data = dataclasses.field(default_factory=Data)
     lora: Lora = dataclasses.field(default_factory=Lora)
     optimization: Optimization = dataclasses.field(default_factory=Optimization)
+    devices: Devices = dataclasses.field(default_factory=Devices)
     run: Run = dataclasses.field(default_factory=Run)

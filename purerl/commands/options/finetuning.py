@@ -4,8 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
-from purerl.commands.options import count, flag, one_of, option, parse_count_or_zero, parse_number, seed
+from purerl.commands.options import count, flag, one_of, option, parse_count_or_zero, parse_number, seed, services
+
+
+def prompt_limit() -> Any:
+    """The longest prompt."""
+    return count("Tokens of a prompt; longer ones lose their beginning.", 256)
+
+
+def gradient_limit() -> Any:
+    """The largest norm of a gradient."""
+    return option("Gradients of a larger norm are scaled down to it.", 1.0, parse=parse_number(low=0.0), metavar="X")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,9 +60,10 @@ class Data:
         metavar="X",
     )
     max_length: int = count("Tokens of prompt and completion; longer completions lose their end.", 512)
-    max_prompt_length: int = count("Tokens of a prompt; longer ones lose their beginning.", 256)
+    max_prompt_length: int = prompt_limit()
     batch_size: int = count("Rows per update.", 32)
     micro_batch_size: int = count("Rows computed at once; the gradients of an update are summed.", 8)
+    eval_every: int = count("Updates between evaluations of the held-out rows.", 50)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,9 +80,15 @@ class Optimization:
         "cosine or linear to 0, or constant.", "cosine", parse=one_of("cosine", "linear", "constant"), metavar="CURVE"
     )
     weight_decay: float = option("Of matrices.", 0.0, parse=parse_number(low=0.0), metavar="X")
-    max_grad_norm: float = option(
-        "Gradients of a larger norm are scaled down to it.", 1.0, parse=parse_number(low=0.0), metavar="X"
-    )
+    max_grad_norm: float = gradient_limit()
+
+
+@dataclasses.dataclass(frozen=True)
+class Devices:
+    """A mesh of fsdp x tp devices."""
+
+    fsdp: int = count("Devices over which rows and weights are split.", 1)
+    tp: int = count("Devices over which heads, hidden units and vocabulary are split.", 1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +98,6 @@ class Run:
     output: Path | None = option("Directory of the trained model.", parse=Path, metavar="DIR")
     resume: bool = flag("Resume the run in --output: the same command with this flag gives the same bits.")
     seed: int = seed("Random seed.")
-    eval_every: int = count("Updates between evaluations of the held-out rows.", 50)
     checkpoint_seconds: float = option(
         "Save a checkpoint at least every this many seconds, and at the end.",
         300.0,
@@ -92,6 +109,4 @@ class Run:
     save_dtype: str = option(
         "Type of the saved weights.", "float32", parse=one_of("float32", "bfloat16"), metavar="TYPE"
     )
-    tensorboard: bool = flag("Also write TensorBoard events.")
-    fsdp: int = count("Devices over which rows and weights are split.", 1)
-    tp: int = count("Devices over which heads, hidden units and vocabulary are split.", 1)
+    log: tuple[str, ...] = services()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import ClassVar
 
-from purerl.commands.options import count, flag, one_of, option, parse_count_or_zero, parse_number, seed, several
-from purerl.commands.options.finetuning import Lora, Model
+from purerl.commands.options import count, one_of, option, parse_count_or_zero, parse_number, several
+from purerl.commands.options.finetuning import Lora, Model, Run, gradient_limit, prompt_limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,30 +42,15 @@ class Options:
     num_epochs: int = count("Passes over the completions of an update.", 1)
     num_minibatches: int = count("Gradient steps per pass.", 1)
     learning_rate: float = option("Adam's step size.", 1e-5, parse=parse_number(low=0.0), metavar="X")
-    max_grad_norm: float = option(
-        "Gradients of a larger norm are scaled down to it.", 1.0, parse=parse_number(low=0.0), metavar="X"
-    )
+    max_grad_norm: float = gradient_limit()
     max_tokens: int = count("Longest completion, in tokens.", 128)
-    max_prompt_length: int = count("Tokens of a prompt; longer ones lose their beginning.", 256)
-    model: Model = dataclasses.field(default_factory=Model)
-    lora: Lora = dataclasses.field(default_factory=Lora)
-    output: Path | None = option("Directory of the trained model.", parse=Path, metavar="DIR")
-    resume: bool = flag("Resume the run in --output: the same command with this flag gives the same bits.")
-    seed: int = seed("Random seed.")
-    checkpoint_seconds: float = option(
-        "Save a checkpoint at least every this many seconds, and at the end.",
-        300.0,
-        parse=parse_number(low=0.0),
-        metavar="SECONDS",
-        shown="300",
-    )
-    keep: int = count("Number of checkpoints that are kept.", 2)
+    max_prompt_length: int = prompt_limit()
     eval_prompts: int = option(
         "Prompts that are completed before and after, for the rewards that are printed.",
         64,
         parse=parse_count_or_zero,
         metavar="N",
     )
-    save_dtype: str = option(
-        "Type of the saved weights.", "float32", parse=one_of("float32", "bfloat16"), metavar="TYPE"
-    )
+    model: Model = dataclasses.field(default_factory=Model)
+    lora: Lora = dataclasses.field(default_factory=Lora)
+    run: Run = dataclasses.field(default_factory=Run)

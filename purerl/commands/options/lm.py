@@ -30,7 +30,10 @@ class Options:
         metavar="MODEL",
     )
     family: str = option(
-        "init: qwen2, qwen3 or llama.", "qwen2", parse=one_of("qwen2", "qwen3", "llama"), metavar="FAMILY"
+        "init: qwen2, qwen3, llama or gemma3_text.",
+        "qwen2",
+        parse=one_of("qwen2", "qwen3", "llama", "gemma3_text"),
+        metavar="FAMILY",
     )
     vocab_size: int = count("init: tokens at most.", 512)
     corpus: str | None = option(

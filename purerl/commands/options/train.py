@@ -5,16 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from purerl.commands.options import Output, Setup, count, option, parse_number, seed, several
-
-SERVICES = ("tensorboard", "wandb", "mlflow", "jsonl", "terminal")
-
-
-def parse_service(text: str) -> str:
-    """One of `SERVICES`."""
-    if text not in SERVICES:
-        raise ValueError(f"{text!r} is not one of {', '.join(SERVICES)}")
-    return text
+from purerl.commands.options import Output, Setup, count, option, parse_number, seed, services, several
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,9 +53,4 @@ class Options:
         shown="60",
     )
     keep: int = count("Number of checkpoints that are kept.", 2)
-    log: tuple[str, ...] = several(
-        "Also log to tensorboard, wandb, mlflow, jsonl or terminal, under the names that Stable-Baselines3 uses. W&B "
-        "is offline without an API key.",
-        parse=parse_service,
-        metavar="SERVICE",
-    )
+    log: tuple[str, ...] = services()
