@@ -21,7 +21,7 @@ HERE = pathlib.Path(__file__).parent
 DATA = HERE / "data"
 SHORT = ["--max-length", "64", "--max-prompt-length", "32"]
 REINFORCEMENT = [
-    "--num-updates", 60, "--learning-rate", "5e-4", "--beta", "0.05", "--max-tokens", 24, "--max-prompt-length", 32,
+    "--num-updates", 60, "--learning-rate", "5e-4", "--max-tokens", 24, "--max-prompt-length", 32,
 ]  # fmt: skip
 
 
@@ -45,20 +45,19 @@ def main():
     options = parser.parse_args()
     out = options.output
     sft = ["--num-epochs", 20, "--learning-rate", "5e-3", *SHORT]
-    pairs = ["--num-epochs", 3, "--learning-rate", "1e-3", *SHORT]
-    dpo = [*pairs, "--beta", 1, "--eval-every", 6]
+    pairs = ["--learning-rate", "1e-3", *SHORT]
+    dpo = [*pairs, "--num-epochs", 3, "--beta", 1, "--eval-every", 6]
     grpo = ["grpo", DATA / "prompts.jsonl", "--model", out / "sft", *REINFORCEMENT, "--reward"]
     commands = {
         "start": ["lm", "init", out / "start", "--corpus", DATA / "sft.jsonl"],
         "sft": ["sft", DATA / "sft.jsonl", "--model", out / "start", "--output", out / "sft", *sft],
         "dpo": ["dpo", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "dpo", *dpo],
-        "grpo": [*grpo, "rewards:kindness", "--output", out / "grpo"],
+        "grpo": [*grpo, "rewards:kindness", "--output", out / "grpo", "--beta", 0.05],
     }
     if options.reward_model:
-        commands["reward"] = [
-            "reward", DATA / "pairs.jsonl", "--model", out / "sft", "--output", out / "reward", *pairs,
-        ]  # fmt: skip
-        commands["grpo-learned"] = [*grpo, out / "reward", "--output", out / "grpo-learned"]
+        commands["reward"] = ["reward", *commands["dpo"][1:4], "--output", out / "reward", *pairs, "--num-epochs", 8]
+        # a learned reward can be exploited, so it is held nearer to the SFT model
+        commands["grpo-learned"] = [*grpo, out / "reward", "--output", out / "grpo-learned", "--beta", 0.3]
     seconds = {name: purerl(*words) for name, words in commands.items()}
     models = [name for name in commands if name not in ("start", "reward")]
     table = {name: measure(out / name, out / "sft") for name in models}
