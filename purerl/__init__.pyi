@@ -38,13 +38,18 @@ from purerl import (
 )
 from purerl.agents.actor_critic import ActorCriticHparams, actor_critic
 from purerl.agents.alphazero import AlphaZeroHparams, alphazero
+from purerl.agents.cma_es import CMAESHparams, cma_es
+from purerl.agents.crossq import crossq
 from purerl.agents.discrete_sac import DiscreteSACHparams, discrete_sac
 from purerl.agents.dqn import DQNHparams, dqn
+from purerl.agents.droq import droq
 from purerl.agents.evolution import EvolutionHparams, evolution
+from purerl.agents.iql import IQLHparams, iql
 from purerl.agents.muzero import MuZeroHparams, muzero
 from purerl.agents.offline import CloningHparams, CQLHparams, behavior_cloning, cql
 from purerl.agents.ppo import PPOHparams, ppo
 from purerl.agents.pqn import PQNHparams, pqn
+from purerl.agents.r2d2 import r2d2
 from purerl.agents.reinforce import ReinforceHparams, reinforce
 from purerl.agents.sac import SACHparams, sac
 from purerl.agents.tabular.bandit import BanditHparams, bandit
@@ -68,6 +73,8 @@ from purerl.agents.tabular.monte_carlo import (
 from purerl.agents.tabular.td_control import TDControlHparams, q_lambda, q_learning, sarsa
 from purerl.agents.tabular.td_prediction import TDHparams, td, td_lambda
 from purerl.agents.td3 import TD3Hparams, td3
+from purerl.agents.td3_bc import TD3BCHparams, td3_bc
+from purerl.agents.tqc import tqc
 from purerl.hparams import get_hparams, get_params, set_hparams, set_params
 from purerl.loops import Evaluation, LoopState, advance, deploy, evaluate, fit, rollout, start, train, train_in_chunks
 from purerl.loops.host import evaluate_on_host, train_on_host
@@ -80,6 +87,7 @@ __all__ = [
     "Agent",
     "AlphaZeroHparams",
     "BanditHparams",
+    "CMAESHparams",
     "CQLHparams",
     "CloningHparams",
     "DQNHparams",
@@ -89,6 +97,7 @@ __all__ = [
     "EnvStep",
     "Evaluation",
     "EvolutionHparams",
+    "IQLHparams",
     "LinearHparams",
     "LoopState",
     "ModifiedPolicyIterationHparams",
@@ -100,6 +109,7 @@ __all__ = [
     "ReinforceHparams",
     "SACHparams",
     "SoftValueIterationHparams",
+    "TD3BCHparams",
     "TD3Hparams",
     "TDControlHparams",
     "TDHparams",
@@ -113,14 +123,17 @@ __all__ = [
     "behavior_cloning",
     "callbacks",
     "checkpoint",
+    "cma_es",
     "combinators",
     "cql",
+    "crossq",
     "datasets",
     "deploy",
     "discrete_sac",
     "distributed",
     "distributions",
     "dqn",
+    "droq",
     "envs",
     "evaluate",
     "evaluate_on_host",
@@ -133,6 +146,7 @@ __all__ = [
     "get_hparams",
     "get_params",
     "hparams",
+    "iql",
     "least_squares",
     "linear_prediction",
     "lm",
@@ -157,6 +171,7 @@ __all__ = [
     "prng",
     "q_lambda",
     "q_learning",
+    "r2d2",
     "reinforce",
     "replay",
     "reports",
@@ -175,8 +190,10 @@ __all__ = [
     "sweep",
     "td",
     "td3",
+    "td3_bc",
     "td_lambda",
     "text",
+    "tqc",
     "train",
     "train_in_chunks",
     "train_on_host",

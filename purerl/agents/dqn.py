@@ -1,4 +1,4 @@
-"""Deep Q-networks: double, dueling, n-step, prioritized, C51, QR-DQN and noisy, as options of one agent."""
+"""Deep Q-networks: double, dueling, n-step, prioritized, C51, QR-DQN, IQN and noisy, as options of one agent."""
 
 from __future__ import annotations
 
@@ -124,7 +124,9 @@ def dqn(
       network: `init(key, obs)` and `apply(params, obs) -> [A]`, such as `networks.q_network(env)`; [A, Z] with the
         heads below; `apply(params, obs, key)` if noisy.
       head: "value"; "categorical": Z logits over returns from `value_min` to `value_max` (C51), with the
-        cross entropy to the projected target as loss; "quantile": Z quantiles of the return (QR-DQN).
+        cross entropy to the projected target as loss; "quantile": Z quantiles of the return (QR-DQN); "implicit":
+        [A, Z, 2], Z quantiles and their random levels, of `networks.implicit_quantile_network(env)` (IQN), whose values
+        are the means over the levels that were drawn.
       double: let the online network choose the action that the target network evaluates.
       noisy: the network draws its own noise, new for each step and each sample.
       huber: the absolute value of errors beyond 1 in place of their square (κ = 1 of "quantile" in place of 0). It is
@@ -153,8 +155,9 @@ def dqn(
       (8,)
 
     Source: Mnih et al. 2015; double: van Hasselt et al. 2016, arXiv:1509.06461, eq. 4; C51: Bellemare et al. 2017,
-    arXiv:1707.06887, algorithm 1; QR-DQN: Dabney et al. 2018, arXiv:1710.10044, algorithm 1; noisy: arXiv:1706.10295;
-    together: Hessel et al. 2018, "Rainbow".
+    arXiv:1707.06887, algorithm 1; QR-DQN: Dabney et al. 2018, arXiv:1710.10044, algorithm 1; IQN: arXiv:1806.06923,
+    algorithm 1, with as many levels for acting as for learning; noisy: arXiv:1706.10295; together: Hessel et al. 2018,
+    "Rainbow".
     """
     if head not in value_heads.HEADS:
         raise ValueError(f"head must be one of {', '.join(value_heads.HEADS)}; got {head!r}")
@@ -162,7 +165,8 @@ def dqn(
         exploration = "greedy" if noisy else "epsilon_greedy"
     if exploration not in EXPLORATIONS:
         raise ValueError(f"exploration must be one of {', '.join(EXPLORATIONS)}; got {exploration!r}")
-    settings = _Settings(network, *value_heads.HEADS[head], double, noisy, huber, exploration, optimizer)
+    drawn = noisy or head == "implicit"  # by a key, in every call
+    settings = _Settings(network, *value_heads.HEADS[head], double, drawn, huber, exploration, optimizer)
     return Agent(
         functools.partial(_init, settings),
         functools.partial(_act, settings),
@@ -199,11 +203,9 @@ def _update(settings: _Settings, key: Key, state: DQNState, data: Transition) ->
     batch = _make_batch(settings, target_key, choice_key, state, data)
     loss = functools.partial(_loss, settings, loss_key, hparams, batch)
     params, opt_state, metrics = optimization.gradient_step(optimizer, annealed, loss, state.params, state.opt_state)
-    age = counts.increment(state.target_age)
-    due = age >= jnp.asarray(hparams.target_period).astype(jnp.int32)
-    target_params = _refresh(params, state.target_params, due, hparams.tau)
+    target_params, age = optimization.periodic_copy(params, state.target_params, state.target_age, hparams)
     num_updates = counts.increment(state.num_updates)
-    return DQNState(params, target_params, opt_state, hparams, num_updates, jnp.where(due, 0, age)), metrics
+    return DQNState(params, target_params, opt_state, hparams, num_updates, age), metrics
 
 
 class Batch(NamedTuple):
@@ -259,9 +261,3 @@ def _batched(settings: _Settings, key: Key, params: Params, obs: PyTree) -> jax.
         return jax.vmap(settings.network.apply, (None, 0))(params, obs)
     keys = jax.random.split(key, jax.tree.leaves(obs)[0].shape[0])
     return jax.vmap(settings.network.apply, (None, 0, 0))(params, obs, keys)
-
-
-def _refresh(params: Params, target_params: Params, due: jax.Array, tau: jax.Array) -> Params:
-    """θ⁻ ← (1 − τ) θ⁻ + τ θ if it is due."""
-    mixed = jax.tree.map(lambda new, old: ((1 - tau) * old + tau * new).astype(old.dtype), params, target_params)
-    return jax.tree.map(lambda new, old: jnp.where(due, new, old), mixed, target_params)

@@ -123,7 +123,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
     """One step along the estimated gradient of the mean fitness of whole episodes [T, N]."""
     _check(data, settings.antithetic)
     hparams, noise = state.hparams, data.memory.noise  # [N, D]
-    fitness = jnp.where(data.mask != 0, data.reward * data.mask, 0).sum(axis=0)  # [T, N] -> [N]
+    fitness = trajectories.episode_rewards(data)  # [T, N] -> [N]
     # 1/(N σ) Σ_i F_i ε_i
     ascent = shaped(fitness) @ noise / (len(fitness) * hparams.noise_std)  # [N] @ [N, D] -> [D]
     flat, unravel = ravel_pytree(state.params)

@@ -12,7 +12,6 @@ or, in everything that takes an environment, in place of acting: `train(..., rol
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import chex
@@ -20,11 +19,11 @@ import jax
 import jax.numpy as jnp
 
 from purerl import exploration, losses
-from purerl.agents.common import action_values, counts, optimization, policy_network, trajectories
+from purerl.agents.common import action_values, counts, optimization, policy_network, rows, trajectories
 from purerl.exploration.selection import forbid
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
 from purerl.spaces import action_mask
-from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
+from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState
 
 
 class CloningHparams(NamedTuple):
@@ -112,7 +111,7 @@ def behavior_cloning(network: Network, *, optimizer: optimization.Optimizer = op
         return optimization.train_state(optimizer, hparams, network.init(key, example))
 
     def update(key: Key, state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
-        loss = functools.partial(_cloning_loss, network, state.hparams, _columns(data, "obs", "action"))
+        loss = functools.partial(_cloning_loss, network, state.hparams, rows.columns(data, "obs", "action"))
         return optimization.gradient_update(optimizer, loss, state)
 
     act, _ = policy_network.make_act(network)
@@ -120,7 +119,7 @@ def behavior_cloning(network: Network, *, optimizer: optimization.Optimizer = op
 
 
 def _cloning_loss(
-    network: Network, hparams: CloningHparams, columns: Columns, params: Params
+    network: Network, hparams: CloningHparams, columns: rows.Columns, params: Params
 ) -> tuple[jax.Array, Metrics]:
     """Mean of −log π(a|s) − entropy_coef · H(π(·|s)) over the rows that count."""
     mean = functools.partial(trajectories.masked_mean, mask=columns.mask)
@@ -178,7 +177,7 @@ def _cql_update(
     network: Network, optimizer: optimization.Optimizer, key: Key, state: CQLState, data: PyTree
 ) -> tuple[CQLState, Metrics]:
     """One gradient step on rows [B]."""
-    columns = _columns(data, "obs", "action", "reward", "terminated", "next_obs")
+    columns = rows.columns(data, "obs", "action", "reward", "terminated", "next_obs")
     chex.assert_rank([columns.action, columns.reward, columns.terminated], 1)
     hparams = state.hparams
     annealed = optimization.annealed(hparams, state.num_updates)
@@ -189,7 +188,7 @@ def _cql_update(
 
 
 def _cql_loss(
-    network: Network, hparams: CQLHparams, columns: Columns, target_params: Params, params: Params
+    network: Network, hparams: CQLHparams, columns: rows.Columns, target_params: Params, params: Params
 ) -> tuple[jax.Array, Metrics]:
     """The temporal-difference loss, and α times the gap between all actions and those of the data."""
     values = jax.vmap(lambda params, obs: forbid(network.apply(params, obs), action_mask(obs)), (None, 0))  # [B, A]
@@ -205,32 +204,3 @@ def _cql_loss(
     gap = mean(jax.nn.logsumexp(q, axis=-1) - taken)
     metrics = {"loss/value": value_loss, "loss/td_error": mean(jnp.abs(error)), "loss/conservative": gap}
     return value_loss + hparams.conservative_coef * gap, metrics | {"q_value": mean(taken)}
-
-
-class Columns(NamedTuple):
-    """Rows of recorded steps, leaves [B]; `()` for a column that the agent does not read."""
-
-    obs: PyTree = ()
-    action: PyTree = ()
-    reward: PyTree = ()
-    terminated: PyTree = ()
-    next_obs: PyTree = ()
-    mask: PyTree = ()
-
-
-def _columns(data: PyTree, *names: str) -> Columns:
-    """Columns of a `Transition` or a mapping; values that must have no effect are cleaned.
-
-    Raises:
-      TypeError, ValueError: it is neither, or a column is missing.
-    """
-    if isinstance(data, Transition):
-        data = trajectories.clean(data)
-        mask = trajectories.step_weight(data) if trajectories.is_weighted(data) else ()
-        return Columns(**{name: getattr(data, name) for name in names}, mask=mask)
-    if not isinstance(data, Mapping):
-        raise TypeError(f"data must be a Transition or a mapping of columns, got {type(data).__name__}")
-    missing = [name for name in names if name not in data]
-    if missing:
-        raise ValueError(f"data has no column {', '.join(missing)}")
-    return Columns(**{name: data[name] for name in names})

@@ -3,23 +3,14 @@
 from __future__ import annotations
 
 import functools
-import math
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import counts, optimization, q_critics
-from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
-from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
-
-_temperature_adam = optimization.adam_of("temperature_learning_rate")
-_NEEDS = {
-    "white": ("apply", "gaussian_actor"),
-    "ou": ("action_space", "gaussian_actor"),
-    "gsde": ("noise_shape", "gsde_actor"),
-}  # of the actor: an attribute, and the network that has it
+from purerl.agents.common import counts, optimization, q_critics, soft_actor
+from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
+from purerl.types import Agent, Key, Metrics, Network, Transition
 
 
 class SACHparams(NamedTuple):
@@ -50,45 +41,6 @@ class SACHparams(NamedTuple):
     importance_anneal_updates: AtLeastOne = float("inf")
 
 
-class SACParams(NamedTuple):
-    """The actor's parameters, a tuple of the critics', and log α (`()` if it is fixed)."""
-
-    actor: Params
-    critics: Params
-    log_temperature: PyTree
-
-
-class SACState(NamedTuple):
-    """State of a soft actor-critic.
-
-    Attributes:
-      params: an `SACParams`.
-      target_critics: parameters of the target critics.
-      opt_state: the optimizers' states, an `SACParams` too.
-      hparams: the hyperparameters.
-      num_updates: int32, gradient steps made.
-    """
-
-    params: SACParams
-    target_critics: Params
-    opt_state: SACParams
-    hparams: SACHparams
-    num_updates: jax.Array
-
-
-class _Settings(NamedTuple):
-    """The arguments of `sac`."""
-
-    actor: q_critics.Actor
-    critic: Network
-    num_critics: int
-    learn_temperature: bool
-    exploration: str
-    actor_optimizer: optimization.Optimizer
-    critic_optimizer: optimization.Optimizer
-    temperature_optimizer: optimization.Optimizer
-
-
 def sac(
     actor: Network,
     critic: Network,
@@ -98,7 +50,7 @@ def sac(
     exploration: str = "white",
     actor_optimizer: optimization.Optimizer = q_critics.actor_adam,
     critic_optimizer: optimization.Optimizer = q_critics.critic_adam,
-    temperature_optimizer: optimization.Optimizer = _temperature_adam,
+    temperature_optimizer: optimization.Optimizer = soft_actor.temperature_adam,
 ) -> Agent:
     """Soft actor-critic, to be put behind `combinators.with_replay`.
 
@@ -152,110 +104,43 @@ def sac(
     2023, "Pink noise is all you need", which draws it from a power law; gSDE: Raffin et al. 2022, arXiv:2005.05719,
     section 3, whose matrix is resampled every n steps instead of forgetting slowly.
     """
-    check_positive(num_critics=num_critics)
-    q_critics.check_exploration(exploration, tuple(_NEEDS))
-    attribute, network = _NEEDS[exploration]
-    if not hasattr(actor, attribute):
-        raise ValueError(f"exploration={exploration!r} needs an actor with {attribute}, such as {network}(env)")
-    settings = _Settings(
+    settings = soft_actor.Settings(
         actor, critic, num_critics, learn_temperature, exploration,
         actor_optimizer, critic_optimizer, temperature_optimizer,
     )  # fmt: skip
-    return Agent(
-        functools.partial(_init, settings),
-        functools.partial(_act, settings),
-        functools.partial(_update, settings),
-        None if exploration == "white" else functools.partial(_memory, settings),
-        Requirements(data="trajectory"),
-    )
+    return soft_actor.make(settings, functools.partial(_update, settings))
 
 
-def _init(settings: _Settings, key: Key, hparams: SACHparams, example: PyTree, num_envs: int = 1) -> SACState:
-    actor_key, critic_key = jax.random.split(key)
-    actor_params = settings.actor.init(actor_key, example)
-    action = settings.actor.apply(actor_params, example).mode()
-    critic_params = q_critics.init(settings.critic, critic_key, example, action, settings.num_critics)
-    log_temperature = jnp.log(hparams.temperature) if settings.learn_temperature else ()
-    params = SACParams(actor_params, critic_params, log_temperature)
-    optimizers = settings.actor_optimizer, settings.critic_optimizer, settings.temperature_optimizer
-    opt_state = SACParams(*(optimization.init(o, hparams, p) for o, p in zip(optimizers, params)))
-    return SACState(params, critic_params, opt_state, hparams, jnp.int32(0))
-
-
-def _memory(settings: _Settings, key: Key | None, state: SACState) -> jax.Array:
-    actor = settings.actor
-    return q_critics.initial_noise(
-        key, actor.noise_shape if settings.exploration == "gsde" else actor.action_space.shape
-    )
-
-
-def _act(settings: _Settings, key: Key | None, state: SACState, obs: PyTree, *memory: jax.Array) -> tuple[Any, ...]:
-    actor, params = settings.actor, state.params.actor
-    policy = actor.apply(params, obs)
-    if key is None:
-        return policy.mode(), (), *memory
-    if settings.exploration == "white":
-        return policy.sample(seed=key), ()
-    epsilon = q_critics.correlated_noise(key, memory[0], state.hparams.noise_theta)
-    if settings.exploration == "gsde":
-        return actor.apply(params, obs, epsilon).mode(), (), epsilon
-    # a = squash(μ + σ ε)
-    return policy.squash(policy.base.mean + jnp.exp(policy.base.log_std) * epsilon), (), epsilon
-
-
-def _update(settings: _Settings, key: Key, state: SACState, data: Transition) -> tuple[SACState, Metrics]:
+def _update(
+    settings: soft_actor.Settings, key: Key, state: soft_actor.SACState, data: Transition
+) -> tuple[soft_actor.SACState, Metrics]:
     """One gradient step of the critics, of the actor and of the temperature, on windows [L, B]."""
     hparams, params, opt_state = state.hparams, state.params, state.opt_state
     critic_key, actor_key = jax.random.split(key)
     batch = q_critics.n_step_batch(data, hparams.discount)
-    temperature = jnp.exp(params.log_temperature) if settings.learn_temperature else hparams.temperature
+    temperature = soft_actor.temperature(settings, params, hparams)
 
     target = _target(settings, critic_key, state, batch, temperature)
-    critic_params, critic_opt, metrics = q_critics.gradient_step(
+    critics, critic_opt, metrics = q_critics.gradient_step(
         settings.critic_optimizer, hparams, settings.critic, params.critics, opt_state.critics, batch, target
     )
-
-    loss = functools.partial(_actor_loss, settings, actor_key, critic_params, temperature, batch.obs)
-    actor_params, actor_opt, (total, entropy, size) = optimization.gradient_step(
-        settings.actor_optimizer, hparams, loss, params.actor, opt_state.actor
-    )
-    log_temperature, temperature_opt = params.log_temperature, opt_state.log_temperature
-    if settings.learn_temperature:
-        excess = entropy - hparams.target_entropy * size  # −log π(ã|s) − H̄
-        log_temperature, temperature_opt, _ = optimization.gradient_step(
-            settings.temperature_optimizer, hparams,
-            lambda x: (jnp.exp(x) * excess, ()), log_temperature, temperature_opt,
-        )  # fmt: skip
-    state = SACState(
-        SACParams(actor_params, critic_params, log_temperature),
-        optimization.polyak(critic_params, state.target_critics, hparams.tau),
-        SACParams(actor_opt, critic_opt, temperature_opt),
-        hparams,
-        counts.increment(state.num_updates),
-    )
-    return state, metrics | {"loss/actor": total, "entropy": entropy, "temperature": temperature}
+    params, opt_state, more = soft_actor.gradient_step(
+        settings, actor_key, hparams, params._replace(critics=critics), opt_state._replace(critics=critic_opt),
+        batch.obs, temperature, functools.partial(q_critics.minimum, settings.critic, critics),
+    )  # fmt: skip
+    target_critics = optimization.polyak(critics, state.target_critics, hparams.tau)
+    num_updates = counts.increment(state.num_updates)
+    return soft_actor.SACState(params, target_critics, opt_state, hparams, num_updates), metrics | more
 
 
 def _target(
-    settings: _Settings, key: Key, state: SACState, batch: q_critics.Batch, temperature: jax.Array
+    settings: soft_actor.Settings,
+    key: Key,
+    state: soft_actor.SACState,
+    batch: q_critics.Batch,
+    temperature: jax.Array,
 ) -> jax.Array:
     """G + D (q⁻(s', a') − α log π(a'|s')), [B]."""
-    action, log_prob = _sample(key, settings.actor, state.params.actor, batch.next_obs)
+    action, log_prob = soft_actor.sample(key, settings.actor, state.params.actor, batch.next_obs)
     next_q = q_critics.minimum(settings.critic, state.target_critics, batch.next_obs, action)
     return losses.entropy_regularized_target(batch.reward, batch.discount, next_q, log_prob, temperature)
-
-
-def _actor_loss(
-    settings: _Settings, key: Key, critic_params: Params, temperature: jax.Array, obs: PyTree, actor_params: Params
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array, int]]:
-    """Mean of α log π(ã|s) − min q(s, ã); as aux, the same, the entropy in nats, and the components of an action."""
-    action, log_prob = _sample(key, settings.actor, actor_params, obs)
-    total = (temperature * log_prob - q_critics.minimum(settings.critic, critic_params, obs, action)).mean()
-    return total, (total, -log_prob.mean(), math.prod(action.shape[1:]))
-
-
-def _sample(key: Key, actor: q_critics.Actor, params: Params, obs: PyTree) -> tuple[jax.Array, jax.Array]:
-    """Actions [B, ...] of the policy and their log-densities [B] when scaled to [−1, 1]."""
-    policy = jax.vmap(actor.apply, (None, 0))(params, obs)
-    action, log_prob = policy.sample_and_log_prob(seed=key)
-    return action, log_prob + policy.base.sum_event(jnp.log((policy.high - policy.low) / 2))

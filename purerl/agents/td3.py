@@ -8,9 +8,9 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl import losses
-from purerl.agents.common import counts, optimization, q_critics
-from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.agents.common import deterministic_actor, optimization, q_critics
+from purerl.agents.common.deterministic_actor import Settings, TD3State
+from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
 
@@ -44,42 +44,6 @@ class TD3Hparams(NamedTuple):
     priority_exponent: UnitInterval = 0.6
     importance_exponent: UnitInterval = 0.4
     importance_anneal_updates: AtLeastOne = float("inf")
-
-
-class TD3Params(NamedTuple):
-    """The actor's parameters and a tuple of the critics'."""
-
-    actor: Params
-    critics: Params
-
-
-class TD3State(NamedTuple):
-    """State of TD3.
-
-    Attributes:
-      params, target_params: `TD3Params`, online and target.
-      opt_state: the optimizers' states, a `TD3Params` too.
-      hparams: the hyperparameters.
-      num_updates: int32, gradient steps of the critics made.
-    """
-
-    params: TD3Params
-    target_params: TD3Params
-    opt_state: TD3Params
-    hparams: TD3Hparams
-    num_updates: jax.Array
-
-
-class _Settings(NamedTuple):
-    """The arguments of `td3`."""
-
-    actor: q_critics.Actor
-    critic: Network
-    num_critics: int
-    policy_delay: int
-    exploration: str
-    actor_optimizer: optimization.Optimizer
-    critic_optimizer: optimization.Optimizer
 
 
 def td3(
@@ -142,13 +106,11 @@ def td3(
     Source: Fujimoto et al. 2018, arXiv:1802.09477, algorithm 1; DDPG: Lillicrap et al. 2016, arXiv:1509.02971; the
     random actions before learning: the authors' code, Stable-Baselines3 and CleanRL.
     """
-    check_positive(num_critics=num_critics, policy_delay=policy_delay)
     q_critics.check_exploration(exploration, ("white", "ou"))
-    if not hasattr(actor, "action_space"):
-        raise ValueError("td3 needs an actor with the attribute action_space, such as deterministic_actor(env)")
-    settings = _Settings(actor, critic, num_critics, policy_delay, exploration, actor_optimizer, critic_optimizer)
+    settings = Settings(actor, critic, num_critics, policy_delay, actor_optimizer, critic_optimizer, exploration)
+    deterministic_actor.check(settings, "td3")
     return Agent(
-        functools.partial(_init, settings),
+        functools.partial(deterministic_actor.init, settings),
         functools.partial(_act, settings),
         functools.partial(_update, settings),
         functools.partial(_memory, settings) if exploration == "ou" else None,
@@ -156,22 +118,17 @@ def td3(
     )
 
 
-def _init(settings: _Settings, key: Key, hparams: TD3Hparams, example: PyTree, num_envs: int = 1) -> TD3State:
-    actor_key, critic_key = jax.random.split(key)
-    actor_params = settings.actor.init(actor_key, example)
-    action = settings.actor.apply(actor_params, example)
-    critic_params = q_critics.init(settings.critic, critic_key, example, action, settings.num_critics)
-    params = TD3Params(actor_params, critic_params)
-    optimizers = settings.actor_optimizer, settings.critic_optimizer
-    opt_state = TD3Params(*(optimization.init(o, hparams, p) for o, p in zip(optimizers, params)))
-    return TD3State(params, params, opt_state, hparams, jnp.int32(0))
-
-
-def _memory(settings: _Settings, key: Key | None, state: TD3State) -> jax.Array:
+def _memory(settings: Settings, key: Key | None, state: TD3State) -> jax.Array:
     return q_critics.initial_noise(key, settings.actor.action_space.shape)
 
 
-def _act(settings: _Settings, key: Key | None, state: TD3State, obs: PyTree, *memory: jax.Array) -> tuple[Any, ...]:
+def _act(
+    settings: Settings,
+    key: Key | None,
+    state: TD3State,
+    obs: PyTree,
+    *memory: jax.Array,
+) -> tuple[Any, ...]:
     """The actor's action and noise; with a key and before learning begins, a uniformly random action."""
     action, hparams = settings.actor.apply(state.params.actor, obs), state.hparams
     if key is None:
@@ -181,78 +138,31 @@ def _act(settings: _Settings, key: Key | None, state: TD3State, obs: PyTree, *me
     else:
         memory = (q_critics.correlated_noise(key, memory[0], hparams.noise_theta),)
         epsilon = memory[0]
-    noisy = _perturbed(settings, action, hparams.exploration_noise * epsilon)
+    noisy = deterministic_actor.perturbed(settings, action, hparams.exploration_noise * epsilon)
     # a key of its own, so that the noise above is what it is without a warm-up
     uniform = _uniform(settings, jax.random.fold_in(key, 1), action)
     return jnp.where(state.num_updates < hparams.warmup_updates, uniform, noisy), (), *memory
 
 
-def _perturbed(settings: _Settings, action: jax.Array, epsilon: jax.Array) -> jax.Array:
-    """clip(a + h ε, low, high), with h half the range of actions."""
-    low, high = settings.actor.action_space.bounds()
-    return jnp.clip(action + (high - low) / 2 * epsilon, low, high).astype(action.dtype)
-
-
-def _uniform(settings: _Settings, key: Key, action: jax.Array) -> jax.Array:
+def _uniform(settings: Settings, key: Key, action: jax.Array) -> jax.Array:
     """A uniformly random action of the shape and dtype of another."""
     low, high = settings.actor.action_space.bounds()
     return (low + (high - low) * jax.random.uniform(key, action.shape)).astype(action.dtype)
 
 
-def _update(settings: _Settings, key: Key, state: TD3State, data: Transition) -> tuple[TD3State, Metrics]:
+def _update(settings: Settings, key: Key, state: TD3State, data: Transition) -> tuple[TD3State, Metrics]:
     """`policy_delay` gradient steps of the critics on windows [L, B], then one of the actor."""
-    policy_delay = settings.policy_delay
     batch = q_critics.n_step_batch(data, state.hparams.discount)
-    if len(batch.reward) % policy_delay:
-        raise ValueError(f"policy_delay = {policy_delay} does not divide the batch of {len(batch.reward)} windows")
-    # [B, ...] -> [policy_delay, B / policy_delay, ...]
-    parts = jax.tree.map(lambda x: x.reshape(policy_delay, -1, *x.shape[1:]), batch)
-    keys = jax.random.split(key, policy_delay)
-    state, metrics = jax.lax.scan(lambda state, xs: _critic_step(settings, xs[0], state, xs[1]), state, (keys, parts))
-    state, total = _actor_step(settings, state, jax.tree.map(lambda x: x[-1], parts.obs))
-    metrics = {name: x.reshape(-1) if name == "priority" else x.mean() for name, x in metrics.items()}
+    state, metrics, last = q_critics.in_parts(
+        functools.partial(deterministic_actor.critic_step, settings), key, state, batch, settings.policy_delay
+    )
+    loss = functools.partial(_actor_loss, settings, state, last.obs)
+    state, total = deterministic_actor.actor_step(settings, state, loss)
     return state, metrics | {"loss/actor": total}
 
 
-def _critic_step(settings: _Settings, key: Key, state: TD3State, batch: q_critics.Batch) -> tuple[TD3State, Metrics]:
-    """One gradient step of the critics towards G + D min_i q⁻_i(s', ã)."""
-    hparams, target_params = state.hparams, state.target_params
-    next_action = _apply(settings.actor, target_params.actor, batch.next_obs)  # [B, ...]
-    epsilon = hparams.target_noise * jax.random.normal(key, next_action.shape)
-    epsilon = jnp.clip(epsilon, -hparams.target_noise_clip, hparams.target_noise_clip)
-    next_action = jax.vmap(functools.partial(_perturbed, settings))(next_action, epsilon)
-    next_q = q_critics.minimum(settings.critic, target_params.critics, batch.next_obs, next_action)
-    target = losses.td_target(batch.reward, batch.discount, next_q)
-    params, opt_state, metrics = q_critics.gradient_step(
-        settings.critic_optimizer, hparams, settings.critic,
-        state.params.critics, state.opt_state.critics, batch, target,
-    )  # fmt: skip
-    return state._replace(
-        params=state.params._replace(critics=params),
-        opt_state=state.opt_state._replace(critics=opt_state),
-        num_updates=counts.increment(state.num_updates),
-    ), metrics
-
-
-def _actor_step(settings: _Settings, state: TD3State, obs: PyTree) -> tuple[TD3State, jax.Array]:
-    """One gradient step of the actor on −q_1(s, μ(s)) over observations [B], and one of the targets; and that loss."""
-
-    def loss(params: Params) -> tuple[jax.Array, jax.Array]:
-        action = _apply(settings.actor, params, obs)
-        total = -q_critics.minimum(settings.critic, state.params.critics[:1], obs, action).mean()
-        return total, total
-
-    actor_params, opt_state, total = optimization.gradient_step(
-        settings.actor_optimizer, state.hparams, loss, state.params.actor, state.opt_state.actor
-    )
-    params = state.params._replace(actor=actor_params)
-    return state._replace(
-        params=params,
-        target_params=optimization.polyak(params, state.target_params, state.hparams.tau),
-        opt_state=state.opt_state._replace(actor=opt_state),
-    ), total
-
-
-def _apply(actor: Network, params: Params, obs: PyTree) -> jax.Array:
-    """The actor's actions [B, ...] for observations [B]."""
-    return jax.vmap(actor.apply, (None, 0))(params, obs)
+def _actor_loss(settings: Settings, state: TD3State, obs: PyTree, params: Params) -> tuple[jax.Array, jax.Array]:
+    """Mean of −q_1(s, μ(s)) over observations [B], twice."""
+    action = deterministic_actor.apply(settings.actor, params, obs)
+    total = -q_critics.minimum(settings.critic, state.params.critics[:1], obs, action).mean()
+    return total, total

@@ -4,6 +4,7 @@ Anything with `init(key, *inputs)` and `apply(params, *inputs)` can stand in for
 class.
 """
 
+from purerl.networks.batch_norm import BatchNormCritic, batch_norm_critic
 from purerl.networks.continuous import (
     Critic,
     DeterministicActor,
@@ -13,22 +14,25 @@ from purerl.networks.continuous import (
     gaussian_actor,
 )
 from purerl.networks.images import CONVOLUTIONS, PatchConv
+from purerl.networks.implicit_quantiles import ImplicitQuantileNetwork, implicit_quantile_network
 from purerl.networks.latent import LatentModel, latent_model
 from purerl.networks.layers import Torso
 from purerl.networks.nnx import from_nnx
 from purerl.networks.observations import check_observation, encode, features
 from purerl.networks.policy import ActorCritic, PolicyHead, actor_critic
 from purerl.networks.q_values import QNetwork, q_network
-from purerl.networks.recurrent import RecurrentNetwork, recurrent_actor_critic
+from purerl.networks.recurrent import RecurrentNetwork, recurrent_actor_critic, recurrent_q_network
 from purerl.networks.state_dependent import GSDEActor, gsde_actor
 
 __all__ = [
     "CONVOLUTIONS",
     "ActorCritic",
+    "BatchNormCritic",
     "Critic",
     "DeterministicActor",
     "GSDEActor",
     "GaussianActor",
+    "ImplicitQuantileNetwork",
     "LatentModel",
     "PatchConv",
     "PolicyHead",
@@ -36,6 +40,7 @@ __all__ = [
     "RecurrentNetwork",
     "Torso",
     "actor_critic",
+    "batch_norm_critic",
     "check_observation",
     "critic",
     "deterministic_actor",
@@ -44,7 +49,9 @@ __all__ = [
     "from_nnx",
     "gaussian_actor",
     "gsde_actor",
+    "implicit_quantile_network",
     "latent_model",
     "q_network",
     "recurrent_actor_critic",
+    "recurrent_q_network",
 ]

@@ -10,13 +10,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import distributions
+from purerl.hparams import check_positive
 from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, features
 from purerl.networks.products import thin_product
 from purerl.spaces import Box, Space, check_bounded, check_spaces
-from purerl.types import HasSpaces, PyTree
+from purerl.types import HasSpaces, Key, PyTree
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
@@ -95,13 +96,22 @@ def critic(
     layer_norm: bool = False,
     convolution: Convolution = True,
     dtype: str | None = None,
+    num_quantiles: int | None = None,
+    dropout: float = 0.0,
 ) -> Critic:
     """The critic of SAC, TD3 and DDPG: `apply(params, obs, action) -> q(s, a)`, a scalar.
 
     The action comes in the environment's units and enters the first layer as (a − middle) / half of the bounds, in
     [−1, 1], beside the observation; an image passes a convolution first.
 
-    Arguments and errors are those of `gaussian_actor`.
+    Args:
+      env, hidden, activation, layer_norm, convolution, dtype: as for `gaussian_actor`.
+      num_quantiles: outputs, [num_quantiles], as TQC needs; None: one value, a scalar.
+      dropout: probability with which an output of a hidden layer is 0 in `apply(params, obs, action, key)`, as DroQ
+        needs; without a key, and with `dropout=0`, nothing is random.
+
+    Raises:
+      ValueError, TypeError: as for `gaussian_actor`; `num_quantiles` is not positive, or `dropout` not in [0, 1).
 
     Source: Lillicrap et al. 2016, arXiv:1509.02971, eq. 4; the action in the first layer as in Fujimoto et al. 2018.
 
@@ -112,8 +122,11 @@ def critic(
       ...
       TypeError: action_space must be a Box with finite bounds, got Discrete(n=2, dtype='int32')
     """
-    torso = real_torso(env, hidden, activation, layer_norm, convolution, dtype)
-    return Critic(env.observation_space, real_box(env), torso)
+    check_positive(num_quantiles=1 if num_quantiles is None else num_quantiles)
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout must be in [0, 1), got {dropout}")
+    torso = real_torso(env, hidden, activation, layer_norm, convolution, dtype).clone(dropout=float(dropout))
+    return Critic(env.observation_space, real_box(env), torso, num_quantiles)
 
 
 class GaussianActor(nn.Module):
@@ -159,18 +172,29 @@ class Critic(nn.Module):
     observation_space: Space
     action_space: Box
     torso: Torso
+    num_quantiles: int | None = None
 
     @nn.compact
-    def __call__(self, obs: PyTree, action: jax.Array) -> jax.Array:
-        """One observation and one action to q, a scalar."""
-        check_observation(obs, self.observation_space)
-        check_observation(action, self.action_space, "action")
-        x = features(obs, self.observation_space)
-        if isinstance(x, tuple) or x.ndim == 3:  # [H, W, C] -> [H' W' C']
-            x = self.torso.copy(hidden=(), parent=self, name="image")(x).astype(jnp.float32)
-        half, middle = scale(self.action_space)
-        x = jnp.concatenate([x, ((action - middle) / half).reshape(-1)])
-        return nn.Dense(1, kernel_init=orthogonal(1.0), dot_general=thin_product, name="q")(self.torso(x))[0]
+    def __call__(self, obs: PyTree, action: jax.Array, key: Key | None = None) -> jax.Array:
+        """One observation and one action to q, a scalar, or to [num_quantiles]; `key` draws the dropout."""
+        x = self.torso(state_and_action(self, obs, action), key)
+        size = self.num_quantiles or 1
+        q = nn.Dense(size, kernel_init=orthogonal(1.0), dot_general=thin_product, name="q")(x)
+        return q[0] if self.num_quantiles is None else q
+
+
+def state_and_action(critic: PyTree, obs: PyTree, action: jax.Array) -> jax.Array:
+    """The input [D] of a critic's hidden layers: features of the observation, and the action scaled to [−1, 1].
+
+    Called within `critic`, a module with the fields of `Critic`, of which an image's convolution becomes a child.
+    """
+    check_observation(obs, critic.observation_space)
+    check_observation(action, critic.action_space, "action")
+    x: PyTree = features(obs, critic.observation_space)
+    if isinstance(x, tuple) or x.ndim == 3:  # [H, W, C] -> [H' W' C']
+        x = critic.torso.copy(hidden=(), parent=critic, name="image")(x).astype(jnp.float32)
+    half, middle = scale(critic.action_space)
+    return jnp.concatenate([x, ((action - middle) / half).reshape(-1)])
 
 
 def scale(space: Box) -> tuple[jax.Array, jax.Array]:

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from purerl.networks.images import Activation, Convolution, Features, flat_features
 from purerl.networks.initializers import orthogonal
 from purerl.networks.products import thin_product
-from purerl.types import Params
+from purerl.types import Key, Params
 
 ACTIVATIONS: dict[str, Activation] = {
     "tanh": jnp.tanh,
@@ -34,6 +34,7 @@ class Torso(nn.Module):
       convolution: "minatar", "nature" or "impala"; True selects "nature" if both sides of the image are 36 or more and
         "minatar" otherwise; False flattens images. Images with a side below 3 are flattened.
       dtype: dtype of the computation, such as "bfloat16"; None: that of the parameters, float32.
+      dropout: probability with which an output of a layer is 0, before it is normalized, in calls with a key.
     """
 
     hidden: tuple[int, ...]
@@ -41,14 +42,19 @@ class Torso(nn.Module):
     layer_norm: bool = False
     convolution: Convolution = True
     dtype: str | None = None
+    dropout: float = 0.0
 
     @nn.compact
-    def __call__(self, features: Features) -> jax.Array:
+    def __call__(self, features: Features, key: Key | None = None) -> jax.Array:
         """[D], [H, W, C], or several images and a vector, to [hidden[-1]]."""
         x = flat_features(features, self.convolution, self._activate, self.dtype)
-        for width in self.hidden:
+        for i, width in enumerate(self.hidden):
             layer = nn.Dense(width, kernel_init=orthogonal(2**0.5), dtype=self.dtype, dot_general=thin_product)
-            x = self._activate(layer(x))
+            x = layer(x)
+            if self.dropout and key is not None:
+                kept = jax.random.bernoulli(jax.random.fold_in(key, i), 1 - self.dropout, x.shape)
+                x = jnp.where(kept, x / (1 - self.dropout), 0).astype(x.dtype)
+            x = self._activate(x)
         return x
 
     def _activate(self, x: jax.Array) -> jax.Array:

@@ -1,4 +1,4 @@
-"""Actor-critic networks that remember: a GRU or LSTM between the observation and the two heads."""
+"""Networks that remember: a GRU or LSTM between the observation and the heads of an actor-critic or of Q-learning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from purerl.networks.initializers import Dtype, Initializer, orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, features, has_mask
 from purerl.networks.policy import PolicyHead, check_action_space
-from purerl.spaces import check_spaces
+from purerl.spaces import Discrete, Space, check_spaces
 from purerl.types import HasSpaces, Key, Params, PyTree
 
 Memory: TypeAlias = PyTree
@@ -26,19 +26,19 @@ Outputs: TypeAlias = tuple[Distribution, jax.Array]
 
 
 class RecurrentNetwork(NamedTuple):
-    """An actor-critic network with memory, as functions; see `recurrent_actor_critic`.
+    """A network with memory, as functions; see `recurrent_actor_critic` and `recurrent_q_network`.
 
     Attributes:
       init: `(key, obs, memory) -> params`.
-      apply: `(params, obs, memory) -> ((distribution, value), memory)`, one step.
-      unroll: `(params, obs [T], memory, reset [T]) -> ((distributions [T], values [T]), memory)`, T steps; the memory
-        is a fresh one before obs[t] is read if reset[t] is true.
+      apply: `(params, obs, memory) -> (outputs, memory)`, one step; outputs are `(distribution, value)`, or values [A].
+      unroll: `(params, obs [T], memory, reset [T]) -> (outputs [T], memory)`, T steps; the memory is a fresh one before
+        obs[t] is read if reset[t] is true.
       memory: `() -> memory` at the start of an episode.
     """
 
     init: Callable[..., Params]
-    apply: Callable[..., tuple[Outputs, Memory]]
-    unroll: Callable[..., tuple[Outputs, Memory]]
+    apply: Callable[..., tuple[PyTree, Memory]]
+    unroll: Callable[..., tuple[PyTree, Memory]]
     memory: Callable[[], Memory]
 
 
@@ -130,48 +130,118 @@ def recurrent_actor_critic(
       >>> [array.shape for array in network.memory()]
       [(4,), (4,)]
     """
-    check_spaces(env)
-    check_hidden(hidden, activation)
-    check_convolution(env.observation_space, convolution)
+    _check(env, hidden, memory_size, cell, activation, convolution)
     check_action_space(env.action_space, squash)
-    check_positive(memory_size=memory_size)
-    if cell not in CELLS:
-        raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {cell!r}")
-    num_gates, start, cell_step = CELLS[cell]
-    width = num_gates * memory_size
-    masked = has_mask(env.observation_space)
-    torso = Torso(tuple(hidden), activation, convolution=convolution, dtype=dtype)
-    inputs = nn.Dense(width, kernel_init=orthogonal(1.0))
-    recurrent = nn.Dense(width, kernel_init=_orthogonal_gates(num_gates))
     policy, value = PolicyHead(env.action_space, squash), nn.Dense(1, kernel_init=orthogonal(1.0))
+    masked = has_mask(env.observation_space)
 
-    def init(key: Key, obs: PyTree, memory: Memory) -> dict[str, Params]:
-        keys = jax.random.split(key, 5)
-        seen, hidden_size = features(obs, env.observation_space), jnp.zeros(memory_size, jnp.float32)
-        params = {"torso": torso.init(keys[0], seen)}
-        params["inputs"] = inputs.init(keys[1], torso.apply(params["torso"], seen))
-        params["recurrent"] = recurrent.init(keys[2], hidden_size)
-        params["policy"], params["value"] = policy.init(keys[3], hidden_size), value.init(keys[4], hidden_size)
-        return params
-
-    def read(params: dict[str, Params], obs: PyTree) -> jax.Array:
-        check_observation(obs, env.observation_space)
-        hidden_features: PyTree = torso.apply(params["torso"], features(obs, env.observation_space))
-        return jnp.asarray(inputs.apply(params["inputs"], hidden_features.astype(jnp.float32)))
-
-    def step(params: dict[str, Params], x: jax.Array, memory: Memory) -> tuple[jax.Array, Memory]:
-        return cell_step(x, recurrent.apply(params["recurrent"], jax.tree.leaves(memory)[0]), memory)
+    def init_heads(keys: Key, output: jax.Array) -> dict[str, Params]:
+        return {"policy": policy.init(keys[0], output), "value": value.init(keys[1], output)}
 
     def heads(params: dict[str, Params], output: jax.Array, obs: PyTree) -> Outputs:
         allowed = obs["action_mask"] if masked else None
         distribution: PyTree = policy.apply(params["policy"], output, allowed)
         return distribution, value.apply(params["value"], output)[0]
 
-    def apply(params: dict[str, Params], obs: PyTree, memory: Memory) -> tuple[Outputs, Memory]:
+    torso = Torso(tuple(hidden), activation, convolution=convolution, dtype=dtype)
+    return _network(env.observation_space, torso, memory_size, cell, init_heads, heads)
+
+
+def recurrent_q_network(
+    env: HasSpaces,
+    hidden: tuple[int, ...] = (64,),
+    memory_size: int = 64,
+    cell: str = "lstm",
+    activation: str = "relu",
+    *,
+    dueling: bool = True,
+    convolution: Convolution = True,
+    dtype: str | None = None,
+) -> RecurrentNetwork:
+    """The network of R2D2: observation -> hidden layers -> cell -> the value of every action, [A].
+
+    Args:
+      env, hidden, memory_size, cell, activation, convolution, dtype: as for `recurrent_actor_critic`.
+      dueling: q(s, a) = v(s) + b(s, a) − mean over a' of b(s, a').
+
+    Raises:
+      ValueError: an unknown cell, activation or convolution, a width that is not positive, or images too small for the
+        convolution.
+      TypeError: actions that are not `Discrete`.
+
+    Source: Kapturowski et al. 2019, "Recurrent experience replay in distributed reinforcement learning", section 2.3.
+
+    Examples:
+      >>> from purerl import envs
+      >>> network = recurrent_q_network(envs.probe(), hidden=(8,), memory_size=4)
+      >>> obs = jnp.zeros(1)
+      >>> run = lambda key: network.apply(network.init(key, obs, network.memory()), obs, network.memory())
+      >>> jax.eval_shape(run, jax.random.key(0))[0].shape
+      (2,)
+    """
+    _check(env, hidden, memory_size, cell, activation, convolution)
+    if not isinstance(env.action_space, Discrete):
+        raise TypeError(f"recurrent_q_network needs a Discrete action space, got {env.action_space}")
+    advantage, value = (nn.Dense(size, kernel_init=orthogonal(1.0)) for size in (env.action_space.n, 1))
+
+    def init_heads(keys: Key, output: jax.Array) -> dict[str, Params]:
+        params = {"advantage": advantage.init(keys[0], output)}
+        return params | {"value": value.init(keys[1], output)} if dueling else params
+
+    def heads(params: dict[str, Params], output: jax.Array, obs: PyTree) -> jax.Array:
+        b = jnp.asarray(advantage.apply(params["advantage"], output))  # [A]
+        return jnp.asarray(value.apply(params["value"], output)) + b - b.mean(keepdims=True) if dueling else b
+
+    torso = Torso(tuple(hidden), activation, convolution=convolution, dtype=dtype)
+    return _network(env.observation_space, torso, memory_size, cell, init_heads, heads)
+
+
+def _check(
+    env: HasSpaces, hidden: tuple[int, ...], memory_size: int, cell: str, activation: str, convolution: Convolution
+) -> None:
+    check_spaces(env)
+    check_hidden(hidden, activation)
+    check_convolution(env.observation_space, convolution)
+    check_positive(memory_size=memory_size)
+    if cell not in CELLS:
+        raise ValueError(f"cell must be one of {', '.join(CELLS)}; got {cell!r}")
+
+
+def _network(
+    space: Space,
+    torso: Torso,
+    memory_size: int,
+    cell: str,
+    init_heads: Callable[[Key, jax.Array], dict[str, Params]],
+    heads: Callable[[dict[str, Params], jax.Array, PyTree], PyTree],
+) -> RecurrentNetwork:
+    """The hidden layers and the cell, with heads `(params, output [H], obs) -> outputs` behind them."""
+    num_gates, start, cell_step = CELLS[cell]
+    width = num_gates * memory_size
+    inputs = nn.Dense(width, kernel_init=orthogonal(1.0))
+    recurrent = nn.Dense(width, kernel_init=_orthogonal_gates(num_gates))
+
+    def init(key: Key, obs: PyTree, memory: Memory) -> dict[str, Params]:
+        keys = jax.random.split(key, 5)
+        seen, hidden_size = features(obs, space), jnp.zeros(memory_size, jnp.float32)
+        params = {"torso": torso.init(keys[0], seen)}
+        params["inputs"] = inputs.init(keys[1], torso.apply(params["torso"], seen))
+        params["recurrent"] = recurrent.init(keys[2], hidden_size)
+        return params | init_heads(keys[3:], hidden_size)
+
+    def read(params: dict[str, Params], obs: PyTree) -> jax.Array:
+        check_observation(obs, space)
+        hidden_features: PyTree = torso.apply(params["torso"], features(obs, space))
+        return jnp.asarray(inputs.apply(params["inputs"], hidden_features.astype(jnp.float32)))
+
+    def step(params: dict[str, Params], x: jax.Array, memory: Memory) -> tuple[jax.Array, Memory]:
+        return cell_step(x, recurrent.apply(params["recurrent"], jax.tree.leaves(memory)[0]), memory)
+
+    def apply(params: dict[str, Params], obs: PyTree, memory: Memory) -> tuple[PyTree, Memory]:
         output, memory = step(params, read(params, obs), memory)
         return heads(params, output, obs), memory
 
-    def unroll(params: dict[str, Params], obs: PyTree, memory: Memory, reset: jax.Array) -> tuple[Outputs, Memory]:
+    def unroll(params: dict[str, Params], obs: PyTree, memory: Memory, reset: jax.Array) -> tuple[PyTree, Memory]:
         def advance(memory: Memory, xs: tuple[jax.Array, jax.Array]) -> tuple[Memory, jax.Array]:
             x, new = xs
             memory = jax.tree.map(lambda fresh, old: jnp.where(new, fresh, old), start(memory_size), memory)

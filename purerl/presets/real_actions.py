@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import purerl
 from purerl import types
@@ -21,11 +22,22 @@ def replay(capacity: int, batch_size: int, min_size: int) -> dict[str, int]:
     return {"capacity": capacity, "batch_size": batch_size, "min_size": min_size}
 
 
-def builder(agent: str, actor: str) -> Callable[[types.Env, Preset], types.Agent]:
-    """A builder from the names of an agent's factory in `purerl` and of its actor in `purerl.networks`."""
+_OF_CRITICS = ("num_quantiles", "dropout", "momentum", "warmup_steps")
+
+
+def builder(
+    agent: str, actor: str = "gaussian_actor", critic: str = "critic", **of_critic: Any
+) -> Callable[[types.Env, Preset], types.Agent]:
+    """A builder from the names of an agent's factory in `purerl` and of its networks in `purerl.networks`.
+
+    Settings that only critics have do not reach the actor; `of_critic` are settings of critics by default.
+    """
 
     def build(env: types.Env, preset: Preset) -> types.Agent:
-        networks = [getattr(purerl.networks, name)(env, **preset.network) for name in (actor, "critic")]
+        shared = {name: value for name, value in preset.network.items() if name not in _OF_CRITICS}
+        networks = [getattr(purerl.networks, name)(env, **settings) for name, settings in (
+            (actor, shared), (critic, of_critic | dict(preset.network)),
+        )]  # fmt: skip
         return getattr(purerl, agent)(*networks, **preset.agent)
 
     return build

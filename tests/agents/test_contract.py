@@ -8,14 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from agent_cases import CASES, built, first, learn, train, varied
+from agent_cases import CASES, NAMES, built, first, learn, train, varied
 
 import purerl
 from purerl import loops
 
 PAGE = pathlib.Path(purerl.__file__).parents[1] / "docs" / "metrics.md"
 DOCUMENTED = set(re.findall(r"^\| `([^`]+)`", PAGE.read_text(), flags=re.MULTILINE))
-pytestmark = pytest.mark.parametrize("name", list(CASES))
+pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
 def test_hashable_and_compared_by_identity(name):

@@ -221,7 +221,7 @@ def test_masked_actions_are_never_taken_nor_bootstrapped_from():
 
 
 def test_an_unknown_head_is_refused():
-    with pytest.raises(ValueError, match="head must be one of value, categorical, quantile; got 'rainbow'"):
+    with pytest.raises(ValueError, match="head must be one of value, categorical, quantile, implicit; got 'rainbow'"):
         purerl.dqn(Linear(), head="rainbow")
 
 

@@ -3,9 +3,9 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from agent_cases import CASES, fresh, train, varied
+from agent_cases import NAMES, fresh, train, varied
 
-pytestmark = pytest.mark.parametrize("name", list(CASES))
+pytestmark = pytest.mark.parametrize("name", NAMES)
 
 
 def test_it_trains_in_64_bits_without_implicit_broadcasts_between_ranks(name):

@@ -30,14 +30,6 @@ def start(agent, data, hparams=HPARAMS):
     return state._replace(target_critics=jax.tree.map(lambda x: -x[::-1], state.target_critics))
 
 
-def sampled(actor, obs, epsilon):
-    """Actions and their log-densities once scaled to [-1, 1], float64."""
-    log_std = obs @ actor[:, 1]
-    squashed = np.tanh(obs @ actor[:, 0] + np.exp(log_std) * epsilon)
-    log_prob = -0.5 * epsilon**2 - log_std - 0.5 * np.log(2 * np.pi) - np.log(1 - squashed**2)
-    return 2 * squashed, log_prob
-
-
 def least(critics, obs, action):
     return np.min([linear.features(obs, action) @ one for one in critics], axis=0)
 
@@ -53,7 +45,7 @@ def test_one_update_against_formulas(num_critics, learn_temperature):
     obs, action, reward, factor, successor, weight = linear.read(data, GAMMA)
     actor, critics = linear.to_numpy((state.params.actor, state.params.critics))
     next_noise, noise = (linear.normals(k, linear.SIZE, 1)[:, 0] for k in jax.random.split(jax.random.key(3)))
-    next_action, next_log_prob = sampled(actor, successor, next_noise)
+    next_action, next_log_prob = linear.sampled(actor, successor, next_noise)
     next_q = least(linear.to_numpy(state.target_critics), successor, next_action)
     target = reward + factor * (next_q - 0.5 * next_log_prob)
     phi = linear.features(obs, action)
@@ -64,13 +56,13 @@ def test_one_update_against_formulas(num_critics, learn_temperature):
     np.testing.assert_allclose(metrics["priority"], np.abs(errors).mean(0), rtol=1e-4, atol=2e-6)
 
     def actor_loss(actor):
-        taken, log_prob = sampled(actor, obs, noise)
+        taken, log_prob = linear.sampled(actor, obs, noise)
         return (0.5 * log_prob - least(expected, obs, taken)).mean()
 
     np.testing.assert_allclose(metrics["loss/actor"], actor_loss(actor), rtol=1e-4)
     moved = actor - 0.05 * linear.slope(actor_loss, actor)
     np.testing.assert_allclose(new.params.actor, moved, rtol=1e-4, atol=1e-6)
-    entropy = -sampled(actor, obs, noise)[1].mean()
+    entropy = -linear.sampled(actor, obs, noise)[1].mean()
     np.testing.assert_allclose(metrics["entropy"], entropy, rtol=1e-4)
     if learn_temperature:
         step = 0.2 * 0.5 * (entropy + 0.7)

@@ -96,6 +96,7 @@ def test_noise_of_acting_has_the_spread_asked_for_and_stays_in_the_bounds(explor
     assert inside.size > 3000
 
 
+@pytest.mark.slow
 def test_all_probes_with_every_seed():
     env = envs.probe(continuous=True)
     actor, critic = (make(env, (16,), "tanh") for make in (networks.deterministic_actor, networks.critic))

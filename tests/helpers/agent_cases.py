@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import pytest
 
 import purerl
 from purerl import combinators, envs, loops, mdp, networks, presets
@@ -53,14 +54,20 @@ def dqn(replay, network, **options):
     return combinators.with_replay(agent, capacity=64, batch_size=8, **replay), env
 
 
+def r2d2():
+    env = envs.probe()
+    agent = purerl.r2d2(networks.recurrent_q_network(env, hidden=(4,), memory_size=4), num_steps=2)
+    return combinators.with_replay(agent, capacity=64, batch_size=4, length=3, burn_in=1, prioritized=True), env
+
+
 def pqn():
     env = envs.probe()
     return purerl.pqn(networks.q_network(env, (4,), layer_norm=True), num_epochs=1, num_minibatches=2), env
 
 
-def continuous(factory, actor, **options):
+def continuous(factory, actor, critic=networks.critic, **options):
     env = envs.probe(continuous=True)
-    agent = factory(actor(env, (4,)), networks.critic(env, (4,)), **options)
+    agent = factory(actor(env, (4,)), critic(env, (4,)), **options)
     return combinators.with_replay(agent, capacity=64, batch_size=8, length=2), env
 
 
@@ -108,11 +115,11 @@ def bandit(rule):
     return purerl.bandit(env, rule=rule), env
 
 
-def offline(factory, build):
-    env = envs.probe()
+def offline(factory, *builds, continuous=False):
+    env = envs.probe(continuous=continuous)
     obs, ends = jnp.linspace(-1, 1, 8)[:, None], jnp.arange(8) % 4 == 3
-    data = purerl.Transition(obs, jnp.arange(8) % 2, obs[:, 0], ends, ~ends, obs)
-    return factory(build(env, (4,))), data
+    data = purerl.Transition(obs, obs / 2 if continuous else jnp.arange(8) % 2, obs[:, 0], ends, ~ends, obs)
+    return factory(*(build(env, (4,)) for build in builds)), data
 
 
 CASES = {
@@ -135,6 +142,7 @@ CASES = {
         ),
         purerl.DQNHparams(0.01),
     ),
+    "r2d2": Case(r2d2, purerl.DQNHparams(0.01)),
     "pqn": Case(pqn, purerl.PQNHparams(0.01)),
     "sac": Case(
         functools.partial(continuous, purerl.sac, networks.gsde_actor, exploration="gsde"),
@@ -146,8 +154,40 @@ CASES = {
         purerl.TD3Hparams(0.01),
         "actor_learning_rate",
     ),
+    "tqc": Case(
+        functools.partial(
+            continuous,
+            purerl.tqc,
+            networks.gaussian_actor,
+            functools.partial(networks.critic, num_quantiles=3),
+            num_critics=2,
+        ),
+        purerl.SACHparams(0.01),
+        "actor_learning_rate",
+    ),
+    "droq": Case(
+        functools.partial(
+            continuous,
+            purerl.droq,
+            networks.gaussian_actor,
+            functools.partial(networks.critic, layer_norm=True, dropout=0.1),
+            policy_delay=2,
+        ),
+        purerl.SACHparams(0.01),
+        "actor_learning_rate",
+    ),
+    "crossq": Case(
+        functools.partial(
+            continuous, purerl.crossq, networks.gaussian_actor, networks.batch_norm_critic, policy_delay=2
+        ),
+        purerl.SACHparams(0.01),
+        "actor_learning_rate",
+    ),
     "evolution": Case(
         functools.partial(on_policy, purerl.evolution), purerl.EvolutionHparams(0.01), rollout=loops.rollout_episodes
+    ),
+    "cma_es": Case(
+        functools.partial(on_policy, purerl.cma_es), purerl.CMAESHparams(), "noise_std", loops.rollout_episodes
     ),
     "alphazero": Case(alphazero, purerl.AlphaZeroHparams(0.01)),
     "muzero": Case(muzero, purerl.MuZeroHparams(0.01)),
@@ -179,6 +219,15 @@ CASES = {
         functools.partial(offline, purerl.behavior_cloning, networks.actor_critic), purerl.CloningHparams(0.01)
     ),
     "cql": Case(functools.partial(offline, purerl.cql, networks.q_network), purerl.CQLHparams(0.01)),
+    "td3_bc": Case(
+        functools.partial(offline, purerl.td3_bc, networks.deterministic_actor, networks.critic, continuous=True),
+        purerl.TD3BCHparams(0.01),
+        "actor_learning_rate",
+    ),
+    "iql": Case(
+        functools.partial(offline, purerl.iql, networks.actor_critic, networks.critic, continuous=True),
+        purerl.IQLHparams(0.01),
+    ),
 } | {
     name: Case(
         functools.partial(dynamic_programming, getattr(purerl, name)),
@@ -199,6 +248,10 @@ for algorithm, entry in presets.ALGORITHMS.items():
         fields = entry.hparams()._fields
         vary = next(field for field in fields if field.endswith("learning_rate"))
         CASES[algorithm] = Case(functools.partial(by_preset, algorithm), entry.hparams()(), vary)
+
+LONG = ("td3", "discrete_sac", "tqc", "droq", "crossq", "iqn", "r2d2", "td3_bc", "iql", "cma_es")
+"""Agents that share the parts of another one in CASES: their contract is checked with `-m slow`."""
+NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES]
 
 
 @functools.cache

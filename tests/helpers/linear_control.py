@@ -50,6 +50,14 @@ def features(obs, action):
     return np.stack([obs[:, 0], obs[:, 1], action, action**2, obs[:, 0] * action], axis=1)
 
 
+def sampled(actor, obs, epsilon):
+    """Actions [B] of `GaussianActor` with standard normal noise [B], and their log-densities once scaled to [-1, 1]."""
+    log_std = obs @ actor[:, 1]
+    squashed = np.tanh(obs @ actor[:, 0] + np.exp(log_std) * epsilon)
+    log_prob = -0.5 * epsilon**2 - log_std - 0.5 * np.log(2 * np.pi) - np.log(1 - squashed**2)
+    return 2 * squashed, log_prob
+
+
 def window(length=2):
     """Windows [length, SIZE] with ends of both kinds within, and weights."""
     rng = np.random.default_rng(0)

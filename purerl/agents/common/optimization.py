@@ -287,6 +287,17 @@ def polyak(params: Params, target_params: Params, tau: Scalar) -> Params:
     return jax.tree.map(lambda new, old: new.astype(old.dtype), moved, target_params)
 
 
+def periodic_copy(params: Params, target_params: Params, age: jax.Array, hparams: Hparams) -> tuple[Params, jax.Array]:
+    """Target parameters after one more gradient step, and the steps since they last moved.
+
+    θ⁻ ← (1 − τ) θ⁻ + τ θ every `target_period` steps, with τ = `tau`.
+    """
+    age, tau = counts.increment(age), hparams.tau
+    due = age >= jnp.asarray(hparams.target_period).astype(jnp.int32)
+    mixed = jax.tree.map(lambda new, old: ((1 - tau) * old + tau * new).astype(old.dtype), params, target_params)
+    return jax.tree.map(lambda new, old: jnp.where(due, new, old), mixed, target_params), jnp.where(due, 0, age)
+
+
 def annealed(hparams: Hparams, num_updates: jax.Array, fields: tuple[str, ...] = ("learning_rate",)) -> Hparams:
     """The hyperparameters with the learning rates that hold after `num_updates` updates.
 

@@ -124,7 +124,7 @@ def evaluate(
         reset = jnp.pad(resets(data), ((0, 1), (0, 0)))
         unroll = jax.vmap(network.unroll, (None, 1, 0, 1), (1, 0))
         (distribution, value), _ = unroll(params, obs, data.memory, reset)
-        successors = lambda: _successors_with_memory(network, fixed, data)  # noqa: E731
+        successors = lambda: outputs_of_successors(network, fixed, data)[1]  # noqa: E731
     else:
         apply = jax.vmap(jax.vmap(network.apply, (None, 0)), (None, 0))
         distribution, value = apply(params, obs)
@@ -134,8 +134,8 @@ def evaluate(
     return jax.tree.map(lambda x: x[:-1], distribution), value[:-1], next_value
 
 
-def _successors_with_memory(network: ActorCriticNetwork, params: Params, data: Transition) -> jax.Array:
-    """Values [T, N] of next_obs, each read with the memory after its own step."""
+def outputs_of_successors(network: ActorCriticNetwork, params: Params, data: Transition) -> PyTree:
+    """Outputs [T, N] of a network with memory for next_obs, each read with the memory after its own step."""
     apply = jax.vmap(network.apply, (None, 0, 0))
 
     def step(memory: PyTree, xs: tuple[PyTree, jax.Array]) -> tuple[PyTree, PyTree]:
@@ -144,8 +144,7 @@ def _successors_with_memory(network: ActorCriticNetwork, params: Params, data: T
         return memory, memory
 
     _, memories = jax.lax.scan(step, data.memory, (data.obs, resets(data)))  # [N] -> [T, N]
-    (_, value), _ = jax.vmap(apply, (None, 0, 0))(params, data.next_obs, memories)
-    return value
+    return jax.vmap(apply, (None, 0, 0))(params, data.next_obs, memories)[0]
 
 
 def reset_memory(network: ActorCriticNetwork, reset: jax.Array, memory: PyTree) -> PyTree:

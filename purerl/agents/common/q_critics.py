@@ -1,4 +1,4 @@
-"""Q-critics of continuous actions, shared by SAC and TD3.
+"""Q-critics of continuous actions, shared by SAC, TD3 and their kin.
 
 A critic is `init(key, obs, action)` and `apply(params, obs, action) -> q`, for one example. Several of them are a tuple
 of parameters: one batched product of all was measured slower on a CPU.
@@ -7,7 +7,7 @@ of parameters: one batched product of all was measured slower on a CPU.
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import chex
@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from purerl import replay
 from purerl.agents.common import optimization, trajectories
 from purerl.exploration import noise
-from purerl.types import Hparams, Key, Metrics, Network, Params, PyTree, Transition
+from purerl.types import Hparams, Key, Metrics, Network, Params, PyTree, State, Transition
 
 Actor: TypeAlias = Any
 """A `types.Network` that may have the attributes `action_space` and `noise_shape` too."""
@@ -118,12 +118,44 @@ def gradient_step(
     return optimization.gradient_step(optimizer, hparams, loss, params, opt_state)
 
 
+def in_parts(
+    step: Callable[[Key, State, Batch], tuple[State, Metrics]], key: Key, state: State, batch: Batch, policy_delay: int
+) -> tuple[State, Metrics, Batch]:
+    """`policy_delay` steps of the critics, each on its own part of the batch, one after the other.
+
+    Args:
+      step: `(key, state, part [B / policy_delay]) -> (state, metrics)`.
+      key: typed key, split into one per step.
+      state: the agent's state before the steps.
+      batch: leaves [B].
+      policy_delay: number of steps.
+
+    Returns:
+      The state after them, the means of the metrics ("priority" for every window, [B]), and the last part.
+
+    Raises:
+      ValueError: `policy_delay` does not divide B.
+    """
+    if len(batch.reward) % policy_delay:
+        raise ValueError(f"policy_delay = {policy_delay} does not divide the batch of {len(batch.reward)} windows")
+    # [B, ...] -> [policy_delay, B / policy_delay, ...]
+    parts = jax.tree.map(lambda x: x.reshape(policy_delay, -1, *x.shape[1:]), batch)
+    keys = jax.random.split(key, policy_delay)
+    state, metrics = jax.lax.scan(lambda state, xs: step(xs[0], state, xs[1]), state, (keys, parts))
+    metrics = {name: x.reshape(-1) if name == "priority" else x.mean() for name, x in metrics.items()}
+    return state, metrics, jax.tree.map(lambda x: x[-1], parts)
+
+
 def weighted_squares(error: jax.Array, weight: PyTree) -> jax.Array:
     """Σ_i mean_b w[b] ½ error[i, b]², over errors [C, B]; windows of weight 0 may hold NaN."""
-    square = 0.5 * jnp.square(error)
+    return weighted_sum(0.5 * jnp.square(error), weight)
+
+
+def weighted_sum(each: jax.Array, weight: PyTree) -> jax.Array:
+    """Σ_i mean_b w[b] loss[i, b], over losses [C, B]; windows of weight 0 may hold NaN."""
     if trajectories.has(weight):
-        square = jnp.where(weight[None] != 0, square * weight[None], 0)
-    return square.sum() / error.shape[-1]
+        each = jnp.where(weight[None] != 0, each * weight[None], 0)
+    return each.sum() / each.shape[-1]
 
 
 def critic_metrics(total: jax.Array, q: jax.Array, error: jax.Array, weight: PyTree) -> Metrics:

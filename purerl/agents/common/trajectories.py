@@ -116,6 +116,11 @@ def require_episodes(data: Transition, agent: str) -> None:
         raise ValueError(f"{agent} needs whole episodes: pass rollout=purerl.loops.rollout_episodes to train")
 
 
+def episode_rewards(data: Transition) -> jax.Array:
+    """The undiscounted return [N] of masked trajectories [T, N], one episode each."""
+    return jnp.where(data.mask != 0, data.reward * data.mask, 0).sum(axis=0)
+
+
 def flatten(tree: PyTree) -> PyTree:
     """Leaves [T, N, ...] as rows, [T * N, ...]."""
     return jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), tree)

@@ -1,6 +1,6 @@
 """Heads of Q-networks: how outputs [..., A, Z] are read as values [..., A], and the loss of actions taken.
 
-The heads distinguish DQN, C51 and QR-DQN. The hyperparameters `value_min` and `value_max` are read by "categorical".
+The heads distinguish DQN, C51, QR-DQN and IQN. "categorical" reads the hyperparameters `value_min` and `value_max`.
 """
 
 from __future__ import annotations
@@ -103,8 +103,28 @@ def _quantile_loss(
     return losses.quantile_huber(taken, taus, target, 1.0 if huber else 0.0), error, error
 
 
+def _read_implicit(output: jax.Array, hparams: Hparams) -> jax.Array:
+    return output[..., 0].mean(axis=-1)
+
+
+def _implicit_loss(
+    taken: jax.Array,
+    reward: jax.Array,
+    discount: jax.Array,
+    next_taken: jax.Array,
+    hparams: Hparams,
+    huber: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """The quantile regression loss at levels of the network's own, [B, N, 2] (IQN)."""
+    quantiles, taus = taken[..., 0], taken[..., 1]  # [B, N]
+    target = reward[:, None] + discount[:, None] * next_taken[..., 0]
+    error = target.mean(axis=-1) - quantiles.mean(axis=-1)
+    return losses.quantile_huber(quantiles, taus, target, 1.0 if huber else 0.0), error, error
+
+
 HEADS: dict[str, tuple[ReadValues, HeadLoss]] = {
     "value": (_read_value, _value_loss),
     "categorical": (_categorical_mean, _categorical_loss),
     "quantile": (_read_quantiles, _quantile_loss),
+    "implicit": (_read_implicit, _implicit_loss),
 }
