@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from purerl import logging
 from purerl import runs as directories
 from purerl.commands import console, writers
 from purerl.commands.options import UsageError, usage_errors
-from purerl.lm import finetuning, pictures, runs
+from purerl.lm import finetuning, pictures, reference, runs
 from purerl.lm.finetuning import Prepared
 from purerl.lm.settings import Settings, Task
 from purerl.text import format_number
@@ -68,7 +68,8 @@ def run(command: str, options: Any, task: Task, settings: Settings) -> None:
       FloatingPointError: training diverged.
       SystemExit: with 130 after Ctrl-C, once the run is saved.
     """
-    with claimed(settings.output, {"command": command} | plain(options), options.run.resume):
+    files = [settings.data, *([settings.eval_data] if settings.eval_data else [])]
+    with claimed(settings.output, description(command, options, files), options.run.resume):
         with usage_errors():
             prepared = finetuning.prepare(task, settings)
         finetuning.save_reports(settings, prepared.rows.reports)
@@ -95,6 +96,13 @@ def _train(prepared: Prepared, settings: Settings, options: Any) -> None:
         raise SystemExit(130)
     finetuning.finish(prepared, settings, learner)
     _conclude(settings, after)
+
+
+def description(command: str, options: Any, files: Iterable[str]) -> dict[str, Any]:
+    """All that a resumed run must have in common with the one that was interrupted: options, and contents of files."""
+    with usage_errors():
+        contents = {f"content of {file}": reference.digest(Path(file)) for file in files}
+    return {"command": command} | plain(options) | contents
 
 
 def plain(options: Any) -> dict[str, Any]:
@@ -144,6 +152,8 @@ def _check_settings(output: Path, wanted: dict[str, Any]) -> None:
         raise UsageError(f"--resume: {file} is damaged: it is not a JSON object") from None
     for name, value in _flat(wanted).items():
         option = name.split(".")[-1]
+        if name.startswith("content of ") and saved.get(name, value) != value:
+            raise UsageError(f"--resume: {name.removeprefix('content of ')} has changed since the run began")
         if option not in _FREE and saved.get(name, value) != value:
             raise UsageError(f"--resume: the run has --{option.replace('_', '-')} {saved[name]}, not {value}")
 

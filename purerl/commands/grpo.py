@@ -65,7 +65,8 @@ def run(options: Options) -> None:
     assert options.run.output is not None
     with usage_errors():
         job = _prepare(options, options.run.output)
-    with finetuning.claimed(job.output, {"command": "grpo"} | finetuning.plain(options), options.run.resume):
+    wanted = finetuning.description("grpo", options, [options.data])
+    with finetuning.claimed(job.output, wanted, options.run.resume):
         before = _evaluate(job, job.state.params)
         state = _train(job)
         after = _evaluate(job, state.params)

@@ -7,6 +7,7 @@ import pytest
 
 from purerl import cli
 from purerl.commands import finetuning
+from purerl.commands.options import UsageError
 from purerl.commands.options.finetuning import Run
 from purerl.commands.options.grpo import Options
 
@@ -83,3 +84,18 @@ def test_an_output_is_free_after_a_kill_before_the_settings_were_written(tmp_pat
         (tmp_path / name.parent).mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert finetuning.is_free(tmp_path) == free
+
+
+def test_a_run_is_not_resumed_on_other_data(tmp_path):
+    data, output = tmp_path / "rows.jsonl", tmp_path / "out"
+    data.write_text("{}")
+    options = Options(data=str(data), run=Run(output=output))
+    with finetuning.claimed(output, finetuning.description("grpo", options, [options.data]), resume=False):
+        pass
+    data.write_text("{} ")
+    wanted = finetuning.description("grpo", options, [options.data])
+    with (
+        pytest.raises(UsageError, match=r"--resume: .*rows.jsonl has changed since the run began"),
+        finetuning.claimed(output, wanted, resume=True),
+    ):
+        pass
