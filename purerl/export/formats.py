@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 from jax import export as jax_export
-from jax.extend.core import jaxpr_as_fun
 
+from purerl.export.programs import as_primitives
 from purerl.export.signatures import Signature, examples, signature
 from purerl.prng import is_key
 from purerl.runs import Policy
@@ -74,14 +74,14 @@ def onnx(policy: Policy, path: str | os.PathLike[str]) -> Agreement:
       ModuleNotFoundError: jax2onnx or onnxruntime is not installed; the message says how to install them.
     """
     check_onnx()
-    import jax2onnx
+    import jax2onnx  # it replaces functions of flax by others, which vmap cannot batch: so it is given primitives
     import onnxruntime
 
     function = signature(policy)
     (batch,) = jax_export.symbolic_shape("batch")
     shapes = [jax.ShapeDtypeStruct((batch, *each.shape), each.dtype) for each in function.shapes]
     jax2onnx.to_onnx(
-        _as_primitives(function, shapes), shapes, model_name="policy", return_mode="file", output_path=str(path),
+        as_primitives(function.call, shapes), shapes, model_name="policy", return_mode="file", output_path=str(path),
         input_names=function.inputs, output_names=function.outputs,
     )  # fmt: skip
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -90,11 +90,6 @@ def onnx(policy: Policy, path: str | os.PathLike[str]) -> Agreement:
         return session.run(list(function.outputs), dict(zip(function.inputs, inputs)))
 
     return _agreement(policy, function, call)
-
-
-def _as_primitives(function: Signature, shapes: Sequence[jax.ShapeDtypeStruct]) -> Callable[..., Any]:
-    """The function as primitives: jax2onnx replaces functions of flax, and vmap cannot batch what stands for them."""
-    return jaxpr_as_fun(jax.make_jaxpr(function.call)(*shapes))
 
 
 def check_onnx() -> None:
@@ -122,7 +117,7 @@ def safetensors(tree: PyTree, path: str | os.PathLike[str]) -> list[str]:
     _check_installed("safetensors", "safetensors")
     from safetensors.numpy import save_file
 
-    named = {name: np.ascontiguousarray(leaf) for name, leaf in _named(tree) if not is_key(leaf)}
+    named = {name: np.asarray(leaf, order="C") for name, leaf in _named(tree) if not is_key(leaf)}
     save_file(named, str(path))
     return list(named)
 

@@ -24,7 +24,7 @@ class Signature(NamedTuple):
     Attributes:
       call: inputs are the leaves of the observation, then those of the memory; outputs the leaves of the action, within
         the bounds of its space, then those of the next memory.
-      inputs, outputs: their names, such as "obs", "obs.position", "memory.0", "action".
+      inputs, outputs: their names, such as "obs", "obs.position", "memory.0"; "action", "next_memory.0".
       shapes: shape and dtype of each input without the batch axis.
       memory: the values of the memory inputs at the start of an episode.
     """
@@ -63,7 +63,7 @@ def signature(policy: Policy) -> Signature:
     num_actions = len(jax.eval_shape(one, *shapes)) - num_memory
     action = ("action",) if num_actions == 1 else tuple(f"action.{i}" for i in range(num_actions))
     starts = tuple(np.asarray(leaf) for leaf in jax.tree.leaves(memory))
-    return Signature(jax.vmap(one), inputs, action + _names("memory", memory), shapes, starts)
+    return Signature(jax.vmap(one), inputs, action + _names("next_memory", memory), shapes, starts)
 
 
 def examples(policy: Policy, signature: Signature, num_envs: int = 8, length: int = 8) -> list[list[np.ndarray]]:
@@ -92,6 +92,6 @@ def _names(root: str, tree: PyTree) -> tuple[str, ...]:
     paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
     if len(paths) == 1 and not paths[0]:
         return (root,)
-    if root == "memory":
-        return tuple(f"memory.{i}" for i in range(len(paths)))
+    if root.endswith("memory"):
+        return tuple(f"{root}.{i}" for i in range(len(paths)))
     return tuple(root + "." + jax.tree_util.keystr(path, simple=True, separator=".") for path in paths)
