@@ -36,15 +36,15 @@ class Search(NamedTuple):
       mean: [D].
       std: σ, the size of steps.
       covariance: C, [D, D].
-      axes, scales: B [D, D] and d [D] with C = B diag(d²) Bᵀ.
+      root, inverse_root: C^½ and C^(−½), the symmetric ones, [D, D].
       path, std_path: evolution paths p_c and p_σ, [D].
     """
 
     mean: jax.Array
     std: jax.Array
     covariance: jax.Array
-    axes: jax.Array
-    scales: jax.Array
+    root: jax.Array
+    inverse_root: jax.Array
     path: jax.Array
     std_path: jax.Array
 
@@ -75,7 +75,7 @@ class Candidate(NamedTuple):
 def cma_es(network: Network) -> Agent:
     """CMA-ES over the parameters of a policy: each environment plays one episode with a candidate of its own.
 
-        x_i = m + σ B d ∘ z_i,   z_i ~ N(0, I),   C = B diag(d²) Bᵀ
+        x_i = m + σ C^½ z_i,   z_i ~ N(0, I)
 
     The μ = ⌊N/2⌋ candidates of the largest return, with weights that fall with the logarithm of the rank, move the mean
     m, the step size σ (by the length of its evolution path) and the covariance C (by the rank-one and the rank-μ
@@ -118,7 +118,7 @@ def start(mean: jax.Array, std: jax.Array | float) -> Search:
     """The search distribution N(mean, std² I)."""
     size = mean.size
     zeros, eye = jnp.zeros(size, mean.dtype), jnp.eye(size, dtype=mean.dtype)
-    return Search(mean, jnp.asarray(std, mean.dtype), eye, eye, jnp.ones(size, mean.dtype), zeros, zeros)
+    return Search(mean, jnp.asarray(std, mean.dtype), eye, eye, eye, zeros, zeros)
 
 
 def ask(key: Key, search: Search) -> jax.Array:
@@ -129,7 +129,7 @@ def ask(key: Key, search: Search) -> jax.Array:
       (3,)
     """
     z = jax.random.normal(key, search.mean.shape, search.mean.dtype)
-    return search.mean + search.std * (search.axes @ (search.scales * z))
+    return search.mean + search.std * (search.root @ z)
 
 
 def tell(search: Search, candidates: jax.Array, fitness: jax.Array, generation: jax.Array | int) -> Search:
@@ -139,7 +139,7 @@ def tell(search: Search, candidates: jax.Array, fitness: jax.Array, generation: 
     and the constants of the source's table 1:
 
         m ← m + σ ȳ
-        p_σ ← (1 − c_σ) p_σ + √(c_σ (2 − c_σ) μ_w) B d⁻¹ ∘ Bᵀ ȳ
+        p_σ ← (1 − c_σ) p_σ + √(c_σ (2 − c_σ) μ_w) C^(−½) ȳ
         σ ← σ exp(c_σ / d_σ · (|p_σ| / E|N(0, I)| − 1))
         h = 1{|p_σ| / √(1 − (1 − c_σ)^{2 (g + 1)}) < (1.4 + 2 / (D + 1)) E|N(0, I)|}
         p_c ← (1 − c_c) p_c + h √(c_c (2 − c_c) μ_w) ȳ
@@ -165,10 +165,11 @@ def tell(search: Search, candidates: jax.Array, fitness: jax.Array, generation: 
         raise ValueError(f"num_envs = {num_candidates}: CMA-ES needs at least four candidates per generation")
     weights, rate = _rates(num_candidates, size)
     order = jnp.argsort(jnp.where(jnp.isnan(fitness), -jnp.inf, fitness), descending=True)[: len(weights)]
-    y = (candidates[order] - search.mean) / search.std  # [μ, D]
+    tiny = jnp.finfo(candidates.dtype).tiny  # a search without noise stays where it is
+    y = (candidates[order] - search.mean[None]) / jnp.maximum(search.std, tiny)  # [μ, D]
     step = jnp.asarray(weights, y.dtype) @ y  # [D]
-    white = search.axes @ ((search.axes.T @ step) / search.scales)
-    std_path = (1 - rate.std) * search.std_path + (rate.std * (2 - rate.std) * rate.mass) ** 0.5 * white
+    white = (rate.std * (2 - rate.std) * rate.mass) ** 0.5 * (search.inverse_root @ step)
+    std_path = (1 - rate.std) * search.std_path + white
     length = jnp.linalg.norm(std_path)
     settled = length / jnp.sqrt(1 - (1 - rate.std) ** (2.0 * (generation + 1)))
     h = jnp.where(settled < (1.4 + 2 / (size + 1)) * rate.expected, 1.0, 0.0).astype(y.dtype)
@@ -176,13 +177,15 @@ def tell(search: Search, candidates: jax.Array, fitness: jax.Array, generation: 
     kept = 1 - rate.one - rate.mu + (1 - h) * rate.one * rate.path * (2 - rate.path)
     covariance = kept * search.covariance + rate.one * jnp.outer(path, path)
     covariance = covariance + rate.mu * (y.T * jnp.asarray(weights, y.dtype)[None]) @ y
+    # B diag(d²) Bᵀ; the roots do not depend on which B, unlike candidates m + σ B d ∘ z would
     squares, axes = jnp.linalg.eigh((covariance + covariance.T) / 2)
+    scales = jnp.sqrt(jnp.maximum(squares, 1e-14))[None]  # [1, D]
     return Search(
         search.mean + search.std * step,
         search.std * jnp.exp(rate.std / rate.damping * (length / rate.expected - 1)),
         covariance,
-        axes,
-        jnp.sqrt(jnp.maximum(squares, 1e-14)),
+        (axes * scales) @ axes.T,
+        (axes / scales) @ axes.T,
         path,
         std_path,
     )
@@ -205,14 +208,14 @@ def _rates(num_candidates: int, size: int) -> tuple[np.ndarray, _Rates]:
     half = num_candidates // 2
     weights = np.log((num_candidates + 1) / 2) - np.log(np.arange(1, half + 1))
     weights = weights / weights.sum()
-    mass = 1 / np.square(weights).sum()
+    mass = float(1 / np.square(weights).sum())  # a Python number, so that float32 stays float32 under x64
     std = (mass + 2) / (size + mass + 5)
     damping = 1 + 2 * max(0.0, ((mass - 1) / (size + 1)) ** 0.5 - 1) + std
     path = (4 + mass / size) / (size + 4 + 2 * mass / size)
     one = 2 / ((size + 1.3) ** 2 + mass)
     mu = min(1 - one, 2 * (mass - 2 + 1 / mass) / ((size + 2) ** 2 + mass))
     expected = size**0.5 * (1 - 1 / (4 * size) + 1 / (21 * size**2))
-    return weights, _Rates(std, damping, path, one, mu, float(mass), expected)
+    return weights, _Rates(std, damping, path, one, mu, mass, expected)
 
 
 def _init(network: Network, key: Key, hparams: CMAESHparams, example: PyTree, num_envs: int = 1) -> CMAESState:
@@ -246,6 +249,6 @@ def _update(key: Key, state: CMAESState, data: Transition) -> tuple[CMAESState, 
     params = _unraveled(state)(search.mean)
     metrics = {
         "fitness_mean": fitness.mean(), "fitness_std": fitness.std(), "fitness_max": fitness.max(),
-        "search_std": search.std * search.scales.max(),
+        "search_std": search.std * jnp.sqrt(jnp.diagonal(search.covariance).max()),
     }  # fmt: skip
     return CMAESState(params, search, state.hparams, counts.increment(state.num_updates)), metrics

@@ -13,7 +13,7 @@ _PRESETS = {
         rollout="rollout_episodes",
     ),
     "CartPole-v1": Preset(
-        "cma_es", 320_000, 16, 500, network={"hidden": (), "shared_torso": True}, rollout="rollout_episodes"
+        "cma_es", 800_000, 32, 500, network={"hidden": (), "shared_torso": True}, rollout="rollout_episodes"
     ),
 }  # fmt: skip
 _SPACE = {"noise_std": "log_uniform(0.05, 2)"}
