@@ -119,6 +119,11 @@ def over_devices(
     If the width is not divisible by the number of devices, fewer are used. Results are equal, bit for bit, to those of
     one device at the same local width.
 
+    What varies over the devices is not checked (`check_vma=False` of `jax.shard_map`). The check protects results that
+    are declared the same on all devices, and there are none here: every result is split, and no device talks to
+    another. It would refuse every agent: the first carry of each `scan` and both branches of each `cond` would have to
+    be marked as varying (`jax.lax.pcast`), also where they are constants, such as a bias of zeros or the count of Adam.
+
     Args:
       function: maps members with leaves [W, ...] to a result with leaves [W, ...], each row on its own.
       members: arguments with leaves [W, ...], whole and the same in every process.
