@@ -11,7 +11,7 @@ import numpy as np
 
 import purerl
 from purerl import presets, sweep
-from purerl.commands import searches, tasks
+from purerl.commands import searches, tasks, writers
 from purerl.commands.options import UsageError
 from purerl.commands.options.sweep import Options
 from purerl.presets import references
@@ -40,6 +40,7 @@ class Job(NamedTuple):
 def job_of(options: Options) -> Job:
     """Validate everything before anything is compiled or saved; the directory is still to be chosen."""
     objectives.parse(options.judging.objective)
+    writers.check(options.log)
     if options.replay is not None and options.method in MODELS:
         raise UsageError(f"--replay: trials of --method {options.method} cannot be replayed")
     task = tasks.resolve(options.setup, options.num_steps or 100_000)

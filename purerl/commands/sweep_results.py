@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from purerl import plots, sweep
-from purerl.commands import console, searches
+from purerl.commands import console, searches, writers
 from purerl.commands.options import UsageError
 from purerl.commands.sweep_jobs import Job, with_static
 from purerl.sweep import Result
@@ -41,6 +41,9 @@ def finish(job: Job, result: Result) -> None:
     clock = ", ".join(filter(None, (format_seconds(settings["seconds"]), format_rate(settings["steps_per_second"]))))
     names = ["trials.csv", "curves.csv", "sweep.json", "policy/", *(path.name for path in figures)]
     console.prose(f"{clock}. Saved in {job.directory}: {', '.join(names)}")
+    if job.options.log:
+        logged = writers.of_trials(job.directory, job.options.log, job.task, result, job.options.top)
+        console.prose(f"Logged the {len(logged)} best trials to {', '.join(job.options.log)}")
     console.say(f"Play it with: purerl evaluate {job.directory}")
     console.say(f"Read about the search with: purerl report {job.directory}")
 

@@ -1,16 +1,22 @@
-"""Where a run logs: always metrics.csv, and what --log names."""
+"""Where training runs and searches log: runs always in metrics.csv, and both in what --log names."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from purerl import logging, presets
 from purerl.commands import console, rows
 from purerl.commands.options import UsageError
 from purerl.commands.training import Config
 from purerl.logging import Writer
+from purerl.presets.tasks import Task
+
+if TYPE_CHECKING:
+    from purerl.sweep import Result
 
 
 def check(names: tuple[str, ...]) -> None:
@@ -47,6 +53,37 @@ def of_run(
         return logging.tee(lines, *[_writer(name, config, directory, seed, step) for name in names])
 
     return [writer(seed) for seed in range(config.num_seeds)]
+
+
+def of_trials(directory: Path, names: tuple[str, ...], task: Task, result: Result, top: int) -> list[int]:
+    """Log the best trials of a finished search, each as one run of its own, and say which.
+
+    A row per chunk holds the mean over the seeds of the training return; the last one also `eval_return`, the trial's
+    return. The settings of a run are those of the search, the trial's own and its rank.
+    """
+    logged = []
+    for rank in range(1, min(top, result.num_trials) + 1):
+        trial = result.select(rank)
+        part = f"trial_{trial.number}"
+        settings = task.to_json() | {
+            "hparams": trial.hparams._asdict(), "searched": trial.settings, "trial": trial.number, "rank": rank
+        }  # fmt: skip
+        logs = logging.tee(*[
+            service(name, directory / name / part, f"{directory.name}-{part}", settings, 0, group=directory.name)
+            for name in names
+        ])  # fmt: skip
+        curve = result.curves[trial.number].T.astype(float)  # [S, C] -> [C, S]
+        rows = {
+            step: {"episode_return": float(np.nanmean(returns))}
+            for step, returns in zip(result.steps.tolist(), curve)
+            if not np.isnan(returns).all()
+        }
+        rows[trial.steps] = rows.get(trial.steps, {}) | {"eval_return": trial.iqm}
+        for step in sorted(rows):
+            logs.write(step, rows[step])
+        logs.close()
+        logged.append(trial.number)
+    return logged
 
 
 def _writer(name: str, config: Config, directory: Path, seed: int, step: int) -> Writer:

@@ -3,6 +3,7 @@
 import contextlib
 import html
 import io
+import json
 import os
 import pathlib
 import random
@@ -123,7 +124,8 @@ def halved(tmp_path_factory):
     halving = ("--schedule", "halving", "--eta", 2, "--rungs", 2, "--num-trials", 4, "--num-seeds", 1)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         patch.setenv("COLUMNS", "80")
-        purerl("sweep", "--runs-dir", root, "--name", "halved", "--num-steps", 100, *halving, *TINY, *SPACE)
+        log = ("--log", "jsonl", "--top", 3)
+        purerl("sweep", "--runs-dir", root, "--name", "halved", "--num-steps", 100, *halving, *log, *TINY, *SPACE)
     return root / "halved", printed.getvalue()
 
 
@@ -153,6 +155,20 @@ def test_the_best_trial_is_printed_as_a_command_that_can_be_copied(halved):
     assert f"learning_rate={best['learning_rate']}" in options.setup.hparams
     assert options.num_steps == 96
     assert options.setup.num_envs == 2
+
+
+def test_the_best_trials_are_logged_as_runs_of_their_own(halved):
+    run, printed = halved
+    assert "Logged the 3 best trials to jsonl" in printed
+    result = sweep.load(run)
+    for rank in (1, 2, 3):
+        trial = result.select(rank)
+        rows = [json.loads(line) for line in (run / "jsonl" / f"trial_{trial.number}.jsonl").read_text().splitlines()]
+        assert rows[-1]["step"] == trial.steps
+        assert rows[-1]["eval_return"] == pytest.approx(trial.iqm)
+        curve = {row["step"]: row["episode_return"] for row in rows if "episode_return" in row}
+        expected = {row["steps"]: row["return"] for row in result.curve_rows() if row["trial"] == trial.number}
+        assert curve == pytest.approx(expected)
 
 
 def test_what_a_search_prints_fits_into_80_columns(halved):

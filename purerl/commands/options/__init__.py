@@ -120,10 +120,10 @@ def seed(help: str, default: int | None = 0, *, shown: str | None = None) -> Any
     return option(help, default, parse=parse_seed, metavar="N", shown=shown)
 
 
-def services() -> Any:
+def services(what: str = "Also log") -> Any:
     """Where metrics are logged beside metrics.csv."""
     return several(
-        "Also log to tensorboard, wandb, mlflow, jsonl or terminal, under the names that Stable-Baselines3 uses. W&B "
+        f"{what} to tensorboard, wandb, mlflow, jsonl or terminal, under the names that Stable-Baselines3 uses. W&B "
         "is offline without an API key.",
         parse=one_of("tensorboard", "wandb", "mlflow", "jsonl", "terminal"),
         metavar="SERVICE",

@@ -18,6 +18,7 @@ from purerl.commands.options import (
     parse_count_or_zero,
     parse_number,
     seed,
+    services,
     several,
 )
 from purerl.text import parse_bytes, parse_count
@@ -212,6 +213,7 @@ class Options:
     )
     eval_episodes: int = count("Greedy episodes that each agent plays after each rung or round.", 16)
     top: int = count("Rows of the table on the terminal; trials.csv has all of them.", 10)
+    log: tuple[str, ...] = services("When the search ends, log its best trials (--top), each as one run,")
     ray: str | None = option(
         "Run the blocks with Ray: on a cluster (its address, or auto) or on this machine (local).",
         metavar="ADDRESS|local",
@@ -271,7 +273,9 @@ _STOPPING = ("halving", "hyperband", "asha")
 _SEARCHES = ("full", *_STOPPING, _OWN)
 _ONLY_FOR = (
     dict.fromkeys(("eta", "rungs", "stop_clearly_worse"), _STOPPING)
-    | dict.fromkeys(("num_seeds", "method", "confirm", "confirm_seeds", "block_size", "memory_limit", "ray"), _SEARCHES)
+    | dict.fromkeys(
+        ("num_seeds", "method", "confirm", "confirm_seeds", "block_size", "memory_limit", "ray", "log"), _SEARCHES
+    )
     | dict.fromkeys(("plan",), _SEARCHES)
     | dict.fromkeys(("ray_gpus", "save_seconds", "batch_size", "constraint"), _SEARCHES)
     | dict.fromkeys((field.name for each in (Judging, Limits) for field in dataclasses.fields(each)), _SEARCHES)
