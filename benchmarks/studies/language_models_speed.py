@@ -9,6 +9,7 @@ reference log-probabilities computed beforehand. Seconds are CPU seconds of the 
 
 import argparse
 import json
+import os
 import pathlib
 import re
 import statistics
@@ -16,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from importlib import metadata
 
 import numpy as np
 
@@ -69,18 +71,18 @@ def purerl(directory, what):
         training.full(model.network), lambda n: direct_loss(n, "dpo"), LearnerHparams(), training.adamw(plan)
     )
     learner = [run.begin(model.params)]
+    model = model._replace(params={})  # as in `purerl dpo`
     losses = []
 
     def step():
-        sums = run.zeros(learner[0], (), data)
-        sums = run.add(learner[0], (), data, sums)
+        sums = run.measure(learner[0], (), data)
         learner[0], metrics = run.step(learner[0], sums)
         losses.append(float(jnp.asarray(metrics["loss/total"])))
 
     return {"seconds per step": timed(step), "losses": losses}
 
 
-def trl(directory, what):
+def peer(directory, what):
     import torch
     from datasets import Dataset
     from transformers import AutoModelForCausalLM, AutoTokenizer
@@ -131,7 +133,7 @@ def trl(directory, what):
 
 
 def child(side, directory, what):
-    found = {"purerl": purerl, "trl": trl}[side](directory, what)
+    found = {"purerl": purerl, "peer": peer}[side](directory, what)
     if what == "dpo":
         status = pathlib.Path("/proc/self/status").read_text()
         found["peak memory, GB"] = int(re.search(r"VmHWM:\s+(\d+)", status)[1]) / 1e6
@@ -142,6 +144,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=pathlib.Path)
     parser.add_argument("--repeats", type=int, default=2)
+    parser.add_argument("--what", nargs="*", default=["dpo", "generate"], choices=["dpo", "generate"])
     parser.add_argument("--child", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.child:
@@ -157,11 +160,14 @@ def main():
         built = hub.architectures.architecture(config, "config")
         params = hub.network_of(config, built).init(jax.random.key(0), np.zeros(1, np.int32), np.ones(1, bool))
         hub.save(directory, params, config, directory)
-        report = {"weights": initial.count(params), "pairs": PAIRS, "tokens per text": LENGTH}
-        for what in ("dpo", "generate"):
-            found = {"purerl": [], "trl": []}
+        versions = {name: metadata.version(name) for name in ("jax", "google-tunix", "torch", "transformers", "trl")}
+        report = {"weights": initial.count(params), "pairs": PAIRS, "tokens per text": LENGTH, "versions": versions}
+        report["cores"] = len(os.sched_getaffinity(0))
+        del params
+        for what in options.what:
+            found = {"purerl": [], "peer": []}
             for i in range(2 * options.repeats):
-                side = ("purerl", "trl")[i % 2]
+                side = ("purerl", "peer")[i % 2]
                 command = [sys.executable, str(HERE), "--child", side, str(directory), what]
                 done = subprocess.run(command, capture_output=True, text=True, check=True)
                 found[side].append(json.loads(done.stdout.strip().splitlines()[-1]))

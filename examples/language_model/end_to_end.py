@@ -113,13 +113,13 @@ def draw(table, path):
     figure = Figure(figsize=(6.4, 4), layout="constrained")
     axes = figure.add_subplot()
     for name, row in table.items():
-        axes.scatter(row["kl"], row["reward"], s=60)
-        axes.annotate(name, (row["kl"], row["reward"]), xytext=(7, -3), textcoords="offset points")
+        axes.scatter(row["kl"], row["reward"], s=60, label=name)
     axes.set_xlabel("KL to the SFT model, nats per completion")
     axes.set_ylabel("kindness of completions, from -1 to 1")
     axes.set_ylim(-0.2, 1.1)
-    axes.margins(x=0.3)
+    axes.margins(x=0.1)
     axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
     figure.savefig(path, dpi=150)
 
 

@@ -16,6 +16,7 @@ from purerl.commands.options import UsageError, usage_errors
 from purerl.lm import finetuning, pictures, reference, runs
 from purerl.lm.finetuning import Prepared
 from purerl.lm.settings import Settings, Task
+from purerl.lm.training import Learner
 from purerl.text import format_number
 
 _FREE = ("resume", "log", "checkpoint_seconds", "keep", "eval_every")  # may change when a run is resumed
@@ -74,11 +75,12 @@ def run(command: str, options: Any, task: Task, settings: Settings) -> None:
             prepared = finetuning.prepare(task, settings)
         finetuning.save_reports(settings, prepared.rows.reports)
         _announce(prepared, settings)
-        _train(prepared, settings, options)
+        learner = runs.begin(prepared.job)
+        prepared = finetuning.begun(prepared)
+        _train(prepared, learner, settings, options)
 
 
-def _train(prepared: Prepared, settings: Settings, options: Any) -> None:
-    learner = runs.begin(prepared.job)
+def _train(prepared: Prepared, learner: Learner, settings: Settings, options: Any) -> None:
     done, total = int(learner.num_updates), prepared.job.num_updates
     if done:
         console.say(f"Resuming after {done:,} of {total:,} updates.")

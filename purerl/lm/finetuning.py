@@ -89,6 +89,12 @@ def prepare(task: Task, settings: Settings) -> Prepared:
     return Prepared(model, encoder, rows, job, padding)
 
 
+def begun(prepared: Prepared) -> Prepared:
+    """The same without the parameters that it began from: the learner has its own, so their memory is free."""
+    model = prepared.model._replace(params={})
+    return prepared._replace(model=model, job=prepared.job._replace(params={}))
+
+
 def read(kind: Kind, settings: Settings, encoder: Encoder, vocab_size: int) -> Rows:
     """The rows of the files, tokenized, of which some are held out."""
     limits = Limits(settings.max_length, settings.max_prompt_length)

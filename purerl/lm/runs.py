@@ -143,6 +143,9 @@ def _update(job: Job, learner: Learner, group: list[Part]) -> tuple[Learner, dic
     for part in group:
         columns = job.batch(part)
         tokens += int(np.sum(columns["mask"]))
+        if job.parts_per_update == 1:  # without a second buffer of gradients
+            sums = run.measure(learner, job.frozen, columns)
+            continue
         sums = run.zeros(learner, job.frozen, columns) if sums is None else sums
         sums = run.add(learner, job.frozen, columns, sums)
     assert sums is not None

@@ -47,13 +47,15 @@ class Program(NamedTuple):
 
     Attributes:
       begin: `params -> Learner`.
-      zeros: `(learner, frozen, part) -> Sums` of nothing.
+      measure: `(learner, frozen, part) -> Sums` of one part.
+      zeros: the same of nothing.
       add: `(learner, frozen, part, sums) -> Sums`; `sums` is donated.
       step: `(learner, sums) -> (learner, metrics)`; the learner is donated.
       evaluate: `(learner, frozen, part) -> Sums` without gradients.
     """
 
     begin: Callable[[Params], Learner]
+    measure: Callable[[Learner, Params, Columns], Sums]
     zeros: Callable[[Learner, Params, Columns], Sums]
     add: Callable[[Learner, Params, Columns, Sums], Sums]
     step: Callable[[Learner, Sums], tuple[Learner, Metrics]]
@@ -125,7 +127,7 @@ def program(bind: Bind, loss_of: LossOf, hparams: Hparams, optimizer: optax.Grad
         params = jax.tree.map(jnp.copy, params)  # `step` donates the learner, and the caller keeps its own
         return Learner(params, optimizer.init(params), jnp.int32(0))
 
-    return Program(begin, zeros, add, step, evaluate)
+    return Program(begin, jax.jit(measure), zeros, add, step, evaluate)
 
 
 def means(sums: Sums) -> Metrics:
