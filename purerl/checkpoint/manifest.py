@@ -45,6 +45,17 @@ def text_of(digests: dict[str, str]) -> str:
     return "".join(f"{digest}  {name}\n" for name, digest in sorted(digests.items()))
 
 
+def parse(written: bytes) -> dict[str, str]:
+    """The sums in a manifest, by relative path, of whatever lines it has. Nothing says that they are right.
+
+    Examples:
+      >>> parse(b"11  a\\n22  b\\n")
+      {'a': '11', 'b': '22'}
+    """
+    pairs = [line.partition("  ") for line in written.decode("utf-8", errors="replace").split("\n") if line]
+    return {name: digest for digest, _, name in pairs}
+
+
 def verify(directory: Path) -> None:
     """Check every file of a checkpoint against its manifest.
 
@@ -61,9 +72,7 @@ def verify(directory: Path) -> None:
 
 def _damage(written: bytes, actual: dict[str, str]) -> str:
     """The files because of which a manifest is not, byte for byte, that of the files present."""
-    lines = written.decode("utf-8", errors="replace").split("\n")
-    pairs = [line.partition("  ") for line in lines if line]
-    expected = {name: digest for digest, _, name in pairs}
+    expected = parse(written)
     changed = sorted(name for name in expected.keys() & actual.keys() if expected[name] != actual[name])
     missing = sorted(expected.keys() - actual.keys())
     extra = sorted(actual.keys() - expected.keys())

@@ -15,7 +15,7 @@ from purerl import checkpoint
 from purerl.distributed import is_main, to_host
 from purerl.hparams import python_number
 from purerl.pbt.rounds import Lineage
-from purerl.sweep.results import storage
+from purerl.sweep.results import storage, sums
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.spaces import Space
 from purerl.types import Agent, Env, Hparams, PyTree
@@ -126,8 +126,8 @@ class PBTResult:
     def save(self, directory: str | os.PathLike[str]) -> Path:
         """Write everything, so that `load_pbt` reads it back bit for bit; with several processes all must call it.
 
-        The directory, which may hold other files, receives `lineage.csv` (`rows()`), `pbt.json`, and the checkpoints
-        `arrays` and `states`. Files of these names are replaced.
+        The directory, which may hold other files, receives `lineage.csv` (`rows()`), `pbt.json`, the checkpoints `arrays`
+        and `states`, and the SHA-256 sums of all these, `SHA256SUMS`. Files of these names are replaced.
 
         Returns:
           The directory.
@@ -136,10 +136,13 @@ class PBTResult:
         if is_main():
             directory.mkdir(parents=True, exist_ok=True)
             arrays = {"parents": self.lineage.parents, "scores": self.lineage.scores}
-            storage.write_arrays(directory, arrays, self.lineage.hparams, self._about())
+            listed = sums.listed(("lineage.csv", "pbt.json"), states=True)
+            sums.remove(directory)
+            storage.write_arrays(directory, arrays, self.lineage.hparams, self._about() | {"listed": listed})
             checkpoint.save(directory / "states", {"group0": states}, overwrite=True)
             self.to_csv(directory / "lineage.csv")
             self.to_json(directory / "pbt.json")
+            sums.write(directory, listed)
         return directory
 
     def _about(self) -> dict[str, Any]:
@@ -157,7 +160,7 @@ class PBTResult:
 def load_pbt(
     directory: str | os.PathLike[str], agent: Agent | None = None, env: Env | None = None, hparams: Hparams = None
 ) -> PBTResult:
-    """Read what `PBTResult.save` wrote, after checking every file.
+    """Read what `PBTResult.save` wrote, after checking every file. A table that has changed is a warning.
 
     Args:
       directory: the directory given to `save`.
@@ -170,6 +173,7 @@ def load_pbt(
     """
     directory = Path(directory)
     arrays, table, about = storage.read_arrays(directory, hparams)
+    sums.check(directory, about.get("listed", ()), ("arrays",) if agent is None else ("arrays", "states"))
     lineage = Lineage(arrays["parents"], table, arrays["scores"])
     settings = storage.with_tuples(about["settings"])
     states = None

@@ -1,9 +1,9 @@
 """Kill training at random moments, again and again, and compare what it ends in with a run that nobody disturbs.
 
-    python tests/faults/kills.py [--seconds 240] [--signal KILL] [ALGORITHM ...]
+    python tests/faults/kills.py [--seconds 240] [--signal KILL] [--kills 12] [ALGORITHM ...]
 
 Each algorithm is trained three times: undisturbed twice (their bits must be the same), and once killed at random
-moments and resumed until it has finished. A line per algorithm; the process fails if any is not as it must be.
+moments and resumed until it has finished, after so many kills at the latest. A line per algorithm; the process fails if any is not as it must be.
 """
 
 import argparse
@@ -21,7 +21,6 @@ import common
 
 from purerl import checkpoint
 
-MOST = 12  # kills of one run, after which it may finish
 
 
 def last_complete(directory):
@@ -29,7 +28,7 @@ def last_complete(directory):
     return int(found[-1].name) if found else 0
 
 
-def disturbed(algorithm, root, duration, number, rng):
+def disturbed(algorithm, root, duration, number, most, rng):
     """Kill and resume a run until it has finished; the kills, the longest wait for the end, and what was wrong."""
     directory, log = root / f"{algorithm}-killed", root / f"{algorithm}.log"
     kills, slowest, wrong, resumed_at = 0, 0.0, [], 0
@@ -39,7 +38,7 @@ def disturbed(algorithm, root, duration, number, rng):
         argv = ["train", "--resume", directory] if begun else common.arguments(algorithm, root, directory.name)
         log.unlink(missing_ok=True)
         process = common.start([*argv, "--checkpoint-seconds", "0"], log)
-        if kills < MOST:
+        if kills < most:
             time.sleep(rng.uniform(0.0, duration))
             sent = time.monotonic()
             os.kill(process, number)
@@ -64,7 +63,7 @@ def disturbed(algorithm, root, duration, number, rng):
             wrong.append(f"{behind} rows were lost")
 
 
-def check(algorithm, root, number, rng):
+def check(algorithm, root, number, most, rng):
     """One algorithm; a line of the table."""
     ends, times = [], []
     for name in ("first", "second"):
@@ -75,7 +74,7 @@ def check(algorithm, root, number, rng):
             return 0, f"| {algorithm} | could not run: {(root / f'{name}.log').read_text()[-200:]!r} |"
         times.append(time.monotonic() - begun)
         ends.append((root / f"{algorithm}-{name}" / "digest").read_text())
-    kills, slowest, wrong = disturbed(algorithm, root, times[1], number, rng)
+    kills, slowest, wrong = disturbed(algorithm, root, times[1], number, most, rng)
     killed = root / f"{algorithm}-killed"
     if not wrong and (killed / "digest").read_text() != ends[0]:
         wrong.append("ends in other bits")
@@ -94,6 +93,7 @@ def main():
     parser.add_argument("algorithms", nargs="*", default=list(common.RUNS))
     parser.add_argument("--seconds", type=float, default=500.0)
     parser.add_argument("--signal", default="KILL")
+    parser.add_argument("--kills", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     end, total, lines = time.monotonic() + options.seconds, 0, []
@@ -104,7 +104,8 @@ def main():
                 print(f"| {algorithm} | not run: out of time |", flush=True)
                 continue
             rng = random.Random(f"{options.seed}{algorithm}")
-            kills, line = check(algorithm, Path(folder), signal.Signals[f"SIG{options.signal}"], rng)
+            number = signal.Signals[f"SIG{options.signal}"]
+            kills, line = check(algorithm, Path(folder), number, options.kills, rng)
             print(line, flush=True)
             total += kills
             lines.append(line)

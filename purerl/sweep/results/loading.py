@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from purerl.sweep.results import storage
+from purerl.sweep.results import storage, sums
 from purerl.sweep.results.encoded import decode
 from purerl.sweep.results.result import LISTED, Result
 from purerl.sweep.trials import spaces
@@ -24,7 +24,7 @@ def load(
     env: Env | None = None,
     hparams: Hparams = None,
 ) -> Result:
-    """Read what `Result.save` wrote, after checking every file.
+    """Read what `Result.save` wrote, after checking every file. A table that has changed is a warning.
 
     Args:
       directory: the directory given to `save`.
@@ -32,13 +32,15 @@ def load(
         NamedTuple of the same name and fields but of another class.
 
     Raises:
-      CheckpointError: a file is damaged or missing, or the states belong to another agent.
+      CheckpointError: a file of the checkpoints is damaged, missing or of another search, or the states belong to another
+        agent.
       TypeError: some of `agent`, `env` and `hparams` are given and others not, or `hparams` has other fields.
     """
     directory = Path(directory)
     if 0 < sum(given is not None for given in (agent, env, hparams)) < 3:
         raise TypeError("pass all of agent, env and hparams, which make the states playable, or none of them")
     arrays, table, about = storage.read_arrays(directory, hparams)
+    sums.check(directory, about.get("listed", ()), ("arrays",) if agent is None else ("arrays", "states"))
     listed: dict[str, Any] = {name: np.array(storage.with_tuples(about[name]), dtype) for name, dtype in LISTED.items()}
     listed |= {name: decode(data) for name, data in about.get("exact", {}).items()}
     trials = read_trials(table, about)

@@ -12,7 +12,7 @@ import jax
 import numpy as np
 
 from purerl.hparams import python_number
-from purerl.sweep.results import comparison, objectives, ranking, storage, tabulated
+from purerl.sweep.results import comparison, objectives, ranking, storage, sums, tabulated
 from purerl.sweep.results.comparison import Comparison
 from purerl.sweep.results.encoded import encode
 from purerl.sweep.results.importance import Method, importance, noise_level
@@ -28,6 +28,7 @@ from purerl.types import Hparams, PyTree
 # Arrays that are stored as JSON lists beside the checkpoint of the larger ones, and their types.
 LISTED: dict[str, type] = {"interval": np.float64, "kept": int, "num_updates": int, "fresh_trials": int}
 
+_TABLES = ("curves.csv", "sweep.json", "trials.csv")
 _OF_CURVES = ("trial", "seed", "steps", "return")
 
 # Optional arrays of 64 bits, stored bit for bit beside it.
@@ -311,11 +312,11 @@ class Result:
         return storage.write_json_items(self._about(), "trials", trials, path)
 
     def save(self, directory: str | os.PathLike[str]) -> Path:
-        """Write everything, so that `load` reads it back bit for bit, with SHA-256 sums of the checkpoints.
+        """Write everything, so that `load` reads it back bit for bit, with SHA-256 sums of all files.
 
         The directory, which may hold other files, receives `trials.csv` (`rows()`), `curves.csv` (`curve_rows()`),
-        `sweep.json`, and the checkpoints `arrays` and, if states were kept, `states`. Files of these names are
-        replaced.
+        `sweep.json`, the checkpoints `arrays` and, if states were kept, `states`, and the sums, `SHA256SUMS`. Files of
+        these names are replaced.
 
         Returns:
           The directory.
@@ -328,12 +329,15 @@ class Result:
         about = self._about() | groups | {name: getattr(self, name) for name in LISTED}
         exact = {name: getattr(self, name) for name in EXACT}
         about |= {"exact": {name: encode(each) for name, each in exact.items() if each is not None}}
+        about |= {"listed": (listed := sums.listed(_TABLES, bool(self.states)))}
+        sums.remove(directory)
         storage.write_arrays(directory, arrays, self.hparams, about)
         owners = self.trials.group[self.member_index.decode(self.kept)[0]]
         storage.write_states(directory, self.states, owners)
         self.to_csv(directory / "trials.csv")
         storage.write_blocks(_OF_CURVES, self._curve_blocks(), directory / "curves.csv")
         self.to_json(directory / "sweep.json")
+        sums.write(directory, listed)
         return directory
 
     def _about(self) -> dict[str, Any]:
