@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 import purerl
@@ -49,7 +50,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if name is None:
             return _without_command(arguments)
         arguments.remove(name)
-        _run(name, arguments)
+        with warnings.catch_warnings():
+            warnings.showwarning = _in_one_line
+            _run(name, arguments)
     except BrokenPipeError:  # the reader of a pipe, such as head, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise SystemExit(1) from None
@@ -102,6 +105,11 @@ def _reject_repeats(arguments: list[str]) -> None:
     repeated = [option for option in options if options.count(option) > 1]
     if repeated:
         raise UsageError(f"{repeated[0]} is given more than once: write all of its values after one {repeated[0]}")
+
+
+def _in_one_line(message: Warning | str, category: type[Warning], *_: object) -> None:
+    """Show a warning as a sentence, without the line of code that it comes from."""
+    print(f"purerl: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 
 
 def _leave(name: str | None, message: str, code: int) -> None:

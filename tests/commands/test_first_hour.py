@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+import warnings
 from unittest import mock
 
 import code_blocks
@@ -264,6 +265,15 @@ def test_a_command_that_fails_ends_in_one_line(capsys, error, code, message):
     assert found == code
     assert message in text
     assert text.count("\n") == 1
+
+
+def test_a_warning_is_one_line_without_the_code_that_it_comes_from(capsys):
+    def warn(options):
+        warnings.warn("a table\nhas changed", stacklevel=1)
+
+    with mock.patch("purerl.commands.envs.run", warn):
+        cli.main(["envs"])
+    assert capsys.readouterr().err == "purerl: a table has changed\n"
 
 
 def test_an_error_of_the_program_keeps_its_traceback():

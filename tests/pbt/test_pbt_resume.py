@@ -1,6 +1,7 @@
 """A population that was killed resumes, and ends with the same lineage and the same states, bit for bit."""
 
 import json
+import shutil
 import time
 
 import jax
@@ -73,6 +74,14 @@ def test_a_directory_changes_nothing_and_holds_the_result(whole):
     assert content["best"]["ancestry"] == result.ancestry().tolist()
     assert np.float32(content["best"]["schedule"]["learning_rate"]).tolist() == result.schedule().learning_rate.tolist()
     assert content["settings"]["jax"] == jax.__version__
+
+
+def test_a_table_of_a_population_that_was_changed_is_named(whole, tmp_path):
+    result, directory = whole
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    (copy / "lineage.csv").write_text((copy / "lineage.csv").read_text().replace("1", "2", 1))
+    with pytest.warns(UserWarning, match="lineage.csv does not match"):
+        assert pbt.load_pbt(copy).rows() == result.rows()
 
 
 @pytest.mark.parametrize("number", [1, 3, 5])

@@ -32,8 +32,8 @@ def load(
         NamedTuple of the same name and fields but of another class.
 
     Raises:
-      CheckpointError: a file of the checkpoints is damaged, missing or of another search, or the states belong to another
-        agent.
+      CheckpointError: a file of the checkpoints is damaged, missing or of another search, or the states belong to
+        another agent.
       TypeError: some of `agent`, `env` and `hparams` are given and others not, or `hparams` has other fields.
     """
     directory = Path(directory)

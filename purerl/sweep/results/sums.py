@@ -57,5 +57,5 @@ def check(directory: Path, names: Sequence[str], needed: Sequence[str]) -> None:
         if problem:
             warnings.warn(f"{problem}. The result is read from other files, which are intact", stacklevel=3)
     if sums is None:
-        text = f"{path} is missing, so changes of its tables cannot be noticed: it was removed, or saving was interrupted"
-        warnings.warn(text, stacklevel=3)
+        why = "it was removed, or saving was interrupted"
+        warnings.warn(f"{path} is missing, so changed tables cannot be noticed: {why}", stacklevel=3)

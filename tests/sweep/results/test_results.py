@@ -1,5 +1,7 @@
 import csv
+import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import jax
@@ -247,12 +249,53 @@ def test_a_flipped_bit_is_refused_and_saving_again_mends_it(result, tmp_path):
         sweep.load(tmp_path)
 
 
+def flip(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:-3] + bytes([content[-3] ^ 1]) + content[-2:])
+
+
+@pytest.mark.parametrize("name", ["trials.csv", "curves.csv", "sweep.json"])
+@pytest.mark.parametrize("damage", [flip, Path.unlink])
+def test_a_table_that_was_changed_is_named_and_the_result_is_what_was_saved(result, directory, tmp_path, name, damage):
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    damage(copy / name)
+    with pytest.warns(UserWarning, match=f"damaged: {name} "):
+        assert sweep.load(copy).rows() == result.rows()
+
+
+def test_without_its_sums_a_search_says_that_its_tables_are_not_checked(directory, tmp_path):
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    (copy / "SHA256SUMS").unlink()
+    with pytest.warns(UserWarning, match="SHA256SUMS is missing"):
+        sweep.load(copy)
+
+
+def test_states_of_another_search_or_none_are_refused(result, directory, tmp_path):
+    copy = shutil.copytree(directory, tmp_path / "copy")
+    states = tuple(jax.tree.map(lambda leaf: leaf + 1, state) for state in result.states)
+    other = dataclasses.replace(result, states=states).save(tmp_path / "other")
+    shutil.rmtree(copy / "states")
+    with pytest.raises(CheckpointError, match="states/SHA256SUMS is missing"):
+        sweep.load(copy, AGENT, ENV, Hparams())
+    shutil.copytree(other / "states", copy / "states")
+    with pytest.raises(CheckpointError, match="states/SHA256SUMS does not match"):
+        sweep.load(copy, AGENT, ENV, Hparams())
+
+
+def test_a_search_that_was_saved_before_there_were_sums_is_read_in_silence(result, tmp_path, monkeypatch, recwarn):
+    monkeypatch.setattr("purerl.sweep.results.sums.listed", lambda *_: [])
+    result.save(tmp_path)
+    (tmp_path / "SHA256SUMS").unlink()
+    assert sweep.load(tmp_path).rows() == result.rows()
+    assert not recwarn.list
+
+
 def test_a_directory_with_other_files_can_be_saved_to(result, tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     result.save(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert {path.name for path in Path(tmp_path).iterdir()} == {
-        "arrays", "curves.csv", "notes.txt", "states", "sweep.json", "trials.csv",
+        "SHA256SUMS", "arrays", "curves.csv", "notes.txt", "states", "sweep.json", "trials.csv",
     }  # fmt: skip
 
 
