@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 from typing import Any, NamedTuple
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
@@ -255,19 +256,41 @@ def rewritten(directory, change):
     return directory
 
 
-def test_the_previous_format_is_read_and_a_later_one_refused(tmp_path):
-    directory = checkpoint.save(tmp_path / "x", {"a": 1}, {"b": 2})
+def test_the_formats_before_are_read_bit_for_bit(tmp_path, monkeypatch):
+    places = checkpoint.arrays.places
+    with monkeypatch.context() as patch:  # each leaf an array of its own, as formats 1 and 2 have it
+        patch.setattr(checkpoint.arrays, "places", lambda leaves, together: places(leaves, together=False))
+        patch.setattr(checkpoint.directory, "_FORMAT", 2)
+        directory = checkpoint.save(tmp_path / "x", make_state(), {"b": 2})
+    assert_same_bits(checkpoint.restore(directory, like=make_state()), make_state())
     old = rewritten(directory, lambda text: json.dumps({**json.loads(text), "format": 1, "versions": None}))
+    assert_same_bits(checkpoint.restore(old, like=make_state()), make_state())
     assert checkpoint.read_metadata(old) == {"b": 2}
+
+
+def test_a_later_format_is_refused(tmp_path):
+    directory = checkpoint.save(tmp_path / "x", {"a": 1}, {"b": 2})
     later = rewritten(
-        directory, lambda text: json.dumps({**json.loads(text), "format": 3, "versions": {"purerl": "9"}})
+        directory, lambda text: json.dumps({**json.loads(text), "format": 4, "versions": {"purerl": "9"}})
     )
-    with pytest.raises(checkpoint.CheckpointError, match=r"format 3, of purerl 9; this version reads formats 1 and 2"):
+    with pytest.raises(checkpoint.CheckpointError, match=r"format 4, of purerl 9; this version reads formats 1, 2 and"):
         checkpoint.restore(later, like={"a": 0})
 
 
+def test_small_leaves_share_an_array_and_large_ones_have_their_own(tmp_path):
+    tree = {f"x{i:02d}": np.full((i, 2), i, np.float32) for i in range(40)} | {"z": np.zeros((300, 1024), np.float32)}
+    written = []
+    pack = checkpoint.arrays.pack
+    with mock.patch.object(checkpoint.arrays, "pack", lambda *args: written.append(pack(*args)) or written[-1]):
+        directory = checkpoint.save(tmp_path / "x", tree)
+    assert {name: array.shape for name, array in written[0].items()} == {
+        "small": (4 * 2 * sum(range(40)),), "000040": (300, 1024),
+    }  # fmt: skip
+    assert_same_bits(checkpoint.restore(directory, like=tree), jax.tree.map(jnp.asarray, tree))
+
+
 @pytest.mark.parametrize(
-    "text", ["", "[]", "1", "[" * 100_000, '{"format": 2, "metadata": [], "leaves": {}}', "\\ud800"]
+    "text", ["", "[]", "1", "[" * 100_000, '{"format": 3, "metadata": [], "leaves": {}}', "\\ud800"]
 )
 def test_metadata_of_something_else_are_refused(tmp_path, text):
     directory = rewritten(checkpoint.save(tmp_path / "x", {}), lambda _: text)

@@ -5,7 +5,7 @@ A checkpoint is a directory:
     SHA256SUMS      one line per file, as `sha256sum` prints it (so `sha256sum -c SHA256SUMS` checks it by hand)
     metadata.json   its format, the versions of the packages, the caller's metadata, and the path, shape and dtype of
                     every leaf
-    arrays/         the leaves, written by orbax
+    arrays/         the leaves, written by orbax; the small ones share an array
 
 Everything is written to a hidden sibling first, flushed to disk, and renamed: a directory under the final name is
 complete. Nothing is ever unpickled, and no link is followed.

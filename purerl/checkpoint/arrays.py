@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -15,6 +16,12 @@ from purerl.types import PyTree
 
 Leaf: TypeAlias = Any
 """An array, a number, or the shape and dtype of an array."""
+
+Places: TypeAlias = Mapping[str, Sequence[int]]
+"""The leaves in each array of a file, by the name of the array."""
+
+_SMALL = 1 << 20  # bytes
+_SHARED = "small"
 
 
 def spec_of(leaf: Leaf) -> Leaf:
@@ -80,3 +87,46 @@ def to_device(value: np.ndarray, spec: Leaf) -> jax.Array:
         array = jax.random.wrap_key_data(array, impl=key_implementation(spec))
     sharding = spec.sharding if isinstance(spec, jax.ShapeDtypeStruct) else None
     return array if sharding is None else jax.device_put(array, sharding)
+
+
+# --- Leaves in arrays -------------------------------------------------------------------------------------------------
+
+
+def places(leaves: Sequence[np.ndarray], *, together: bool) -> dict[str, list[int]]:
+    """Which leaves are in which array: if `together`, the small ones share one. Leaves without elements are in none.
+
+    Orbax takes time, and memory that it never gives back, for each array that it writes. A state has many leaves, and
+    most of them are small.
+
+    Examples:
+      >>> places([np.zeros(3), np.zeros(()), np.zeros(0), np.zeros(200_000)], together=True)
+      {'small': [0, 1], '000003': [3]}
+    """
+    found: dict[str, list[int]] = {}
+    for i, leaf in enumerate(leaves):
+        if leaf.size:
+            found.setdefault(_SHARED if together and leaf.nbytes < _SMALL else f"{i:06d}", []).append(i)
+    return found
+
+
+def pack(leaves: Sequence[np.ndarray], places: Places) -> dict[str, np.ndarray]:
+    """The arrays to store by name; the one that leaves share holds their bytes end to end."""
+    single = {name: leaves[members[0]] for name, members in places.items() if name != _SHARED}
+    return single | ({_SHARED: _joined(leaves, places[_SHARED])} if _SHARED in places else {})
+
+
+def unpack(stored: Mapping[str, np.ndarray], places: Places, like: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The leaves, with the shapes and dtypes of those in `like`, from the arrays that `pack` made."""
+    leaves = list(like)
+    for name, members in places.items():
+        if name != _SHARED:
+            leaves[members[0]] = stored[name]
+            continue
+        ends = np.cumsum([like[i].nbytes for i in members])
+        for i, part in zip(members, np.split(stored[name], ends[:-1])):
+            leaves[i] = np.frombuffer(part.tobytes(), like[i].dtype).reshape(like[i].shape)
+    return leaves
+
+
+def _joined(leaves: Sequence[np.ndarray], members: Sequence[int]) -> np.ndarray:
+    return np.frombuffer(b"".join(leaves[i].tobytes() for i in members), np.uint8)

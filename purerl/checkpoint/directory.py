@@ -29,8 +29,8 @@ Json: TypeAlias = Any
 
 _METADATA = "metadata.json"
 _ARRAYS = "arrays"
-_FORMAT = 2
-_READABLE_FORMATS = (1, 2)  # 1 has no versions
+_FORMAT = 3
+_READABLE_FORMATS = (1, 2, 3)  # 1 has no versions; 1 and 2 store every leaf by itself
 
 
 def save(
@@ -96,7 +96,7 @@ def restore(directory: str | os.PathLike[str], like: PyTree) -> PyTree:
     arrays.compare(directory, metadata["leaves"], arrays.describe(like))
     leaves, structure = jax.tree.flatten(like)
     specs = [arrays.spec_of(leaf) for leaf in leaves]
-    stored = _read_arrays(directory / _ARRAYS, specs)
+    stored = _read_arrays(directory / _ARRAYS, specs, together=metadata["format"] >= 3)
     return jax.tree.unflatten(structure, [arrays.to_device(value, spec) for value, spec in zip(stored, specs)])
 
 
@@ -116,8 +116,7 @@ def _write(directory: Path, tree: PyTree, metadata: dict[str, Json]) -> None:
     content = {"format": _FORMAT, "versions": _versions(), "metadata": metadata, "leaves": arrays.describe(tree)}
     (directory / _METADATA).write_text(json.dumps(content, indent=1), encoding="utf-8")
     leaves = [arrays.to_host(leaf) for leaf in jax.tree.leaves(tree)]
-    stored = {_name(i): leaf for i, leaf in enumerate(leaves) if leaf.size}
-    if stored:
+    if stored := arrays.pack(leaves, arrays.places(leaves, together=True)):
         import orbax.checkpoint as ocp
 
         try:
@@ -206,25 +205,22 @@ def verified_metadata(directory: Path) -> dict[str, Json]:
         raise CheckpointError(f"{directory}: {_METADATA} is not that of a checkpoint ({error!r:.80})") from error
     if found not in _READABLE_FORMATS:
         by = content.get("versions", {}).get("purerl", "another version")
-        known = " and ".join(map(str, _READABLE_FORMATS))
+        *most, last = map(str, _READABLE_FORMATS)
+        known = f"{', '.join(most)} and {last}"
         raise CheckpointError(f"{directory} has format {found!r}, of purerl {by}; this version reads formats {known}")
     if kinds != [dict, list]:
         raise CheckpointError(f"{directory}: {_METADATA} is not that of a checkpoint")
     return content
 
 
-def _read_arrays(directory: Path, specs: list[arrays.Leaf]) -> list[np.ndarray]:
+def _read_arrays(directory: Path, specs: list[arrays.Leaf], *, together: bool) -> list[np.ndarray]:
     hosts = [jax.eval_shape(jax.random.key_data, spec) if is_key(spec) else spec for spec in specs]
     empty = [np.empty(host.shape, host.dtype) for host in hosts]
-    wanted = {_name(i): host for i, host in enumerate(empty) if host.size}
-    if not wanted:
+    places = arrays.places(empty, together=together)
+    if not places:
         return empty
     import orbax.checkpoint as ocp
 
     with _checkpointer() as checkpointer:
-        stored = checkpointer.restore(directory, args=ocp.args.StandardRestore(wanted))
-    return [stored.get(_name(i), host) for i, host in enumerate(empty)]
-
-
-def _name(index: int) -> str:
-    return f"{index:06d}"
+        stored = checkpointer.restore(directory, args=ocp.args.StandardRestore(arrays.pack(empty, places)))
+    return arrays.unpack(stored, places, empty)
