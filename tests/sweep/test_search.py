@@ -210,6 +210,8 @@ def test_a_member_that_has_diverged_is_stopped_and_ranked_last(hidden):
 
 def test_members_that_have_diverged_are_named_in_the_rows_and_the_table(hidden):
     assert [row["diverged"] for row in hidden.rows()] == [0, 0, 2]
+    finite = [hidden.steps[np.isfinite(curve)].max() for curve in hidden.curves[0]]
+    assert [row["diverged_after"] for row in hidden.rows()] == pytest.approx([np.nan, np.nan, min(finite)], nan_ok=True)
     assert "1 of 3 trials diverged" in sweep.table(hidden).caption
 
 

@@ -250,9 +250,9 @@ class Result:
         0; what was searched; the objective, if it is not the return; `return` (interquartile mean); `return_low`,
         `return_high` (its interval) and `interval_coverage`, the highest probability with which that contains the
         median of all seeds; `steps` of each of its members; if any member diverged, `diverged`, the number of the
-        trial's seeds that did; if any trials tie, the criteria that order them; if trials were trained again on fresh
-        seeds, `fresh_return`, `fresh_low`, `fresh_high` and `fresh_diverged`, NaN for the others; and `return_seed_0`,
-        ... for all seeds.
+        trial's seeds that did, and `diverged_after`, the steps of the last finite training return of the first of them;
+        if any trials tie, the criteria that order them; if trials were trained again on fresh seeds, `fresh_return`,
+        `fresh_low`, `fresh_high` and `fresh_diverged`, NaN for the others; and `return_seed_0`, ... for all seeds.
         """
         return tabulated.rows(self)
 

@@ -20,7 +20,7 @@ def rows(result: Result) -> list[dict[str, Any]]:
     columns |= {name: result.values(name) for name in result.searched}
     columns |= _objective(result) | _returns(result) | {"steps": result.trial_steps}
     if result.diverged.any():
-        columns["diverged"] = result.diverged.sum(axis=1)
+        columns |= {"diverged": result.diverged.sum(axis=1), "diverged_after": _last_known_steps(result)}
     tied = result.num_tied
     if (tied > 1).any():
         columns = {"tied": tied} | columns | _criteria(result)
@@ -47,6 +47,14 @@ def fresh_columns(result: Result) -> dict[str, np.ndarray]:
             table[:3, trial] = interquartile_mean(healthy), *bootstrap_interval(jax.random.key(0), healthy)
     columns = dict(zip(("fresh_return", "fresh_low", "fresh_high", "fresh_diverged"), table))
     return columns if np.nansum(table[3]) else {name: columns[name] for name in list(columns)[:3]}
+
+
+def _last_known_steps(result: Result) -> np.ndarray:
+    """[P] steps of the last known training return of the member that diverged first; NaN if none of a trial's did."""
+    known = np.isfinite(result.curves)  # [P, S, C]
+    last = np.where(known, result.steps, 0).max(axis=2, initial=0)  # [P, S]
+    first = np.where(result.diverged, last, np.inf).min(axis=1)
+    return np.where(np.isfinite(first), first, np.nan)
 
 
 def _objective(result: Result) -> dict[str, np.ndarray]:
