@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl import distributed, sweep
+from purerl import checkpoint, distributed, sweep
 from purerl.agents.common import minibatches
 from purerl.distributed import mesh
 
@@ -56,8 +56,9 @@ def test_a_process_alone_is_the_main_one_and_has_everything():
 
 
 PROGRAM = """
+    import sys
     import jax, jax.numpy as jnp, numpy as np
-    from purerl import distributed
+    from purerl import checkpoint, distributed
     from purerl.distributed import devices
     devices.num_cores = lambda: 8
     distributed.use_all_cores()
@@ -79,13 +80,35 @@ PROGRAM = """
     jax.tree.map(np.testing.assert_array_equal, distributed.to_host(spread), distributed.to_host(together))
     text = run.lower(keys, scale, 0.5).compile().as_text()
     assert "all-reduce" not in text and "all-gather" not in text
+
+    saved = checkpoint.save(sys.argv[1] + "/spread", spread)
+    four = jax.sharding.NamedSharding(jax.sharding.Mesh(jax.devices()[:4], "x"), jax.sharding.PartitionSpec("x"))
+    like = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=four), spread)
+    on_four = checkpoint.restore(saved, like)
+    assert {len(leaf.sharding.device_set) for leaf in jax.tree.leaves(on_four)} == {4}
+    jax.tree.map(np.testing.assert_array_equal, distributed.to_host(on_four), distributed.to_host(spread))
+    np.save(sys.argv[1] + "/carry.npy", distributed.to_host(spread)[0])
     print("equal")
 """
 
 
-def test_eight_devices_equal_one_at_the_same_local_width_without_talking():
-    assert python("-c", textwrap.dedent(PROGRAM)) == "equal\n"
+@pytest.fixture(scope="module")
+def eight(tmp_path_factory):
+    """What the program printed, and its folder."""
+    folder = tmp_path_factory.mktemp("eight")
+    return python("-c", textwrap.dedent(PROGRAM), folder), folder
+
+
+def test_eight_devices_equal_one_at_the_same_local_width_without_talking(eight):
+    assert eight[0] == "equal\n"
     assert jax.local_device_count() == 1
+
+
+def test_a_checkpoint_of_eight_devices_is_restored_on_one(eight):
+    like = jax.ShapeDtypeStruct((16, 4, 4), jnp.float32), jax.ShapeDtypeStruct((16, 5), jnp.float32)
+    restored = checkpoint.restore(eight[1] / "spread", like)
+    assert {len(leaf.sharding.device_set) for leaf in restored} == {1}
+    np.testing.assert_array_equal(restored[0], np.load(eight[1] / "carry.npy"))
 
 
 def test_a_search_on_two_devices_finds_what_one_finds_at_the_same_local_width(tmp_path, monkeypatch):
