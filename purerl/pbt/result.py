@@ -127,7 +127,7 @@ class PBTResult:
         """Write everything, so that `load_pbt` reads it back bit for bit; with several processes all must call it.
 
         The directory, which may hold other files, receives `lineage.csv` (`rows()`), `pbt.json`, the checkpoints
-        `arrays` and `states`, and the SHA-256 sums of all these, `SHA256SUMS`. Files of these names are replaced.
+        `arrays` and `states`, and the SHA-256 sums of all these, `result.sha256`. Files of these names are replaced.
 
         Returns:
           The directory.

@@ -45,7 +45,8 @@ def population(tmp_path_factory):
 def test_a_population_leaves_its_lineage_a_picture_and_a_policy(population):
     names = {path.name for path in population.iterdir()}
     assert names == {
-        "config.json", "journal", "lineage.csv", "pbt.json", "family.png", "arrays", "states", "policy", "SHA256SUMS",
+        "config.json", "journal", "lineage.csv", "pbt.json", "family.png", "arrays", "states", "policy",
+        "result.sha256",
     }  # fmt: skip
     lineage = rows(population / "lineage.csv")
     assert [(row["round"], row["member"]) for row in lineage] == [(str(r), str(m)) for r in range(3) for m in range(4)]

@@ -315,8 +315,8 @@ class Result:
         """Write everything, so that `load` reads it back bit for bit, with SHA-256 sums of all files.
 
         The directory, which may hold other files, receives `trials.csv` (`rows()`), `curves.csv` (`curve_rows()`),
-        `sweep.json`, the checkpoints `arrays` and, if states were kept, `states`, and the sums, `SHA256SUMS`. Files of
-        these names are replaced.
+        `sweep.json`, the checkpoints `arrays` and, if states were kept, `states`, and the sums, `result.sha256`. Files
+        of these names are replaced.
 
         Returns:
           The directory.

@@ -1,4 +1,4 @@
-"""SHA-256 sums of the files of a saved search, in `SHA256SUMS` beside them, as `sha256sum` prints them.
+"""SHA-256 sums of the files of a saved search, in `result.sha256` beside them, as `sha256sum` prints them.
 
 A checkpoint among them is listed by its own manifest, so each belongs to this search and not to another.
 """
@@ -12,6 +12,8 @@ from pathlib import Path
 from purerl import files
 from purerl.checkpoint import MANIFEST, CheckpointError, manifest
 
+_NAME = "result.sha256"
+
 
 def listed(tables: Sequence[str], states: bool) -> list[str]:
     """Names of the files that have a sum: some tables, and the manifests of the checkpoints."""
@@ -21,13 +23,13 @@ def listed(tables: Sequence[str], states: bool) -> list[str]:
 
 def remove(directory: Path) -> None:
     """Remove the sums of a directory whose files are about to be replaced."""
-    (directory / MANIFEST).unlink(missing_ok=True)
+    (directory / _NAME).unlink(missing_ok=True)
 
 
 def write(directory: Path, names: Sequence[str]) -> None:
     """Write the sums of these files, last of all: a directory without them has not been saved to its end."""
     sums = {name: files.digest_of(directory / name) for name in names}
-    files.write_whole(directory / MANIFEST, manifest.text_of(sums))
+    files.write_whole(directory / _NAME, manifest.text_of(sums))
 
 
 def check(directory: Path, names: Sequence[str], needed: Sequence[str]) -> None:
@@ -45,13 +47,13 @@ def check(directory: Path, names: Sequence[str], needed: Sequence[str]) -> None:
     """
     if not names:
         return
-    path = directory / MANIFEST
+    path = directory / _NAME
     sums = manifest.parse(path.read_bytes()) if path.is_file() else None
     for name in names:
         found = (directory / name).is_file()
         problem = "" if found else f"{directory} is damaged: {name} is missing"
         if found and sums is not None and sums.get(name) != files.digest_of(directory / name):
-            problem = f"{directory} is damaged: {name} does not match its SHA-256 in {MANIFEST}"
+            problem = f"{directory} is damaged: {name} does not match its SHA-256 in {_NAME}"
         if problem and name.partition("/")[0] in needed:
             raise CheckpointError(problem)
         if problem:

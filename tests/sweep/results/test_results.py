@@ -265,8 +265,8 @@ def test_a_table_that_was_changed_is_named_and_the_result_is_what_was_saved(resu
 
 def test_without_its_sums_a_search_says_that_its_tables_are_not_checked(directory, tmp_path):
     copy = shutil.copytree(directory, tmp_path / "copy")
-    (copy / "SHA256SUMS").unlink()
-    with pytest.warns(UserWarning, match="SHA256SUMS is missing"):
+    (copy / "result.sha256").unlink()
+    with pytest.warns(UserWarning, match="result.sha256 is missing"):
         sweep.load(copy)
 
 
@@ -285,7 +285,7 @@ def test_states_of_another_search_or_none_are_refused(result, directory, tmp_pat
 def test_a_search_that_was_saved_before_there_were_sums_is_read_in_silence(result, tmp_path, monkeypatch, recwarn):
     monkeypatch.setattr("purerl.sweep.results.sums.listed", lambda *_: [])
     result.save(tmp_path)
-    (tmp_path / "SHA256SUMS").unlink()
+    (tmp_path / "result.sha256").unlink()
     assert sweep.load(tmp_path).rows() == result.rows()
     assert not recwarn.list
 
@@ -295,7 +295,7 @@ def test_a_directory_with_other_files_can_be_saved_to(result, tmp_path):
     result.save(tmp_path)
     assert (tmp_path / "notes.txt").read_text() == "mine"
     assert {path.name for path in Path(tmp_path).iterdir()} == {
-        "SHA256SUMS", "arrays", "curves.csv", "notes.txt", "states", "sweep.json", "trials.csv",
+        "arrays", "curves.csv", "notes.txt", "result.sha256", "states", "sweep.json", "trials.csv",
     }  # fmt: skip
 
 
