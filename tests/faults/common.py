@@ -97,10 +97,11 @@ def _quick_end(job, state, diverged):
     (job.directory / "digest").write_text(digest(state))
 
 
-def start(argv, log, *, whole=False, largest_file=None):
+def start(argv, log, *, whole=False, largest_file=None, cache=None):
     """Start `purerl argv` in a process of its own, and return its number.
 
-    `whole`: with the evaluation at the end; `largest_file`: bytes that a file may have, as on a disk that is full.
+    `whole`: with the evaluation at the end; `largest_file`: bytes that a file may have, as on a disk that is full;
+    `cache`: directory of compiled programs, otherwise there is none, since JAX was imported before.
     """
     assert not xla_bridge.backends_are_initialized(), "a process with a backend must not be forked"
     sys.stdout.flush()
@@ -114,6 +115,8 @@ def start(argv, log, *, whole=False, largest_file=None):
         os.dup2(output, 2)
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+        if cache is not None:
+            jax.config.update("jax_compilation_cache_dir", str(cache))
         find = presets.find
         presets.find = lambda *args: small(find(*args))
         if not whole:

@@ -1,9 +1,10 @@
 """Damaged, malicious and unwritable files: bit flips, truncations, missing, swapped and empty files, full disks.
 
-    python tests/faults/files.py [--flips 1000] [--cuts 200] [--disks 20]
+    python tests/faults/files.py [--flips 1000] [--cuts 200] [--disks 20] [PART ...]
+    PART: disks, runs, damage, malicious; all of them if none is named
 
-One run of PPO, one dataset and one file of weights; nothing may load with another content, and a run resumes from the
-checkpoint before a damaged one. The process fails if anything is not as it must be.
+One run of PPO, one search, one dataset and one file of weights; nothing may load with another content, and a run
+resumes from the checkpoint before a damaged one. The process fails if anything is not as it must be.
 """
 
 import argparse
@@ -13,23 +14,27 @@ import random
 import re
 import resource
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
+sys.path.insert(0, str(Path(__file__).parents[1] / "helpers"))
 import common
 import jax
 import numpy as np
+from bandits import Hparams, make_agent, make_env
 
-from purerl import checkpoint, datasets, runs
+from purerl import checkpoint, datasets, runs, sweep
 from purerl.checkpoint import manifest
 from purerl.presets.tasks import task_from_json
 from purerl.rlhf.weights import load_weights, save_weights
 
 SINGLE = {"a": np.zeros(40, np.int32)}
-FAULTS = (checkpoint.CheckpointError, runs.RunError, ValueError, OSError)
+FAULTS = (checkpoint.CheckpointError, runs.RunError, ValueError, OSError, UserWarning)  # warnings are errors here
 
 
 def files_of(directory):
@@ -43,7 +48,17 @@ def readers(root):
     tree = {"a": np.arange(40, dtype=np.float32), "b": np.arange(3, dtype=np.int32)}
     save_weights(weights / "w.safetensors", tree)
     like = checkpoint.save(root / "single", {"a": np.arange(40, dtype=np.int32)}, {"b": 1})
+    env, agent = make_env(), make_agent()
+    space = {"learning_rate": sweep.log_uniform(0.1, 1.0)}
+    sizes = {"num_trials": 3, "num_updates": 4, "num_envs": 2, "rollout_length": 2, "eval_episodes": 3}
+    search = sweep.search(jax.random.key(1), agent, env, Hparams(), space, eval_max_steps=4, keep=2, **sizes)
+
+    def load_search(path):
+        result = sweep.load(path, agent, env, Hparams())
+        return [result.rows(), result.curve_rows(), result.states]
+
     return {
+        "search": (search.save(root / "search"), load_search),
         "checkpoint": (
             like,
             lambda path: (checkpoint.restore(path, {"a": np.zeros(40, np.int32)}), checkpoint.read_metadata(path)),
@@ -96,10 +111,11 @@ def damages(rng, flips, cuts):
 
 
 def damaged(root, rng, flips, cuts):
-    wrong = 0
-    for name, (directory, read) in readers(root).items():
+    wrong, kinds = 0, readers(root)
+    warnings.simplefilter("error", UserWarning)
+    for name, (directory, read) in kinds.items():
         expected = content(read(directory))
-        for kind, (damage, number) in damages(rng, flips // 4, cuts // 4).items():
+        for kind, (damage, number) in damages(rng, flips // len(kinds), cuts // len(kinds)).items():
             if kind == "swapped" and len(files_of(directory)) < 2:
                 continue
             outcomes = {"refused": 0, "loaded as it was": 0, "loaded wrong": 0, "raw error": 0}
@@ -131,7 +147,7 @@ def rewritten(directory, metadata):
 
 def malicious(root):
     """Files made on purpose; each must be refused within a second, without running or writing anything."""
-    good = root / "single"
+    good = checkpoint.save(root / "good", {"a": np.arange(40, dtype=np.int32)}, {"b": 1})
     about = json.loads((good / "metadata.json").read_text())
     victim = root / "victim"
     call = f"__import__('os').system('touch {victim}')"
@@ -229,26 +245,84 @@ def refused(name, victim, read):
 
 
 def full_disks(root, rng, number):
-    """Resume copies of a run under limits of the size of a file: one line must say that it cannot; then without."""
-    common.run(common.arguments("ppo", root, "straight"), root / "log")
-    straight = (root / "straight" / "digest").read_text()
+    """Resume copies of a run where writing fails: one line must say so; then, with room again, until the end."""
     stopped(root, "full")
-    wrong = finished = 0
+    kinds = {"largest file": limited, "small disk": small_disk, "read-only": read_only, "deleted": deleted}
+    wrong, outcomes = 0, []
     for i in range(number):
-        directory = shutil.copytree(root / "full", root / f"full-{i}")
-        size, argv = rng.randrange(1500, 5000), ["train", "--resume", directory, "--checkpoint-seconds", "0"]
-        code = common.wait(common.start(argv, directory / "log", largest_file=size))
-        text, found = (directory / "log").read_text(), checkpoint.find(directory / "checkpoints")
-        finished += code == 0
-        good = code in (0, 1) and found is not None and not found.damaged and "Traceback" not in text
-        print(f"| {size} | {code} | {text.strip().splitlines()[-1][:110]} |", flush=True)
-        if i < 5 or not good:
-            code = common.run(["train", "--resume", directory], directory / "log")
-            good = good and code == 0 and (directory / "digest").read_text() == straight
-            print(f"| with room again | {code} | {'same bits' if good else 'WRONG ' + text[-300:]} |", flush=True)
+        name = list(kinds)[i % len(kinds)]
+        directory = root / f"full-{i}" / "run"
+        code, text, whole = kinds[name](root / "full", directory, rng)
+        found = checkpoint.find(directory / "checkpoints") if whole else None
+        good = code in (0, 1) and "Traceback" not in text and (not whole or (found is not None and not found.damaged))
+        last = text.strip().splitlines()[-1] if text.strip() else ""
+        if whole:
+            (directory / "log").unlink(missing_ok=True)
+            again = common.run(["train", "--resume", directory], directory / "log", cache=root / "cache")
+            same = again == 0 and (directory / "digest").read_text() == (root / "straight" / "digest").read_text()
+            last += f" | with room again: {'same bits' if same else 'WRONG ' + (directory / 'log').read_text()[-300:]}"
+            good = good and same
+        subprocess.run(["umount", directory], capture_output=True)
+        outcomes.append(code)
+        print(f"| {name} | {code} | {last[-300:]} |{'' if good else ' WRONG ' + text[-600:]}", flush=True)
         wrong += not good
-    print(f"{number - finished} of {number} were refused, {finished} had room enough")
+    print(f"{outcomes.count(1)} of {number} were refused, {outcomes.count(0)} ended in spite of it")
     return wrong
+
+
+def begun(directory, **options):
+    """A run that is resumed, with its log; it has just saved."""
+    log = directory.parent / "log"
+    before = checkpoint.latest(directory / "checkpoints")
+    process = common.start(["train", "--resume", directory, "--checkpoint-seconds", "0"], log, **options)
+    while checkpoint.latest(directory / "checkpoints") == before and not os.waitid(
+        os.P_PID, process, os.WEXITED | os.WNOHANG | os.WNOWAIT
+    ):
+        time.sleep(0.01)
+    return process, log
+
+
+def limited(run, directory, rng):
+    """No file may be larger than a few kB."""
+    shutil.copytree(run, directory)
+    log, size = directory.parent / "log", rng.randrange(1500, 5000)
+    code = common.run(["train", "--resume", directory, "--checkpoint-seconds", "0"], log, largest_file=size)
+    return code, log.read_text(), True
+
+
+def small_disk(run, directory, rng):
+    """A disk with a few kB left."""
+    directory.mkdir(parents=True)
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", directory], check=True)
+    shutil.copytree(run, directory, dirs_exist_ok=True)
+    free = shutil.disk_usage(directory).free
+    (directory / "filler").write_bytes(bytes(max(0, free - rng.randrange(9_000))))
+    log = directory.parent / "log"
+    code = common.run(["train", "--resume", directory, "--checkpoint-seconds", "0"], log)
+    (directory / "filler").unlink()
+    return code, log.read_text(), True
+
+
+def read_only(run, directory, rng):
+    """The folder of the checkpoints takes no more files."""
+    shutil.copytree(run, directory)
+    process, log = begun(directory)
+    time.sleep(rng.uniform(0, 0.5))
+    subprocess.run(["chattr", "+i", directory / "checkpoints"], check=True)
+    try:
+        code = common.wait(process)
+    finally:
+        subprocess.run(["chattr", "-i", directory / "checkpoints"], check=True)
+    return code, log.read_text(), True
+
+
+def deleted(run, directory, rng):
+    """The folder of the run is deleted while it trains."""
+    shutil.copytree(run, directory)
+    process, log = begun(directory)
+    time.sleep(rng.uniform(0, 0.5))
+    shutil.rmtree(directory, ignore_errors=True)
+    return common.wait(process), log.read_text(), False
 
 
 def stopped(root, name):
@@ -288,19 +362,27 @@ def damaged_runs(root, rng, number=10):
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("parts", nargs="*", default=["disks", "runs", "damage", "malicious"])
     parser.add_argument("--flips", type=int, default=1000)
     parser.add_argument("--cuts", type=int, default=200)
     parser.add_argument("--disks", type=int, default=20)
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    rng = random.Random(0)
+    rng, wrong = random.Random(options.seed), 0
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         common.record(root)
-        wrong = full_disks(root, rng, options.disks) + damaged_runs(root, rng)
-        (root / "run" / "only").mkdir(parents=True)
-        shutil.copy(root / "straight" / "config.json", root / "run" / "only")
-        wrong += damaged(root, rng, options.flips, options.cuts)
-        wrong += malicious(root)
+        common.run(common.arguments("ppo", root, "straight"), root / "log", cache=root / "cache")
+        if "disks" in options.parts:
+            wrong += full_disks(root, rng, options.disks)
+        if "runs" in options.parts:
+            wrong += damaged_runs(root, rng)
+        if "damage" in options.parts:
+            (root / "run" / "only").mkdir(parents=True)
+            shutil.copy(root / "straight" / "config.json", root / "run" / "only")
+            wrong += damaged(root, rng, options.flips, options.cuts)
+        if "malicious" in options.parts:
+            wrong += malicious(root)
     print(f"{wrong} wrong")
     sys.exit(wrong > 0)
 

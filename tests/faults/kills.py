@@ -3,7 +3,8 @@
     python tests/faults/kills.py [--seconds 240] [--signal KILL] [--kills 12] [ALGORITHM ...]
 
 Each algorithm is trained three times: undisturbed twice (their bits must be the same), and once killed at random
-moments and resumed until it has finished, after so many kills at the latest. A line per algorithm; the process fails if any is not as it must be.
+moments and resumed until it has finished; after `--kills` kills it may. A line per algorithm; the process fails if any
+is not as it must be.
 """
 
 import argparse
@@ -22,7 +23,6 @@ import common
 from purerl import checkpoint
 
 
-
 def last_complete(directory):
     found = checkpoint.steps(directory / "checkpoints")
     return int(found[-1].name) if found else 0
@@ -37,7 +37,7 @@ def disturbed(algorithm, root, duration, number, most, rng):
         saved = last_complete(directory)
         argv = ["train", "--resume", directory] if begun else common.arguments(algorithm, root, directory.name)
         log.unlink(missing_ok=True)
-        process = common.start([*argv, "--checkpoint-seconds", "0"], log)
+        process = common.start([*argv, "--checkpoint-seconds", "0"], log, cache=root / "cache")
         if kills < most:
             time.sleep(rng.uniform(0.0, duration))
             sent = time.monotonic()
@@ -69,7 +69,7 @@ def check(algorithm, root, number, most, rng):
     for name in ("first", "second"):
         begun = time.monotonic()
         argv = common.arguments(algorithm, root, f"{algorithm}-{name}", "--checkpoint-seconds", "0")
-        code = common.run(argv, root / f"{name}.log")
+        code = common.run(argv, root / f"{name}.log", cache=root / "cache")
         if code:
             return 0, f"| {algorithm} | could not run: {(root / f'{name}.log').read_text()[-200:]!r} |"
         times.append(time.monotonic() - begun)
