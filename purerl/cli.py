@@ -13,6 +13,7 @@ import os
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import TextIO
 
 import purerl
 from purerl import runtime
@@ -107,7 +108,14 @@ def _reject_repeats(arguments: list[str]) -> None:
         raise UsageError(f"{repeated[0]} is given more than once: write all of its values after one {repeated[0]}")
 
 
-def _in_one_line(message: Warning | str, category: type[Warning], *_: object) -> None:
+def _in_one_line(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Show a warning as a sentence, without the line of code that it comes from."""
     print(f"purerl: {' '.join(str(message).split())}", file=sys.stderr, flush=True)
 

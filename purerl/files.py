@@ -25,6 +25,24 @@ def flush(path: str | os.PathLike[str]) -> None:
         os.close(descriptor)
 
 
+@contextlib.contextmanager
+def naming(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Add a path to an `OSError` of the body that names none, as when a full disk is noticed in a later write.
+
+    Examples:
+      >>> with naming("metrics.csv"):
+      ...     raise OSError(28, "No space left on device")
+      Traceback (most recent call last):
+      OSError: [Errno 28] No space left on device: 'metrics.csv'
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            raise OSError(error.errno, error.strerror, str(path)) from error
+        raise
+
+
 def write_whole(path: str | os.PathLike[str], text: str) -> Path:
     """Write a text file that is, after a crash at any moment, either the new one or the old one.
 

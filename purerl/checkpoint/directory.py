@@ -64,14 +64,9 @@ def save(
         raise NotADirectoryError(f"{directory} is not a directory")
     directory.parent.mkdir(parents=True, exist_ok=True)
     files.sweep_leftovers(directory.parent, directory.name)
-    try:
-        with files.temporary_sibling(directory) as temporary:
-            _write(temporary, tree, dict(metadata or {}))
-            _publish(temporary, directory)
-    except OSError as error:
-        if error.filename is None and error.errno is not None:
-            raise OSError(error.errno, error.strerror, str(directory)) from error
-        raise
+    with files.naming(directory), files.temporary_sibling(directory) as temporary:
+        _write(temporary, tree, dict(metadata or {}))
+        _publish(temporary, directory)
     return directory
 
 

@@ -45,7 +45,8 @@ def csv_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) ->
         if unknown:
             raise ValueError(f"{path} has no column {unknown[0]!r}; it has {', '.join(columns)}")
         output.writerow([int(step), *(_cell(metrics.get(name)) for name in columns[1:])])
-        file.flush()
+        with files.naming(path):
+            file.flush()
 
     return Writer(write, file.close)
 
@@ -63,7 +64,8 @@ def jsonl_writer(path: str | os.PathLike[str], *, resume_at: int | None = None) 
     def write(step: int, metrics: Row) -> None:
         file.write(json.dumps({"step": int(step)} | {name: _json_value(value) for name, value in metrics.items()}))
         file.write("\n")
-        file.flush()
+        with files.naming(path):
+            file.flush()
 
     return Writer(write, file.close)
 
