@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh
 
 from purerl import checkpoint
 from purerl.commands import console, finetuning
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.grpo import Options
-from purerl.lm import hub, lora, pictures, reinforcement, store, tokenizers, training
+from purerl.lm import hub, lora, pictures, reinforcement, runs, sharding, store, tokenizers, training
 from purerl.lm.encoding import Encoder, Limits
 from purerl.lm.generation import Sampling
 from purerl.lm.hub import Model
@@ -41,6 +42,7 @@ class Job(NamedTuple):
     frozen: Params
     scale: float | None
     state: PolicyState
+    mesh: Mesh | None
 
     @property
     def width(self) -> int:
@@ -92,14 +94,31 @@ def _prepare(options: Options, output: Path) -> Job:
     hparams = RLHFHparams(
         options.learning_rate, options.beta, options.clip_epsilon, max_grad_norm=options.max_grad_norm
     )
+    mesh = _mesh(options)
+    if mesh is not None:
+        model = model._replace(params=sharding.place(model.params, model.network.shardings(), mesh))
     params, frozen, scale = model.params, (), None
     if options.lora.lora_rank:
         key = jax.random.key(options.run.seed)
         alpha = options.lora.lora_alpha
         scale = 2.0 if alpha is None else alpha / options.lora.lora_rank
         params, frozen = lora.init(key, model.params, options.lora.lora_rank, options.lora.lora_targets), model.params
+        params = params if mesh is None else sharding.replicate(params, mesh)
     state = reinforcement.begin(params, hparams)
-    return Job(options, output, model, encoder, questions, rewards, frozen, scale, state)
+    return Job(options, output, model, encoder, questions, rewards, frozen, scale, state, mesh)
+
+
+def _mesh(options: Options) -> Mesh | None:
+    fsdp, tp = options.devices.fsdp, options.devices.tp
+    if fsdp * tp == 1:
+        return None
+    completions = options.num_prompts * options.group_size
+    if completions % fsdp:
+        raise ValueError(
+            f"--fsdp {fsdp} does not divide the completions of an update, --num-prompts {options.num_prompts} x "
+            f"--group-size {options.group_size}"
+        )
+    return sharding.make_mesh(fsdp, tp)
 
 
 def _reward(text: str, options: Options) -> Reward:
@@ -121,7 +140,7 @@ def _train(job: Job) -> PolicyState:
     options = job.options
     root = job.output / "training"
     newest = checkpoint.latest(root / "checkpoints")
-    state = job.state if newest is None else checkpoint.restore(newest, job.state)
+    state = job.state if newest is None else checkpoint.restore(newest, jax.tree.map(runs.like, job.state))
     done = 0 if newest is None else int(newest.name)
     network = job.model.network
     bind = training.full(network) if job.scale is None else training.low_rank(network, job.scale)
@@ -138,10 +157,11 @@ def _train(job: Job) -> PolicyState:
             generate_key, update_key = jax.random.split(key)
             asked = [each for each in _asked(job, done) for _ in range(options.group_size)]
             answers = reinforcement.answer(
-                generate_key, network, job.policy(state.params), asked, job.encoder, sampling, job.width
+                generate_key, network, job.policy(state.params), asked, job.encoder, sampling, job.width, job.mesh
             )
             reward = _score(job, answers)
             data = reinforcement.trajectory(answers, reward, options.group_size)
+            data = data if job.mesh is None else reinforcement.spread(data, job.mesh)
             state, metrics = update(update_key, state, job.frozen, data)
             row = {name: float(value) for name, value in metrics.items()}
             row["length"] = float(answers.found.mask.sum(axis=1).mean())
@@ -184,7 +204,7 @@ def _evaluate(job: Job, params: Params) -> Evaluation | None:
     asked = [each for each in job.questions[:number] for _ in range(_EVAL_COMPLETIONS)]
     key = jax.random.fold_in(jax.random.key(job.options.run.seed), 2**31 - 1)
     network, sampling = job.model.network, Sampling(job.options.max_tokens)
-    answers = reinforcement.answer(key, network, job.policy(params), asked, job.encoder, sampling, job.width)
+    answers = reinforcement.answer(key, network, job.policy(params), asked, job.encoder, sampling, job.width, job.mesh)
     reward = _score(job, answers)
     return reinforcement.evaluate(answers, reward, network, job.model.params, _EVAL_COMPLETIONS)
 

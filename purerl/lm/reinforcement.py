@@ -15,10 +15,11 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from purerl import rlhf
 from purerl.hparams import cast
-from purerl.lm import generation, lora, store
+from purerl.lm import generation, lora, sharding, store
 from purerl.lm.encoding import Encoder, encode_row
 from purerl.lm.generation import Sampling
 from purerl.lm.hub import Model
@@ -99,6 +100,7 @@ def answer(
     encoder: Encoder,
     sampling: Sampling,
     width: int,
+    mesh: Mesh | None = None,
 ) -> Answers:
     """A completion of each question.
 
@@ -109,9 +111,13 @@ def answer(
       encoder: the policy's tokenizer.
       sampling: how tokens are drawn.
       width: L, columns of the prompts.
+      mesh: of the parameters; the prompts are split over its axis "fsdp" if that divides them.
     """
     tokens, mask = store.left_padded([question.ids for question in questions], width, encoder.pad_id)
-    found = jax.device_get(generation.complete(key, network, params, tokens, mask, encoder, sampling))
+    rows = tokens, mask
+    if mesh is not None and len(tokens) % mesh.shape[sharding.FSDP] == 0:
+        rows = sharding.spread(rows, mesh)
+    found = jax.device_get(generation.complete(key, network, params, *rows, encoder, sampling))
     return Answers(list(questions), tokens, mask, found, generation.texts_of(found, encoder))
 
 
@@ -161,6 +167,12 @@ def trajectory(answers: Answers, reward: np.ndarray, group_size: int) -> Transit
         mask=found.mask.T.astype(np.float32),
     )
     return jax.tree.map(jnp.asarray, data)
+
+
+def spread(data: Transition, mesh: Mesh) -> Transition:
+    """A trajectory whose texts are split over the axis "fsdp": `memory` [N, ...] and everything else [T, N]."""
+    over_time = jax.device_put(data._replace(memory=()), NamedSharding(mesh, PartitionSpec(None, sharding.FSDP)))
+    return over_time._replace(memory=sharding.spread(data.memory, mesh))
 
 
 class Evaluation(NamedTuple):

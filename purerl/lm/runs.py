@@ -67,10 +67,10 @@ def begin(job: Job) -> Learner:
     """
     newest = checkpoint.latest(job.checkpoints)
     start = job.program.begin(job.params)
-    return start if newest is None else checkpoint.restore(newest, jax.tree.map(_like, start))
+    return start if newest is None else checkpoint.restore(newest, jax.tree.map(like, start))
 
 
-def _like(leaf: jax.Array) -> jax.Array | jax.ShapeDtypeStruct:
+def like(leaf: jax.Array) -> jax.Array | jax.ShapeDtypeStruct:
     """What a checkpoint is restored like: an array over several devices goes back to them."""
     if len(leaf.sharding.device_set) == 1:
         return leaf

@@ -158,6 +158,26 @@ def test_a_command_on_eight_devices_saves_the_model_of_one(start, tmp_path, mesh
     assert max(np.abs(one[name] - other[name]).max() for name in one) < 1e-4
 
 
+def test_reinforcement_on_eight_devices_resumes(start, tmp_path):
+    (tmp_path / "shortness.py").write_text(
+        "def f(prompts, completions, **_):\n    return [-len(x) for x in completions]"
+    )
+    words = ["grpo", str(DATA / "prompts.jsonl"), "--model", str(start), "--reward", "shortness:f"]
+    words += ["--max-tokens", "8", "--max-prompt-length", "32", "--eval-prompts", "8", "--learning-rate", "1e-3"]
+    eight = os.environ | {"JAX_NUM_CPU_DEVICES": "8", "PYTHONPATH": f"{ROOT}:{tmp_path}"}
+
+    def run(name, *more):
+        command = [sys.executable, "-m", "purerl", *words, "--output", str(tmp_path / name), *more]
+        subprocess.run(command, env=eight, check=True)
+        return json.loads((tmp_path / name / "training" / "results.json").read_text())
+
+    one, mesh = run("one", "--num-updates", "2"), run("mesh", "--num-updates", "2", "--fsdp", "4", "--tp", "2")
+    assert mesh["before"]["reward"] == pytest.approx(one["before"]["reward"], abs=0.5)  # some tokens may differ
+    (tmp_path / "mesh" / "model.safetensors").unlink()
+    assert run("mesh", "--num-updates", "2", "--fsdp", "4", "--tp", "2", "--resume") == mesh
+    assert (tmp_path / "mesh" / "model.safetensors").is_file()
+
+
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
 def test_ppo_and_rloo_raise_the_reward(start, tmp_path, monkeypatch, algorithm):
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -6,7 +6,7 @@ import dataclasses
 from typing import ClassVar
 
 from purerl.commands.options import count, one_of, option, parse_count_or_zero, parse_number, several
-from purerl.commands.options.finetuning import Lora, Model, Run, gradient_limit, prompt_limit
+from purerl.commands.options.finetuning import Devices, Lora, Model, Run, gradient_limit, prompt_limit
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,4 +53,5 @@ class Options:
     )
     model: Model = dataclasses.field(default_factory=Model)
     lora: Lora = dataclasses.field(default_factory=Lora)
+    devices: Devices = dataclasses.field(default_factory=Devices)
     run: Run = dataclasses.field(default_factory=Run)
