@@ -17,7 +17,7 @@ from purerl.commands.options.sweep import Options
 from purerl.presets import references
 from purerl.presets.tasks import Task, check_update
 from purerl.sweep.model_search import MODELS
-from purerl.sweep.results import objectives
+from purerl.sweep.results import pareto
 from purerl.sweep.run.rungs import Bracket, Rung, Schedule
 from purerl.sweep.trials import parsing, trials
 from purerl.sweep.trials.trials import Trials
@@ -39,7 +39,7 @@ class Job(NamedTuple):
 
 def job_of(options: Options) -> Job:
     """Validate everything before anything is compiled or saved; the directory is still to be chosen."""
-    objectives.parse(options.judging.objective)
+    pareto.check([options.judging.objective, *options.judging.pareto])
     writers.check(options.log)
     if options.replay is not None and options.method in MODELS:
         raise UsageError(f"--replay: trials of --method {options.method} cannot be replayed")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from purerl.commands import console, searches, writers
 from purerl.commands.options import UsageError
 from purerl.commands.sweep_jobs import Job, with_static
 from purerl.sweep import Result
+from purerl.sweep.results import pareto
 from purerl.text import format_number, format_rate, format_seconds
 from purerl.types import Agent
 
@@ -32,6 +33,8 @@ def finish(job: Job, result: Result) -> None:
         )
     played = _keep_best(job, result)
     console.console().print(sweep.table(result, top=job.options.top))
+    if result.pareto is not None:
+        _say_front(result)
     best = result.best
     searched = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
     searches.say_how_to_train_again(job.task, job.directory, best.number, searched, best.choices, best.steps)
@@ -46,6 +49,19 @@ def finish(job: Job, result: Result) -> None:
         console.prose(f"Logged the {len(logged)} best trials to {', '.join(job.options.log)}")
     console.say(f"Play it with: purerl evaluate {job.directory}")
     console.say(f"Read about the search with: purerl report {job.directory}")
+
+
+def _say_front(result: Result) -> None:
+    """The trials that no other one beats in all objectives; at most 20."""
+    found, rows = sweep.front(result), pareto.rows(result)
+    aims = ", ".join(f"{name} {'up' if up else 'down'}" for name, up in zip(found.names, found.maximize))
+    shown = [[_short(value) for value in row.values()] for row in rows[:20]]
+    title = f"Pareto front of {aims}: {len(rows)} of {result.num_trials} trials, #: rank"
+    console.print_table(title, ["#", *list(rows[0])[1:]] if rows else ["#"], shown)
+
+
+def _short(value: Any) -> str:
+    return format_number(value) if isinstance(value, float) else str(value)
 
 
 def _keep_best(job: Job, result: Result) -> str:
@@ -84,6 +100,8 @@ def draw(directory: Path, result: Result) -> list[Path]:
     figures["rank_stability"] = plots.rank_stability
     if result.searched:
         figures["parallel_coordinates"] = plots.parallel_coordinates
+    if result.pareto is not None:
+        figures["pareto"] = plots.pareto
     if len(result.fresh_trials):
         figures["optimism"] = plots.optimism
     paths = []

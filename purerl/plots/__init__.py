@@ -5,6 +5,7 @@ The colours are those of Okabe and Ito, which are distinct for colour-blind read
 
 from purerl.plots.coordinates import parallel_coordinates
 from purerl.plots.curves import learning_curves, sweep_figure
+from purerl.plots.fronts import pareto
 from purerl.plots.landscapes import landscape, parameters
 from purerl.plots.lineage import family
 from purerl.plots.ranks import rank_stability, ranking
@@ -20,6 +21,7 @@ __all__ = [
     "optimism",
     "parallel_coordinates",
     "parameters",
+    "pareto",
     "rank_stability",
     "ranking",
     "robustness",

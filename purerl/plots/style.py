@@ -74,6 +74,27 @@ def diverged_entry(number: int) -> Entries:
     return [(handle, f"diverged ({number:,})")] if number else []
 
 
+def label_points(axes: Axes, ranks: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
+    """The rank beside each point; points that lie close together share one label. Set the limits of the axes first."""
+    places = axes.transAxes.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)))  # [K, 2] in [0, 1]
+    near: dict[tuple[int, int], list[int]] = {}
+    for i in np.argsort(ranks).tolist():
+        near.setdefault((round(9 * places[i, 0]), round(12 * places[i, 1])), []).append(i)
+    for together in near.values():
+        more = f" and {len(together) - 3} more" if len(together) > 4 else ""
+        text = ", ".join(f"#{ranks[i]}" for i in (together[:3] if more else together)) + more
+        at = (x[together[0]], y[together[0]])
+        left = places[together[0], 0] > 0.85  # of the point, where the axes end
+        axes.annotate(
+            text,
+            at,
+            xytext=(-7 if left else 7, 6),
+            textcoords="offset points",
+            fontsize=9,
+            ha="right" if left else "left",
+        )
+
+
 def words(name: str) -> str:
     """The name of a hyperparameter as words.
 

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from purerl.plots.style import COLORS, DARK, FAINT, MAP, Entries, frame, legend, line, new_figure, words
+from purerl.plots.style import COLORS, DARK, FAINT, MAP, Entries, frame, label_points, legend, line, new_figure, words
 from purerl.sweep import bootstrap_interval, interquartile_mean
 from purerl.sweep.results.tabulated import fresh_columns
 
@@ -41,9 +41,8 @@ def optimism(result: Result) -> Figure:
     axes = figure.subplots()
     axes.hlines(new, *old_ends.T, color=FAINT, linewidth=1.6, alpha=0.8)
     axes.vlines(old, *new_ends.T, color=FAINT, linewidth=1.6, alpha=0.8)
-    ends = [float(np.nanmin(low)) for low in (old, new, old_ends, new_ends)]
-    tops = [float(np.nanmax(high)) for high in (old, new, old_ends, new_ends)]
-    span = min(ends), max(tops)
+    every = np.concatenate([old, new, old_ends.reshape(-1), new_ends.reshape(-1)])  # intervals of one seed are NaN
+    span = float(np.nanmin(every)), float(np.nanmax(every))
     margin = 0.06 * (span[1] - span[0]) or 0.5
     limits = span[0] - margin, span[1] + margin
     axes.plot(limits, limits, color=DARK, linestyle=":", linewidth=1)
@@ -51,8 +50,8 @@ def optimism(result: Result) -> Figure:
         axes.plot(
             x, y, "o", color=COLORS[place] if place < len(COLORS) else DARK, markeredgecolor="white", markersize=9
         )
-    _label_points(axes, places, old, new, limits[1] - limits[0])
     axes.set(xlim=limits, ylim=limits)
+    label_points(axes, places + 1, old, new)
     first = np.argmin(places)
     title = f"The search's #{places[first] + 1}: {old[first]:.4g}, on fresh seeds {new[first]:.4g}"
     seeds = f"{result.fresh_returns.shape[1]} fresh seeds"
@@ -128,13 +127,3 @@ def _draw_table(figure: Figure, axes: Axes, played: np.ndarray, columns: Mapping
         chosen = np.unique(np.linspace(0, len(values) - 1, min(7, len(values))).round().astype(int))
         axis.set_ticks(chosen, [f"{value:.3g}" for value in values[chosen]])
     figure.colorbar(shown, ax=axes, label="greedy return").outline.set_visible(False)  # type: ignore[operator]
-
-
-def _label_points(axes: Axes, places: np.ndarray, x: np.ndarray, y: np.ndarray, width: float) -> None:
-    """The rank beside each point; points that lie close together share one label."""
-    near: dict[tuple[int, int], list[int]] = {}
-    for i in np.argsort(places).tolist():
-        near.setdefault((round(9 * x[i] / width), round(9 * y[i] / width)), []).append(i)
-    for together in near.values():
-        text = ", ".join(f"#{places[i] + 1}" for i in together)
-        axes.annotate(text, (x[together[0]], y[together[0]]), xytext=(7, 6), textcoords="offset points", fontsize=9)

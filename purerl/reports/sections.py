@@ -139,6 +139,11 @@ def pictures(result: Result, shares: Mapping[str, float] | str) -> str:
         ("Greedy return of every trial, by rank.", lambda: plots.ranking(result)),
         ("How much the ranking depends on the seeds, and on the rung.", lambda: plots.rank_stability(result)),
     ]
+    if result.pareto is not None:
+        beaten = (
+            "All trials in the light of several objectives; no other trial beats those on the front in all of them."
+        )
+        figures.append((beaten, lambda: plots.pareto(result)))
     if len(result.fresh_trials):
         figures.append((fresh, lambda: plots.optimism(result)))
     if result.searched:

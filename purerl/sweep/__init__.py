@@ -17,6 +17,7 @@ from purerl.sweep.results.objectives import (
     seconds_to,
     steps_to,
 )
+from purerl.sweep.results.pareto import Front, front
 from purerl.sweep.results.result import Result
 from purerl.sweep.results.robustness import kept_agents, robustness
 from purerl.sweep.results.statistics import (
@@ -38,6 +39,7 @@ from purerl.sweep.trials.spaces import choice, integers, log_integers, log_unifo
 __all__ = [
     "EnvGrid",
     "Evidence",
+    "Front",
     "Objective",
     "Progress",
     "Result",
@@ -51,6 +53,7 @@ __all__ = [
     "env_grid",
     "final_return",
     "forecast",
+    "front",
     "full",
     "grid",
     "hyperband",

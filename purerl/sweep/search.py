@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import shutil
@@ -15,6 +16,7 @@ from purerl import loops
 from purerl.distributed import is_main, num_parts
 from purerl.hparams import cast, check_positive
 from purerl.prng import check_key
+from purerl.sweep.results import pareto as fronts
 from purerl.sweep.results import rules as rules_module
 from purerl.sweep.results import statistics, storage
 from purerl.sweep.results.loading import load
@@ -36,7 +38,7 @@ from purerl.sweep.run import (
 )  # fmt: skip
 from purerl.sweep.run.brackets import Fresh
 from purerl.sweep.run.budget import Budget, Enough
-from purerl.sweep.run.engine import Engine, agent_states, check_programs
+from purerl.sweep.run.engine import Engine, agent_states, check_programs, num_parameters
 from purerl.sweep.run.extension import Part
 from purerl.sweep.run.fingerprint import digest_of
 from purerl.sweep.run.monitor import Monitor, Progress
@@ -78,6 +80,7 @@ def search(
     eval_max_steps: int = 1000,
     evaluate_in: Literal["reference", "own"] | EnvGrid = "reference",
     objective: Objective | str = "return",
+    pareto: Sequence[Objective | str] = (),
     ties: tuple[Criterion, ...] = DEFAULT_TIES,
     threshold: float | None = None,
     curve: str = "episode_return",
@@ -134,6 +137,8 @@ def search(
         `EnvGrid` in its environments, with as many episodes in each.
       objective: what is optimised: a `sweep.Objective`, or a text such as "area" or "steps:475", see
         `objectives.parse`.
+      pareto: further objectives, or the costs "steps", "seconds" and "parameters". Trials are ranked by `objective`
+        alone; those that no other one beats in all of them are the Pareto front, see `sweep.front`.
       ties: criteria that order trials with equal objectives; see `ranking.criteria`.
       threshold: of the criterion "threshold".
       curve: the metric of the learning curves, such as "episode_end/success"; see `loops.train`.
@@ -206,7 +211,8 @@ def search(
     check_positive(keep=1 if keep is None else keep, block_size=1 if block_size is None else block_size)
     if isinstance(confirm, bool) or confirm != int(confirm) or confirm < 0:
         raise ValueError(f"confirm = {confirm} must be a whole number of trials, 0 for none")
-    rules = rules_module.make(objective, ties, threshold)
+    rules, goals = rules_module.make(objective, ties, threshold), (objective, *pareto) if pareto else ()
+    fronts.check(goals)
     sample_key, seed_key, eval_key, bootstrap_key = jax.random.split(key, 4)
     drawing: Any = {"method": method, "static": static, "env_params": env_params, "constraint": constraint}
     trials = make_trials(sample_key, hparams, space, num_trials, **drawing)
@@ -219,6 +225,7 @@ def search(
     eval_params, where = _environments(trials, evaluate_in, eval_episodes)
     goal = {name: value for name, value in rules.objective._asdict().items() if name != "measure"}
     judged: dict[str, Any] = {"objective": goal, "ties": ties, "threshold": threshold}
+    judged |= {"pareto": fronts.about(goals)} if goals else {}
     about: dict[str, Any] = {"eval_episodes": eval_episodes, "eval_max_steps": eval_max_steps, "keep": keep}
     about |= {"confirm": [confirm, confirm_seeds], "auto": auto, "evaluate_in": where, "curve": curve} | judged
     first = extension.make_plan(schedule, found.first, num_updates, programs, base.update_steps, num_chunks)
@@ -243,7 +250,7 @@ def search(
             parts = extension.parts(run, plan, found)
             pools = [brackets.replay(part.engine, part.plan, replay) for part in parts]
             again = brackets.confirm(run, plan, key, 0, 1)
-            return _finish(run, plan, bootstrap_key, again, parts, pools, {**sizes, **judged})
+            return _finish(run, plan, bootstrap_key, again, parts, pools, goals, {**sizes, **judged})
         if directory is not None and extension.is_finished(log, found):
             return load(directory, agent, env, trials.hparams)
         note = extension.describe(found) if grown else rungs.describe(plan.brackets, plan.update_steps)
@@ -262,7 +269,7 @@ def search(
         except Enough as error:
             enough, fresh = error, brackets.confirm(run, plan, key, 0, confirm_seeds)
         stopped = {} if enough is None else {"stopped": str(enough), "until": until}
-        return _finish(run, plan, bootstrap_key, fresh, parts, pools, {**sizes, **judged, **stopped})
+        return _finish(run, plan, bootstrap_key, fresh, parts, pools, goals, {**sizes, **judged, **stopped})
 
 
 def _train(
@@ -294,6 +301,7 @@ def _finish(
     fresh: Fresh,
     parts: Sequence[Part],
     pools: Sequence[Pool],
+    goals: Sequence[Objective | str],
     settings: Mapping[str, Any],
 ) -> Result:
     """The result of a search, with the states that are left in the pool; saved beside the journal."""
@@ -301,7 +309,7 @@ def _finish(
     clock = {"seconds": run.monitor.seconds(), "steps_per_second": run.monitor.steps_per_second()}
     failed = {name: event["message"] for name, event in run.log.all("failed").items()}
     measured, ran = run.measured.fields(), {"width": width, "num_devices": num_parts(width), "brackets": plan.brackets}
-    ran["num_seeds"] = len(run.seed_keys)
+    ran |= {"num_seeds": len(run.seed_keys), "parameters": num_parameters(run)}
     kept = np.concatenate([part.members_of(run, pool.members) for part, pool in zip(parts, pools)])
     states = [state for part, pool in zip(parts, pools) for state in agent_states(part.engine, pool, pool.members)]
     order = np.argsort(kept)
@@ -319,6 +327,7 @@ def _finish(
         fresh_scores=fresh.scores,
         fresh_counts=fresh.counts,
     )
+    result = dataclasses.replace(result, pareto=fronts.values_of(result, goals)) if goals else result
     if run.log.directory is not None and is_main():
         result.save(run.log.directory)
         if "stopped" not in settings:

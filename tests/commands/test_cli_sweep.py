@@ -16,6 +16,7 @@ import sys
 import time
 from unittest import mock
 
+import jax
 import numpy as np
 import pytest
 from commanding import TINY, fails, purerl, rows, said
@@ -32,6 +33,7 @@ SPACE = ("--space", "learning_rate=log_uniform:1e-4,1e-2", "clip_epsilon=choice:
 POPULATION = ("--schedule", "pbt", "--num-trials", 4, *TINY, *SPACE)
 SHORT = (*POPULATION, "--rounds", 3, "--num-steps", 48)
 LONG = (*POPULATION, "--rounds", 8, "--num-steps", 1024)
+PARETO = ("--pareto", "steps", "parameters")
 SEARCH = ("--schedule", "halving", "--eta", 2, "--num-trials", 8, "--num-steps", 256, "--confirm", 2, *TINY, *SPACE)
 
 
@@ -125,7 +127,7 @@ def halved(tmp_path_factory):
     halving = ("--schedule", "halving", "--eta", 2, "--rungs", 2, "--num-trials", 4, "--num-seeds", 1)
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as printed:
         patch.setenv("COLUMNS", "80")
-        log = ("--log", "jsonl", "--top", 3)
+        log = ("--log", "jsonl", "--top", 3, *PARETO)
         purerl("sweep", "--runs-dir", root, "--name", "halved", "--num-steps", 100, *halving, *log, *TINY, *SPACE)
     return root / "halved", printed.getvalue()
 
@@ -206,6 +208,16 @@ def test_the_command_that_is_printed_reproduces_the_best_trial_to_the_bit(halved
     text = said(capsys)
     assert "bit for bit" in text
     assert f"{float(best['return_seed_0']):.4g}" in text
+
+
+def test_the_pareto_front_is_printed_saved_and_drawn(halved):
+    run, printed = halved
+    front = [row for row in rows(run / "trials.csv") if row["on_front"] == "True"]
+    assert "Pareto front of return up, steps down, parameters down" in printed
+    assert f"{len(front)} of 4 trials" in " ".join(printed.split())
+    assert (run / "pareto.png").is_file()
+    learned = jax.tree.leaves(runs.load_policy(run).state.params)
+    assert float(front[0]["parameters"]) == sum(leaf.size for leaf in learned)
 
 
 def test_a_finished_search_grows_by_trials_and_seeds(halved, tmp_path, capsys, monkeypatch):

@@ -7,7 +7,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from searches import NAMES, make_search
 
-from purerl import plots
+from purerl import plots, sweep
 from purerl.plots.scales import scale_of
 
 
@@ -30,6 +30,7 @@ DRAWN = {
     "rank_stability": plots.rank_stability,
     "parallel_coordinates": plots.parallel_coordinates,
     "optimism": plots.optimism,
+    "pareto": lambda result: plots.pareto(result, ("return", "steps:300")),
 }
 
 
@@ -229,6 +230,24 @@ def test_optimism_is_shown_with_its_numbers(halved, result):
     assert f"{halved.iqm[best]:.4g}" in axes.get_title("left")
     with pytest.raises(ValueError, match="confirm=5"):
         plots.optimism(result)
+
+
+@pytest.mark.filterwarnings("error")
+def test_optimism_of_searches_with_one_seed_has_no_intervals():
+    plots.optimism(make_search(16, 1, confirm=3))
+
+
+def test_the_trials_on_the_pareto_front_are_marked_with_their_ranks(halved):
+    front = sweep.front(halved, ("return", "steps", "area"))
+    figure = plots.pareto(halved, ("return", "steps", "area"))
+    left, right = figure.axes
+    ranks = {f"#{halved.order.tolist().index(trial) + 1}" for trial in front.trials}
+    assert {rank for text in left.texts for rank in text.get_text().split(" and ")[0].split(", ")} <= ranks
+    marked = left.get_lines()[-1].get_data()
+    np.testing.assert_array_equal(np.sort(marked[1]), np.sort(front.values[front.trials, 0]))
+    assert (left.get_xlabel(), right.get_xlabel()) == ("steps (less is better)", "area (more is better)")
+    with pytest.raises(ValueError, match="area alone has no Pareto front"):
+        plots.pareto(halved, ("area",))
 
 
 def test_robustness_over_one_and_two_parameters():

@@ -70,6 +70,11 @@ class Judging:
         "return",
         metavar="OBJECTIVE",
     )
+    pareto: tuple[str, ...] = several(
+        "Further objectives, or costs: steps, seconds (of training) and parameters (of an agent). Trials that no other "
+        "one beats in all of them and in --objective, the Pareto front, are listed and drawn.",
+        metavar="OBJECTIVE",
+    )
     ties: tuple[str, ...] = several(
         "What orders trials with equal objectives: area (under the learning curve) and threshold (steps until it "
         "comes near its end, or to --threshold).",

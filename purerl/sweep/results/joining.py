@@ -41,7 +41,7 @@ def join(results: Sequence[Result], keep: int | None = 10) -> Result:
         np.pad(result.rung_returns, [(0, num_rungs - len(result.rung_returns)), *[(0, 0)] * 3], constant_values=np.nan)
         for result in results
     ]
-    scores: Any = {name: _all(results, name) for name in ("scores", "seconds")}
+    scores: Any = {name: _all(results, name) for name in ("scores", "seconds", "pareto")}
     whole = dataclasses.replace(
         first,
         trials=trials,

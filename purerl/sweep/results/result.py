@@ -32,7 +32,7 @@ _TABLES = ("curves.csv", "sweep.json", "trials.csv")
 _OF_CURVES = ("trial", "seed", "steps", "return")
 
 # Optional arrays of 64 bits, stored bit for bit beside it.
-EXACT = ("scores", "fresh_scores", "seconds", "fresh_counts")
+EXACT = ("scores", "fresh_scores", "seconds", "fresh_counts", "pareto")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -58,6 +58,7 @@ class Result:
       scores: [P, S] the objective of each agent, larger if better; None: the greedy return.
       fresh_scores: [K, S'] the same of the fresh seeds.
       seconds: [P, S] seconds of training, each agent's share of its block; None: not measured.
+      pareto: [P, K] the objective and the further ones of `search(pareto=)`, as measured; None: one objective only.
       fresh_counts: [K] how many of the fresh seeds each was trained with, the first ones; None: with all.
     """
 
@@ -77,6 +78,7 @@ class Result:
     fresh_scores: np.ndarray | None = None
     seconds: np.ndarray | None = None
     fresh_counts: np.ndarray | None = None
+    pareto: np.ndarray | None = None
 
     @property
     def member_index(self) -> MemberIndex:

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from purerl.hparams import python_number
+from purerl.sweep.results.pareto import front
 from purerl.sweep.results.statistics import bootstrap_interval, coverage_limit, interquartile_mean
 
 if TYPE_CHECKING:
@@ -24,11 +25,20 @@ def rows(result: Result) -> list[dict[str, Any]]:
     tied = result.num_tied
     if (tied > 1).any():
         columns = {"tied": tied} | columns | _criteria(result)
-    columns |= fresh_columns(result)
+    columns |= fresh_columns(result) | _front(result, set(columns))
     columns |= {f"return_seed_{seed}": column for seed, column in enumerate(result.seed_returns.T)}
     order = result.order[: (result.num_updates > 0).sum()]  # without trials that a search which was stopped left out
     ranked = {"rank": range(1, len(order) + 1)} | {name: _plain(each[order]) for name, each in columns.items()}
     return [dict(zip(ranked, row)) for row in zip(*ranked.values())]
+
+
+def _front(result: Result, known: set[str]) -> dict[str, np.ndarray]:
+    """Further objectives, and whether a trial is on the Pareto front; empty if there is one objective."""
+    if result.pareto is None:
+        return {}
+    found = front(result)
+    values = {name: column for name, column in zip(found.names, found.values.T) if name not in known}
+    return values | {"on_front": np.isin(np.arange(result.num_trials), found.trials)}
 
 
 def fresh_columns(result: Result) -> dict[str, np.ndarray]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
+from purerl.hparams import get_learner, get_params
 from purerl.sweep.results.rules import Rules
 from purerl.sweep.run import fingerprint, packing, programs
 from purerl.sweep.run.budget import Budget
@@ -105,6 +107,19 @@ def agent_states(engine: Engine, pool: Pool, members: np.ndarray) -> tuple[PyTre
         state = jax.tree.map(lambda leaf: leaf[0], pool.gather(member).agent_state)  # [1, ...] -> [...]
         states.append(packing.unpack(state, like.agent_state))
     return tuple(states)
+
+
+def num_parameters(engine: Engine) -> list[int]:
+    """The learned numbers of an agent of each group: its parameters, or its whole learner if it names none."""
+    counts = []
+    for group, program in enumerate(engine.programs):
+        state = programs.state_like(program, data_of(engine, _first_of(engine, group))).agent_state
+        try:
+            learned = get_params(state)
+        except TypeError:
+            learned = get_learner(state)
+        counts.append(sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(learned)))
+    return counts
 
 
 def _first_of(engine: Engine, group: int) -> np.ndarray:

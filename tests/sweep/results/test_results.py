@@ -116,6 +116,27 @@ def test_an_unknown_objective_is_refused_with_those_there_are():
         objectives.parse("speed")
 
 
+def test_a_search_with_several_objectives_knows_its_front(tmp_path):
+    result = sweep.search(
+        jax.random.key(0), AGENT, ENV, Hparams(), {"target": sweep.uniform(-1.0, 1.0)}, num_trials=6,
+        num_seeds=2, num_updates=4, num_envs=2, rollout_length=4, eval_episodes=2, eval_max_steps=4,
+        pareto=("seconds", "parameters", sweep.of_curve(lambda y, x: y[0], "start")), directory=tmp_path,
+    )  # fmt: skip
+    front = sweep.front(result)
+    assert front.names == ("return", "seconds", "parameters", "start")
+    assert front.maximize == (True, False, False, True)
+    np.testing.assert_array_equal(front.values[:, 0], result.score)
+    np.testing.assert_array_equal(front.values[:, 3], result.curves[:, :, 0].mean(axis=1, dtype=np.float64))
+    assert len(set(front.values[:, 2])) == 1
+    assert sweep.front(result, ["return"]).trials.tolist() == [result.order[0]]
+    loaded = sweep.load(tmp_path)
+    np.testing.assert_array_equal(sweep.front(loaded).trials, front.trials)
+    assert {row["trial"] for row in loaded.rows() if row["on_front"]} == set(front.trials.tolist())
+    assert "start" in loaded.rows()[0]
+    with pytest.raises(ValueError, match="or a cost: steps, seconds, parameters"):
+        sweep.front(result, ["return", "money"])
+
+
 def test_the_pareto_front_is_what_no_trial_beats():
     rng = np.random.default_rng(0)
     values = np.round(rng.normal(size=(60, 2)), 1)
