@@ -75,7 +75,8 @@ def diverged_entry(number: int) -> Entries:
 
 
 def label_points(axes: Axes, ranks: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:
-    """The rank beside each point; points that lie close together share one label. Set the limits of the axes first."""
+    """The rank beside each point; points that lie close together share one label. Draw the points first."""
+    axes.autoscale_view()  # so that the limits are those of the points
     places = axes.transAxes.inverted().transform(axes.transData.transform(np.stack([x, y], axis=1)))  # [K, 2] in [0, 1]
     near: dict[tuple[int, int], list[int]] = {}
     for i in np.argsort(ranks).tolist():
