@@ -33,12 +33,16 @@ def main():
     end, rng, wrong = time.monotonic() + options.seconds, random.Random(0), 0
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
-        code, expected, _ = trained(root, "straight", root / "cache")
+        cache = root / "cache"
+        code, expected, _ = trained(root, "straight", cache)
         assert code == 0
+        whole = shutil.copytree(cache, root / "whole")
         for i in range(options.number):
             if time.monotonic() > end:
                 break
-            cache = shutil.copytree(root / "cache", root / f"cache-{i}")
+            shutil.rmtree(cache)
+            shutil.copytree(whole, cache)
+            number = len(list(cache.rglob("*-cache")))
             # The largest entries are the programs of the run; each damaged run reads all of them.
             entries = sorted(cache.rglob("*-cache"), key=lambda path: -path.stat().st_size)[:4]
             kind = ("flipped", "cut", "empty")[i % 3]
@@ -54,9 +58,10 @@ def main():
             warned = text.count("persistent compilation cache")
             good = code == 0 and found == expected
             wrong += not good
-            print(f"| {kind} | {code} | {'same bits' if good else 'WRONG ' + text[-300:]} | {warned} warnings | "
-                  f"{replaced} of {len(before)} replaced |", flush=True)  # fmt: skip
-            shutil.rmtree(cache)
+            new = len(list(cache.rglob("*-cache"))) - number
+            said = "same bits" if good else f"WRONG {text[-300:]}"
+            changed = f"{replaced} of {len(before)} replaced, {new} new entries"
+            print(f"| {kind} | {code} | {said} | {warned} warnings | {changed} |", flush=True)
     print(f"{wrong} wrong")
     sys.exit(wrong > 0)
 
