@@ -39,10 +39,10 @@ def report(case: Case, target: targets.Target) -> dict[str, Any]:
     steps = NUM_UPDATES * program.num_envs * program.rollout_length
     operations, _ = work.totals(text)
     memory, seconds = compiled.memory_analysis(), modelled_seconds(target, text)
-    step, gradient = hlo.rollout_step(root, program.rollout_length), hlo.gradient_step(root)
+    gradient = hlo.gradient_step(root)
     return {
         "label": case.label,
-        "rollout_step": step.total_each._asdict() if step else None,
+        "rollout_step": hlo.rollout_step(root, program.rollout_length),
         "gradient_step": gradient.total_each._asdict() if gradient else None,
         "total": root.total._asdict(),
         "launches_per_env_step": root.total.launches / steps,

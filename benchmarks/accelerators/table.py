@@ -64,4 +64,4 @@ def _cells(report: dict[str, Any]) -> list[str]:
 def _launches(counts: dict[str, Any] | None) -> str:
     if counts is None:
         return "-"
-    return str(counts["launches"]) + f" ({counts['waits']})" * bool(counts["waits"])
+    return f"{counts['launches']:g}" + f" ({counts['waits']:g})" * bool(counts["waits"])

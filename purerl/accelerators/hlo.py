@@ -207,11 +207,18 @@ def _named(instruction: Instruction, role: str) -> str:
 # --- Which loop is which ----------------------------------------------------------------------------------------------
 
 
-def rollout_step(root: Loop, rollout_length: int) -> Loop | None:
-    """The loop whose trips are the steps of a rollout; None if there is none, as in a rollout of one step."""
-    named = [loop for loop in root.walk() if loop.trips == rollout_length and "rollout" in loop.name]
-    loops = named or [loop for loop in root.walk() if loop.trips == rollout_length and not loop.loops]
-    return loops[0] if loops else None
+def rollout_step(root: Loop, rollout_length: int) -> dict[str, float] | None:
+    """Launches, waits and copies of one step of a rollout, on average; None if the program has no loop of these steps.
+
+    A trip of the loop may be two steps, which half as many trips show.
+    """
+    found = list(root.walk())
+    named = [loop for loop in found if "rollout" in loop.name and loop.trips in (rollout_length, rollout_length // 2)]
+    loops = named or [loop for loop in found if loop.trips == rollout_length and not loop.loops]
+    if not loops or not loops[0].trips:
+        return None
+    each, steps = loops[0].total_each, rollout_length // loops[0].trips
+    return {name: getattr(each, name) / steps for name in ("launches", "waits", "copies")}
 
 
 def gradient_step(root: Loop) -> Loop | None:

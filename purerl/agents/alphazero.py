@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import optimization, planning, trajectories
+from purerl.agents.common import batches, optimization, planning, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, SignedUnitInterval, UnitInterval, check_positive
 from purerl.spaces import action_mask
 from purerl.types import (
@@ -179,7 +179,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
 
 def _evaluate(network: Network, params: Params, obs: PyTree) -> tuple[jax.Array, jax.Array]:
     """Log-probabilities [B, A], of the allowed actions alone, and values [B] of observations."""
-    distribution, value = jax.vmap(network.apply, (None, 0))(params, obs)
+    distribution, value = batches.apply_batch(network, params, obs)
     return planning.restrict(distribution.log_probs, action_mask(obs["obs"])), value
 
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import action_values, counts, optimization, q_critics
+from purerl.agents.common import action_values, batches, counts, optimization, q_critics
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
@@ -223,7 +223,7 @@ def _actor_loss(
 
 def _log_probs(actor: Network, params: Params, obs: PyTree) -> jax.Array:
     """The policy's log-probabilities [B, A]; a forbidden action has the lowest finite number."""
-    return jax.vmap(actor.apply, (None, 0))(params, obs)[0].log_probs
+    return batches.apply_batch(actor, params, obs)[0].log_probs
 
 
 def _expected(log_probs: jax.Array, values: jax.Array) -> jax.Array:
@@ -241,4 +241,4 @@ def _largest_entropy(q: jax.Array, obs: PyTree) -> jax.Array:
 
 def _values(critic: Network, params: Params, obs: PyTree) -> jax.Array:
     """The values [C, B, A] of every critic."""
-    return jnp.stack([jax.vmap(critic.apply, (None, 0))(one, obs) for one in params])
+    return jnp.stack(batches.apply_each(critic, params, obs))

@@ -12,7 +12,7 @@ import numpy as np
 
 from purerl import exploration as explore
 from purerl import replay
-from purerl.agents.common import action_values, counts, optimization, trajectories, value_heads
+from purerl.agents.common import action_values, batches, counts, optimization, trajectories, value_heads
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, Interval, NonNegative, UnitInterval
 from purerl.spaces import action_mask
@@ -258,6 +258,6 @@ def _apply(settings: _Settings, key: Key | None, params: Params, obs: PyTree) ->
 def _batched(settings: _Settings, key: Key, params: Params, obs: PyTree) -> jax.Array:
     """The network's outputs [B, A, ...], each with noise of its own."""
     if not settings.noisy:
-        return jax.vmap(settings.network.apply, (None, 0))(params, obs)
+        return batches.apply_batch(settings.network, params, obs)
     keys = jax.random.split(key, jax.tree.leaves(obs)[0].shape[0])
     return jax.vmap(settings.network.apply, (None, 0, 0))(params, obs, keys)

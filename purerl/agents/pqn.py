@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from purerl import exploration, losses, returns
-from purerl.agents.common import action_values, optimization, trajectories
+from purerl.agents.common import action_values, batches, optimization, trajectories
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
@@ -141,7 +141,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
 
 def _loss(network: Network, params: Params, part: Batch) -> tuple[jax.Array, Metrics]:
     """Mean of ½ (G − q(s, a))² over a minibatch."""
-    q = losses.action_value(jax.vmap(network.apply, (None, 0))(params, part.obs), part.action)  # [B, A] -> [B]
+    q = losses.action_value(batches.apply_batch(network, params, part.obs), part.action)  # [B, A] -> [B]
     error = part.target - q
     loss = trajectories.masked_mean(0.5 * jnp.square(error), part.weight)
     return loss, {"loss/value": loss, "loss/td_error": jnp.abs(error).mean(), "q_value": q.mean()}

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Sequence
 
 import flax.linen as nn
 import jax
@@ -13,11 +15,12 @@ from purerl import distributions
 from purerl.hparams import check_positive
 from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
-from purerl.networks.layers import Torso, check_hidden
-from purerl.networks.observations import check_observation, features
+from purerl.networks.layers import ACTIVATIONS, Torso, check_hidden
+from purerl.networks.observations import batched_features, check_batch, check_observation, features
 from purerl.networks.products import thin_product
+from purerl.networks.towers import layers_of, one_by_one, towers
 from purerl.spaces import Box, Space, check_bounded, check_spaces
-from purerl.types import HasSpaces, Key, PyTree
+from purerl.types import HasSpaces, Key, Params, PyTree
 
 LOG_STD_MIN, LOG_STD_MAX = -5.0, 2.0
 
@@ -141,8 +144,20 @@ class GaussianActor(nn.Module):
         """One observation to the distribution of the action."""
         check_observation(obs, self.observation_space)
         x = self.torso(features(obs, self.observation_space))
+        return self._distribution(*(small_dense(self.action_space.shape, name)(x) for name in ("mean", "log_std")))
+
+    @nn.nowrap
+    def apply_batch(self, params: Params, obs: PyTree) -> distributions.TanhGaussian:
+        """`apply` for observations [B]."""
+        x = batched_features(obs, self.observation_space) if self.torso.is_plain else None
+        if x is None:
+            return one_by_one(self, params, obs)
+        return jax.vmap(self._distribution)(*_heads(params, ("mean", "log_std"), x, self.torso))
+
+    def _distribution(self, mean: jax.Array, raw: jax.Array) -> distributions.TanhGaussian:
+        """The distribution from the outputs of both heads."""
         shape = self.action_space.shape
-        mean, raw = (small_dense(shape, name)(x).reshape(shape) for name in ("mean", "log_std"))
+        mean, raw = mean.reshape(shape), raw.reshape(shape)
         shift = math.log((0.0 - LOG_STD_MIN) / LOG_STD_MAX)
         log_std = LOG_STD_MIN + (LOG_STD_MAX - LOG_STD_MIN) * jax.nn.sigmoid(raw + shift)
         low, high = map(jnp.asarray, self.action_space.bounds())
@@ -161,9 +176,20 @@ class DeterministicActor(nn.Module):
         """One observation to the action."""
         check_observation(obs, self.observation_space)
         x = self.torso(features(obs, self.observation_space))
-        shape = self.action_space.shape
+        return self._action(small_dense(self.action_space.shape, "mean")(x))
+
+    @nn.nowrap
+    def apply_batch(self, params: Params, obs: PyTree) -> jax.Array:
+        """`apply` for observations [B]."""
+        x = batched_features(obs, self.observation_space) if self.torso.is_plain else None
+        if x is None:
+            return one_by_one(self, params, obs)
+        return jax.vmap(self._action)(*_heads(params, ("mean",), x, self.torso))
+
+    def _action(self, raw: jax.Array) -> jax.Array:
+        """The action from the head's output."""
         half, middle = scale(self.action_space)
-        return middle + half * jnp.tanh(small_dense(shape, "mean")(x).reshape(shape))
+        return middle + half * jnp.tanh(raw.reshape(self.action_space.shape))
 
 
 class Critic(nn.Module):
@@ -182,6 +208,22 @@ class Critic(nn.Module):
         q = nn.Dense(size, kernel_init=orthogonal(1.0), dot_general=thin_product, name="q")(x)
         return q[0] if self.num_quantiles is None else q
 
+    @nn.nowrap
+    def apply_each(self, params: Sequence[Params], obs: PyTree, action: jax.Array) -> list[jax.Array]:
+        """`apply` for observations and actions [B] and each of several critics."""
+        x = (
+            batched_features(obs, self.observation_space)
+            if self.torso.is_plain and self.num_quantiles is None
+            else None
+        )
+        if x is None:
+            return [one_by_one(self, one, obs, action) for one in params]
+        check_batch(action, self.action_space, "action")
+        x = jax.vmap(functools.partial(_with_action, self.action_space))(x, action)
+        hidden = tuple(layers_of(one["params"]["torso"]) for one in params)
+        heads = tuple((one["params"]["q"],) for one in params)
+        return [q[:, 0] for (q,) in towers(hidden, heads, x, ACTIVATIONS[self.torso.activation])]
+
 
 def state_and_action(critic: PyTree, obs: PyTree, action: jax.Array) -> jax.Array:
     """The input [D] of a critic's hidden layers: features of the observation, and the action scaled to [−1, 1].
@@ -193,8 +235,20 @@ def state_and_action(critic: PyTree, obs: PyTree, action: jax.Array) -> jax.Arra
     x: PyTree = features(obs, critic.observation_space)
     if isinstance(x, tuple) or x.ndim == 3:  # [H, W, C] -> [H' W' C']
         x = critic.torso.copy(hidden=(), parent=critic, name="image")(x).astype(jnp.float32)
-    half, middle = scale(critic.action_space)
+    return _with_action(critic.action_space, x, action)
+
+
+def _with_action(space: Box, x: jax.Array, action: jax.Array) -> jax.Array:
+    """Features [D] and the scaled action side by side."""
+    half, middle = scale(space)
     return jnp.concatenate([x, ((action - middle) / half).reshape(-1)])
+
+
+def _heads(params: Params, names: tuple[str, ...], x: jax.Array, torso: Torso) -> tuple[jax.Array, ...]:
+    """The outputs [B, O] of the heads of these names over one torso."""
+    own = params["params"]
+    heads = tuple(own[name] for name in names)
+    return towers((layers_of(own["torso"]),), (heads,), x, ACTIVATIONS[torso.activation])[0]
 
 
 def scale(space: Box) -> tuple[jax.Array, jax.Array]:

@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable
-from typing import cast
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -13,7 +9,7 @@ import jax.numpy as jnp
 from purerl.networks.images import Activation, Convolution, Features, flat_features
 from purerl.networks.initializers import orthogonal
 from purerl.networks.products import thin_product
-from purerl.types import Key, Params
+from purerl.types import Key
 
 ACTIVATIONS: dict[str, Activation] = {
     "tanh": jnp.tanh,
@@ -57,44 +53,14 @@ class Torso(nn.Module):
             x = self._activate(x)
         return x
 
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is layers and activations of single precision alone, for inputs that are not images."""
+        return bool(self.hidden) and not (self.layer_norm or self.dropout or self.dtype)
+
     def _activate(self, x: jax.Array) -> jax.Array:
         normalized = nn.LayerNorm(dtype=self.dtype, reduction_axes=range(x.ndim))(x) if self.layer_norm else x
         return ACTIVATIONS[self.activation](normalized)
-
-
-def side_by_side(one: Torso, other: Torso, x: Features) -> tuple[jax.Array, jax.Array]:
-    """The features of two torsos of the same sizes, children of one module: `one(x), other(x)`.
-
-    Where they are differentiated for an accelerator they are computed as one, with half as many products, whose
-    launches are what small networks cost there. On a CPU that would be slower, and where they are not differentiated
-    one of the two may not be used. Images always pass one after the other.
-    """
-    if one.is_initializing() or not isinstance(x, jax.Array) or x.ndim != 1:
-        return one(x), other(x)
-    both = _both(one.clone(name=None, parent=None))
-    return both({"params": one.variables["params"]}, {"params": other.variables["params"]}, x)
-
-
-@functools.cache
-def _both(torso: Torso) -> Callable[[Params, Params, jax.Array], tuple[jax.Array, jax.Array]]:
-    """The features for two sets of parameters, as a function that JAX can recognize when it traces it again."""
-
-    apply = cast(Callable[[Params, jax.Array], jax.Array], torso.apply)
-
-    def apart(one: Params, other: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return apply(one, x), apply(other, x)
-
-    def together(one: Params, other: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), one, other)
-        both = jax.vmap(apply, (0, None))(stacked, x)  # [2, hidden[-1]]
-        return both[0], both[1]
-
-    def by_platform(one: Params, other: Params, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        return jax.lax.platform_dependent(one, other, x, cpu=apart, default=together)
-
-    features = jax.custom_jvp(apart)
-    features.defjvp(functools.partial(jax.jvp, by_platform))
-    return features
 
 
 def check_hidden(hidden: tuple[int, ...], activation: str) -> None:

@@ -67,6 +67,18 @@ def features(obs: PyTree, space: Space) -> Features:
     return (*images, *([jnp.concatenate(rest)] if rest else [])) if images else jnp.concatenate(rest)
 
 
+def check_batch(obs: PyTree, space: Space, name: str = "obs") -> None:
+    """As `check_observation`, for observations [B]."""
+    check_observation(jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), obs), space, name)
+
+
+def batched_features(obs: PyTree, space: Space) -> jax.Array | None:
+    """The features of observations [B] as vectors, [B, D]; None if there is an image among them."""
+    check_batch(obs, space)
+    x = jax.vmap(lambda obs: features(obs, space))(obs)
+    return x if isinstance(x, jax.Array) and x.ndim == 2 else None
+
+
 def _encoded_parts(obs: PyTree, space: Dict | Tuple) -> Iterator[jax.Array]:
     """The leaves of a dict, except its action mask, or of a tuple, each encoded."""
     if isinstance(space, Dict):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 
 import flax.linen as nn
 import jax
@@ -12,11 +13,12 @@ import numpy as np
 from purerl import distributions
 from purerl.networks.images import Convolution, check_convolution
 from purerl.networks.initializers import orthogonal
-from purerl.networks.layers import Torso, check_hidden, side_by_side
-from purerl.networks.observations import check_observation, features, has_mask
+from purerl.networks.layers import ACTIVATIONS, Torso, check_hidden
+from purerl.networks.observations import batched_features, check_observation, features, has_mask
 from purerl.networks.products import thin_product
+from purerl.networks.towers import layers_of, one_by_one, towers
 from purerl.spaces import Box, Discrete, MultiDiscrete, Space, check_bounded, check_spaces
-from purerl.types import HasSpaces, PyTree
+from purerl.types import HasSpaces, Params, PyTree
 
 
 def actor_critic(
@@ -69,6 +71,9 @@ def actor_critic(
     )
 
 
+_TORSOS = ("actor", "critic")
+
+
 class ActorCritic(nn.Module):
     """See `actor_critic`."""
 
@@ -90,10 +95,26 @@ class ActorCritic(nn.Module):
         if self.shared_torso:
             critic = actor = torso(name="torso")(inputs)
         else:
-            actor, critic = side_by_side(torso(name="actor"), torso(name="critic"), inputs)
+            actor, critic = torso(name="actor")(inputs), torso(name="critic")(inputs)
         value = nn.Dense(1, kernel_init=orthogonal(1.0), dot_general=thin_product, name="value")(critic)
         mask = obs["action_mask"] if has_mask(self.observation_space) else None
         return PolicyHead(self.action_space, self.squash, name="policy")(actor, mask), value[0]
+
+    @nn.nowrap
+    def apply_batch(self, params: Params, obs: PyTree) -> tuple[distributions.Distribution, jax.Array]:
+        """`apply` for observations [B]."""
+        x = batched_features(obs, self.observation_space) if self.hidden and self.dtype is None else None
+        if x is None:
+            return one_by_one(self, params, obs)
+        own = params["params"]
+        policy, value = own["policy"]["Dense_0"], own["value"]
+        names, heads = (("torso",), ((policy, value),)) if self.shared_torso else (_TORSOS, ((policy,), (value,)))
+        outputs = towers(tuple(layers_of(own[name]) for name in names), heads, x, ACTIVATIONS[self.activation])
+        raw, values = itertools.chain(*outputs)
+        mask = obs["action_mask"] if has_mask(self.observation_space) else None
+        log_std = own["policy"].get("log_std")
+        distribution = jax.vmap(functools.partial(_distribution, self.action_space, self.squash, log_std))(raw, mask)
+        return distribution, values[:, 0]
 
 
 class PolicyHead(nn.Module):
@@ -105,21 +126,39 @@ class PolicyHead(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mask: jax.Array | None = None) -> distributions.Distribution:
         """[D] to a distribution over the action space; mask [A] is true where an action is allowed."""
-        space = self.action_space
-        if isinstance(space, Discrete):
-            return distributions.categorical(_small_dense(space.n)(x), mask)
-        if isinstance(space, MultiDiscrete):
-            return distributions.multi_discrete(_small_dense(sum(space.num_values))(x), space.num_values, mask)
-        assert isinstance(space, Box)
-        size = int(np.prod(space.shape, dtype=int))
-        mean = _small_dense(size)(x).reshape(space.shape)
-        log_std = self.param("log_std", nn.initializers.zeros, space.shape, jnp.float32)
-        low, high = space.bounds()
-        rank = len(space.shape)
-        if self.squash:
-            return distributions.tanh_gaussian(mean, log_std, jnp.asarray(low), jnp.asarray(high), event_ndims=rank)
-        half, middle = _scale(low, high)
-        return distributions.diagonal_gaussian(middle + half * mean, log_std + np.log(half), event_ndims=rank)
+        raw = _small_dense(_num_outputs(self.action_space))(x)
+        log_std = None
+        if isinstance(self.action_space, Box):
+            log_std = self.param("log_std", nn.initializers.zeros, self.action_space.shape, jnp.float32)
+        return _distribution(self.action_space, self.squash, log_std, raw, mask)
+
+
+def _num_outputs(space: Space) -> int:
+    """Size of the last layer of a policy."""
+    if isinstance(space, Discrete):
+        return space.n
+    if isinstance(space, MultiDiscrete):
+        return sum(space.num_values)
+    assert isinstance(space, Box)
+    return int(np.prod(space.shape, dtype=int))
+
+
+def _distribution(
+    space: Space, squash: bool, log_std: jax.Array | None, raw: jax.Array, mask: jax.Array | None
+) -> distributions.Distribution:
+    """The distribution over the action space whose last layer's outputs are `raw`."""
+    if isinstance(space, Discrete):
+        return distributions.categorical(raw, mask)
+    if isinstance(space, MultiDiscrete):
+        return distributions.multi_discrete(raw, space.num_values, mask)
+    assert isinstance(space, Box)
+    assert log_std is not None
+    mean, rank = raw.reshape(space.shape), len(space.shape)
+    low, high = space.bounds()
+    if squash:
+        return distributions.tanh_gaussian(mean, log_std, jnp.asarray(low), jnp.asarray(high), event_ndims=rank)
+    half, middle = _scale(low, high)
+    return distributions.diagonal_gaussian(middle + half * mean, log_std + np.log(half), event_ndims=rank)
 
 
 def _small_dense(size: int) -> nn.Dense:

@@ -10,10 +10,11 @@ from purerl.hparams import check_positive
 from purerl.networks.images import Convolution, Features, check_convolution, flat_features
 from purerl.networks.initializers import Initializer, orthogonal
 from purerl.networks.layers import ACTIVATIONS, Torso, check_hidden
-from purerl.networks.observations import check_observation, features
+from purerl.networks.observations import batched_features, check_observation, features
 from purerl.networks.products import thin_product
+from purerl.networks.towers import layers_of, one_by_one, towers
 from purerl.spaces import Discrete, Space, check_spaces
-from purerl.types import HasSpaces, Key, PyTree
+from purerl.types import HasSpaces, Key, Params, PyTree
 
 
 def q_network(
@@ -100,11 +101,27 @@ class QNetwork(nn.Module):
         if self.noisy:
             return self._noisy(inputs, key)
         x = Torso(self.hidden, self.activation, self.layer_norm, self.convolution, self.dtype)(inputs)
-        advantage = self._per_action(_last_dense(self._width(self.num_actions))(x))
-        if not self.dueling:
+        advantage = _last_dense(self._width(self.num_actions))(x)
+        return self._values(advantage, _last_dense(self._width(1))(x) if self.dueling else None)
+
+    @nn.nowrap
+    def apply_batch(self, params: Params, obs: PyTree) -> jax.Array:
+        """`apply` for observations [B], without noise."""
+        usual = self.hidden and not (self.noisy or self.layer_norm or self.dtype)
+        x = batched_features(obs, self.observation_space) if usual else None
+        if x is None:
+            return one_by_one(self, params, obs)
+        own = params["params"]
+        heads = (own["Dense_0"], *([own["Dense_1"]] if self.dueling else []))
+        [outputs] = towers((layers_of(own["Torso_0"]),), (heads,), x, ACTIVATIONS[self.activation])
+        return jax.vmap(self._values)(*outputs)
+
+    def _values(self, advantage: jax.Array, value: jax.Array | None = None) -> jax.Array:
+        """[A], or [A, num_atoms], from the last layers' outputs; `value` is that of a dueling network."""
+        advantage = self._per_action(advantage)
+        if value is None:
             return advantage
-        value = self._per_action(_last_dense(self._width(1))(x))
-        return value + advantage - advantage.mean(axis=0, keepdims=True)
+        return self._per_action(value) + advantage - advantage.mean(axis=0, keepdims=True)
 
     def _noisy(self, inputs: Features, key: Key | None) -> jax.Array:
         activate = ACTIVATIONS[self.activation]
@@ -112,11 +129,8 @@ class QNetwork(nn.Module):
         x = flat_features(inputs, self.convolution, activate, self.dtype)
         for width, layer_key in zip(self.hidden, keys):
             x = activate(NoisyDense(width, self.dtype)(x, layer_key))
-        advantage = self._per_action(NoisyDense(self._width(self.num_actions))(x, keys[-2]))
-        if not self.dueling:
-            return advantage
-        value = self._per_action(NoisyDense(self._width(1))(x, keys[-1]))
-        return value + advantage - advantage.mean(axis=0, keepdims=True)
+        advantage = NoisyDense(self._width(self.num_actions))(x, keys[-2])
+        return self._values(advantage, NoisyDense(self._width(1))(x, keys[-1]) if self.dueling else None)
 
     def _width(self, count: int) -> int:
         return count * (self.num_atoms or 1)

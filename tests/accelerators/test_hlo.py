@@ -81,3 +81,10 @@ def test_bytes_of_a_fusion_are_its_arguments_and_its_result():
     product, comparison = (8 * 4 + 4 * 2 + 8 * 2) * 4, 1 + 4 + 4
     branch, outside = 2 * 3 * 8 * 2 * 4, 2 * 2 * 8 * 4 * 4
     assert moved == 5 * (product + comparison + branch) + outside
+
+
+def test_a_trip_of_two_steps_counts_half_for_each():
+    loop = hlo.Loop("jit(_rollout)/while", 4, hlo.Counts(launches=13, copies=1), ())
+    program = hlo.Loop("program", 1, hlo.Counts(launches=3), (loop,))
+    assert hlo.rollout_step(program, 8) == {"launches": 6.5, "waits": 0.0, "copies": 0.5}
+    assert hlo.rollout_step(program, 4)["launches"] == 13

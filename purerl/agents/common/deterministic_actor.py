@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import counts, optimization, q_critics
+from purerl.agents.common import batches, counts, optimization, q_critics
 from purerl.hparams import check_positive
 from purerl.types import Hparams, Key, Metrics, Network, Params, PyTree
 
@@ -120,4 +120,4 @@ def actor_step(
 
 def apply(actor: Network, params: Params, obs: PyTree) -> jax.Array:
     """The actor's actions [B, ...] for observations [B]."""
-    return jax.vmap(actor.apply, (None, 0))(params, obs)
+    return batches.apply_batch(actor, params, obs)

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import trajectories
+from purerl.agents.common import batches, trajectories
 from purerl.types import ActFn, Key, MemoryFn, Network, Params, PyTree, State, Transition
 
 ActorCriticNetwork: TypeAlias = Any
@@ -90,7 +90,7 @@ def evaluate_actions(
 
     if has_memory(network):
         return jax.vmap(environment)(obs, action, memory, reset)
-    distribution, value = jax.vmap(network.apply, (None, 0))(params, obs)
+    distribution, value = batches.apply_batch(network, params, obs)
     return *jax.vmap(log_prob_and_entropy)(distribution, action), value
 
 
@@ -126,12 +126,22 @@ def evaluate(
         (distribution, value), _ = unroll(params, obs, data.memory, reset)
         successors = lambda: outputs_of_successors(network, fixed, data)[1]  # noqa: E731
     else:
-        apply = jax.vmap(jax.vmap(network.apply, (None, 0)), (None, 0))
-        distribution, value = apply(params, obs)
-        successors = lambda: apply(fixed, data.next_obs)[1]  # noqa: E731
+        distribution, value = _apply_steps(network, params, obs)
+        successors = jax.jit(lambda: _apply_steps(network, fixed, data.next_obs)[1])  # traced once
     following = jax.lax.stop_gradient(value[1:])  # [T + 1, N] -> [T, N]
-    next_value = jax.lax.cond(data.truncated[:-1].any(), successors, lambda: following)
+    if_any = lambda: jax.lax.cond(data.truncated[:-1].any(), successors, lambda: following)  # noqa: E731
+    if has_memory(network):
+        next_value = if_any()
+    else:  # one more pass is less than a wait for the condition
+        next_value = jax.lax.platform_dependent(cpu=if_any, default=successors)
     return jax.tree.map(lambda x: x[:-1], distribution), value[:-1], next_value
+
+
+def _apply_steps(network: Network, params: Params, obs: PyTree) -> tuple[Distribution, jax.Array]:
+    """The network for observations [T, N]."""
+    out = batches.apply_batch(network, params, trajectories.flatten(obs))  # [T * N]
+    leading = jax.tree.leaves(obs)[0].shape[:2]
+    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), out)
 
 
 def outputs_of_successors(network: ActorCriticNetwork, params: Params, data: Transition) -> PyTree:

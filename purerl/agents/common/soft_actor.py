@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import optimization, q_critics
+from purerl.agents.common import batches, optimization, q_critics
 from purerl.hparams import check_positive
 from purerl.types import Agent, Hparams, InitFn, Key, Metrics, Network, Params, PyTree, Requirements, UpdateFn
 
@@ -199,6 +199,6 @@ def _actor_loss(
 
 def sample(key: Key, actor: q_critics.Actor, params: Params, obs: PyTree) -> tuple[jax.Array, jax.Array]:
     """Actions [B, ...] of the policy and their log-densities [B] when scaled to [−1, 1]."""
-    policy = jax.vmap(actor.apply, (None, 0))(params, obs)
+    policy = batches.apply_batch(actor, params, obs)
     action, log_prob = policy.sample_and_log_prob(seed=key)
     return action, log_prob + policy.base.sum_event(jnp.log((policy.high - policy.low) / 2))
