@@ -75,7 +75,8 @@ def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int
     env = check(env, env_params)
     obs, env_state, memory = begin_episodes(key, agent, env, state, num_envs, env_params)
     step = jax.eval_shape(
-        functools.partial(_one_step, agent, env, env_params),
+        functools.partial(_one_step, agent, env),
+        env_params,
         jax.random.split(jax.random.clone(key)),  # only for its shape: its key may come again
         state,
         first((obs, env_state, memory)),
@@ -101,6 +102,7 @@ def split_actors(actors: Actors) -> Actors:
     )
 
 
+@functools.partial(jax.jit, static_argnums=(0, 1), inline=True)
 def _one_step(
     agent: Agent, env: Env, env_params: PyTree, keys: Key, state: State, actor: Actor
 ) -> tuple[PyTree, PyTree, PyTree, EnvStep]:
@@ -118,8 +120,8 @@ def step_all(
     keys: Key, agent: Agent, env: Env, state: State, actors: Actors, env_params: PyTree
 ) -> tuple[Transition, EnvStep, Actors]:
     """One step in every environment, without resets: the actors stay in the episode that may have ended."""
-    step = functools.partial(_one_step, agent, env, env_params)
-    action, aux, memory, new = jax.vmap(step, (0, None, 0))(keys, state, (actors.obs, actors.env_state, actors.memory))
+    step = jax.vmap(functools.partial(_one_step, agent, env), (None, 0, None, 0))
+    action, aux, memory, new = step(env_params, keys, state, (actors.obs, actors.env_state, actors.memory))
     transition = Transition(actors.obs, action, new.reward, new.terminated, new.truncated, new.obs, aux)
     actors = actors._replace(
         env_state=new.env_state,

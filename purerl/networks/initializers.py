@@ -1,5 +1,6 @@
 """Initialisers that are safe under vmap: no LAPACK call, which can deadlock a small CPU when several are batched."""
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
@@ -46,8 +47,9 @@ def orthogonal(scale: float = 1.0) -> Initializer:
     return init
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2))
 def _orthonormal_columns(key: jax.Array, n: int, m: int) -> jax.Array:
-    """[n, m] with n >= m."""
+    """[n, m] with n >= m. Under `jit`, since flax asks for its shape in every application of a layer."""
     x = jax.random.normal(key, (m, n), jnp.float32)
     x = jnp.where(jnp.arange(n)[None] >= jnp.arange(m)[:, None], x, 0)
     sign = jnp.where(jnp.diagonal(x) >= 0, jnp.float32(1), jnp.float32(-1))  # [m]
