@@ -23,18 +23,24 @@ def cartpole():
     return purerl.envs.make("CartPole-v1")
 
 
+MOST_MAPPINGS = 30_000  # of 65,530, beyond which Linux kills a process; each program is mapped into memory
+MAPPINGS = pathlib.Path("/proc/self/maps")
+
+
 @pytest.fixture(autouse=True, scope="module")
 def _leave_as_found():
-    """Unload the programs of a file and restore the environment variables, which commands set for JAX and children.
+    """Unload programs once there are many, and restore the environment variables, which commands set for children.
 
-    Each program is mapped into memory, and Linux kills a process at 65,530 mappings.
+    Unloading after every file would take a twentieth of all the time, and later files would trace and load again what
+    they share with earlier ones.
     """
     found = dict(os.environ)
     yield
     os.environ.clear()
     os.environ.update(found)
-    jax.clear_caches()
-    gc.collect()
+    if not MAPPINGS.exists() or MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
+        jax.clear_caches()
+        gc.collect()
 
 
 collect_ignore = ["processes", "faults"]  # programs, which set JAX up for themselves

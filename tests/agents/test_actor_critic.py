@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import distributions, envs, networks
@@ -94,7 +93,7 @@ def test_a_step_against_an_independent_formula(kind):
         learning_rate=1.0, discount=0.9, gae_lambda=0.8, value_coef=0.7, entropy_coef=0.05, rho_bar=1.2, c_bar=0.9
     )
     state = agent.init(jax.random.key(1), purerl.hparams.cast(hparams), jnp.int32(0))
-    after, metrics = jit(agent.update)(jax.random.key(2), state, jax.tree.map(jnp.asarray, data))
+    after, metrics = jax.jit(agent.update)(jax.random.key(2), state, jax.tree.map(jnp.asarray, data))
 
     logits, values = (np.asarray(state.params[name], np.float64) for name in ("logits", "value"))
     log_probs = logits - np.log(np.exp(logits).sum(-1, keepdims=True))

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, distributions, envs, networks
@@ -51,7 +50,7 @@ def updated(data):
     agent = linear_agent()
     state = agent.init(jax.random.key(0), purerl.hparams.cast(HPARAMS), data.obs[0, 0])
     state = state._replace(target_critics=jax.tree.map(lambda x: -x, state.params.critics))
-    new, metrics = jit(agent.update)(jax.random.key(1), state, data)
+    new, metrics = jax.jit(agent.update)(jax.random.key(1), state, data)
     return *(jax.tree.map(lambda x: np.asarray(x, float), x) for x in (state, new)), metrics
 
 
@@ -108,7 +107,7 @@ def test_all_step_sizes_are_annealed(data, updated):
     """Halfway the steps are half as large, and at the end there are none."""
     state, new, _ = updated
     agent, moved = linear_agent(), jax.tree.map(lambda a, b: a - b, new.params, state.params)
-    update = jit(agent.update)
+    update = jax.jit(agent.update)
     for made, share in ((0, 1.0), (2, 0.5), (4, 0.0), (9, 0.0)):
         start = jax.tree.map(jnp.float32, state)._replace(num_updates=jnp.int32(made))
         start = start._replace(hparams=start.hparams._replace(anneal_updates=jnp.float32(4)))
@@ -142,7 +141,7 @@ def test_forbidden_actions_are_neither_valued_nor_counted():
     obs = jax.tree.map(lambda x: jnp.broadcast_to(x, (1, 4, 3)), obs)
     ends = jnp.zeros((1, 4), bool)
     data = purerl.Transition(obs, jnp.ones((1, 4), int), jnp.zeros((1, 4)), ends, ends, obs)
-    new, metrics = jit(agent.update)(jax.random.key(1), state, data)
+    new, metrics = jax.jit(agent.update)(jax.random.key(1), state, data)
     np.testing.assert_allclose(metrics["loss/td_error"], 1 - GAMMA, rtol=1e-4)
     np.testing.assert_allclose(new.params.log_temperature, state.params.log_temperature, atol=1e-6)
 

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, mdp, networks
@@ -109,7 +108,7 @@ def targets(window, gamma):
 def one_update(window, agent, hparams, **network):
     state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), window.obs[0, 0])
     target = jax.random.normal(jax.random.key(7), state.params.shape)
-    new, metrics = jit(agent.update)(jax.random.key(1), state._replace(target_params=target), window)
+    new, metrics = jax.jit(agent.update)(jax.random.key(1), state._replace(target_params=target), window)
     return np.asarray(state.params, float), np.asarray(target, float), new, metrics
 
 
@@ -146,7 +145,7 @@ def test_the_learning_rate_falls_to_nothing(window):
     agent = purerl.dqn(Linear(), optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
     hparams = purerl.DQNHparams(learning_rate=0.1, anneal_updates=4.0, target_period=100)
     state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), window.obs[0, 0])
-    update = jit(lambda count: agent.update(jax.random.key(1), state._replace(num_updates=count), window)[0].params)
+    update = jax.jit(lambda count: agent.update(jax.random.key(1), state._replace(num_updates=count), window)[0].params)
     moved = [update(jnp.int32(count)) - state.params for count in (0, 3, 4, 9)]
     assert np.abs(moved[0]).max() > 0.01
     for change, fraction in zip(moved, (1.0, 0.25, 0.0, 0.0)):
@@ -259,7 +258,9 @@ class Fixed:
 
 def actions(agent, hparams, count=4000):
     state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), jnp.zeros(1))
-    return jit(jax.vmap(agent.act, (0, None, None)))(jax.random.split(jax.random.key(1), count), state, jnp.zeros(1))[0]
+    return jax.jit(jax.vmap(agent.act, (0, None, None)))(
+        jax.random.split(jax.random.key(1), count), state, jnp.zeros(1)
+    )[0]
 
 
 def test_boltzmann_exploration_draws_from_the_softmax_at_the_temperature():
@@ -295,5 +296,5 @@ def test_the_error_of_the_categorical_head_is_that_of_means(window):
     state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), window.obs[0, 0])
     state = state._replace(params=jax.tree.map(jnp.zeros_like, state.params))  # uniform over -2, ..., 2: mean 0
     window = window._replace(reward=jnp.ones_like(window.reward))
-    metrics = jit(agent.update)(jax.random.key(0), state, window)[1]
+    metrics = jax.jit(agent.update)(jax.random.key(0), state, window)[1]
     np.testing.assert_allclose(metrics["loss/td_error"], 1, rtol=1e-5)

@@ -8,7 +8,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import distributions, envs, loops, networks
@@ -52,7 +51,7 @@ def test_perturbations_are_mirrored_within_an_agent_also_under_another_vmap():
     agent = purerl.evolution(vector(1000))
     state = start(agent, noise_std=0.5)
     keys = jax.random.split(jax.random.key(1), (3, 4))
-    memory = jit(jax.vmap(jax.vmap(agent.memory, (0, None)), (0, None)))(keys, state)
+    memory = jax.jit(jax.vmap(jax.vmap(agent.memory, (0, None)), (0, None)))(keys, state)
     np.testing.assert_array_equal(memory.noise[:, 2:], -memory.noise[:, :2])
     apart = np.corrcoef(memory.noise[:, :2].reshape(6, -1))
     np.testing.assert_allclose(apart, np.eye(6), atol=0.15)
@@ -69,7 +68,7 @@ def test_a_step_against_the_formula():
     state = start(agent, learning_rate=0.3, noise_std=0.2, weight_decay=0.1)
     memory = jax.vmap(agent.memory, (0, None))(jax.random.split(jax.random.key(1), 6), state)
     fitness = np.array([3.0, 1.0, 4.0, 1.0, 5.0, 9.0])
-    after, metrics = jit(agent.update)(jax.random.key(0), state, data_of(memory, jnp.asarray(fitness, jnp.float32)))
+    after, metrics = jax.jit(agent.update)(jax.random.key(0), state, data_of(memory, jnp.asarray(fitness, jnp.float32)))
     rank = np.array([sum(np.sign(a - b) for b in fitness) for a in fitness]) / 10
     theta = np.arange(1.0, 4.0)
     expected = theta + 0.3 * (rank @ np.asarray(memory.noise, np.float64) / (6 * 0.2) - 0.1 * theta)

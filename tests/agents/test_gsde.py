@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import linear_control as linear
 import numpy as np
 import pytest
-from quick import jit
 
 import purerl
 from purerl import envs, networks
@@ -27,7 +26,7 @@ def agent():
 @pytest.fixture(scope="module")
 def state(agent):
     hparams = purerl.SACHparams(actor_learning_rate=1e-2, discount=0.8, temperature=100.0, noise_theta=0.0)
-    return jit(agent.init)(jax.random.key(0), purerl.hparams.cast(hparams), OBS[0])
+    return jax.jit(agent.init)(jax.random.key(0), purerl.hparams.cast(hparams), OBS[0])
 
 
 def pieces(state):
@@ -44,7 +43,7 @@ def raw(action):
 
 
 def test_over_episodes_the_noise_has_the_spread_and_the_correlation_of_a_random_linear_map(agent, state):
-    @jit
+    @jax.jit
     def episode(keys, state):
         memory = jax.vmap(agent.memory, (0, None))(keys, state)
         act = jax.vmap(jax.vmap(lambda m, o: agent.act(keys[0], state, o, m)[0], (None, 0)), (0, None))
@@ -62,7 +61,7 @@ def test_over_episodes_the_noise_has_the_spread_and_the_correlation_of_a_random_
 
 
 def test_within_an_episode_the_same_state_has_the_same_noise_or_one_that_forgets_at_the_rate_asked_for(agent, state):
-    @jit
+    @jax.jit
     def steps(keys, theta):
         moved = state._replace(hparams=state.hparams._replace(noise_theta=theta))
 
@@ -82,7 +81,7 @@ def test_within_an_episode_the_same_state_has_the_same_noise_or_one_that_forgets
 
 
 def test_greed_is_the_mean(agent, state):
-    action, _, still = jit(lambda state: agent.act(None, state, OBS[0], agent.memory(None, state)))(state)
+    action, _, still = jax.jit(lambda state: agent.act(None, state, OBS[0], agent.memory(None, state)))(state)
     np.testing.assert_allclose(raw(action)[0], pieces(state)[1][0], atol=1e-6)
     assert (still == 0).all()
 
@@ -90,7 +89,7 @@ def test_greed_is_the_mean(agent, state):
 def test_learning_reaches_the_deviations_of_the_matrix(agent, state):
     """A large temperature asks for entropy: every deviation grows whose feature is on somewhere in the batch."""
     data = linear.window()
-    new, _ = jit(agent.update)(jax.random.key(0), state, data)
+    new, _ = jax.jit(agent.update)(jax.random.key(0), state, data)
     dense = linear.to_numpy(state.params.actor["params"]["torso"]["Dense_0"])
     on = (np.asarray(data.obs[0], float) @ dense["kernel"] + dense["bias"]).max(0) > 0
     grown = (new.params.actor["params"]["log_std"] > state.params.actor["params"]["log_std"])[:, 0]

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit
 
 import purerl
 from purerl import envs, loops, networks
@@ -79,22 +78,32 @@ def steps(kind, hidden):
     return jax.tree.map(jnp.asarray, data)
 
 
+def updates(agent, hparams, example):
+    """`data -> (parameters, metrics)`: one update of a new state, one program for all data of the same shapes."""
+
+    @jax.jit
+    def update(data):
+        state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), example)
+        if agent.memory is not None:
+            num_envs = jnp.arange(data.reward.shape[1])
+            data = data._replace(memory=jax.vmap(lambda _: agent.memory(None, state))(num_envs))
+        state, metrics = agent.update(jax.random.key(1), state, data)
+        return purerl.get_params(state), metrics
+
+    return update
+
+
 @functools.cache
-def learned(name, hidden):
-    """The learner after one update on data in which `hidden` stands where nothing counts."""
-    make, hparams, kind = AGENTS[name]
-    agent, data = make(), steps(kind, hidden)
-    state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams()), jnp.zeros(1))
-    if agent.memory is not None:
-        data = data._replace(memory=jax.vmap(lambda _: agent.memory(None, state))(jnp.arange(N)))
-    state, metrics = jit(agent.update)(jax.random.key(1), state, data)
-    return purerl.get_params(state), metrics
+def updates_of(name):
+    make, hparams, _ = AGENTS[name]
+    return updates(make(), hparams(), jnp.zeros(1))
 
 
 @pytest.mark.parametrize("name", list(AGENTS))
 def test_hidden_values_do_not_reach_the_parameters(name):
-    params, metrics = learned(name, np.nan)
-    expected, _ = learned(name, 0.0)
+    kind = AGENTS[name][2]
+    params, metrics = updates_of(name)(steps(kind, np.nan))
+    expected, _ = updates_of(name)(steps(kind, 0.0))
     jax.tree.map(np.testing.assert_array_equal, params, expected)
     assert all(np.isfinite(x).all() for name, x in metrics.items())
 
@@ -103,53 +112,47 @@ def test_hidden_rewards_do_not_reach_the_parameters_of_evolution():
     agent = actor_critic(purerl.evolution)
     state = agent.init(jax.random.key(0), purerl.hparams.cast(purerl.EvolutionHparams()), jnp.zeros(1))
     memory = jax.vmap(agent.memory, (0, None))(jax.random.split(jax.random.key(1), N), state)
-    state, _ = jit(agent.update)(jax.random.key(2), state, steps("steps", np.nan)._replace(memory=memory))
+    state, _ = jax.jit(agent.update)(jax.random.key(2), state, steps("steps", np.nan)._replace(memory=memory))
     assert all(np.isfinite(x).all() for x in jax.tree.leaves(state.params))
 
 
-def updated(agent, state, data):
-    return purerl.get_params(jit(agent.update)(jax.random.key(1), state, data)[0])
+def trajectory_of_alphazero():
+    """The updates of AlphaZero, and what two environments gave it."""
+    agent, env = agent_cases.alphazero()
+    hparams, (example, _) = purerl.AlphaZeroHparams(), env.reset(jax.random.key(1))
 
+    @jax.jit
+    def collect():
+        state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), example)
+        random_obs = {"env_params": envs.probe_params("action_and_observation")}  # so that environments differ
+        actors = loops.init_actors(jax.random.key(2), agent, env, state, num_envs=N, **random_obs)
+        return loops.rollout(jax.random.key(3), agent, env, state, actors, length=T, **random_obs)[1]
 
-def environments(data, count):
-    return jax.tree.map(lambda x: x[:, :count], data._replace(memory=()))._replace(
-        memory=jax.tree.map(lambda x: x[:count], data.memory)
-    )
+    return updates(agent, hparams, example), collect()
 
 
 @pytest.mark.parametrize("name", ["ppo", "actor_critic", "pqn", "muzero", "alphazero", "behavior_cloning", "cql"])
 def test_an_environment_of_weight_zero_counts_as_if_it_were_not_there(name):
     if name == "alphazero":
-        agent, env = agent_cases.alphazero()
-        hparams = purerl.hparams.cast(purerl.AlphaZeroHparams())
-        state = agent.init(jax.random.key(0), hparams, env.reset(jax.random.key(1))[0])
-        actors = loops.init_actors(jax.random.key(2), agent, env, state, num_envs=N)
-        _, data = loops.rollout(jax.random.key(3), agent, env, state, actors, length=T)
+        update, data = trajectory_of_alphazero()
     else:
-        make, hparams, _ = AGENTS[name]
-        agent, data = make(), steps("unmasked", 0.0)
-        state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams()), jnp.zeros(1))
-        if agent.memory is not None:
-            data = data._replace(memory=jax.vmap(lambda _: agent.memory(None, state))(jnp.arange(N)))
+        update, data = updates_of(name), steps("unmasked", 0.0)
     weight = jnp.ones((T, N)).at[:, 1].set(0)
-    alone, weighted = environments(data, 1), data._replace(weight=2.0 * weight)
+    alone, weighted = jax.tree.map(lambda x: x[:, :1], data), data._replace(weight=2.0 * weight)
     if name in ("behavior_cloning", "cql"):
         alone, weighted = (jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), x) for x in (alone, weighted))
-    update = jit(agent.update)
     found, everything = (
-        purerl.get_params(update(jax.random.key(1), state, weighted._replace(weight=w))[0])
-        for w in (weighted.weight, jnp.ones_like(weighted.weight))
+        update(weighted._replace(weight=w))[0] for w in (weighted.weight, jnp.ones_like(weighted.weight))
     )
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, updated(agent, state, alone))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), found, update(alone)[0])
     assert any((a != b).any() for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(everything)))
 
 
 def test_steps_of_weight_zero_have_no_part_in_the_loss_of_reinforce():
-    agent, data = actor_critic(purerl.reinforce), steps("steps", 0.0)
-    state = agent.init(jax.random.key(0), purerl.hparams.cast(purerl.ReinforceHparams()), jnp.zeros(1))
+    update, data = updates_of("reinforce"), steps("steps", 0.0)
     weighted = data._replace(mask=jnp.ones((T, N)), weight=data.mask)
-    expected = updated(agent, state, data)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), updated(agent, state, weighted), expected)
+    expected, _ = update(data)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), update(weighted)[0], expected)
 
 
 def test_evolution_refuses_weights_of_steps():
@@ -209,5 +212,5 @@ def test_a_truncated_successor_that_allows_no_action_is_worth_nothing(agent):
     state = made.init(
         jax.random.key(0), purerl.hparams.cast(getattr(purerl, hparams)()), {"action_mask": allowed[0, 0]}
     )
-    _, metrics = jit(made.update)(jax.random.key(1), state, data)
+    _, metrics = jax.jit(made.update)(jax.random.key(1), state, data)
     np.testing.assert_allclose(metrics["loss/td_error"], 1.5)  # |0 − 1| and |0 − 2|

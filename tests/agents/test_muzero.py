@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, distributions, envs, mdp, networks
@@ -48,7 +47,7 @@ def test_the_search_finds_the_best_actions_in_an_exact_model():
     best = mdp.value_iteration(GRID, GAMMA)
     cells = [s for s in range(len(best.value)) if best.value[s] > 0.6]
     assert len(cells) == 3
-    actions = jit(jax.vmap(lambda s: agent.act(None, state, s)[0]))(jnp.array(cells))
+    actions = jax.jit(jax.vmap(lambda s: agent.act(None, state, s)[0]))(jnp.array(cells))
     for s, action in zip(cells, np.asarray(actions)):
         assert best.q[s, action] >= best.q[s].max() - 1e-5, s
 
@@ -145,7 +144,7 @@ def test_one_update_by_formula(data):
     hparams = purerl.MuZeroHparams(0.1, GAMMA, DECAY, value_coef=0.3, reward_coef=0.6, anneal_updates=4.0)
     state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), data.obs[0, 0])
     state = state._replace(num_updates=jnp.int32(1))
-    new, metrics = jit(agent.update)(jax.random.key(1), state, data)
+    new, metrics = jax.jit(agent.update)(jax.random.key(1), state, data)
 
     params, x = (
         linear.to_numpy(state.params),
@@ -168,7 +167,7 @@ def test_a_prior_that_is_certain_still_explores_but_keeps_what_is_forbidden():
     state = purerl.types.TrainState(jnp.asarray(vector), (), purerl.MuZeroHparams(exploration=0.3), 0)
     state = state._replace(params=state.params.at[0].set(1.0))
     keys = jax.random.split(jax.random.key(0), 4000)
-    act = jit(jax.vmap(lambda key, weight: agent.act(
+    act = jax.jit(jax.vmap(lambda key, weight: agent.act(
         key, state._replace(hparams=state.hparams._replace(exploration=weight)), jnp.array([1.0, 0.0]))[0], (0, None)
     ))  # fmt: skip
     shares = np.bincount(act(keys, 0.3), minlength=3) / 4000
@@ -213,7 +212,7 @@ def test_it_learns_the_model_and_the_optimum_of_a_small_world():
     state, _ = purerl.train(jax.random.key(0), replayed, env, hparams, num_updates=120, num_envs=16, rollout_length=8)
     best, params = mdp.value_iteration(GRID, GAMMA), state.agent.params
 
-    @jit
+    @jax.jit
     def follow(start, path):
         def step(latent, action):
             reward, latent = network.step(params, latent, action)
@@ -222,7 +221,9 @@ def test_it_learns_the_model_and_the_optimum_of_a_small_world():
         return jax.lax.scan(step, network.represent(params, start), path)[1]
 
     states = jnp.arange(5)
-    actions, values = jit(jax.vmap(lambda s: (replayed.act(None, state, s)[0], network.apply(params, s)[1])))(states)
+    actions, values = jax.jit(jax.vmap(lambda s: (replayed.act(None, state, s)[0], network.apply(params, s)[1])))(
+        states
+    )
     np.testing.assert_allclose(values, best.value, atol=0.1)
     assert (best.q[states, actions] >= best.value - 1e-5).all()
     for start, rewards, after in (  # the last two end within the path, and then nothing more comes

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit
 
 import purerl
 from purerl import checkpoint, combinators, datasets, distributions, networks
@@ -133,7 +132,7 @@ def test_what_offline_agents_refuse(cartpole):
 @pytest.fixture(scope="module")
 def recorded(cartpole):
     agent = purerl.ppo(networks.actor_critic(cartpole, hidden=(4,)))
-    state = jit(agent.init)(jax.random.key(0), purerl.hparams.cast(purerl.PPOHparams()), jnp.zeros(4))
+    state = jax.jit(agent.init)(jax.random.key(0), purerl.hparams.cast(purerl.PPOHparams()), jnp.zeros(4))
     sizes = {"num_steps": 60, "num_envs": 2}
     record = [datasets.record(jax.random.key(1), agent, cartpole, state, greedy=g, **sizes) for g in (False, True)]
     return agent, state, *record

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -130,7 +129,7 @@ def test_target_networks_are_still_copied_once_the_count_stands():
     data = purerl.Transition(
         jnp.ones((1, 3, 1)), jnp.zeros((1, 3), int), jnp.ones((1, 3)), ends, ends, jnp.ones((1, 3, 1))
     )
-    update = jit(agent.update)
+    update = jax.jit(agent.update)
     copied = []
     for i in range(4):
         state, _ = update(jax.random.key(i), state, data)

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -71,7 +70,7 @@ def batch():
 @pytest.mark.parametrize("masked", [False, True])
 def test_the_loss_against_an_independent_formula(cartpole, batch, masked):
     network = networks.actor_critic(cartpole, hidden=(8,))
-    params = jit(network.init)(jax.random.key(0), batch.obs[0])
+    params = jax.jit(network.init)(jax.random.key(0), batch.obs[0])
     hparams = purerl.PPOHparams(clip_epsilon=0.1, value_clip_epsilon=0.3, entropy_coef=0.05, value_coef=0.7)
     mask = np.array([1, 0, 1, 1, 0, 1, 1, 1, 0, 1, 1, 0]) if masked else np.ones(12)
     data = batch._replace(mask=jnp.asarray(mask, jnp.float32)) if masked else batch
@@ -245,11 +244,15 @@ def test_dict_observations_with_masked_actions_never_take_a_forbidden_one():
     agent = combinators.with_reward_scaling(
         combinators.with_observation_normalization(purerl.ppo(networks.actor_critic(env, hidden=(8,))))
     )
-    state, metrics = purerl.train(
-        jax.random.key(0), agent, env, purerl.PPOHparams(), num_updates=3, num_envs=4, rollout_length=16
-    )
+
+    @jax.jit
+    def learn_and_act():
+        sizes = {"num_updates": 3, "num_envs": 4, "rollout_length": 16}
+        state, metrics = purerl.train(jax.random.key(0), agent, env, purerl.PPOHparams(), **sizes)
+        start = purerl.start(jax.random.key(0), agent, env, purerl.PPOHparams(), num_envs=4)
+        return metrics, purerl.rollout(jax.random.key(1), agent, env, state, start.actors, length=64)[1]
+
+    metrics, data = learn_and_act()
     assert all(np.isfinite(v).all() for k, v in metrics.items() if k.startswith("loss"))
-    start = purerl.start(jax.random.key(0), agent, env, purerl.PPOHparams(), num_envs=4)
-    _, data = purerl.rollout(jax.random.key(1), agent, env, state, start.actors, length=64)
     assert isinstance(data, Transition)
     assert (data.reward == 1).all()

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import envs, networks
@@ -61,7 +60,7 @@ def test_one_update_by_formula(trajectory, num_updates):
     """One pass over one minibatch of everything: α (1 − k/4) times the mean of error times features."""
     agent = linear_agent(num_epochs=1, num_minibatches=1)
     state = start(agent, trajectory.obs[0, 0])._replace(num_updates=jnp.int32(num_updates))
-    new, metrics = jit(agent.update)(jax.random.key(1), state, trajectory)
+    new, metrics = jax.jit(agent.update)(jax.random.key(1), state, trajectory)
     data, params = jax.tree.map(np.asarray, trajectory), np.asarray(state.params, float)
     target = returns_by_hand(data, (data.next_obs.astype(float) @ params).max(-1))
     error, expected = np.zeros((LENGTH, ENVS)), params.copy()
@@ -78,7 +77,7 @@ def test_targets_stand_still_while_minibatches_are_gone_through(trajectory):
     """With two passes of one minibatch the second step still aims at the values of the first parameters."""
     agent = linear_agent(num_epochs=2, num_minibatches=1)
     state = start(agent, trajectory.obs[0, 0], HPARAMS._replace(anneal_updates=float("inf")))
-    new, _ = jit(agent.update)(jax.random.key(1), state, trajectory)
+    new, _ = jax.jit(agent.update)(jax.random.key(1), state, trajectory)
     data, params = jax.tree.map(np.asarray, trajectory), np.asarray(state.params, float)
     target = returns_by_hand(data, (data.next_obs.astype(float) @ params).max(-1))
     for _ in range(2):
@@ -100,7 +99,7 @@ def test_invalid_actions_are_never_taken_nor_bootstrapped_from(trajectory):
     data = trajectory._replace(obs=masked[0], next_obs=masked[1], action=2 * (trajectory.action > 0))
     agent = purerl.pqn(Masked(), num_epochs=1, num_minibatches=1, optimizer=lambda hparams: optax.sgd(0.0))
     state = start(agent, jax.tree.map(lambda x: x[0, 0], masked[0]))
-    _, metrics = jit(agent.update)(jax.random.key(1), state, data)
+    _, metrics = jax.jit(agent.update)(jax.random.key(1), state, data)
     plain, params = jax.tree.map(np.asarray, data), np.asarray(state.params, float)
     target = returns_by_hand(plain, (plain.next_obs["x"].astype(float) @ params)[..., [0, 2]].max(-1))
     q = np.take_along_axis(plain.obs["x"] @ params, plain.action[..., None], -1)[..., 0]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import probing
 import pytest
-from quick import jit
+from quick import jit_for_long_runs
 
 import purerl
 from purerl import envs, networks
@@ -24,7 +24,7 @@ def cartpole_network(request, cartpole):
         params = network.init(key, jnp.zeros(4), network.memory())
         return jax.tree.map(lambda x: x + 0.3 * jnp.sin(jnp.arange(x.size)).reshape(x.shape), params)
 
-    return network, jit(moved)(jax.random.key(0))
+    return network, jax.jit(moved)(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,7 @@ def test_values_and_truncated_successors_have_the_memory_of_their_own_episode(ca
     """`evaluate` against one step at a time: an episode's memory is dropped exactly where the next one begins."""
     network, params = cartpole_network
     memory = start_memory(network)
-    log_probs, value, next_value = jit(
+    log_probs, value, next_value = jax.jit(
         lambda params, data: (lambda d, v, w: (d.log_probs, v, w))(*policy_network.evaluate(network, params, data))
     )(params, data._replace(memory=memory))
     step = jax.jit(network.apply)
@@ -97,7 +97,7 @@ def test_without_a_cut_before_the_end_nothing_else_is_evaluated(cartpole_network
     network, params = cartpole_network
     data = data._replace(truncated=data.truncated.at[:-1].set(False), memory=start_memory(network))
     data = data._replace(terminated=jnp.zeros_like(data.terminated))
-    _, value, next_value = jit(lambda params, data: policy_network.evaluate(network, params, data))(params, data)
+    _, value, next_value = jax.jit(lambda params, data: policy_network.evaluate(network, params, data))(params, data)
     np.testing.assert_array_equal(next_value[:-1], value[1:])
 
 
@@ -115,7 +115,7 @@ def test_the_ratio_is_one_on_the_first_minibatch(cartpole_network, cartpole):
         log_prob, _, _ = policy_network.evaluate_actions(network, params, rows[0], rows[1], data.memory, rows[2])
         return data, log_prob.T, agent.update(key, state, data)[1]
 
-    data, log_prob, metrics = jit(run)(jax.random.key(0))
+    data, log_prob, metrics = jax.jit(run)(jax.random.key(0))
     assert (data.terminated[:-1]).any()
     assert all((jnp.abs(leaf) > 0).any() for leaf in jax.tree.leaves(data.memory))
     np.testing.assert_allclose(jnp.exp(log_prob - data.aux["log_prob"]), 1.0, atol=1e-6)
@@ -152,5 +152,5 @@ def test_it_remembers_what_no_single_observation_tells():
     network = networks.recurrent_actor_critic(env, hidden=(16,), memory_size=16, cell="lstm")
     agent = purerl.ppo(network, num_epochs=2, num_minibatches=2)
     hparams, sizes = purerl.PPOHparams(5e-3), {"num_updates": 60, "num_envs": 64, "rollout_length": 16}
-    _, metrics = jit(lambda key: purerl.train(key, agent, env, hparams, **sizes))(jax.random.key(0))
+    _, metrics = jit_for_long_runs(lambda key: purerl.train(key, agent, env, hparams, **sizes))(jax.random.key(0))
     assert metrics["episode_return"][-5:].mean() > 0.95

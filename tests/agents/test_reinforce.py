@@ -9,7 +9,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import distributions, envs, loops, networks
@@ -74,7 +73,7 @@ def test_the_expected_step_is_the_exact_gradient_of_the_return(returns, baseline
     start = agent.init(jax.random.key(0), hparams, jnp.int32(0))
     params = {"logits": logits, "value": jnp.array([2.0, -1.0, 0.7])}
     state = start._replace(params=params)
-    after, _ = jit(jax.vmap(lambda e: agent.update(jax.random.key(0), state, transition(e))))(e)
+    after, _ = jax.jit(jax.vmap(lambda e: agent.update(jax.random.key(0), state, transition(e))))(e)
     steps = after.params["logits"] - logits
     weight = jnp.where(e["mask"][:, 2, 0], 1.0, 0.5) * probabilities(logits)
     expected_step = jnp.einsum("e,esa->sa", weight, steps) * 3  # the loss is divided by T = 3
@@ -90,7 +89,7 @@ def test_the_baseline_regresses_on_the_reward_to_go():
     for baseline in (True, False):
         agent = purerl.reinforce(table(), baseline=baseline, optimizer=lambda h: optax.sgd(h.learning_rate))
         state = agent.init(jax.random.key(0), hparams, jnp.int32(0))
-        after, metrics = jit(agent.update)(jax.random.key(0), state, data)
+        after, metrics = jax.jit(agent.update)(jax.random.key(0), state, data)
         parts = {name: np.asarray(part)[..., 0].T for name, part in e.items()}
         reward, expected = parts["reward"] * parts["mask"], np.zeros(3)
         to_go = np.zeros((4, 8))

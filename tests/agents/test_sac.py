@@ -7,7 +7,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -40,7 +39,7 @@ def test_one_update_against_formulas(num_critics, learn_temperature):
     data = linear.window()
     agent = linear_agent(num_critics=num_critics, learn_temperature=learn_temperature)
     state = start(agent, data)
-    new, metrics = jit(agent.update)(jax.random.key(3), state, data)
+    new, metrics = jax.jit(agent.update)(jax.random.key(3), state, data)
 
     obs, action, reward, factor, successor, weight = linear.read(data, GAMMA)
     actor, critics = linear.to_numpy((state.params.actor, state.params.critics))
@@ -76,7 +75,7 @@ def test_the_temperature_falls_where_entropy_is_above_its_target_and_rises_below
     data = linear.window()
     agent = linear_agent()
     state = start(agent, data, HPARAMS._replace(target_entropy=target_entropy))
-    new, _ = jit(agent.update)(jax.random.key(0), state, data)
+    new, _ = jax.jit(agent.update)(jax.random.key(0), state, data)
     assert sign * (new.params.log_temperature - state.params.log_temperature) > 0
 
 
@@ -85,7 +84,7 @@ def test_targets_move_by_tau_in_every_update():
     agent = linear_agent()
     state = start(agent, data)
     expected = linear.to_numpy(state.target_critics)
-    update = jit(agent.update)
+    update = jax.jit(agent.update)
     for i in range(4):
         state, metrics = update(jax.random.key(i), state, data)
         expected = [0.7 * old + 0.3 * np.asarray(new, float) for old, new in zip(expected, state.params.critics)]
@@ -106,7 +105,7 @@ def test_lasting_noise_has_the_spread_of_the_policy_and_the_correlation_asked_fo
 
     first = jax.vmap(agent.memory, (0, None))(jax.random.split(jax.random.key(0), 4000), state)
     keys = jax.random.split(jax.random.key(1), (4000, 6))
-    _, actions = jit(jax.vmap(lambda memory, keys: jax.lax.scan(step, memory, keys)))(first, keys)
+    _, actions = jax.jit(jax.vmap(lambda memory, keys: jax.lax.scan(step, memory, keys)))(first, keys)
     epsilon = (np.arctanh(np.asarray(actions[..., 0]) / 2) - policy.base.mean) / np.exp(policy.base.log_std)
     np.testing.assert_allclose(epsilon.std(axis=0), 1.0, atol=0.05)
     np.testing.assert_allclose(np.corrcoef(epsilon.T)[0], np.exp(-0.1 * np.arange(6)), atol=0.05)

@@ -7,7 +7,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -62,7 +61,7 @@ def test_updates_against_formulas(num_critics, policy_delay, target_noise):
     hparams = HPARAMS._replace(target_noise=target_noise)
     agent = linear_agent(num_critics=num_critics, policy_delay=policy_delay)
     state = start(agent, data, hparams)
-    update = jit(agent.update)
+    update = jax.jit(agent.update)
     for i in range(2):
         key = jax.random.key(i)
         new, metrics = update(key, state, data)
@@ -84,7 +83,7 @@ def test_noise_of_acting_has_the_spread_asked_for_and_stays_in_the_bounds(explor
     obs = jnp.array([0.3, -0.4])
     keys = jax.random.split(jax.random.key(0), (3, 4000))
     memory = () if agent.memory is None else (jax.vmap(agent.memory, (0, None))(keys[0], state),)
-    act = jit(jax.vmap(agent.act, (0, None, None, *[0] * len(memory))))
+    act = jax.jit(jax.vmap(agent.act, (0, None, None, *[0] * len(memory))))
     for k in keys[1:]:
         actions, _, *memory = act(k, state, obs, *memory)
     greedy = probing.greedy(agent, state, obs)
@@ -133,7 +132,7 @@ def test_a_delay_that_does_not_divide_the_batch_and_bad_settings_are_named():
 
 
 def acted(state, count=2000):
-    act = jit(jax.vmap(linear_agent().act, (0, None, None)))
+    act = jax.jit(jax.vmap(linear_agent().act, (0, None, None)))
     return act(jax.random.split(jax.random.key(0), count), state, jnp.array([0.3, -0.4]))[0]
 
 

@@ -15,10 +15,9 @@ import jax
 import numpy as np
 import pytest
 from commanding import TINY, fails, purerl, rows, said
-from jax.experimental.compilation_cache import compilation_cache
 
 from purerl import checkpoint, datasets, runs, runtime
-from purerl.commands import console, training
+from purerl.commands import console, sweep_results, training
 from purerl.presets.tasks import task_from_json
 from purerl.sweep.trials import parsing
 from purerl.text import parse_count
@@ -35,21 +34,8 @@ def leaf_bytes(tree) -> list[bytes]:
     return [np.asarray(jax.random.key_data(x) if key else x).tobytes() for x, key in zip(leaves, is_key)]
 
 
-@pytest.fixture(scope="module", autouse=True)
-def compile_cache(tmp_path_factory):
-    """Every run builds its own agent; as for a user, the second one of the same finds its program on disk."""
-    before = jax.config.jax_compilation_cache_dir, jax.config.jax_persistent_cache_min_compile_time_secs
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_compilation_cache_dir", before[0])
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", before[1])
-    compilation_cache.reset_cache()
-
-
 @pytest.fixture(scope="module")
-def run_dirs(tmp_path_factory, compile_cache):
+def run_dirs(tmp_path_factory):
     """100 updates in one go, and 50 of the same, stopped as by Ctrl-C."""
     root = tmp_path_factory.mktemp("runs")
     where = ("--runs-dir", root, "--num-steps", 1600, "--seed", 3, *TINY)
@@ -420,7 +406,8 @@ def test_a_policy_is_played_and_recorded_within_the_bounds_of_its_actions(own):
     assert np.abs(datasets.load(own / "data").action).max() == 1
 
 
-def test_recorded_steps_with_structured_observations_are_learned_from(own, capsys):
+def test_recorded_steps_with_structured_observations_are_learned_from(own, capsys, monkeypatch):
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
     tiny = ("--num-envs", 2, "--rollout-length", 8, "--network", "hidden=4", "--eval-episodes", 2)
     one = ("--agent", "num_epochs=1", "num_minibatches=1")
     purerl("train", "--env", "own_parts:split", *one, *tiny, "--num-steps", 16, "--name", "seen")
@@ -435,7 +422,8 @@ def test_recorded_steps_with_structured_observations_are_learned_from(own, capsy
     assert runs.load_policy(own / "searches" / "sweep-behavior_cloning-own_parts.split").task.env == "own_parts:split"
 
 
-def test_a_schedule_of_ones_own_is_named_on_the_command_line(own, capsys):
+def test_a_schedule_of_ones_own_is_named_on_the_command_line(own, capsys, monkeypatch):
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
     schedules = "two = lambda trials, updates: (((trials, 1), (trials, updates)),)\nnone = lambda *sizes: ()\n"
     (own / "own_parts.py").write_text(OWN + schedules)
     search = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 32, *TINY)

@@ -3,7 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
-from quick import jit
+from quick import jit_for_long_runs
 
 import purerl
 from purerl import envs
@@ -21,7 +21,7 @@ def learn(agent, env, hparams, *, num_updates, num_envs=16, rollout_length=8, nu
 
     params = jax.tree.map(lambda *x: jnp.stack(x), *PARAMS)
     keys = jax.random.split(jax.random.key(0), num_seeds)
-    return jit(jax.vmap(jax.vmap(run, (0, None)), (None, 0)))(keys, params)
+    return jit_for_long_runs(jax.vmap(jax.vmap(run, (0, None)), (None, 0)))(keys, params)
 
 
 def observations(probe):
@@ -35,7 +35,7 @@ def check_values(judge, states, discount, *, continuous=False, slack=0.1):
     `reset` says which observations begin an episode. A sampled real action pays less than the best one, by its
     variance: there 0.15 more is allowed.
     """
-    judge = jit(jax.vmap(judge, (0, None, None)))
+    judge = jax.jit(jax.vmap(judge, (0, None, None)))
     for i, (name, probe) in enumerate(zip(envs.PROBES, PARAMS)):
         obs, reset = observations(probe), jnp.array([True, probe.length == 1])
         value = judge(jax.tree.map(lambda x, i=i: x[i], states), jnp.resize(obs, (2, 1)), reset)[:, : len(obs)]
@@ -57,7 +57,7 @@ def values_of(network):
 
 def check_actions(agent, states):
     """The greedy action of every seed is the best one wherever actions matter (two actions)."""
-    act = jit(jax.vmap(jax.vmap(lambda state, obs: greedy(agent, state, obs), (None, 0)), (0, None)))
+    act = jax.jit(jax.vmap(jax.vmap(lambda state, obs: greedy(agent, state, obs), (None, 0)), (0, None)))
     for i, (name, probe) in enumerate(zip(envs.PROBES, PARAMS)):
         if "action" in name:
             obs = observations(probe)
@@ -78,7 +78,7 @@ def check_real_actions(agent, critic, states, discount, slack=0.1):
         action = greedy(agent, state, obs)
         return action, critic.apply(state.params.critics[0], obs, action)
 
-    judge = jit(jax.vmap(jax.vmap(judge, (None, 0)), (0, None)))
+    judge = jax.jit(jax.vmap(jax.vmap(judge, (None, 0)), (0, None)))
     for i, (name, probe) in enumerate(zip(envs.PROBES, PARAMS)):
         obs = observations(probe)
         action, value = judge(jax.tree.map(lambda x, i=i: x[i], states), jnp.resize(obs, (2, 1)))
@@ -92,7 +92,7 @@ def check_real_actions(agent, critic, states, discount, slack=0.1):
 def check_epsilon(agent, state, obs, num_actions=3):
     """ε falls from 1 over 10 updates to 0.1: seen in how often another than the greedy action is taken."""
     keys = jax.random.split(jax.random.key(0), 4000)
-    act = jit(lambda count: jax.vmap(lambda key: agent.act(key, state._replace(num_updates=count), obs)[0])(keys))
+    act = jax.jit(lambda count: jax.vmap(lambda key: agent.act(key, state._replace(num_updates=count), obs)[0])(keys))
     best = agent.act(None, state, obs)[0]
     for count, epsilon in ((0, 1.0), (5, 0.55), (10, 0.1), (100, 0.1)):
         others = (act(jnp.int32(count)) != best).mean()

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit
 
 from purerl import networks
 from purerl.spaces import Box, Discrete
@@ -20,19 +19,19 @@ def fake_env(observation_space=FLAT, action_space=ACTIONS):
 
 def test_a_gaussian_actor_starts_centred_with_deviation_one_and_keeps_its_deviation_in_bounds():
     actor, obs = networks.gaussian_actor(fake_env(), (8,)), jnp.array([0.5, -1.0, 0.3])
-    params = jit(actor.init)(jax.random.key(0), obs)
+    params = jax.jit(actor.init)(jax.random.key(0), obs)
     policy = actor.apply(params, obs)
     np.testing.assert_allclose(policy.mode(), [1.0, 0.5], atol=0.05)
     np.testing.assert_allclose(policy.base.log_std, 0.0, atol=0.05)
     params["params"]["log_std"]["bias"] = jnp.array([1e6, -1e6])
     np.testing.assert_allclose(actor.apply(params, obs).base.log_std, [2.0, -5.0], rtol=1e-6)
-    samples = jit(jax.vmap(lambda key: policy.sample(seed=key)))(jax.random.split(jax.random.key(1), 100))
+    samples = jax.jit(jax.vmap(lambda key: policy.sample(seed=key)))(jax.random.split(jax.random.key(1), 100))
     assert ((samples >= jnp.array([-2.0, 0.0])) & (samples <= jnp.array([4.0, 1.0]))).all()
 
 
 def test_a_deterministic_actor_reaches_the_bounds_and_not_beyond():
     actor, obs = networks.deterministic_actor(fake_env(), ()), jnp.array([1.0, 0.0, 0.0])
-    params = jit(actor.init)(jax.random.key(0), obs)
+    params = jax.jit(actor.init)(jax.random.key(0), obs)
     np.testing.assert_allclose(actor.apply(params, obs), [1.0, 0.5], atol=0.05)
     params["params"]["mean"]["kernel"] = jnp.array([[1e3, -1e3], [0.0, 0.0], [0.0, 0.0]])
     np.testing.assert_array_equal(actor.apply(params, obs), [4.0, 0.0])
@@ -41,7 +40,7 @@ def test_a_deterministic_actor_reaches_the_bounds_and_not_beyond():
 def test_a_critic_sees_actions_scaled_to_one():
     """Without hidden layers q = w · (s, scaled a) + c, so the slope in a is w over half the width of the bounds."""
     critic, obs = networks.critic(fake_env(), ()), jnp.array([0.5, -1.0, 0.3])
-    params = jit(critic.init)(jax.random.key(0), obs, jnp.zeros(2))
+    params = jax.jit(critic.init)(jax.random.key(0), obs, jnp.zeros(2))
     weights = params["params"]["q"]["kernel"][:, 0]
     slope = jax.grad(critic.apply, argnums=2)(params, obs, jnp.array([1.0, 0.2]))
     np.testing.assert_allclose(slope, weights[3:] / jnp.array([3.0, 0.5]), rtol=1e-5)

@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit
 
 from purerl import networks
 from purerl.networks import images
@@ -53,7 +52,7 @@ def test_images_inside_dicts_and_tuples_are_scaled_too():
 def test_a_convolution_with_strides_over_slices_is_a_convolution(size, stride, shape):
     x = jax.random.normal(jax.random.key(0), shape)
     layer = images.PatchConv(5, size, stride=stride)
-    params = jit(layer.init)(jax.random.key(1), x)
+    params = jax.jit(layer.init)(jax.random.key(1), x)
     kernel = params["params"]["Dense_0"]["kernel"].reshape(size, size, shape[-1], 5)
     numbers = ("NHWC", "HWIO", "NHWC")
     expected = jax.lax.conv_general_dilated(x[None], kernel, (stride, stride), "VALID", dimension_numbers=numbers)
@@ -85,7 +84,7 @@ def test_action_values_of_bytes_are_of_order_one_at_the_start(convolution):
     network = networks.q_network(env(Box(0, 255, shape, "uint8")), (32,), convolution=convolution)
     seen = some_bytes(shape, (4,))
 
-    @jit
+    @jax.jit
     def values(key):
         params = network.init(key, seen[0])
         return jax.vmap(lambda obs: network.apply(params, obs))(seen)
@@ -99,7 +98,7 @@ def test_no_image_is_too_small_to_be_seen(shape):
     network = networks.actor_critic(env(Box(-9.0, 9.0, shape)), hidden=(8,))
     seen = jax.random.normal(jax.random.key(0), (3, *shape))
 
-    @jit
+    @jax.jit
     def values(key):
         params = network.init(key, seen[0])
         return jax.vmap(lambda obs: network.apply(params, obs)[1])(seen)

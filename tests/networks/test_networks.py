@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit
 
 from purerl import networks
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Tuple
@@ -31,7 +30,7 @@ def test_observations_are_encoded_as_one_vector(space, obs, expected):
 def test_a_convolution_over_slices_is_a_convolution():
     x = jax.random.normal(jax.random.key(0), (7, 6, 3))
     layer = networks.PatchConv(5, 3)
-    params = jit(layer.init)(jax.random.key(1), x)
+    params = jax.jit(layer.init)(jax.random.key(1), x)
     kernel = params["params"]["Dense_0"]["kernel"].reshape(3, 3, 3, 5)
     expected = jax.lax.conv_general_dilated(
         x[None], kernel, (1, 1), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
@@ -44,7 +43,7 @@ def test_a_convolution_over_slices_is_a_convolution():
 def test_a_box_of_any_rank_has_one_log_probability(shape, squash):
     network = networks.actor_critic(env(Box(-1, 1, (3,)), Box(-2.0, 4.0, shape)), hidden=(4,), squash=squash)
     obs = jnp.ones(3)
-    distribution, value = network.apply(jit(network.init)(jax.random.key(0), obs), obs)
+    distribution, value = network.apply(jax.jit(network.init)(jax.random.key(0), obs), obs)
     action, log_prob = distribution.sample_and_log_prob(seed=jax.random.key(1))
     assert action.shape == distribution.mode().shape == shape
     assert value.shape == log_prob.shape == distribution.entropy().shape == ()
@@ -56,7 +55,7 @@ def test_masks_forbid_parts_of_a_multi_discrete_action():
     space = Dict((("x", Box(-1, 1, (2,))), ("action_mask", Box(0, 1, (5,), "bool"))))
     network = networks.actor_critic(env(space, MultiDiscrete((2, 3))), hidden=(4,))
     obs = {"x": jnp.ones(2), "action_mask": jnp.array([True, False, False, False, True])}
-    distribution, _ = network.apply(jit(network.init)(jax.random.key(0), obs), obs)
+    distribution, _ = network.apply(jax.jit(network.init)(jax.random.key(0), obs), obs)
     samples = jax.vmap(lambda key: distribution.sample(seed=key))(jax.random.split(jax.random.key(1), 50))
     np.testing.assert_array_equal(samples, np.broadcast_to([0, 2], (50, 2)))
 
@@ -102,9 +101,9 @@ FLAT = env(Box(-1, 1, (3,)), Discrete(4))
 
 def test_dueling_advantages_have_mean_zero():
     network = networks.q_network(FLAT, (8,), dueling=True)
-    params = jit(network.init)(jax.random.key(0), jnp.ones(3))
+    params = jax.jit(network.init)(jax.random.key(0), jnp.ones(3))
     flat = jax.tree.map(lambda x: x, params)
-    apply = jit(network.apply)
+    apply = jax.jit(network.apply)
     q = apply(params, jnp.ones(3))
     flat["params"]["Dense_1"]["bias"] = flat["params"]["Dense_1"]["bias"] + 2.0  # the value's last layer: all q rise
     np.testing.assert_allclose(apply(flat, jnp.ones(3)), q + 2.0, rtol=1e-5)
@@ -116,7 +115,7 @@ def test_noisy_layers_have_the_factorised_covariance():
     """Cov(y_i, y_j) = (x ∘ S_i)·(x ∘ S_j) E[f²] E[f_i f_j] + ..., with E[f(ε)²] = E|ε| = √(2/π)."""
     layer = networks.q_values.NoisyDense(2)
     x = jnp.array([1.0, -2.0, 0.5])
-    params = jit(layer.init)(jax.random.key(0), x, None)
+    params = jax.jit(layer.init)(jax.random.key(0), x, None)
     mean = layer.apply(params, x, None)
     draws = jax.vmap(lambda key: layer.apply(params, x, key))(jax.random.split(jax.random.key(1), 20_000))
     moment = (2 / np.pi) ** 0.5
@@ -141,10 +140,10 @@ def test_bfloat16_computes_in_bfloat16_and_keeps_float32_outside():
     for build in (networks.q_network, networks.actor_critic):
         network, exact = build(image, (16,), dtype="bfloat16"), build(image, (16,))
         obs = jax.random.uniform(jax.random.key(0), (5, 5, 2))
-        params = jit(network.init)(jax.random.key(1), obs)
+        params = jax.jit(network.init)(jax.random.key(1), obs)
         assert {x.dtype for x in jax.tree.leaves(params)} == {jnp.dtype("float32")}
         value = (lambda out: out[1]) if build is networks.actor_critic else (lambda out: out)
-        out, expected = jit(lambda p, obs: (value(network.apply(p, obs)), value(exact.apply(p, obs))))(params, obs)
+        out, expected = jax.jit(lambda p, obs: (value(network.apply(p, obs)), value(exact.apply(p, obs))))(params, obs)
         assert out.dtype == jnp.float32
         assert "bf16" in str(jax.make_jaxpr(network.apply)(params, obs))
         np.testing.assert_allclose(out, expected, atol=0.05)

@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit
 
 import purerl
 from purerl import losses, rlhf
@@ -39,7 +38,7 @@ def environment(reward_at="end"):
 
 @functools.cache
 def params():
-    drawn = jit(NETWORK.init)(jax.random.key(0), jnp.zeros(5, jnp.int32), jnp.ones(5, bool))
+    drawn = jax.jit(NETWORK.init)(jax.random.key(0), jnp.zeros(5, jnp.int32), jnp.ones(5, bool))
     return jax.tree.map(lambda x: 1.5 * x, drawn)
 
 
@@ -52,7 +51,7 @@ def played(reward_at="end", cached=True):
     state = rlhf.initial_state(agent, jax.random.key(0), rlhf.RLHFHparams(), env, params())
     actors = init_actors(jax.random.key(0), agent, env, state, num_envs=16)
     rollout = rlhf.token_rollout(network, eos_id=EOS, pad_id=PAD)
-    return jit(lambda k, s, a: rollout(k, agent, env, s, a, length=ROOM))(jax.random.key(3), state, actors)
+    return jax.jit(lambda k, s, a: rollout(k, agent, env, s, a, length=ROOM))(jax.random.key(3), state, actors)
 
 
 def text_of(data, row):
@@ -65,7 +64,7 @@ def text_of(data, row):
 def test_a_rollout_is_the_environment_stepped_token_by_token(reward_at):
     env = environment(reward_at)
     actors, data = played(reward_at)
-    step = jit(env.step)
+    step = jax.jit(env.step)
     for row in range(16):
         state = jax.tree.map(lambda x, row=row: x[row], actors.env_state)
         _, begun = env.reset(jax.random.key(0))
@@ -102,7 +101,7 @@ def test_log_probs_are_those_of_the_parallel_network_on_the_whole_text():
     tokens = jnp.concatenate([data.memory.tokens, data.action.T], axis=1)
     mask = jnp.concatenate([data.memory.mask, data.aux["written"].T], axis=1)
     own = jnp.concatenate([jnp.zeros_like(data.memory.mask), data.mask.T != 0], axis=1)
-    logits, _ = jit(jax.vmap(NETWORK.apply, (None, 0, 0)))(params(), tokens, mask)
+    logits, _ = jax.jit(jax.vmap(NETWORK.apply, (None, 0, 0)))(params(), tokens, mask)
     expected = losses.token_log_probs(logits, tokens, own)[:, 2:]
     np.testing.assert_allclose(data.aux["log_prob"].T, expected, atol=1e-5)
 

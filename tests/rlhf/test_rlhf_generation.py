@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from quick import jit
 
 import purerl
 from purerl import losses, rlhf
@@ -20,7 +19,7 @@ PROMPTS = jnp.array([[10, 10, 10, 10, 3], [10, 10, 4, 5, 6], [1, 2, 3, 4, 5], [1
 
 @pytest.fixture(scope="module")
 def params():
-    params = jit(NETWORK.init)(jax.random.key(0), PROMPTS[0], PROMPTS[0] != PAD)
+    params = jax.jit(NETWORK.init)(jax.random.key(0), PROMPTS[0], PROMPTS[0] != PAD)
     return jax.tree.map(lambda x: x * 1.5, params)
 
 
@@ -75,7 +74,7 @@ def test_temperature_zero_is_greedy(params):
 def test_a_traced_temperature_zero_is_greedy(params):
     sizes = {"max_length": ROOM, "eos_id": EOS, "pad_id": PAD}
     greedy = rlhf.generate(None, NETWORK, params, PROMPTS[:4], **sizes)
-    run = jit(lambda t: rlhf.generate(jax.random.key(1), NETWORK, params, PROMPTS[:4], temperature=t, **sizes))
+    run = jax.jit(lambda t: rlhf.generate(jax.random.key(1), NETWORK, params, PROMPTS[:4], temperature=t, **sizes))
     np.testing.assert_array_equal(run(0.0).tokens, greedy.tokens)
     assert (run(1.0).tokens != greedy.tokens).any()
 
@@ -187,7 +186,7 @@ def test_a_group_size_that_is_not_the_rollouts_is_refused():
 
 def test_the_end_token_inside_a_prompt_is_seen_where_it_pads():
     """A prompt of two turns whose end token is the padding, and the same with an end token of its own."""
-    params = jit(NETWORK.init)(jax.random.key(0), PROMPTS[0], PROMPTS[0] != PAD)
+    params = jax.jit(NETWORK.init)(jax.random.key(0), PROMPTS[0], PROMPTS[0] != PAD)
     params["params"]["embedding"]["embedding"] = (
         params["params"]["embedding"]["embedding"].at[9].set(params["params"]["embedding"]["embedding"][0])
     )  # tokens 0 and 9 look the same
