@@ -62,6 +62,12 @@ def evaluate(
     return _evaluate(key, agent, check(env, env_params), state, num_episodes, max_steps, greedy, env_params)
 
 
+def longest_episode(env: Env, env_params: PyTree = None, default: int = 1000) -> int:
+    """Length at which an episode is cut if nobody says: the environment's own limit, if it has one and keeps it."""
+    limit = getattr(env, "max_steps", None)
+    return default if limit is None or env_params is not None else limit
+
+
 def _limit(env: Env, env_params: PyTree) -> int:
     limit = getattr(env, "max_steps", None)
     if limit is not None and env_params is None:

@@ -15,6 +15,7 @@ import numpy as np
 from purerl import loops
 from purerl.distributed import is_main, num_parts, to_host
 from purerl.hparams import cast, check_positive
+from purerl.loops.evaluation import longest_episode
 from purerl.pbt import pb2, snapshots
 from purerl.pbt.result import PBTResult, load_pbt
 from purerl.pbt.rounds import Lineage, Population, Rounds, advance, padded_size, rounds, start
@@ -73,7 +74,7 @@ def pbt(
     explore: Literal["perturb", "pb2"] = "perturb",
     initial: Result | Hparams | None = None,
     eval_episodes: int = 8,
-    eval_max_steps: int = 1000,
+    eval_max_steps: int | None = None,
     lineage: Lineage | None = None,
     rounds_per_chunk: int | None = None,
     directory: str | os.PathLike[str] | None = None,
@@ -104,7 +105,8 @@ def pbt(
         the host, one round at a time.
       initial: hyperparameters of the first members: of the best trials of a search, or a table with leaves [n], n <= P.
         The space draws those of the others, and of all with None.
-      eval_episodes, eval_max_steps: number of greedy episodes of a score, and the length at which they are cut.
+      eval_episodes: number of greedy episodes of a score.
+      eval_max_steps: the length at which they are cut; None: the environment's own limit, or 1,000.
       lineage: of an earlier run of R rounds and P members, whose decisions are repeated. With the same key and sizes
         that run is reproduced bit for bit, since the same program is given the decisions it would make.
       rounds_per_chunk: rounds in one call of the program; None: all, or 1 with `progress` or a directory.
@@ -128,6 +130,7 @@ def pbt(
     """
     check_positive(num_rounds=num_rounds, rounds_per_chunk=rounds_per_chunk or 1)
     hparams, searched = check_space(hparams, space)
+    eval_max_steps = longest_episode(env, env_params) if eval_max_steps is None else eval_max_steps
     program = rounds(
         agent, env, searched, population_size=population_size, updates_per_round=updates_per_round,
         rollout_length=rollout_length, rollout=rollout, eval_episodes=eval_episodes, eval_max_steps=eval_max_steps,

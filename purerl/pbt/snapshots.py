@@ -60,21 +60,21 @@ def recall(log: Journal, begun: Population) -> Standing:
       begun: the population before the first round, whose structure, types and placement the checkpoint must have.
 
     Raises:
-      CheckpointError: the checkpoint is damaged, or holds another population.
+      CheckpointError: the checkpoints are damaged, or hold another population.
     """
-    latest = None if log.directory is None else checkpoint.latest(log.directory / _FOLDER)
-    if latest is None:
+    found = None if log.directory is None else checkpoint.find(log.directory / _FOLDER)
+    if found is None:
         none: Any = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _lineage_like(begun, 0))
         return Standing(begun, none, 0.0)
-    num_rounds = int(latest.name)
+    num_rounds = int(found.path.name)
     like = {"members": packing.packed_like(begun.members), "lineage": _lineage_like(begun, num_rounds)}
-    stored = checkpoint.restore(latest, like)
+    stored = found.restore(like)
     sharding = _sharding(begun.scores.size)
     lineage = jax.tree.map(np.asarray, stored["lineage"])
     members = packing.unpack(jax.tree.map(np.asarray, stored["members"]), begun.members, sharding)
     scores = packing.unpack(lineage.scores[-1], begun.scores, sharding)
     state = begun._replace(members=members, scores=scores, num_rounds=jnp.int32(num_rounds))
-    return Standing(state, lineage, float(checkpoint.read_metadata(latest)["seconds"]))
+    return Standing(state, lineage, float(found.metadata["seconds"]))
 
 
 def forget(log: Journal) -> None:

@@ -15,6 +15,7 @@ import numpy as np
 from purerl import loops
 from purerl.distributed import is_main, num_parts
 from purerl.hparams import cast, check_positive
+from purerl.loops.evaluation import longest_episode
 from purerl.prng import check_key
 from purerl.sweep.results import pareto as fronts
 from purerl.sweep.results import rules as rules_module
@@ -77,7 +78,7 @@ def search(
     memory_limit: float | None = None,
     num_chunks: int = 20,
     eval_episodes: int = 16,
-    eval_max_steps: int = 1000,
+    eval_max_steps: int | None = None,
     evaluate_in: Literal["reference", "own"] | EnvGrid = "reference",
     objective: Objective | str = "return",
     pareto: Sequence[Objective | str] = (),
@@ -131,7 +132,7 @@ def search(
       memory_limit: bytes that a block may take on each device; None takes most of the free memory.
       num_chunks: approximate number of parts that a run is cut into, for progress and as points of learning curves.
       eval_episodes: greedy episodes of each agent after each rung; their mean is the agent's return.
-      eval_max_steps: length at which such an episode is cut, in steps.
+      eval_max_steps: length at which such an episode is cut, in steps; None: the environment's own limit, or 1,000.
       evaluate_in: if `env.` parameters are searched, "reference" evaluates every trial in the environment of
         `env_params`, so that the easiest environment does not win; "own" in the one that it was trained in; an
         `EnvGrid` in its environments, with as many episodes in each.
@@ -204,6 +205,7 @@ def search(
       ['#', 'return', 'range', 'seeds', 'action']
     """
     check_key(key)
+    eval_max_steps = longest_episode(env, env_params) if eval_max_steps is None else eval_max_steps
     auto, num_seeds = num_seeds == "auto", 3 if num_seeds == "auto" else num_seeds
     sizes = {"num_seeds": num_seeds, "num_updates": num_updates, "num_envs": num_envs, "rollout_length": rollout_length}
     sizes |= {"eval_max_steps": eval_max_steps, "num_chunks": num_chunks}

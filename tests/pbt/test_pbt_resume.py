@@ -124,15 +124,22 @@ def test_the_result_of_a_finished_run_is_loaded(whole):
     assert_same(directory, again, whole)
 
 
-def test_a_damaged_checkpoint_is_rejected(whole, tmp_path):
+def test_a_damaged_checkpoint_changes_nothing_while_the_one_before_is_whole(whole, tmp_path):
     with pytest.raises(Cut):
-        run(tmp_path, progress=cut_at(2))
-    manifest = tmp_path / "population" / f"{2:012d}" / "SHA256SUMS"
+        run(tmp_path / "one", progress=cut_at(2))
+    _damage(tmp_path / "one", 2)
+    shutil.copytree(tmp_path / "one", tmp_path / "both")
+    _damage(tmp_path / "both", 1)
+    assert_same(tmp_path / "one", run(tmp_path / "one", resume=True), whole)
+    with pytest.raises(checkpoint.CheckpointError, match=r"no checkpoint in .* can be used"):
+        run(tmp_path / "both", resume=True)
+
+
+def _damage(directory, number):
+    manifest = directory / "population" / f"{number:012d}" / "SHA256SUMS"
     content = bytearray(manifest.read_bytes())
     content[3] ^= 1
     manifest.write_bytes(content)
-    with pytest.raises(checkpoint.CheckpointError, match="damaged"):
-        run(tmp_path, resume=True)
 
 
 def test_other_arguments_programs_and_a_second_process_are_rejected(tmp_path):

@@ -379,3 +379,12 @@ def test_a_trial_of_which_one_seed_was_measured_has_not_ended():
     measurements.fill(measured, index, planned.stage(0, 1), np.array([3]), curves[:1], np.full((1, 2), 8.0))
     assert measured.num_updates.tolist() == [4, 8]
     assert measured.fields()["returns"].mean(axis=2).tolist() == [[1, 1], [7, 8]]
+
+
+def test_episodes_of_an_evaluation_are_cut_at_the_limit_of_the_environment():
+    sizes = {"num_trials": 1, "num_seeds": 1, "eval_max_steps": None}
+    lengths = [
+        run(env=env, max_steps=0, env_params=params, **sizes).settings["eval_max_steps"]
+        for env, params in ((ENV._replace(max_steps=1500), None), (ENV, None), (ENV._replace(max_steps=4), Params()))
+    ]
+    assert lengths == [1500, 1000, 1000]
