@@ -5,7 +5,6 @@ import jax.numpy as jnp
 import numpy as np
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import envs, loops, networks
@@ -44,7 +43,7 @@ def by_hand(m, sigma, C, pc, ps, x, fitness, g):
 def test_generations_against_the_equations_of_the_tutorial():
     search = cma_es.start(jnp.array([1.0, -0.5, 2.0]), 0.4)
     expected = (np.array([1.0, -0.5, 2.0]), 0.4, np.eye(SIZE), np.zeros(SIZE), np.zeros(SIZE))
-    ask, tell = jit(jax.vmap(cma_es.ask, (0, None))), jit(cma_es.tell)
+    ask, tell = jax.jit(jax.vmap(cma_es.ask, (0, None))), jax.jit(cma_es.tell)
     for generation in range(6):
         x = ask(jax.random.split(jax.random.key(generation), LAMBDA), search)
         fitness = -(x**2) @ jnp.array([1.0, 30.0, 5.0])
@@ -83,7 +82,7 @@ def test_it_finds_the_optimum_of_a_rotated_ellipsoid_with_several_seeds():
         steps = jax.random.split(key, 200), jnp.arange(200)
         return jax.lax.scan(generation, cma_es.start(jnp.full(6, 3.0), 1.0), steps)[0]
 
-    found = jit(jax.vmap(run))(jax.random.split(jax.random.key(1), 5)).mean
+    found = jax.jit(jax.vmap(run))(jax.random.split(jax.random.key(1), 5)).mean
     assert (jnp.einsum("nd,de,ne->n", found, hessian, found) < 1e-4).all()
 
 

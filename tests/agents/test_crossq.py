@@ -10,7 +10,6 @@ import optax
 import probing
 import pytest
 from jax.flatten_util import ravel_pytree
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -51,7 +50,7 @@ def test_one_update_against_formulas():
     """Two steps of the critics, each normalized over both halves of its part; the actor with running statistics."""
     data = linear.window()
     agent, state = made(data)
-    new, _ = jit(agent.update)(jax.random.key(3), state, data)
+    new, _ = jax.jit(agent.update)(jax.random.key(3), state, data)
 
     obs, action, reward, factor, successor, weight = linear.read(data, GAMMA)
     actor = linear.to_numpy(state.params.actor)
@@ -107,7 +106,7 @@ def test_renormalization_begins_after_the_warm_up_and_keeps_to_its_bounds():
     params, statistics = critic.init(jax.random.key(0), obs[0], action[0])
     kernel = np.asarray(params["params"]["q"]["kernel"][:, 0], float)
     mean, var, mu, sigma = np.zeros(3), np.ones(3), x.mean(0), np.sqrt(x.var(0) + 1e-3)
-    apply = jit(critic.apply_batch)
+    apply = jax.jit(critic.apply_batch)
     for step in range(3):
         r, d = np.clip(sigma / np.sqrt(var + 1e-3), 1 / 3, 3), np.clip((mu - mean) / np.sqrt(var + 1e-3), -5, 5)
         y = (x - mu) / sigma * r + d if step == 2 else (x - mu) / sigma
@@ -122,7 +121,7 @@ def test_renormalization_begins_after_the_warm_up_and_keeps_to_its_bounds():
 def test_a_batch_that_is_not_finite_leaves_parameters_and_statistics_as_they_were():
     data = linear.window()
     agent, state = made(data)
-    new, metrics = jit(agent.update)(jax.random.key(0), state, data._replace(obs=data.obs.at[0, 0, 0].set(jnp.nan)))
+    new, metrics = jax.jit(agent.update)(jax.random.key(0), state, data._replace(obs=data.obs.at[0, 0, 0].set(jnp.nan)))
     assert metrics["loss/skipped"] == 0.5  # the second part is good
     assert all(jax.tree.leaves(jax.tree.map(lambda x: np.isfinite(x).all(), (new.params, new.statistics))))
     assert new.statistics[0]["BatchRenorm_0"]["steps"] == 1

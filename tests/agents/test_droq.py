@@ -7,7 +7,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -40,7 +39,7 @@ def test_one_update_against_formulas():
     optimizers = {f"{name}_optimizer": descent(name) for name in RATES}
     agent = purerl.droq(linear.GaussianActor(), DroppingCritic(), policy_delay=DELAY, **optimizers)
     state = agent.init(jax.random.key(0), purerl.hparams.cast(HPARAMS), data.obs[0, 0])
-    new, metrics = jit(agent.update)(jax.random.key(3), state, data)
+    new, metrics = jax.jit(agent.update)(jax.random.key(3), state, data)
 
     obs, action, reward, factor, successor, weight = linear.read(data, GAMMA)
     actor, critics = linear.to_numpy((state.params.actor, state.params.critics))

@@ -6,7 +6,6 @@ import linear_control as linear
 import numpy as np
 import optax
 import pytest
-from quick import jit
 
 import purerl
 from purerl import distributions
@@ -32,7 +31,7 @@ def test_one_update_against_formulas():
         critic_optimizer=lambda hparams: optax.sgd(hparams.critic_learning_rate),
     )  # fmt: skip
     state = agent.init(jax.random.key(0), purerl.hparams.cast(HPARAMS), data.obs[0])
-    new, metrics = jit(agent.update)(jax.random.key(1), state, data)
+    new, metrics = jax.jit(agent.update)(jax.random.key(1), state, data)
 
     rows = linear.to_numpy(data)
     w, action = rows.mask, rows.action[:, 0]
@@ -88,7 +87,7 @@ def test_a_chain_of_two_states_has_the_expectiles_as_values_and_the_weights_as_p
     data = purerl.Transition(obs, action, (action * (1 + obs)).astype(float), ends, ~ends, jnp.ones(6, int))
     agent = purerl.iql(Table(), Table(), num_critics=1)
     hparams = purerl.IQLHparams(2e-2, 2e-2, 0.9, tau=0.2, expectile=level, inverse_temperature=0.5)
-    state, _ = jit(lambda key: purerl.fit(key, agent, data, hparams, num_updates=3000))(jax.random.key(0))
+    state, _ = jax.jit(lambda key: purerl.fit(key, agent, data, hparams, num_updates=3000))(jax.random.key(0))
     last = expectile([0, 2, 4], level)
     first = expectile(np.arange(3) + 0.9 * last, level)
     policy, value = state.params.network

@@ -7,7 +7,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -54,7 +53,7 @@ def test_one_update_against_formulas(double):
     )  # fmt: skip
     state = agent.init(jax.random.key(0), purerl.hparams.cast(HPARAMS), data.obs[0, 0])
     state = state._replace(target_params=-state.params[::-1])
-    new, metrics = jit(agent.update)(jax.random.key(3), state, data)
+    new, metrics = jax.jit(agent.update)(jax.random.key(3), state, data)
 
     obs, action, reward, factor, successor, weight = linear.read(window, GAMMA)
     params, target_params = linear.to_numpy((state.params, state.target_params))
@@ -93,7 +92,7 @@ def test_the_quantiles_of_a_bandits_rewards_are_found_at_all_levels():
         step = lambda state, key: (agent.update(key, state, data)[0], None)  # noqa: E731
         return jax.lax.scan(step, state, jax.random.split(key, 1000))[0]
 
-    state = jit(learn)(jax.random.key(0))
+    state = jax.jit(learn)(jax.random.key(0))
     found = network.apply(state.params, obs[0, 0])
     np.testing.assert_allclose(found[..., 1], np.tile((np.arange(16) + 0.5) / 16, (2, 1)))
     np.testing.assert_allclose(found[0, 1:-1, 0], 2 * found[0, 1:-1, 1] - 1, atol=0.1)

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -101,7 +100,7 @@ def test_one_update_against_formulas(window):
     agent = purerl.r2d2(Leaky(), num_steps=STEPS, optimizer=lambda hparams: optax.sgd(hparams.learning_rate))
     state = agent.init(jax.random.key(0), purerl.hparams.cast(HPARAMS), window.obs[0, 0])
     state = state._replace(target_params=jax.tree.map(lambda x: -x[::-1], state.params))
-    new, metrics = jit(agent.update)(jax.random.key(1), state, window)
+    new, metrics = jax.jit(agent.update)(jax.random.key(1), state, window)
 
     data = jax.tree.map(lambda x: np.asarray(x, bool if x.dtype == bool else float), window)
     params, target_params = (np.array(x, float) for x in (state.params, state.target_params))

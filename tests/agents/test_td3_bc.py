@@ -6,7 +6,6 @@ import linear_control as linear
 import numpy as np
 import optax
 import pytest
-from quick import jit
 
 import purerl
 
@@ -23,7 +22,7 @@ def test_one_update_against_formulas():
         critic_optimizer=lambda hparams: optax.sgd(hparams.critic_learning_rate),
     )  # fmt: skip
     state = agent.init(jax.random.key(0), purerl.hparams.cast(HPARAMS), data.obs[0])
-    new, metrics = jit(agent.update)(jax.random.key(1), state, data)
+    new, metrics = jax.jit(agent.update)(jax.random.key(1), state, data)
 
     rows = linear.to_numpy(data)
     obs, action, successor, weight = rows.obs, rows.action[:, 0], rows.next_obs, rows.mask
@@ -67,7 +66,7 @@ def test_the_actor_of_a_bandit_stops_where_value_and_distance_balance(value_coef
     data = purerl.Transition(obs, jnp.asarray(action[:, None], jnp.float32), reward, ends, ~ends, obs)
     agent = purerl.td3_bc(linear.DeterministicActor(), linear.Critic(), num_critics=1, policy_delay=1)
     hparams = purerl.TD3BCHparams(1e-2, 5e-2, value_coef=value_coef)
-    state, _ = jit(lambda key: purerl.fit(key, agent, data, hparams, num_updates=4000))(jax.random.key(1))
+    state, _ = jax.jit(lambda key: purerl.fit(key, agent, data, hparams, num_updates=4000))(jax.random.key(1))
     low, high = -2.0, 2.0
     for _ in range(50):
         a = (low + high) / 2

@@ -6,7 +6,6 @@ import numpy as np
 import optax
 import probing
 import pytest
-from quick import jit
 
 import purerl
 from purerl import combinators, envs, networks
@@ -56,7 +55,7 @@ def test_one_update_against_formulas():
     agent = linear_agent(QuantileCritic(), num_dropped=DROPPED)
     state = start(agent, data)
     state = state._replace(target_critics=jax.tree.map(lambda x: -x[::-1], state.target_critics))
-    new, metrics = jit(agent.update)(jax.random.key(3), state, data)
+    new, metrics = jax.jit(agent.update)(jax.random.key(3), state, data)
 
     obs, action, reward, factor, successor, weight = linear.read(data, GAMMA)
     actor, critics, targets = linear.to_numpy((state.params.actor, state.params.critics, state.target_critics))
