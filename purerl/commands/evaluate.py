@@ -18,6 +18,9 @@ from purerl.loops.host import evaluate_on_host
 from purerl.runs import Policy
 from purerl.spaces import clip_action
 
+# Algorithms for recorded steps that can act there, by the kind of action.
+_LEARNERS = {"Discrete": "cql", "Box": "iql"}
+
 
 def run(options: Options) -> None:
     """Evaluate as the options say.
@@ -99,4 +102,5 @@ def _record(options: Options, directory: Path, policy: Policy) -> None:
     datasets.save(directory, data._replace(aux=()), about)
     ended = int((data.terminated | data.truncated).sum())
     console.say(f"{options.record_steps:,} steps, {ended:,} ends of episodes: {directory}")
-    console.say(f"Learn from them with: purerl train --algorithm cql --env {task.env} --dataset {directory}")
+    learner = _LEARNERS.get(type(policy.env.action_space).__name__, "behavior_cloning")
+    console.say(f"Learn from them with: purerl train --algorithm {learner} --env {task.env} --dataset {directory}")

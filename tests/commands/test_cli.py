@@ -397,13 +397,14 @@ def test_a_policy_loss_and_an_environment_of_ones_own_are_named_on_the_command_l
     )
 
 
-def test_a_policy_is_played_and_recorded_within_the_bounds_of_its_actions(own):
+def test_a_policy_is_played_and_recorded_within_the_bounds_of_its_actions(own, capsys):
     tiny = ("--num-envs", 2, "--rollout-length", 8, "--network", "hidden=4", "--eval-episodes", 2, "--num-steps", 16)
     purerl("train", "--env", "own_parts:lever", "--agent", "num_epochs=1", "num_minibatches=1", *tiny, "--name", "pull")
     purerl("evaluate", "pull", "--sample", "--num-episodes", 20)
     assert max(float(row["episode_return"]) for row in rows(own / "runs" / "pull" / "evaluation.csv")) <= 4
     purerl("evaluate", "pull", "--sample", "--record", own / "data", "--record-steps", 160)
     assert np.abs(datasets.load(own / "data").action).max() == 1
+    assert "--algorithm iql" in said(capsys)
 
 
 def test_recorded_steps_with_structured_observations_are_learned_from(own, capsys, monkeypatch):
