@@ -24,7 +24,7 @@ _ADAMS = [_slow_adam(f"{name}_learning_rate") for name in ("actor", "critic", "t
 
 
 BatchCritic: TypeAlias = Any
-"""A critic of `networks.batch_norm_critic`: a `types.Network` that has `apply_batch` too."""
+"""A critic of `networks.batch_norm_critic`: a `types.Network` that has `apply_training` too."""
 
 
 class CrossQState(NamedTuple):
@@ -72,7 +72,7 @@ def crossq(
       actor, learn_temperature, exploration: as in `purerl.sac`.
       critic: `networks.batch_norm_critic(env)`, or another with `init(key, obs, action) -> (params, statistics)`,
         `apply((params, statistics), obs, action) -> q` and
-        `apply_batch((params, statistics), obs [B], action [B]) -> (q [B], statistics)`.
+        `apply_training((params, statistics), obs [B], action [B]) -> (q [B], statistics)`.
       num_critics: number of critics; the minimum of the critics is used.
       policy_delay: gradient steps of the critics per step of the actor; it divides the `batch_size` of the replay.
       actor_optimizer, critic_optimizer, temperature_optimizer: as in `purerl.sac`; the defaults are Adam with β₁ = ½.
@@ -81,8 +81,8 @@ def crossq(
       An agent with `SACHparams`, or any NamedTuple with the fields used; `tau` is not.
 
     Raises:
-      ValueError: as in `purerl.sac`; a critic without `apply_batch`; in `update`, a batch that `policy_delay` does not
-        divide.
+      ValueError: as in `purerl.sac`; a critic without `apply_training`; in `update`, a batch that `policy_delay` does
+        not divide.
 
     Examples:
       >>> import purerl
@@ -98,8 +98,8 @@ def crossq(
     Source: Bhatt et al. 2024, arXiv:1902.05605, algorithm 1 and section 3. The actor is not normalized here.
     """
     check_positive(policy_delay=policy_delay)
-    if not hasattr(critic, "apply_batch"):
-        raise ValueError("crossq needs a critic with apply_batch, such as networks.batch_norm_critic(env)")
+    if not hasattr(critic, "apply_training"):
+        raise ValueError("crossq needs a critic with apply_training, such as networks.batch_norm_critic(env)")
     settings = soft_actor.Settings(
         actor, critic, num_critics, learn_temperature, exploration,
         actor_optimizer, critic_optimizer, temperature_optimizer,
@@ -150,7 +150,7 @@ def _critic_step(
     critic: BatchCritic = settings.critic
 
     def loss(params: tuple[Params, ...]) -> tuple[jax.Array, PyTree]:
-        passes = [critic.apply_batch(one, *both) for one in zip(params, state.statistics)]
+        passes = [critic.apply_training(one, *both) for one in zip(params, state.statistics)]
         q, next_q = jnp.split(jnp.stack([values for values, _ in passes]), 2, axis=1)  # [C, 2 B] -> [C, B] each
         least = jax.lax.stop_gradient(next_q.min(axis=0))
         target = losses.entropy_regularized_target(batch.reward, batch.discount, least, log_prob, temperature)

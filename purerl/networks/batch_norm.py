@@ -38,7 +38,7 @@ class BatchNormCritic(NamedTuple):
         q: PyTree = self.module.apply({**params, _STATISTICS: statistics}, obs, action)
         return jnp.asarray(q)
 
-    def apply_batch(self, variables: Variables, obs: PyTree, action: jax.Array) -> tuple[jax.Array, PyTree]:
+    def apply_training(self, variables: Variables, obs: PyTree, action: jax.Array) -> tuple[jax.Array, PyTree]:
         """Values [B] normalized by the statistics of the batch, and the running statistics after it."""
         params, statistics = variables
 
@@ -66,7 +66,7 @@ def batch_norm_critic(
 
         y = s ∘ ((x − μ) / σ · r + d) + b,   r = clip(σ / σ', 1/3, 3),   d = clip((μ − μ') / σ', −5, 5)
 
-    in `apply_batch`, with μ, σ² the mean and variance (plus 0.001) of the batch and μ', σ'² the running ones, which
+    in `apply_training`, with μ, σ² the mean and variance (plus 0.001) of the batch and μ', σ'² the running ones, which
     move by 1 − `momentum`; r = 1 and d = 0, plain batch normalization, for `warmup_steps` batches. In `apply`, μ', σ'
     take the place of μ, σ, with r = 1 and d = 0. No gradient flows through r and d.
 
@@ -85,7 +85,7 @@ def batch_norm_critic(
       >>> from purerl import envs
       >>> critic = batch_norm_critic(envs.probe(continuous=True), hidden=(8,))
       >>> variables = critic.init(jax.random.key(0), jnp.zeros(1), jnp.zeros(1))
-      >>> q, statistics = critic.apply_batch(variables, jnp.zeros((5, 1)), jnp.zeros((5, 1)))
+      >>> q, statistics = critic.apply_training(variables, jnp.zeros((5, 1)), jnp.zeros((5, 1)))
       >>> q.shape, critic.apply(variables, jnp.zeros(1), jnp.zeros(1)).shape
       ((5,), ())
     """

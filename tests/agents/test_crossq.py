@@ -106,7 +106,7 @@ def test_renormalization_begins_after_the_warm_up_and_keeps_to_its_bounds():
     params, statistics = critic.init(jax.random.key(0), obs[0], action[0])
     kernel = np.asarray(params["params"]["q"]["kernel"][:, 0], float)
     mean, var, mu, sigma = np.zeros(3), np.ones(3), x.mean(0), np.sqrt(x.var(0) + 1e-3)
-    apply = jax.jit(critic.apply_batch)
+    apply = jax.jit(critic.apply_training)
     for step in range(3):
         r, d = np.clip(sigma / np.sqrt(var + 1e-3), 1 / 3, 3), np.clip((mu - mean) / np.sqrt(var + 1e-3), -5, 5)
         y = (x - mu) / sigma * r + d if step == 2 else (x - mu) / sigma
@@ -128,7 +128,7 @@ def test_a_batch_that_is_not_finite_leaves_parameters_and_statistics_as_they_wer
 
 
 def test_a_critic_without_batches_is_refused():
-    with pytest.raises(ValueError, match=r"crossq needs a critic with apply_batch"):
+    with pytest.raises(ValueError, match=r"crossq needs a critic with apply_training"):
         purerl.crossq(linear.GaussianActor(), linear.Critic())
 
 
