@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from purerl import loops
-from purerl.distributed import is_main, num_parts
+from purerl.distributed import is_main, num_parts, wait_for_all
 from purerl.hparams import cast, check_positive
 from purerl.loops.evaluation import longest_episode
 from purerl.prng import check_key
@@ -330,6 +330,8 @@ def _finish(
         fresh_counts=fresh.counts,
     )
     result = dataclasses.replace(result, pareto=fronts.values_of(result, goals)) if goals else result
+    if run.log.directory is not None:
+        wait_for_all()  # all have read the states that the main process deletes now
     if run.log.directory is not None and is_main():
         result.save(run.log.directory)
         if "stopped" not in settings:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from purerl import checkpoint
-from purerl.distributed import is_main
+from purerl.distributed import is_main, wait_for_all
 from purerl.sweep.run import journal
 from purerl.sweep.run.engine import Engine, packed_like
 from purerl.sweep.run.pool import Pool
@@ -29,6 +29,8 @@ def record(engine: Engine, block: Block, outcome: Outcome) -> Path | None:
     path = states_path(engine, block.name)
     if path is not None and is_main():
         checkpoint.save(path, outcome.states, overwrite=True)
+    if path is not None:
+        wait_for_all()  # the other processes read what the main one has written
     real = len(np.unique(block.members))
     engine.log.add(
         "block",
