@@ -1,5 +1,7 @@
 """Networks over batches, as CPUs and accelerators compute them, against one example at a time."""
 
+from typing import NamedTuple
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -113,3 +115,30 @@ def test_values_alone_take_no_products_of_the_policy(monkeypatch):
     value = jax.make_jaxpr(lambda params: apply_batch(network, params, obs)[1])(params)
     used, _ = jax.interpreters.partial_eval.dce_jaxpr(value.jaxpr, [True])
     assert str(used).count("dot_general") == 1
+
+
+class Doubled(type(NETWORKS["dueling"])):
+    """Somebody's own network on top of a default one."""
+
+    def __call__(self, obs):
+        return 2 * super().__call__(obs)
+
+
+def test_a_subclass_with_another_output_is_what_a_batch_sees():
+    base = NETWORKS["dueling"]
+    network = Doubled(
+        **{name: getattr(base, name) for name in base.__dataclass_fields__ if name not in ("parent", "name")}
+    )
+    obs = batch_of(network)
+    params = network.init(jax.random.key(0), obs[0])
+    np.testing.assert_array_equal(apply_batch(network, params, obs), one_by_one(network, params, obs))
+
+
+def test_a_network_that_is_a_tuple_of_functions_keeps_its_own_batch():
+    class Tuple(NamedTuple):
+        init: object
+        apply: object
+        apply_batch: object
+
+    network = Tuple(None, lambda params, x: params * x, lambda params, x: params * x + 1)
+    assert apply_batch(network, 2.0, jnp.arange(3.0)).tolist() == [1, 3, 5]
