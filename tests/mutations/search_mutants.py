@@ -21,7 +21,6 @@ BY_MODULE = {
         ("a second process is let in", "fcntl.LOCK_EX | fcntl.LOCK_NB", "fcntl.LOCK_SH | fcntl.LOCK_NB", RESUME + "::test_two_processes_do_not_share_a_directory"),
     ],
     "sweep.search": [
-        ("trials not part of what is compared", "    names = repr((trials.groups, sorted(trials.columns)))\n    return digest_of({names: (trials.hparams, trials.env_params, trials.group)}, key)", '    return "same"', JOURNAL),
         ("a negative number of trials to confirm", "confirm != int(confirm) or confirm < 0", "confirm != int(confirm)", DURABLE + "::test_a_senseless_number_of_trials_to_confirm_is_refused"),
         ("each trial is judged in its own environment", 'if evaluate_in == "own" or trials.reference is None:', "if True:", DURABLE + "::test_the_easiest_environment_does_not_win"),
         ("interval of the unsorted seeds of another array", 'measured["returns"].mean(axis=2, dtype=np.float64)', 'measured["returns"][:, :1].mean(axis=2, dtype=np.float64)', RESULTS),
@@ -123,8 +122,11 @@ BY_MODULE = {
     ],
     "sweep.results.result": [
         ("steps of the curves off by a chunk", "self.steps[chunk], values)", "self.steps[chunk - 1], values)", RESULTS),
-        ("the worst seed is selected", "np.argmax(np.nan_to_num(returns, nan=-np.inf))", "np.argmin(returns)", RESULTS),
+        ("the worst seed is selected", "np.argmax(np.nan_to_num(self.seed_returns[trial, among], nan=-np.inf))", "np.argmin(self.seed_returns[trial, among])", RESULTS),
         ("a trial that diverged on a fresh seed stays", "        score[lost] = np.nan", "        pass", DURABLE + "::test_a_nan_among_the_fresh_seeds_is_said_and_ends_nothing"),
+    ],
+    "sweep.run.extension": [
+        ("trials not part of what is compared", "    names = repr((trials.groups, sorted(trials.columns)))\n    return digest_of({names: (trials.hparams, trials.env_params, trials.group)}, key)", '    return "same"', JOURNAL),
     ],
     "sweep.results.comparison": [
         ("compared after the fewest updates", "_, length = max(zip(counts, lengths))", "length = lengths.min()", JOURNAL),
