@@ -91,7 +91,7 @@ def _differentiable(activation: Activation) -> Callable[[Towers, Towers, jax.Arr
 
 
 def _dense(layer: Dense, x: jax.Array) -> jax.Array:
-    return lax.dot_general(x, layer["kernel"], (((1,), (0,)), ((), ()))) + layer["bias"]
+    return lax.dot_general(x, layer["kernel"], (((1,), (0,)), ((), ()))) + layer["bias"][None]
 
 
 def _apart(
@@ -117,7 +117,7 @@ def _pull_apart(activation: Activation, hidden: Towers, heads: Towers, x: jax.Ar
 
 def _thin_dense(layer: Dense, x: jax.Array) -> jax.Array:
     """A layer of few inputs or outputs as sums, which are fused with the activations around them."""
-    return jax.vmap(lambda x: thin_product(x, layer["kernel"], (((0,), (0,)), ((), ()))))(x) + layer["bias"]
+    return jax.vmap(lambda x: thin_product(x, layer["kernel"], (((0,), (0,)), ((), ()))))(x) + layer["bias"][None]
 
 
 # --- On an accelerator, differentiated: M towers as one ---------------------------------------------------------------
@@ -141,7 +141,7 @@ def _preactivations(activation: Activation, layers: list[Dense], x: jax.Array) -
     """Of every hidden layer, [M, B, H]."""
     first, found = layers[0]["kernel"], []
     if x.shape[1] <= LONGEST:  # Σ_i x[b, i] W[m, i, h]
-        z = functools.reduce(jnp.add, [x[:, i, None] * first[:, None, i] for i in range(x.shape[1])])
+        z = functools.reduce(jnp.add, [x[None, :, i, None] * first[:, None, i] for i in range(x.shape[1])])
     else:
         z = jnp.swapaxes(lax.dot_general(x, first, (((1,), (1,)), ((), ()))), 0, 1)  # [B, M, H] -> [M, B, H]
     found.append(z + layers[0]["bias"])
@@ -154,7 +154,7 @@ def _preactivations(activation: Activation, layers: list[Dense], x: jax.Array) -
 def _heads(heads: Towers, h: jax.Array) -> Outputs:
     """[B, O] of each head over h [M, B, H]; all thin heads in one reduction."""
     terms = [
-        h[m] * column
+        h[m] * column[None]
         for m, tower in enumerate(heads)
         for head in tower
         if _is_thin(head)
@@ -165,7 +165,7 @@ def _heads(heads: Towers, h: jax.Array) -> Outputs:
     def output(head: Dense, h: jax.Array) -> jax.Array:
         if not _is_thin(head):
             return _dense(head, h)
-        return jnp.stack([next(sums) for _ in head["bias"]], axis=-1) + head["bias"]
+        return jnp.stack([next(sums) for _ in head["bias"]], axis=-1) + head["bias"][None]
 
     return tuple(tuple(output(head, h[m]) for head in tower) for m, tower in enumerate(heads))
 
@@ -223,7 +223,7 @@ def _pull_first_kernel(sums: _Sums, x: jax.Array, dz: jax.Array) -> _Get:
     """Of [M, D, H], from x [B, D] and dz [M, B, H]."""
     if x.shape[1] > LONGEST:
         return _ready(jnp.swapaxes(lax.dot_general(x, dz, (((0,), (1,)), ((), ()))), 0, 1))  # [D, M, H] -> [M, D, H]
-    rows = [sums.add(x[:, i, None] * dz) for i in range(x.shape[1])]  # Σ_b x[b, i] dz[m, b, h]
+    rows = [sums.add(x[None, :, i, None] * dz) for i in range(x.shape[1])]  # Σ_b x[b, i] dz[m, b, h]
     return lambda sums: jnp.stack([row(sums) for row in rows], axis=1)
 
 
@@ -234,9 +234,9 @@ def _pull_head(sums: _Sums, head: Dense, h: jax.Array, cotangent: jax.Array) -> 
         kernel = _ready(lax.dot_general(h, cotangent, (((0,), (0,)), ((), ()))))
         bias = _ready(cotangent.sum(axis=0))
         return {"kernel": kernel, "bias": bias}, lax.dot_general(cotangent, head["kernel"], (((1,), (1,)), ((), ())))
-    columns = [sums.add(cotangent[None, :, o, None] * h) for o in range(num_outputs)]  # Σ_b c[b, o] h[b, i]
+    columns = [sums.add(cotangent[None, :, o, None] * h[None]) for o in range(num_outputs)]  # Σ_b c[b, o] h[b, i]
     biases = sums.add(jnp.pad(cotangent, ((0, 0), (0, width - num_outputs)))[None])  # [1, B, H], the first O count
-    dh = functools.reduce(jnp.add, [cotangent[:, o, None] * head["kernel"][:, o] for o in range(num_outputs)])
+    dh = functools.reduce(jnp.add, [cotangent[:, o, None] * head["kernel"][None, :, o] for o in range(num_outputs)])
     get = {
         "kernel": lambda sums: jnp.stack([column(sums)[0] for column in columns], axis=-1),
         "bias": lambda sums: biases(sums)[0, :num_outputs],
