@@ -311,7 +311,7 @@ def _finish(
     clock = {"seconds": run.monitor.seconds(), "steps_per_second": run.monitor.steps_per_second()}
     failed = {name: event["message"] for name, event in run.log.all("failed").items()}
     measured, ran = run.measured.fields(), {"width": width, "num_devices": num_parts(width), "brackets": plan.brackets}
-    ran |= {"num_seeds": len(run.seed_keys), "parameters": list(num_parameters(run))}
+    ran |= {"num_seeds": len(run.seed_keys), "parameters": num_parameters(run)}
     kept = np.concatenate([part.members_of(run, pool.members) for part, pool in zip(parts, pools)])
     states = [state for part, pool in zip(parts, pools) for state in agent_states(part.engine, pool, pool.members)]
     order = np.argsort(kept)

@@ -109,7 +109,7 @@ def agent_states(engine: Engine, pool: Pool, members: np.ndarray) -> tuple[PyTre
     return tuple(states)
 
 
-def num_parameters(engine: Engine) -> list[int]:
+def num_parameters(engine: Engine) -> tuple[int, ...]:
     """The learned numbers of an agent of each group: its parameters, or its whole learner if it names none."""
     counts = []
     for group, program in enumerate(engine.programs):
@@ -119,7 +119,7 @@ def num_parameters(engine: Engine) -> list[int]:
         except TypeError:
             learned = get_learner(state)
         counts.append(sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(learned)))
-    return counts
+    return tuple(counts)
 
 
 def _first_of(engine: Engine, group: int) -> np.ndarray:
