@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purerl import distributed, pbt, plots, presets
-from purerl.commands import console, searches, tasks
+from purerl import distributed, pbt, plots, presets, runs
+from purerl.commands import console, founders, searches, tasks
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.sweep import Options
 from purerl.hparams import python_number
@@ -32,6 +32,7 @@ class Job(NamedTuple):
     agent: Agent
     env: Env
     space: dict[str, Any]
+    founders: founders.Founders
 
     @property
     def updates_per_round(self) -> int:
@@ -60,6 +61,10 @@ def run(options: Options, directory: Path | None) -> None:
         f"{preset.algorithm} on {job.task.env}: {preset.num_envs} environments x {preset.rollout_length} steps "
         f"-> {job.directory}"
     )
+    if job.founders:
+        best = len(next(iter(job.founders.values())))
+        names, source = ", ".join(job.founders), options.population.initial
+        console.prose(f"The first {best:,} members begin with the {names} of the best trials of {source}.")
     filled = padded_size(options.num_trials)
     if filled > options.num_trials:
         console.prose(f"Filled up to {filled:,}, a multiple of the devices; fewer idle with {filled:,} members.")
@@ -88,8 +93,20 @@ def _job(options: Options, directory: Path | None) -> Job:
         agent, env, spaces, population_size=options.num_trials, updates_per_round=1, rollout_length=1,
         **_decisions(options),
     )  # fmt: skip
+    first = _founders(options, task, list(spaces), directory)
     check_update(task, agent, env)
-    return Job(options, task, searches.begin(options, task, directory), agent, env, space)
+    begun = searches.begin(options, task, directory)
+    if first and distributed.is_main() and "founders" not in (saved := runs.read_config(begun)):
+        runs.write_config(begun, saved | {"founders": first})
+    return Job(options, task, begun, agent, env, space, first)
+
+
+def _founders(options: Options, task: Task, names: list[str], directory: Path | None) -> founders.Founders:
+    """The values of the first members: those that a resumed population was begun with, or of `--initial`."""
+    found = None if directory is None else runs.read_config(directory).get("founders")
+    if found is not None:
+        return dict(found)
+    return founders.read(options, task, names) if options.population.initial else {}
 
 
 def _whole_rounds(task: Task, num_rounds: int) -> Task:
@@ -120,7 +137,7 @@ def _space(options: Options, task: Task) -> dict[str, Any]:
 
 
 def _decisions(options: Options) -> dict[str, Any]:
-    names = ("exploit_fraction", "resample_probability", "perturb_factors")
+    names = ("exploit_fraction", "resample_probability", "perturb_factors", "num_elites")
     return {name: getattr(options.population, name) for name in names}
 
 
@@ -131,7 +148,8 @@ def _train(job: Job, resume: bool) -> PBTResult:
             jax.random.key(options.seed), job.agent, job.env, presets.hparams(preset), job.space,
             population_size=options.num_trials, num_rounds=options.population.rounds,
             updates_per_round=job.updates_per_round, num_envs=preset.num_envs, rollout_length=preset.rollout_length,
-            rollout=presets.rollout(preset), **_decisions(options), eval_episodes=options.eval_episodes,
+            rollout=presets.rollout(preset), **_decisions(options),
+            initial=founders.table(job.founders, job.task), eval_episodes=options.eval_episodes,
             eval_max_steps=job.task.max_episode_steps(), directory=job.directory,
             resume=resume and journal.exists(job.directory), progress=lambda now: _show(show, job, now),
         )  # fmt: skip

@@ -79,26 +79,41 @@ class PBTResult:
         state = jax.tree.map(lambda leaf: leaf[self.order[rank - 1]], self.states)
         return jax.tree.map(jnp.asarray, to_host(state))
 
-    def ancestry(self, member: int | None = None) -> np.ndarray:
-        """[R], the place in which a member's learner was trained in each round; None: that of the best member.
+    @property
+    def rounds_back(self) -> np.ndarray:
+        """[R, P], how many rounds before the last one the learner of each parent is from: 0 if it is not an elite."""
+        return self.lineage.parents // self.population_size
 
-        a[R-1] = member,   a[r-1] = parents[r, a[r]]
+    def trained(self, member: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+        """The rounds in which a member's learner was trained, and its place in each; None: that of the best member.
+
+        These are all R rounds, apart from those that were given up where it went back to an elite.
+
+        a[R-1] = member,   a[r-1-k] = parents[r, a[r]] - P k   with k = rounds_back[r, a[r]]
         """
-        places = [int(self.order[0]) if member is None else member]
-        for parents in self.lineage.parents[:0:-1]:
-            places.append(int(parents[places[-1]]))
-        return np.array(places[::-1])
+        r, place = self.num_rounds - 1, int(self.order[0]) if member is None else member
+        path = [(r, place)]
+        while (before := r - 1 - int(self.rounds_back[r, place])) >= 0:
+            r, place = before, int(self.lineage.parents[r, place]) % self.population_size
+            path.append((r, place))
+        rounds, places = np.array(path[::-1]).T
+        return rounds, places
+
+    def ancestry(self, member: int | None = None) -> np.ndarray:
+        """The places of `trained`: [R] without elites."""
+        return self.trained(member)[1]
 
     def schedule(self, member: int | None = None) -> Hparams:
-        """The hyperparameters, leaves [R], that a member's learner was trained with, for `train_schedule`."""
-        return jax.tree.map(lambda leaf: leaf[np.arange(self.num_rounds), self.ancestry(member)], self.lineage.hparams)
+        """The hyperparameters that a member's learner was trained with, for `train_schedule`: [R] without elites."""
+        trained = self.trained(member)
+        return jax.tree.map(lambda leaf: leaf[trained], self.lineage.hparams)
 
     def member_rows(self) -> list[dict[str, Any]]:
         """One row per member of the last population, from best to worst.
 
         The columns: `rank`, `member` and `score`; `began_as`, the place of its learner in the first round; `moves`, how
         often the learner was copied to another place since; `diverged`, whether the member diverged in the last round,
-        if any did; and its last hyperparameters.
+        if any did; `rounds_given_up`, with elites; and its last hyperparameters.
         """
         rows = []
         for rank, member in enumerate(self.order.tolist(), start=1):
@@ -106,11 +121,15 @@ class PBTResult:
             last, moves = self._row(self.num_rounds - 1, member), int((places[1:] != places[:-1]).sum())
             row = {"rank": rank, "member": member, "score": last["score"], "began_as": int(places[0]), "moves": moves}
             row |= {"diverged": bool(self.diverged[-1, member])} if self.diverged[-1].any() else {}
+            row |= {"rounds_given_up": self.num_rounds - len(places)} if self.rounds_back.any() else {}
             rows.append(row | {name: last[name] for name in self.space})
         return rows
 
     def rows(self) -> list[dict[str, Any]]:
-        """A tidy table, one dict per round and member, ready for pandas or polars."""
+        """A tidy table, one dict per round and member, ready for pandas or polars.
+
+        If a parent is an elite, `rounds_back` says for each how many rounds before the last one it was kept.
+        """
         return [self._row(r, m) for r in range(self.num_rounds) for m in range(self.population_size)]
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
@@ -151,7 +170,9 @@ class PBTResult:
 
     def _row(self, r: int, m: int) -> dict[str, Any]:
         lineage = self.lineage
-        numbers = {"parent": lineage.parents, "score": lineage.scores}
+        numbers = {"parent": lineage.parents % self.population_size}
+        numbers |= {"rounds_back": self.rounds_back} if self.rounds_back.any() else {}
+        numbers |= {"score": lineage.scores}
         numbers |= {name: getattr(lineage.hparams, name) for name in self.space}
         values = {name: python_number(leaf[r, m]) for name, leaf in numbers.items()}
         return {"round": r, "member": m, "steps": int(self.steps[r])} | values

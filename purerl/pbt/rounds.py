@@ -20,9 +20,10 @@ import numpy as np
 
 from purerl import loops
 from purerl.distributed import over_devices
-from purerl.hparams import cast, check_positive, get_hparams
+from purerl.hparams import cast, check_positive, get_hparams, set_learner
 from purerl.numerics import diverged
-from purerl.pbt import exploit_explore
+from purerl.pbt import backtracking, exploit_explore
+from purerl.pbt.backtracking import Elites
 from purerl.prng import check_key
 from purerl.sweep.trials.draws import sample
 from purerl.sweep.trials.spaces import Space
@@ -33,7 +34,8 @@ class Lineage(NamedTuple):
     """The decisions and the scores of R rounds of P members, leaves [R, P]. `pbt` can repeat them.
 
     Attributes:
-      parents: int32, the member whose learner each had at the beginning of the round; its own if it was kept.
+      parents: int32, the member whose learner each had at the beginning of the round; its own if it was kept. With
+        elites m + P k is member m as it was k rounds before the last one.
       hparams: the agent's NamedTuple, the hyperparameters that each trained with in the round.
       scores: float32, mean greedy return after the round; NaN if the member diverged.
     """
@@ -51,12 +53,14 @@ class Population(NamedTuple):
       members: `LoopState` with leaves [P]; each keeps its own key.
       scores: float32 [P], of the last round; NaN if the member must be replaced.
       num_rounds: int32, rounds made so far.
+      elites: the best learners of earlier rounds; None without backtracking.
     """
 
     key: jax.Array
     members: loops.LoopState
     scores: jax.Array
     num_rounds: jax.Array
+    elites: Elites | None = None
 
 
 class Rounds(NamedTuple):
@@ -69,6 +73,7 @@ class Rounds(NamedTuple):
       eval_episodes, eval_max_steps: the evaluation that ends it, as in `loops.evaluate`.
       num_replaced: number of the worst members that copy one of as many best.
       resample_probability, factors: see `exploit_explore.explore`.
+      num_elites: learners of earlier rounds that can be copied too, see `backtracking`.
     """
 
     agent: Agent
@@ -82,6 +87,7 @@ class Rounds(NamedTuple):
     num_replaced: int
     resample_probability: float
     factors: tuple[float, ...]
+    num_elites: int = 0
 
 
 def rounds(
@@ -98,6 +104,7 @@ def rounds(
     exploit_fraction: float = 0.2,
     resample_probability: float = 0.25,
     perturb_factors: tuple[float, ...] = (0.8, 1.2),
+    num_elites: int = 0,
 ) -> Rounds:
     """The checked definition of a round. Arguments and errors are those of `pbt`; `spaces` has no constants."""
     sizes = {"updates_per_round": updates_per_round, "rollout_length": rollout_length, "eval_episodes": eval_episodes}
@@ -110,6 +117,8 @@ def rounds(
         raise ValueError(f"resample_probability = {resample_probability} must be between 0 and 1")
     if not perturb_factors or not all(0 < factor < float("inf") for factor in perturb_factors):
         raise ValueError(f"perturb_factors = {perturb_factors} must be positive numbers")
+    if num_elites < 0 or num_elites != int(num_elites):
+        raise ValueError(f"num_elites = {num_elites} must be a whole number, 0 or more")
     num_replaced = min(max(1, round(exploit_fraction * population_size)), population_size // 2)
     return Rounds(
         agent,
@@ -123,6 +132,7 @@ def rounds(
         num_replaced if exploit_fraction > 0 else 0,
         float(resample_probability),
         tuple(float(factor) for factor in perturb_factors),
+        int(num_elites),
     )
 
 
@@ -159,7 +169,8 @@ def _start(key, keys, hparams, env_params, program, num_envs):  # type: ignore[n
         return member, jnp.float32(0)
 
     members, scores = _on_all_devices(jax.vmap(one, (0, 0, None)), (keys, hparams), (env_params,))
-    return Population(key, members, scores, jnp.int32(0))
+    elites = backtracking.none_yet(members.agent_state, program.num_elites) if program.num_elites else None
+    return Population(key, members, scores, jnp.int32(0), elites)
 
 
 def advance(
@@ -171,7 +182,7 @@ def advance(
       state: as `start`, or an earlier `advance`, returned it.
       program: the definition of a round.
       num_rounds: rounds R of this chunk; each distinct number compiles once.
-      lineage: [R, P] decisions to repeat; None decides by the scores.
+      lineage: [R, P] decisions to repeat; None decides by the scores. Elites have no part in it.
       donate: give the memory of `state` to the result; it must not be used afterwards.
 
     Returns:
@@ -187,12 +198,17 @@ def _advance_impl(state, told, follow, program, num_rounds):  # type: ignore[no-
     def one(state: Population, told: tuple[jax.Array, Any]) -> tuple[Population, Lineage]:
         round_key = jax.random.fold_in(state.key, state.num_rounds)
         decide_key, score_key = jax.random.split(round_key)
-        decided = _decide(decide_key, state, program)
+        found = _found(state)
+        decided = _decide(decide_key, state, program, found)
         parents, hparams = jax.tree.map(lambda told, decided: jnp.where(follow, told, decided), told, decided)
-        learners = exploit_explore.inherit(state.members.agent_state, parents, hparams)
+        learners = exploit_explore.inherit(state.members.agent_state, parents, hparams, found and found.learners)
         members = state.members._replace(agent_state=learners)
+        elites = None
+        if found is not None:
+            elites = backtracking.best_of(found, program.num_elites)
+            parents = backtracking.origin(found, parents, state.num_rounds - 1, state.scores.size)
         members, scores = _on_all_devices(jax.vmap(train, (0, None)), (members,), (score_key,))  # scores: [P]
-        state = Population(state.key, members, scores, state.num_rounds + 1)
+        state = Population(state.key, members, scores, state.num_rounds + 1, elites)
         return state, Lineage(parents, hparams, scores)
 
     def train(member: loops.LoopState, key: jax.Array) -> tuple[loops.LoopState, jax.Array]:
@@ -229,13 +245,23 @@ def _on_all_devices(function: Callable[..., PyTree], members: tuple[PyTree, ...]
     return jax.tree.map(lambda x: x[:size], over_devices(function, fill(members), shared))  # [P'] -> [P]
 
 
-def _decide(key: jax.Array, state: Population, program: Rounds) -> tuple[jax.Array, Any]:
-    """Parents [P] and hyperparameters [P] of a round; the first round changes nothing."""
+def _found(state: Population) -> Elites | None:
+    """With backtracking: the learners that can be copied, those of the members and then the elites, leaves [P + E]."""
+    if state.elites is None:
+        return None
+    return backtracking.candidates(state.members.agent_state, state.scores, state.num_rounds - 1, state.elites)
+
+
+def _decide(key: jax.Array, state: Population, program: Rounds, found: Elites | None = None) -> tuple[jax.Array, Any]:
+    """Parents [P], numbers of members and then of elites, and hyperparameters [P]; the first round changes nothing."""
     exploit_key, explore_key = jax.random.split(key)
-    members = jnp.arange(state.scores.shape[0])
-    parents = exploit_explore.exploit(exploit_key, state.scores, program.num_replaced)
+    size = state.scores.shape[0]
+    members = jnp.arange(size)
+    elite_scores = None if found is None else found.scores[size:]
+    parents = exploit_explore.exploit(exploit_key, state.scores, program.num_replaced, elite_scores)
     parents = jnp.where(state.num_rounds > 0, parents, members)
-    inherited = jax.tree.map(lambda x: x[parents], get_hparams(state.members.agent_state))  # [P] -> [P]
+    learners = state.members.agent_state if found is None else set_learner(state.members.agent_state, found.learners)
+    inherited = jax.tree.map(lambda x: x[parents], get_hparams(learners))  # [P + E] -> [P]
     explore = functools.partial(
         exploit_explore.explore,
         spaces=dict(program.spaces),

@@ -17,6 +17,7 @@ from purerl.distributed import is_main, num_parts, to_host
 from purerl.hparams import cast, check_positive
 from purerl.loops.evaluation import longest_episode
 from purerl.pbt import pb2, snapshots
+from purerl.pbt.initial import first_members
 from purerl.pbt.result import PBTResult, load_pbt
 from purerl.pbt.rounds import Lineage, Population, Rounds, advance, padded_size, rounds, start
 from purerl.pbt.snapshots import Standing
@@ -72,6 +73,7 @@ def pbt(
     resample_probability: float = 0.25,
     perturb_factors: tuple[float, ...] = (0.8, 1.2),
     explore: Literal["perturb", "pb2"] = "perturb",
+    num_elites: int = 0,
     initial: Result | Hparams | None = None,
     eval_episodes: int = 8,
     eval_max_steps: int | None = None,
@@ -103,6 +105,8 @@ def pbt(
       resample_probability, perturb_factors: how copied hyperparameters change, see `exploit_explore.explore`.
       explore: "perturb", or "pb2": a Gaussian process chooses the hyperparameters of a copy, see `pb2`. It decides on
         the host, one round at a time.
+      num_elites: backtracking: as many of the best learners of earlier rounds are kept, and members copy these too, see
+        `backtracking`. Only with explore="perturb", and without `lineage`.
       initial: hyperparameters of the first members: of the best trials of a search, or a table with leaves [n], n <= P.
         The space draws those of the others, and of all with None.
       eval_episodes: number of greedy episodes of a score.
@@ -135,13 +139,18 @@ def pbt(
         agent, env, searched, population_size=population_size, updates_per_round=updates_per_round,
         rollout_length=rollout_length, rollout=rollout, eval_episodes=eval_episodes, eval_max_steps=eval_max_steps,
         exploit_fraction=exploit_fraction, resample_probability=resample_probability, perturb_factors=perturb_factors,
+        num_elites=num_elites,
     )  # fmt: skip
     if explore not in ("perturb", "pb2"):
         raise ValueError(f"explore = {explore!r} must be 'perturb' or 'pb2'")
-    table = _first(initial, hparams, population_size)
+    if num_elites and (explore == "pb2" or lineage is not None):
+        given = "a lineage" if lineage is not None else "explore = 'pb2'"
+        raise ValueError(f"num_elites = {num_elites} cannot be combined with {given}: leave out one of them")
+    table = first_members(initial, hparams, population_size)
     told = None if lineage is None else _check_lineage(lineage, num_rounds, population_size)
     sizes = {"population_size": population_size, "num_rounds": num_rounds, "num_envs": num_envs}
     settings = sizes | {name: getattr(program, name) for name in _RECORDED}
+    settings |= {"num_elites": num_elites or None}  # as in the journals of runs that do not name it
     with journal.opened(directory, resume=resume) as log:
         start_from = digest_of(key, hparams, env_params, lineage, table)
         journal.check_same(log, settings | {"explore": explore, "space": spaces.to_json(searched), "start": start_from})
@@ -200,27 +209,6 @@ def _pb2(key: jax.Array, program: Rounds, num_rounds: int, lineage: Lineage) -> 
     return pb2.decide(jax.random.fold_in(key, done), lineage, dict(program.spaces), num_rounds, program.num_replaced)
 
 
-def _first(initial: Result | Hparams | None, hparams: Hparams, population_size: int) -> Hparams | None:
-    """The hyperparameters of the first members, leaves [n].
-
-    Raises:
-      TypeError, ValueError: they are of another class, or there are more than members.
-    """
-    if isinstance(initial, Result):
-        best = initial.order[: min(population_size, int((initial.num_updates > 0).sum()))]
-        initial = jax.tree.map(lambda leaf: leaf[best], initial.hparams)
-    if initial is None:
-        return None
-    if getattr(initial, "_fields", None) != hparams._fields:
-        raise TypeError(f"initial must hold {type(hparams).__name__}, not {type(initial).__name__}")
-    count = len(jax.tree.leaves(initial)[0])
-    if count > population_size:
-        raise ValueError(f"initial holds {count} members, but population_size = {population_size}")
-    table: Any = initial
-    made: Hparams = type(hparams)(*map(np.asarray, table))
-    return made
-
-
 def _member(
     rounds: Rounds, key: jax.Array, hparams: Hparams, env_params: PyTree, num_envs: int
 ) -> tuple[Program, MemberData]:
@@ -237,6 +225,8 @@ def _check_lineage(lineage: Lineage, num_rounds: int, population_size: int) -> L
             f"the lineage has rounds x members = {lineage.parents.shape}, but num_rounds = {num_rounds} and "
             f"population_size = {population_size}"
         )
+    if (np.asarray(lineage.parents) >= population_size).any():
+        raise ValueError("the lineage goes back to elites, which cannot be repeated: run it again with its key")
     return lineage
 
 

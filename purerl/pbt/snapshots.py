@@ -1,7 +1,7 @@
 """Population-based training on disk: its standing, written as rounds end.
 
     directory/journal        the settings, and whether it has ended; for one process at a time, see `journal`
-    directory/population/    checkpoints after the last two chunks of rounds: the members, and the lineage so far
+    directory/population/    checkpoints after the last two chunks of rounds: members, elites, and the lineage so far
 
 A checkpoint appears whole or not at all, and the one before it stays until then: whenever the process dies, one exists,
 and a run resumed from it is the same run, bit for bit.
@@ -23,6 +23,7 @@ from purerl.hparams import get_hparams
 from purerl.pbt.rounds import Lineage, Population, padded_size
 from purerl.sweep.run import packing
 from purerl.sweep.run.journal import Journal
+from purerl.types import PyTree
 
 _FOLDER = "population"
 
@@ -45,9 +46,9 @@ def record(log: Journal, standing: Standing) -> None:
     """Write a checkpoint and wait until it is on the disk; with several processes all must call it."""
     if log.directory is None:
         return
-    members = packing.pack(standing.population.members)
+    packed = packing.pack(_stored(standing.population))
     if is_main():
-        tree = {"members": members, "lineage": standing.lineage}
+        tree = packed | {"lineage": standing.lineage}
         about = {"seconds": standing.seconds}
         checkpoint.save_step(log.directory / _FOLDER, len(standing.lineage.parents), tree, about, keep=2)
 
@@ -67,13 +68,14 @@ def recall(log: Journal, begun: Population) -> Standing:
         none: Any = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _lineage_like(begun, 0))
         return Standing(begun, none, 0.0)
     num_rounds = int(found.path.name)
-    like = {"members": packing.packed_like(begun.members), "lineage": _lineage_like(begun, num_rounds)}
+    like = packing.packed_like(_stored(begun)) | {"lineage": _lineage_like(begun, num_rounds)}
     stored = found.restore(like)
     sharding = _sharding(begun.scores.size)
     lineage = jax.tree.map(np.asarray, stored["lineage"])
     members = packing.unpack(jax.tree.map(np.asarray, stored["members"]), begun.members, sharding)
     scores = packing.unpack(lineage.scores[-1], begun.scores, sharding)
-    state = begun._replace(members=members, scores=scores, num_rounds=jnp.int32(num_rounds))
+    elites = stored.get("elites") and packing.unpack(jax.tree.map(np.asarray, stored["elites"]), begun.elites)
+    state = begun._replace(members=members, scores=scores, num_rounds=jnp.int32(num_rounds), elites=elites)
     return Standing(state, lineage, float(found.metadata["seconds"]))
 
 
@@ -81,6 +83,12 @@ def forget(log: Journal) -> None:
     """Delete the checkpoints once the result is on disk."""
     if log.directory is not None:
         shutil.rmtree(log.directory / _FOLDER, ignore_errors=True)
+
+
+def _stored(population: Population) -> dict[str, PyTree]:
+    """What a checkpoint holds of a population, beside the lineage."""
+    found: dict[str, PyTree] = {"members": population.members}
+    return found if population.elites is None else found | {"elites": population.elites}
 
 
 def _sharding(population_size: int) -> Sharding | None:

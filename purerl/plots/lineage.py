@@ -48,18 +48,27 @@ def family(result: PBTResult) -> Figure:
 
 def _draw(axes: Axes, result: PBTResult, values: np.ndarray) -> None:
     """One number per round and member, values [R, P], along the lines of descent."""
-    rounds, steps, parents = np.arange(result.num_rounds), result.steps, result.lineage.parents
-    before = np.take_along_axis(values[:-1], parents[1:], axis=1)
-    x = np.broadcast_to(np.stack([steps[:-1], steps[1:]], axis=1)[:, None], (*before.shape, 2))
+    steps, parents = result.steps, result.lineage.parents[1:] % result.population_size
+    since = np.arange(result.num_rounds - 1)[:, None] - result.rounds_back[1:]  # [R - 1, P], the rounds of the parents
+    before = values[since, parents]
+    x = np.stack([steps[since], np.broadcast_to(steps[1:, None], since.shape)], axis=2)
     lines = np.stack([x, np.stack([before, values[1:]], axis=2)], axis=3)
     lived = np.zeros(values.shape, bool)
     for member in range(result.population_size):
-        lived[rounds, result.ancestry(member)] = True
+        lived[result.trained(member)] = True
     kinds = (("died out", ~lived, FAINT), ("ancestors of the last population", lived, DARK))
     for label, chosen, color in kinds:
         some = list(lines[chosen[1:]])
         axes.add_collection(LineCollection(some, colors=color, alpha=0.5, linewidths=0.8, label=label))
-    best = values[rounds, result.ancestry()]
-    axes.plot(steps, best, color=COLORS[0], linewidth=2, marker="o", markersize=3.5, label="ancestors of the best")
+    rounds, places = result.trained()
+    axes.plot(
+        steps[rounds],
+        values[rounds, places],
+        color=COLORS[0],
+        linewidth=2,
+        marker="o",
+        markersize=3.5,
+        label="ancestors of the best",
+    )
     axes.autoscale_view()
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

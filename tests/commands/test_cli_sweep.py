@@ -23,8 +23,8 @@ from commanding import TINY, fails, purerl, rows, said
 from matplotlib.figure import Figure
 from searches import make_search
 
-from purerl import plots, runs, sweep
-from purerl.commands import parser, report, sweep_results
+from purerl import pbt, plots, runs, sweep
+from purerl.commands import founders, parser, report, sweep_results
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options import train
 from purerl.sweep.run import journal
@@ -38,9 +38,10 @@ SEARCH = ("--schedule", "halving", "--eta", 2, "--num-trials", 8, "--num-steps",
 
 
 @pytest.fixture(scope="module")
-def population(tmp_path_factory):
+def population(tmp_path_factory, halved):
+    """A population that begins with the best trials of a search, and keeps an elite."""
     root = tmp_path_factory.mktemp("runs")
-    purerl("sweep", "--runs-dir", root, *SHORT)
+    purerl("sweep", "--runs-dir", root, *SHORT, "--initial", halved[0], "--num-elites", 1)
     return root / "pbt-ppo-CartPole-v1"
 
 
@@ -60,6 +61,47 @@ def test_a_population_leaves_its_lineage_a_picture_and_a_policy(population):
     assert policy.details["member"] == int(best["member"])
     assert policy.task.preset.hparams["learning_rate"] == float(best["learning_rate"])
     assert np.float32(policy.state.hparams.learning_rate) == np.float32(best["learning_rate"])
+
+
+def test_a_population_begins_with_the_best_trials_of_a_search(population, halved):
+    begun = [row for row in rows(population / "lineage.csv") if row["round"] == "0"]
+    for name in ("learning_rate", "clip_epsilon"):
+        assert [row[name] for row in begun] == [row[name] for row in rows(halved[0] / "trials.csv")]
+    settings = json.loads((population / "pbt.json").read_text())["settings"]
+    assert settings["num_elites"] == 1
+    result = pbt.load_pbt(population)
+    assert (result.lineage.hparams.anneal_updates == 3).all()  # of the population, not those of the search
+
+
+def test_a_population_is_resumed_without_the_search_that_it_began_with(population, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(plots, "family", lambda result: Figure())
+    monkeypatch.setattr(founders, "read", lambda *_: 1 / 0)
+    copy = shutil.copytree(population, tmp_path / "copy")
+    purerl("sweep", "--resume", copy)
+    assert "The first 4 members begin with the learning_rate, clip_epsilon of the best trials" in said(capsys)
+    assert (copy / "lineage.csv").read_bytes() == (population / "lineage.csv").read_bytes()
+
+
+def test_a_search_that_a_population_cannot_begin_with_is_named(population, halved, tmp_path, capsys):
+    def message(initial, *argv):
+        return fails(capsys, "sweep", "--runs-dir", tmp_path / "runs", *argv, "--initial", initial)
+
+    other = [{"CartPole-v1": "Acrobot-v1"}.get(arg, arg) for arg in SHORT]
+    assert "is a search of ppo on CartPole-v1, but this population is of ppo on Acrobot-v1" in message(
+        halved[0], *other
+    )
+    agent = ("--algorithm", "a2c", *(arg for arg in SHORT if "num_epochs" not in str(arg)))
+    agent = [arg for arg in agent if arg not in ("--agent", "num_minibatches=2", "clip_epsilon=choice:0.1,0.2")]
+    assert "a search of ppo on CartPole-v1, but this population is of actor_critic on" in message(halved[0], *agent)
+    assert "is not a search" in message(population, *SHORT)
+    assert "is not the name of a run" in message("lost", *SHORT)
+    space = [{"clip_epsilon=choice:0.1,0.2": "discount=uniform:0.9,0.99"}.get(arg, arg) for arg in SHORT]
+    space = [arg for arg in space if "log_uniform" not in str(arg)]
+    assert "searched learning_rate, clip_epsilon, and --space has none of these: discount" in message(halved[0], *space)
+    unfinished = tmp_path / "unfinished"
+    unfinished.mkdir()
+    shutil.copy(halved[0] / "config.json", unfinished)
+    assert "has not finished: resume it with" in message(unfinished, *SHORT)
 
 
 def test_a_population_can_be_played_and_reported(population, capsys):
@@ -100,6 +142,8 @@ def test_a_population_that_another_process_trains_is_let_alone(population, capsy
         (("--schedule", "pbt", "--rounds", 5, "--space", "discount=0.9"), "constants only"),
         (("--rounds", 5), "--rounds has no effect with --schedule full; it is an option of --schedule pbt"),
         (("--eta", 3), "--eta has no effect with --schedule full"),
+        (("--initial", "lost"), "--initial has no effect with --schedule full"),
+        (("--num-elites", 2), "--num-elites has no effect with --schedule full"),
         (("--schedule", "halving", "--perturb-factors", 0.5, 2), "--perturb-factors has no effect"),
         (("--max-cost", 5), "--max-cost needs --price-per-hour"),
         (("--ray-gpus", 1), "--ray-gpus has no effect without --ray"),

@@ -156,8 +156,8 @@ BY_MODULE = {
         ("likelihood without the determinant", "return -0.5 * jnp.sum(white**2) - jnp.sum(jnp.where(seen.known, jnp.log(jnp.diag(root)), 0))", "return -0.5 * jnp.sum(white**2)", MODELS + "::test_the_process_is_that_of_a_plain_gaussian_conditional"),
     ],
     "pbt.exploit_explore": [
-        ("equal scores are replaced", "worse = ~healthy | (scores < scores[donors])", "worse = ~healthy | (scores <= scores[donors])", PBT + "::test_equal_scores_replace_nobody"),
-        ("ties in the order of the members", "shuffled = jax.random.permutation(jax.random.fold_in(key, 1), members)", "shuffled = members", PBT + "::test_ties_are_decided_by_chance_and_a_member_copies_only_a_better_one"),
+        ("equal scores are replaced", "worse = ~healthy | (scores < known[donors])", "worse = ~healthy | (scores <= known[donors])", PBT + "::test_equal_scores_replace_nobody"),
+        ("ties in the order of the members", "shuffled = jax.random.permutation(jax.random.fold_in(key, 1), jnp.arange(known.size))", "shuffled = jnp.arange(known.size)", PBT + "::test_ties_are_decided_by_chance_and_a_member_copies_only_a_better_one"),
     ],
     "pbt.rounds": [
         ("the same episodes in every round", "decide_key, score_key = jax.random.split(round_key)", "decide_key, score_key = jax.random.split(round_key)[0], state.key", PBT + "::test_members_that_learn_nothing_play_other_episodes_in_each_round"),

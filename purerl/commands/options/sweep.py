@@ -54,6 +54,17 @@ class Population:
     perturb_factors: tuple[float, ...] = several(
         "The factors.", (0.8, 1.2), parse=parse_number(low=0.0), metavar="FACTOR", shown="0.8 1.2"
     )
+    num_elites: int = option(
+        "Backtracking: keep as many of the best learners of earlier rounds, which members may copy too.",
+        0,
+        parse=parse_count_or_zero,
+        metavar="N",
+    )
+    initial: str | None = option(
+        "Begin with the best trials of a finished search of the same agent and environment, by name or directory.",
+        metavar="RUN",
+        shown="drawn from the space",
+    )
 
 
 def _count_or_auto(text: str) -> int | str:

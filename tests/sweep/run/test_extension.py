@@ -17,7 +17,11 @@ OPTIONS = {
     "num_seeds": 2, "num_chunks": 4, "block_size": 2, "keep": 2, "confirm": 1, "confirm_seeds": 2,
 }  # fmt: skip
 LARGE = {"num_trials": 9, "num_seeds": 3}
-HALVING = {"schedule": sweep.successive_halving(eta=2, num_rungs=2)}
+HALVING = {
+    "schedule": sweep.successive_halving(eta=2, num_rungs=2), "num_trials": 4, "num_chunks": 2, "block_size": 4,
+    "confirm": 0,
+}  # fmt: skip
+GROWN_HALVING = HALVING | {"num_trials": 6, "num_seeds": 3}
 
 
 class Cut(Exception):
@@ -86,24 +90,27 @@ def test_a_search_that_has_grown_is_the_larger_search(large, small):
     assert not silent
 
 
-@pytest.mark.parametrize("number", [3, 25])
-def test_a_search_that_is_killed_while_it_grows_resumes(large, small, number):
-    with pytest.raises(Cut):
-        run(small, **LARGE, progress=cut_after(number))
-    so_far = sweep.load_unfinished(small)
-    assert (so_far.num_updates > 0).sum() >= 6
-    assert so_far.num_trials == 9
+def test_a_search_that_is_killed_while_it_grows_resumes(large, small):
+    """Once among the added trials, and once more among the added seeds."""
+    for number in (3, 22):
+        with pytest.raises(Cut):
+            run(small, **LARGE, progress=cut_after(number))
+        so_far = sweep.load_unfinished(small)
+        assert (so_far.num_updates > 0).sum() >= 6
+        assert so_far.num_trials == 9
+        among_seeds = any(str(event.get("name")).startswith("seeds2-") for event in journal.read(small))
+        assert among_seeds == (number == 22)
     check_same(run(small, **LARGE), large)
 
 
 def test_added_trials_are_halved_among_themselves_and_ranked_with_the_others(tmp_path):
     first = run(tmp_path, **HALVING)
-    grown = run(tmp_path, **LARGE, **HALVING)
-    assert grown.num_updates.tolist() == [*first.num_updates.tolist(), *grown.num_updates[6:].tolist()]
-    assert sorted(grown.num_updates[6:].tolist()) == [4, 8, 8]
-    np.testing.assert_array_equal(grown.returns[:6, :2], first.returns)
+    grown = run(tmp_path, **GROWN_HALVING)
+    assert grown.num_updates.tolist() == [*first.num_updates.tolist(), *grown.num_updates[4:].tolist()]
+    assert sorted(grown.num_updates[4:].tolist()) == [4, 8]
+    np.testing.assert_array_equal(grown.returns[:4, :2], first.returns)
     assert not np.isnan(grown.returns).any()
-    again = run(tmp_path, **LARGE, **HALVING, replay=grown.best.number)
+    again = run(tmp_path, **GROWN_HALVING, replay=grown.best.number)
     np.testing.assert_array_equal(again.returns[grown.best.number], grown.returns[grown.best.number])
 
 
