@@ -77,6 +77,7 @@ def test_a_shared_torso_has_one_torso_and_images_go_through_a_convolution():
         ({"hidden": (0,)}, ValueError, "hidden must hold positive widths"),
         ({"hidden": 64}, TypeError, "hidden must be a tuple of widths, such as 64,64 or 64, for one layer; got 64"),
         ({"squash": True}, ValueError, "squash needs a Box"),
+        ({"policy_scale": -1.0}, ValueError, "policy_scale must be a finite number of at least 0, got -1.0"),
         (
             {"env": env(Discrete(2), Box(1.0, 1.0, (2,)))},
             ValueError,
@@ -92,6 +93,19 @@ def test_a_shared_torso_has_one_torso_and_images_go_through_a_convolution():
 def test_bad_arguments_are_named(arguments, error, message):
     with pytest.raises(error, match=message):
         networks.actor_critic(**({"env": env(Discrete(2), Discrete(2))} | arguments))
+
+
+def test_policy_scale_is_every_singular_value_of_the_last_layer_at_the_start():
+    obs = jnp.ones(3)
+    default, large = (
+        networks.actor_critic(env(Box(-1, 1, (3,)), Discrete(2)), hidden=(4,), **scale).init(jax.random.key(0), obs)
+        for scale in ({}, {"policy_scale": 1.0})
+    )
+    kernels = [params["params"]["policy"]["Dense_0"]["kernel"] for params in (default, large)]  # [4, 2]
+    np.testing.assert_allclose(kernels[1].T @ kernels[1], np.eye(2), atol=1e-5)
+    np.testing.assert_allclose(100 * kernels[0], kernels[1], atol=1e-5)
+    others = [{name: params["params"][name] for name in ("actor", "critic", "value")} for params in (default, large)]
+    jax.tree.map(np.testing.assert_array_equal, *others)
 
 
 # --- Action values ----------------------------------------------------------------------------------------------------
