@@ -134,7 +134,7 @@ def claimed(output: Path, wanted: dict[str, Any], resume: bool) -> Iterator[None
         raise UsageError(f"{output} exists and is not empty: choose another --output, or add --resume")
     directory.mkdir(parents=True, exist_ok=True)
     with directories.removed_if_it_fails(directory, new=not resume), directories.locked(directory):
-        directories.write_json(directory / "config.json", wanted)
+        directories.write_config(directory, wanted)
         yield
 
 
@@ -149,9 +149,9 @@ def _check_settings(output: Path, wanted: dict[str, Any]) -> None:
     if not file.is_file():
         raise UsageError(f"--resume: {output} is not the output of a run: it has no training/config.json")
     try:
-        saved = _flat(json.loads(file.read_text(encoding="utf-8")))
-    except (ValueError, AttributeError):
-        raise UsageError(f"--resume: {file} is damaged: it is not a JSON object") from None
+        saved = _flat(directories.read_config(file.parent))
+    except directories.RunError as error:
+        raise UsageError(f"--resume: {error}") from None
     for name, value in _flat(wanted).items():
         option = name.split(".")[-1]
         if name.startswith("content of ") and saved.get(name, value) != value:

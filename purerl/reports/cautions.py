@@ -81,6 +81,24 @@ def _of_trials(result: Result) -> Iterator[str]:
             f"{diverged.size} trial{'s' * (diverged.size > 1)} diverged: a return or a parameter of at least one seed "
             f"became NaN or infinite (trial{'s' * (diverged.size > 1)} {some}). They rank last."
         )
+    yield from _of_skips(result)
+
+
+def _of_skips(result: Result) -> Iterator[str]:
+    """The agents of which updates were skipped, those with the most first."""
+    count, after = result.skips
+    trials, seeds = np.nonzero(count)
+    if not trials.size:
+        return
+    most = np.argsort(-count[trials, seeds], kind="stable")[:5]
+    some = [
+        f"{count[trial, seed]:,} of trial {trial}, seed {seed}, the first after {after[trial, seed]:,.0f} steps"
+        for trial, seed in zip(trials[most], seeds[most])
+    ]
+    yield (
+        f"{count.sum():,} updates had a gradient that was NaN or infinite, and were skipped: {'; '.join(some)}"
+        f"{'; ...' * (trials.size > most.size)}. Look for NaN or infinity in the rewards and observations."
+    )
 
 
 def _of_edges(result: Result) -> Iterator[str]:

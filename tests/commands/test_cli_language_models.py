@@ -99,3 +99,27 @@ def test_a_run_is_not_resumed_on_other_data(tmp_path):
         finetuning.claimed(output, wanted, resume=True),
     ):
         pass
+
+
+def test_a_run_is_not_resumed_from_settings_of_which_a_byte_has_changed(tmp_path):
+    output = tmp_path / "out"
+    with finetuning.claimed(output, wanted := {"command": "sft", "seed": 31}, resume=False):
+        pass
+    with finetuning.claimed(output, wanted, resume=True):
+        pass
+    file = output / "training" / "config.json"
+    file.write_text(file.read_text().replace("31", "41"))
+    with (
+        pytest.raises(UsageError, match=r"--resume: .*config.json is damaged .*: it does not match its SHA-256"),
+        finetuning.claimed(output, {"command": "sft", "seed": 41}, resume=True),
+    ):
+        pass
+
+
+def test_a_run_of_a_version_without_checksums_is_resumed(tmp_path):
+    file = tmp_path / "training" / "config.json"
+    file.parent.mkdir()
+    file.write_text(json.dumps(wanted := {"command": "sft", "seed": 31}))
+    with finetuning.claimed(tmp_path, wanted, resume=True):
+        pass
+    assert json.loads(file.read_text())["sha256"]

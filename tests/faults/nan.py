@@ -71,6 +71,9 @@ def main():
             compared += 1
     assert compared
     assert not np.isfinite(faulty.curves[bad]).any()
+    assert (faulty.skipped[bad] == SIZES["num_updates"]).all()  # there is a bad reward in every update
+    assert (faulty.skipped_after[bad] == 0).all()
+    assert not faulty.skipped[~bad].any()
     with tempfile.TemporaryDirectory() as folder:
         faulty.save(folder)
         print(Path(folder, "trials.csv").read_text())

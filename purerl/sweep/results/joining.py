@@ -48,6 +48,7 @@ def join(results: Sequence[Result], keep: int | None = 10) -> Result:
         rung_returns=np.concatenate(padded, axis=1),
         **{name: np.concatenate([getattr(result, name) for result in results]) for name in _BY_TRIAL},
         **scores,
+        **dict(zip(("skipped", "skipped_after"), map(np.concatenate, zip(*(result.skips for result in results))))),
         **_fresh(results, firsts),
         kept=np.concatenate([r.kept + begin * first.num_seeds for r, begin in zip(results, firsts)]),
         states=_states(results),

@@ -12,12 +12,13 @@ import jax
 import numpy as np
 
 from purerl.hparams import python_number
-from purerl.sweep.results import comparison, objectives, ranking, storage, sums, tabulated
+from purerl.sweep.results import comparison, objectives, ranking, skips, storage, sums, tabulated
 from purerl.sweep.results.comparison import Comparison
 from purerl.sweep.results.encoded import encode
 from purerl.sweep.results.importance import Method, importance, noise_level
 from purerl.sweep.results.objectives import Evidence, Objective
 from purerl.sweep.results.rules import DEFAULT_TIES
+from purerl.sweep.results.skips import Skips
 from purerl.sweep.results.statistics import interquartile_mean
 from purerl.sweep.results.trial import Trial
 from purerl.sweep.trials import spaces
@@ -32,7 +33,7 @@ _TABLES = ("curves.csv", "sweep.json", "trials.csv")
 _OF_CURVES = ("trial", "seed", "steps", "return")
 
 # Optional arrays of 64 bits, stored bit for bit beside it.
-EXACT = ("scores", "fresh_scores", "seconds", "fresh_counts", "pareto")
+EXACT = ("scores", "fresh_scores", "seconds", "fresh_counts", "pareto", "skipped", "skipped_after")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -60,6 +61,9 @@ class Result:
       seconds: [P, S] seconds of training, each agent's share of its block; None: not measured.
       pareto: [P, K] the objective and the further ones of `search(pareto=)`, as measured; None: one objective only.
       fresh_counts: [K] how many of the fresh seeds each was trained with, the first ones; None: with all.
+      skipped: [P, S] updates of each agent that were skipped, at least in part, because their gradient was NaN or
+        infinite; None: not counted.
+      skipped_after: [P, S] environment steps of the agent before the first of them; NaN: none was skipped.
     """
 
     trials: Trials
@@ -79,6 +83,8 @@ class Result:
     seconds: np.ndarray | None = None
     fresh_counts: np.ndarray | None = None
     pareto: np.ndarray | None = None
+    skipped: np.ndarray | None = None
+    skipped_after: np.ndarray | None = None
 
     @property
     def member_index(self) -> MemberIndex:
@@ -119,6 +125,13 @@ class Result:
     def diverged(self) -> np.ndarray:
         """[P, S] bool: the member's return, or anything in its learner, was not finite when it was last evaluated."""
         return ~np.isfinite(self.seed_returns) & (self.num_updates > 0)[:, None]
+
+    @property
+    def skips(self) -> Skips:
+        """[P, S], the skipped updates of each agent; none if they were not counted."""
+        if self.skipped is None or self.skipped_after is None:
+            return skips.none(self.returns.shape[:2])
+        return Skips(self.skipped, self.skipped_after)
 
     @property
     def objective(self) -> Objective:
@@ -253,6 +266,8 @@ class Result:
         `return_high` (its interval) and `interval_coverage`, the highest probability with which that contains the
         median of all seeds; `steps` of each of its members; if any member diverged, `diverged`, the number of the
         trial's seeds that did, and `diverged_after`, the steps of the last finite training return of the first of them;
+        if updates were skipped, `skipped`, their number over the trial's seeds, and `skipped_after`, the steps of the
+        agent before the first;
         if any trials tie, the criteria that order them; if trials were trained again on fresh seeds, `fresh_return`,
         `fresh_low`, `fresh_high` and `fresh_diverged`, NaN for the others; and `return_seed_0`, ... for all seeds.
         """

@@ -124,6 +124,9 @@ def _caption(result: Result, dropped: list[str]) -> str:
     diverged = int(result.diverged.any(axis=1).sum())
     if diverged:
         sentences.append(f"{diverged} of {result.num_trials} trials diverged.")
+    skipped = int(result.skips.number.any(axis=1).sum())
+    if skipped:
+        sentences.append(f"{skipped} of {result.num_trials} trials had updates that were skipped: NaN or infinity.")
     if dropped:
         sentences.append(f"Too wide to be shown: {', '.join(dropped)}.")
     return " ".join(sentences)

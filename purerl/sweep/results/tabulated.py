@@ -22,6 +22,7 @@ def rows(result: Result) -> list[dict[str, Any]]:
     columns |= _objective(result) | _returns(result) | {"steps": result.trial_steps}
     if result.diverged.any():
         columns |= {"diverged": result.diverged.sum(axis=1), "diverged_after": _last_known_steps(result)}
+    columns |= _skips(result)
     tied = result.num_tied
     if (tied > 1).any():
         columns = {"tied": tied} | columns | _criteria(result)
@@ -65,6 +66,15 @@ def _last_known_steps(result: Result) -> np.ndarray:
     last = np.where(known, result.steps, 0).max(axis=2, initial=0)  # [P, S]
     first = np.where(result.diverged, last, np.inf).min(axis=1)
     return np.where(np.isfinite(first), first, np.nan)
+
+
+def _skips(result: Result) -> dict[str, np.ndarray]:
+    """The skipped updates of each trial and the steps before the first, [P]; empty if no trial has any."""
+    count, after = result.skips
+    if not count.any():
+        return {}
+    first = np.where(count > 0, after, np.inf).min(axis=1)
+    return {"skipped": count.sum(axis=1), "skipped_after": np.where(np.isfinite(first), first, np.nan)}
 
 
 def _objective(result: Result) -> dict[str, np.ndarray]:

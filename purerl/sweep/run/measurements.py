@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from purerl.sweep.results import skips
 from purerl.sweep.results.objectives import Evidence
+from purerl.sweep.results.skips import Skips
 from purerl.sweep.run.plan import Plan, Stage
 from purerl.sweep.trials.members import MemberIndex
 
@@ -21,6 +23,7 @@ class Measurements(NamedTuple):
       made: [P, S] updates that a member has made until its last evaluation.
       rungs: [P, S] rungs that a member has finished.
       seconds: [P, S] seconds of training, each agent's share of its blocks.
+      skips: [P, S] updates that were skipped.
       steps: [C] environment steps of a member at the end of each chunk.
     """
 
@@ -30,6 +33,7 @@ class Measurements(NamedTuple):
     made: np.ndarray
     rungs: np.ndarray
     seconds: np.ndarray
+    skips: Skips
     steps: np.ndarray
 
     @property
@@ -44,14 +48,17 @@ class Measurements(NamedTuple):
     def of_seeds(self, seeds: slice) -> Measurements:
         """The part of some of the seeds; what is entered there is entered here."""
         by_seed = {name: getattr(self, name)[:, seeds] for name in ("curves", "returns", "made", "rungs", "seconds")}
-        return self._replace(**by_seed, rung_returns=self.rung_returns[:, :, seeds])
+        return self._replace(
+            **by_seed, rung_returns=self.rung_returns[:, :, seeds], skips=self.skips.at((slice(None), seeds))
+        )
 
     def fields(self) -> dict[str, Any]:
         """The fields of a `Result`. A trial of which a rung was not finished with all seeds counts as ended before."""
         last = self.rungs.min(axis=1)
         returns = np.where((last > 0)[:, None, None], self.rung_returns[last - 1, np.arange(len(last))], np.nan)
         names = ("curves", "rung_returns", "num_updates", "seconds")
-        return {"returns": returns} | {name: getattr(self, name) for name in names}
+        skipped = dict(zip(("skipped", "skipped_after"), self.skips))
+        return {"returns": returns} | {name: getattr(self, name) for name in names} | skipped
 
 
 def empty(plan: Plan, num_trials: int, num_seeds: int, num_episodes: int) -> Measurements:
@@ -66,7 +73,9 @@ def empty(plan: Plan, num_trials: int, num_seeds: int, num_episodes: int) -> Mea
         )
     )
     made, rungs = np.zeros((2, num_trials, num_seeds), int)
-    return Measurements(curves, returns, rung_returns, made, rungs, np.zeros(made.shape), plan.steps)
+    return Measurements(
+        curves, returns, rung_returns, made, rungs, np.zeros(made.shape), skips.none(made.shape), plan.steps
+    )
 
 
 def fill(
@@ -77,6 +86,7 @@ def fill(
     curves: np.ndarray,
     returns: np.ndarray,
     seconds: float = 0.0,
+    skipped: Skips | None = None,
 ) -> None:
     """Enter the measurements of some members in a stage; the arrays change in place.
 
@@ -92,6 +102,7 @@ def fill(
         stage has points; a point then takes the chunk that it lies in.
       returns: [W, E] greedy returns.
       seconds: that the block took.
+      skipped: [W] updates that were skipped, with steps from the beginning of the stage; None: it is not known.
     """
     curves = np.where(np.isfinite(curves), curves, np.nan)
     returns = np.where(np.isfinite(returns).all(axis=1, keepdims=True), returns, np.nan)
@@ -102,6 +113,11 @@ def fill(
     measured.returns[trial, seed] = measured.rung_returns[stage.rung, trial, seed] = returns
     measured.made[trial, seed], measured.rungs[trial, seed] = stage.num_updates, stage.rung + 1
     measured.seconds[trial, seed] = measured.seconds[trial, seed] + seconds / len(np.unique(members))
+    if skipped is not None:
+        before = Skips(*(each[trial, seed] for each in measured.skips))
+        later = skipped._replace(after=skipped.after + stage.first_step)
+        for table, values in zip(measured.skips, skips.joined(before, later)):
+            table[trial, seed] = values
 
 
 def fill_lost(measured: Measurements, index: MemberIndex, stage: Stage, members: np.ndarray) -> None:

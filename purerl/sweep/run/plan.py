@@ -24,6 +24,7 @@ class Stage(NamedTuple):
       num_updates: updates of a trial at its end.
       chunks: updates of each chunk, by group.
       points: indices of the points of the learning curves that lie in it.
+      first_step: environment steps of a member before it.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Stage(NamedTuple):
     num_updates: int
     chunks: tuple[tuple[int, ...], ...]
     points: np.ndarray
+    first_step: int
 
 
 class Plan(NamedTuple):
@@ -86,7 +88,8 @@ class Plan(NamedTuple):
         spans = [_scaled((begin, end), scale) for scale in self.scales]
         chunks = tuple(tuple(into_chunks(last - first, length)) for (first, last), length in zip(spans, self.lengths))
         updates = self.steps // self.update_steps
-        return Stage(name, rung, end, chunks, np.flatnonzero((updates > begin) & (updates <= end)))
+        points = np.flatnonzero((updates > begin) & (updates <= end))
+        return Stage(name, rung, end, chunks, points, begin * self.update_steps)
 
     def _span(self, bracket: int, rung: int) -> tuple[int, int]:
         ends = [0, *(each.num_updates for each in self.brackets[bracket])]

@@ -46,15 +46,17 @@ class Program(NamedTuple):
 
 
 class Updates(NamedTuple):
-    """The metric of learning curves after each of U updates of W members, leaves [W, U].
+    """Metrics after each of U updates of W members, leaves [W, U].
 
     Attributes:
-      value: the metric; NaN if it has no value.
+      value: the metric of the learning curves; NaN if it has no value.
       weight: its weight in the mean of a chunk: the episodes that ended, or 1.
+      skipped: the metric `loss/skipped`; 0 if the agent has none.
     """
 
     value: Any
     weight: Any
+    skipped: Any
 
 
 def with_choices(base: Program, static: Mapping[str, Any]) -> Program:
@@ -208,14 +210,15 @@ def compiled_evaluate(program: Program, spec: _Spec, env_params: _Spec) -> Compi
 
 
 def advance_one(program: Program, num_updates: int, state: LoopState) -> tuple[LoopState, Updates]:
-    """`advance` of one member: its next state, and the metric after each update."""
+    """`advance` of one member: its next state, and the metrics after each update."""
     agent, env, rollout = program.agent, program.env, program.rollout
     state, metrics = loops.advance(
         state, agent, env, num_updates=num_updates, rollout_length=program.rollout_length, rollout=rollout
     )
     value = metrics[program.curve]  # [U]
     episodes = metrics["num_episodes"] if program.curve.startswith("episode_") else 1
-    return state, Updates(value, jnp.broadcast_to(episodes, value.shape))
+    skipped = metrics.get("loss/skipped", jnp.float32(0))
+    return state, Updates(value, jnp.broadcast_to(episodes, value.shape), jnp.broadcast_to(skipped, value.shape))
 
 
 def evaluate_one(program: Program, state: LoopState, key: jax.Array, env_params: PyTree) -> jax.Array:

@@ -9,6 +9,7 @@ sweep directory/kept/<block>/             states of the best members of a block 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,8 @@ import numpy as np
 
 from purerl import checkpoint
 from purerl.distributed import is_main, wait_for_all
+from purerl.sweep.results import skips
+from purerl.sweep.results.skips import Skips
 from purerl.sweep.run import journal
 from purerl.sweep.run.engine import Engine, packed_like
 from purerl.sweep.run.pool import Pool
@@ -40,6 +43,7 @@ def record(engine: Engine, block: Block, outcome: Outcome) -> Path | None:
         elapsed=engine.monitor.seconds(),
         curves=journal.encode(outcome.curves[:real]),
         returns=journal.encode(outcome.returns[:real]),
+        **_encoded(outcome.skips.at(slice(real))),
     )
     if path is not None and is_main():
         shutil.rmtree(_partial_path(path), ignore_errors=True)
@@ -56,11 +60,13 @@ def record_partial(engine: Engine, block: Block, partial: Partial) -> None:
     path = states_path(engine, block.name)
     if path is None or not is_main():
         return
-    curves, (value, weight), seconds = partial.progress
+    curves, (value, weight, skipped), seconds, found = partial.progress
     about: dict[str, Any] = {
         "curves": journal.encode(curves),
         "value": journal.encode(value),
         "weight": journal.encode(weight),
+        "share": journal.encode(skipped),
+        **_encoded(found),
     }
     done = sum(block.chunks[: curves.shape[1]]) + value.shape[1]
     about |= {"seconds": seconds, "members": block.members.tolist()}
@@ -75,19 +81,32 @@ def recall_partial(engine: Engine, name: str, group: int, width: int) -> tuple[P
         return None
     about = checkpoint.read_metadata(latest)
     curves, value, weight = (journal.decode(about[each]) for each in ("curves", "value", "weight"))
+    share = journal.decode(about["share"]) if "share" in about else np.zeros_like(value)
     states = checkpoint.restore(latest, packed_like(engine, group, width))
-    return states, Progress(curves, Updates(value, weight), about["seconds"])
+    return states, Progress(curves, Updates(value, weight, share), about["seconds"], skipped_in(about, width))
 
 
-def recall(engine: Engine, name: str, num_steps: int) -> tuple[np.ndarray, np.ndarray, float]:
+def recall(engine: Engine, name: str, num_steps: int) -> tuple[np.ndarray, np.ndarray, float, Skips]:
     """The measurements of a block that an earlier process finished; its steps are told to the monitor.
 
     Returns:
-      The points of its learning curves [A, C], its greedy returns [A, E], for its distinct members, and its seconds.
+      The points of its learning curves [A, C] and its greedy returns [A, E], for its distinct members; its seconds; and
+      the updates [A] that were skipped.
     """
     event: Any = engine.log.find("block", name)
     engine.monitor.skip(num_steps, event["elapsed"])
-    return journal.decode(event["curves"]), journal.decode(event["returns"]), event["seconds"]
+    curves, returns = (journal.decode(event[each]) for each in ("curves", "returns"))
+    return curves, returns, event["seconds"], skipped_in(event, len(curves))
+
+
+def _encoded(found: Skips) -> dict[str, Any]:
+    """Skipped updates as JSON data; nothing if there are none."""
+    return {"skipped": [journal.encode(each) for each in found]} if found.number.any() else {}
+
+
+def skipped_in(event: Mapping[str, Any], width: int) -> Skips:
+    """The skipped updates [W] of a block from its line in the journal, which has them only if there are any."""
+    return Skips(*map(journal.decode, event["skipped"])) if "skipped" in event else skips.none(width)
 
 
 def forget(engine: Engine, stage: str) -> None:

@@ -138,8 +138,7 @@ def take(engine: Engine, stage: Stage, place: Place, pool: Pool) -> None:
         return
     real = np.unique(place.members)
     steps = len(real) * sum(stage.chunks[place.group]) * engine.programs[place.group].update_steps
-    curves, returns, seconds = records.recall(engine, place.name, steps)
-    measurements.fill(engine.measured, engine.member_index, stage, real, curves, returns, seconds)
+    measurements.fill(engine.measured, engine.member_index, stage, real, *records.recall(engine, place.name, steps))
     kept = records.kept_members(engine, place.name)
     if kept is not None:
         pool.add(kept, None, records.kept_path(engine, place.name), packed_like(engine, place.group, len(kept)))
@@ -158,7 +157,8 @@ def enter(engine: Engine, stage: Stage, block: Block, result: Outcome | Failure,
     path = records.record(engine, block, result)
     real = len(np.unique(block.members))
     shown = (block.members[:real], result.curves[:real], result.returns[:real])
-    measurements.fill(engine.measured, engine.member_index, stage, *shown, result.seconds)
+    skipped = result.skips.at(slice(real))
+    measurements.fill(engine.measured, engine.member_index, stage, *shown, result.seconds, skipped)
     like = packed_like(engine, block.group, len(block.members))
     pool.add(block.members, None if path else result.states, path, like)
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from purerl.distributed import from_main
 from purerl.loops import LoopState
+from purerl.sweep.results import skips
 from purerl.sweep.run import packing, programs
 from purerl.sweep.run.programs import Program, Updates
 from purerl.sweep.run.work import Block, Failure, Outcome, Partial, Progress, Report, Result
@@ -44,12 +45,13 @@ def _run(program: Program, block: Block, report: Report | None) -> Iterator[Resu
             length = _piece(left, first, _rate(program, block, progress, chunk), block.save_seconds)
             states, updates = programs.advance(program, states, length)
             updates = Updates(*map(packing.pack, updates))
-            progress = Progress(progress.curves, _joined(progress.updates, updates), spent + _since(begun))
+            joined = _joined(progress.updates, updates)
+            progress = progress._replace(updates=joined, seconds=spent + _since(begun))
             if left > length and _since(saved) >= block.save_seconds:
                 yield Partial(packing.pack(states), progress)
                 saved = time.perf_counter()
         curve = mean_of(progress.updates)
-        progress = progress._replace(curves=np.append(progress.curves, curve[:, None], axis=1), updates=_nothing(block))
+        progress = _with_chunk(program, block, progress, curve)
         if report:
             report(block, chunk, curve)
         if _since(saved) >= block.save_seconds:
@@ -59,14 +61,22 @@ def _run(program: Program, block: Block, report: Report | None) -> Iterator[Resu
         report(block, len(block.chunks), None)
     eval_key = jax.random.wrap_key_data(jnp.asarray(block.eval_key), impl=program.key_impl)
     returns = packing.pack(programs.evaluate(program, states, eval_key, block.eval_params))
-    yield Outcome(progress.curves, returns, packing.pack(states), spent + _since(begun))
+    yield Outcome(progress.curves, returns, packing.pack(states), spent + _since(begun), progress.skips)
+
+
+def _with_chunk(program: Program, block: Block, progress: Progress, curve: np.ndarray) -> Progress:
+    """The progress once the running chunk has ended, with this point of the learning curves, [W]."""
+    before = sum(block.chunks[: progress.curves.shape[1]]) * program.update_steps
+    found = skips.of_updates(progress.updates.skipped, program.update_steps, before)
+    curves = np.append(progress.curves, curve[:, None], axis=1)  # [W, C] -> [W, C + 1]
+    return progress._replace(curves=curves, updates=_nothing(block), skips=skips.joined(progress.skips, found))
 
 
 def mean_of(updates: Updates) -> np.ndarray:
     """The point of the learning curves that the updates of a chunk make, [W, U] to [W]; NaN if there is no value.
 
     Examples:
-      >>> mean_of(Updates(np.array([[1.0, np.nan, 4.0]]), np.array([[2, 0, 1]]))).tolist()
+      >>> mean_of(Updates(np.array([[1.0, np.nan, 4.0]]), np.array([[2, 0, 1]]), np.zeros((1, 3)))).tolist()
       [2.0]
     """
     weight = np.where(np.isnan(updates.value), 0, updates.weight).astype(np.float64)
@@ -81,8 +91,9 @@ def _begin(program: Program, block: Block) -> tuple[LoopState, Progress]:
         states = programs.start(program, block.data)
     else:
         states = programs.to_devices(program, block.data, block.states)
-    nothing = Progress(np.empty((len(block.members), 0), np.float32), _nothing(block), 0.0)
-    first = _first_piece(program, len(block.members))
+    width = len(block.members)
+    nothing = Progress(np.empty((width, 0), np.float32), _nothing(block), 0.0, skips.none(width))
+    first = _first_piece(program, width)
     for length in {min(each, first) for each in block.chunks}:
         programs.compiled_advance(program, length, programs.spec_of(states))
     return states, block.progress or nothing
@@ -90,7 +101,7 @@ def _begin(program: Program, block: Block) -> tuple[LoopState, Progress]:
 
 def _nothing(block: Block) -> Updates:
     empty = np.empty((len(block.members), 0), np.float32)
-    return Updates(empty, empty)
+    return Updates(empty, empty, empty)
 
 
 def _joined(before: Updates, after: Updates) -> Updates:

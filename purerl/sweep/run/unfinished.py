@@ -16,7 +16,7 @@ from purerl.sweep.results import storage
 from purerl.sweep.results.loading import read_trials
 from purerl.sweep.results.result import Result
 from purerl.sweep.results.statistics import bootstrap_interval
-from purerl.sweep.run import journal, measurements
+from purerl.sweep.run import journal, measurements, records
 from purerl.sweep.run.journal import Journal
 from purerl.sweep.run.measurements import Measurements
 from purerl.sweep.run.plan import Plan
@@ -80,4 +80,5 @@ def _fill(measured: Measurements, index: MemberIndex, plan: Plan, events: list[d
     for stage in (plan.stage(b, r) for b, bracket in enumerate(plan.brackets) for r in range(len(bracket))):
         for event in (each for each in events if each["name"].startswith(f"{stage.name}-")):
             curves, returns = (journal.decode(event[name]) for name in ("curves", "returns"))
-            measurements.fill(measured, index, stage, np.array(event["members"]), curves, returns, event["seconds"])
+            members, skipped = np.array(event["members"]), records.skipped_in(event, len(event["members"]))
+            measurements.fill(measured, index, stage, members, curves, returns, event["seconds"], skipped)

@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
+from purerl.sweep.results.skips import Skips
 from purerl.sweep.run.programs import MemberData, Updates
 from purerl.types import PyTree
 
@@ -45,11 +46,13 @@ class Progress(NamedTuple):
       curves: [W, C] of the chunks that have ended.
       updates: of the running chunk, leaves [W, U].
       seconds: of training so far.
+      skips: [W] of the chunks that have ended; steps count from the beginning of the block.
     """
 
     curves: np.ndarray
     updates: Updates
     seconds: float
+    skips: Skips
 
 
 class Partial(NamedTuple):
@@ -67,12 +70,14 @@ class Outcome(NamedTuple):
       returns: [W, E] returns of the greedy episodes after it.
       states: the states after it, packed.
       seconds: time that it took, without compiling.
+      skips: [W] updates that were skipped; steps count from the beginning of the block.
     """
 
     curves: np.ndarray
     returns: np.ndarray
     states: PyTree
     seconds: float
+    skips: Skips
 
 
 class Failure(NamedTuple):

@@ -228,6 +228,28 @@ def test_load_is_bit_exact(result, directory):
     assert AGENT.act(None, loaded.best.state, 0.0)[0] == AGENT.act(None, result.best.state, 0.0)[0]
 
 
+def test_skipped_updates_are_in_the_rows_the_files_and_the_warnings_but_only_if_there_are_any(tmp_path):
+    healthy = make_search(4, 2)
+    assert "skipped" not in healthy.rows()[0]
+    count, after = np.array([[0, 0], [3, 1], [0, 0], [0, 0]]), np.full((4, 2), np.nan)
+    after[1] = 2000, 1000
+    made = dataclasses.replace(healthy, skipped=count, skipped_after=after)
+    made.save(tmp_path)
+    for each in (made, sweep.load(tmp_path), sweep.join([made, healthy])):
+        rows = {row["trial"]: row for row in each.rows()}
+        assert (rows[1]["skipped"], rows[1]["skipped_after"]) == (4, 1000)
+        assert rows[2]["skipped"] == 0
+        assert np.isnan(rows[2]["skipped_after"])
+    with open(tmp_path / "trials.csv", newline="") as file:
+        assert {row["trial"]: row["skipped_after"] for row in csv.DictReader(file)}["1"] == "1000.0"
+    assert "1 of 4 trials had updates that were skipped" in sweep.table(made).caption
+    said = " ".join(reports.cautions(made))
+    assert "4 updates had a gradient" in said
+    assert (
+        "3 of trial 1, seed 0, the first after 2,000 steps; 1 of trial 1, seed 1, the first after 1,000 steps" in said
+    )
+
+
 def test_infinity_comes_back_from_the_disk_as_a_number(tmp_path):
     made = make_search(4, 2, names=("learning_rate",))
     limits = np.array([np.inf, 4.0, 4.0, np.inf])

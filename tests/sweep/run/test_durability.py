@@ -13,13 +13,21 @@ from bandits import Hparams, make_agent, make_env
 from purerl import sweep
 from purerl.sweep.results.objectives import Evidence
 from purerl.sweep.results.rules import Rules
+from purerl.sweep.results.skips import Skips
 from purerl.sweep.run import brackets, journal, measurements, plan, programs, training
 from purerl.sweep.run.programs import Program
 from purerl.sweep.run.rungs import Rung
 from purerl.sweep.run.unfinished import load_unfinished
 from purerl.sweep.trials.members import MemberIndex
 
-ENV, AGENT = make_env(), make_agent()
+
+def update(key, state, data):
+    """That of the bandits' agent; it says that steps from a positive θ were skipped."""
+    moved, _ = make_agent().update(key, state, data)
+    return moved, {"loss/skipped": jnp.float32(state.theta > 0)}
+
+
+ENV, AGENT = make_env(), make_agent()._replace(update=update)
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
 SIZES = {"num_updates": 8, "num_envs": 3, "rollout_length": 4, "eval_episodes": 4, "eval_max_steps": 4}
 OPTIONS = {"num_trials": 6, "num_seeds": 2, "num_chunks": 4, "block_size": 4, "keep": 1}
@@ -50,8 +58,19 @@ def whole():
 
 
 def check_same(result, whole):
-    for name in ("returns", "curves", "rung_returns", "num_updates", "scores"):
+    for name in ("returns", "curves", "rung_returns", "num_updates", "scores", "skipped", "skipped_after"):
         np.testing.assert_array_equal(getattr(result, name), getattr(whole, name))
+
+
+def test_a_search_counts_skipped_updates_and_the_steps_before_the_first(whole):
+    """θ moves from its start towards the target: its sign changes once, if at all."""
+    count, after = whole.skips
+    rises = whole.hparams.target > 0
+    assert np.unique(count).size > 2
+    for trial, seed in zip(*np.nonzero(count)):
+        expected = (8 - count[trial, seed]) * 12 if rises[trial] else 0
+        assert after[trial, seed] == expected
+    assert np.isnan(after[count == 0]).all()
 
 
 # --- Killed -----------------------------------------------------------------------------------------------------------
@@ -85,6 +104,7 @@ def test_pieces_of_a_chunk_change_no_bit(whole, monkeypatch, tmp_path):
     result = run(tmp_path, save_seconds=0.0, num_trials=2)
     np.testing.assert_array_equal(result.returns, whole.returns[:2])
     np.testing.assert_array_equal(result.curves, whole.curves[:2])
+    np.testing.assert_array_equal(result.skips, whole.skips.at(slice(2)))
     assert len(saved) == 8
 
 
@@ -113,6 +133,7 @@ def test_a_search_that_is_not_finished_can_be_read(whole, tmp_path):
     done = so_far.num_updates > 0
     assert done.tolist() == [True, True, False, False, False, False]
     np.testing.assert_array_equal(so_far.returns[done], whole.returns[done])
+    np.testing.assert_array_equal(so_far.skipped_after[done], whole.skipped_after[done])
     assert [row["trial"] for row in so_far.rows()] == [t for t in whole.order.tolist() if t < 2]
     assert "not finished" in sweep.table(so_far).caption
 
@@ -379,6 +400,18 @@ def test_a_trial_of_which_one_seed_was_measured_has_not_ended():
     measurements.fill(measured, index, planned.stage(0, 1), np.array([3]), curves[:1], np.full((1, 2), 8.0))
     assert measured.num_updates.tolist() == [4, 8]
     assert measured.fields()["returns"].mean(axis=2).tolist() == [[1, 1], [7, 8]]
+
+
+def test_skipped_updates_add_up_over_rungs_whose_steps_follow_each_other():
+    planned = plan.make(((Rung(2, 4), Rung(2, 8)),), [Program(AGENT, ENV, 3, 4, None, 2, 4)], 12, 2, 2)
+    measured, index, members = measurements.empty(planned, 2, 1, 2), MemberIndex(1), np.arange(2)
+    curves, returns = np.zeros((2, 1)), np.zeros((2, 2))
+    for rung, found in enumerate(
+        (Skips(np.array([0, 2]), np.array([np.nan, 24.0])), Skips(np.ones(2, int), np.zeros(2)))
+    ):
+        measurements.fill(measured, index, planned.stage(0, rung), members, curves, returns, 0.0, found)
+    assert measured.fields()["skipped"].tolist() == [[1], [3]]
+    assert measured.fields()["skipped_after"].tolist() == [[48], [24]]
 
 
 def test_episodes_of_an_evaluation_are_cut_at_the_limit_of_the_environment():

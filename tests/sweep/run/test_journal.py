@@ -173,5 +173,5 @@ def test_categories_lie_in_the_middle_of_equal_parts():
 
 
 def test_a_point_of_a_curve_is_the_mean_over_the_episodes_of_its_updates():
-    updates = Updates(np.array([[1.0, np.nan, 4.0], [np.nan] * 3]), np.array([[2, 0, 1], [0, 0, 0]]))
+    updates = Updates(np.array([[1.0, np.nan, 4.0], [np.nan] * 3]), np.array([[2, 0, 1], [0, 0, 0]]), np.zeros((2, 3)))
     np.testing.assert_array_equal(training.mean_of(updates), np.float32([2.0, np.nan]))
