@@ -23,7 +23,7 @@ def optimal(rule, hparams, num_testbeds, num_steps, params=None):
         metrics = purerl.train(key, agent, env, hparams, env_params=params, **sizes)[1]
         return metrics["env/optimal"], metrics["env/regret"]
 
-    one, regret = quick.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), num_testbeds))
+    one, regret = quick.jit_for_long_runs(jax.vmap(run))(jax.random.split(jax.random.key(0), num_testbeds))
     return np.asarray(one).mean(0), np.asarray(regret).mean(0)
 
 
@@ -79,7 +79,7 @@ def test_thompson_sampling_on_a_bandit_of_gymnax():
         state, metrics = purerl.train(key, agent, env, hparams, num_updates=99, num_envs=1, rollout_length=1)
         return metrics["reward"], state
 
-    reward, state = quick.jit(jax.vmap(run))(jax.random.split(jax.random.key(0), 300))
+    reward, state = quick.jit_for_long_runs(jax.vmap(run))(jax.random.split(jax.random.key(0), 300))
     assert reward[:, 0].mean() == pytest.approx(0.5, abs=0.1)
     assert reward[:, -30:].mean() == pytest.approx(0.9, abs=0.02)
     np.testing.assert_array_equal(state.total.sum(1), np.asarray(reward).sum(1))

@@ -117,7 +117,7 @@ def test_monte_carlo_control(world):
     agent = mc.monte_carlo_control(env)
     sizes = {"num_updates": 400, "num_envs": 8, "rollout_length": 60, "rollout": purerl.loops.rollout_episodes}
 
-    @quick.jit
+    @quick.jit_for_long_runs
     def run(hparams):
         train = lambda key, mdp: purerl.train(key, agent, env, hparams, env_params=mdp, **sizes)[0].value  # noqa: E731
         return jax.vmap(jax.vmap(train, (0, None)), (None, 0))(jax.random.split(jax.random.key(0), 30), stack)
@@ -129,7 +129,7 @@ def test_monte_carlo_control(world):
     def worth(mdp, q):
         return mdp.initial @ mdps.policy_evaluation(mdp, jax.nn.one_hot(jnp.argmax(q, 1), 4), DISCOUNT)
 
-    value = np.asarray(quick.jit(jax.vmap(jax.vmap(worth, (None, 0))))(stack, q))
+    value = np.asarray(quick.jit_for_long_runs(jax.vmap(jax.vmap(worth, (None, 0))))(stack, q))
     best = np.einsum("ms,ms->m", stack.initial, targets["greedy"].max(2))
     assert (value.mean(1) > best - 0.06 * np.abs(best)).all(), (value.mean(1), best)
 
