@@ -9,6 +9,7 @@ from mutants import Mutant
 JOURNAL, RUNGS, DURABLE = "sweep/run/test_journal.py", "sweep/run/test_rungs.py", "sweep/run/test_durability.py"
 RESULTS, STATISTICS, IMPORTANCE = (f"sweep/results/test_{name}.py" for name in ("results", "statistics", "importance"))
 SEARCH, RESUME, MODELS = "sweep/test_search.py", "sweep/run/test_resume.py", "sweep/test_model_search.py"
+EXTENSION, BACKTRACKING = "sweep/run/test_extension.py", "pbt/test_backtracking.py"
 PBT, PBT_RESUME, SPACES, REPORT = "pbt/test_pbt.py", "pbt/test_pbt_resume.py", "sweep/trials/test_spaces.py", "reports"
 
 BY_MODULE = {
@@ -119,6 +120,9 @@ BY_MODULE = {
         ("area not divided by the steps", "weight = np.where(places <= last, np.diff(steps, prepend=0), 0)", "weight = np.where(places <= last, 1, 0)", RESULTS),
         ("a point on the front is beaten by its equal", "(rivals >= values[trial]).all(axis=1) & (rivals > values[trial]).any(axis=1)", "(rivals >= values[trial]).all(axis=1)", RESULTS),
         ("percentile from the other end", "return np.quantile(scores, objective.quantile, axis=-1)", "return np.quantile(scores, 1 - objective.quantile, axis=-1)", RESULTS),
+        ("equal trials beat each other", "(rivals >= values[trial]).all(axis=1) & (rivals > values[trial]).any(axis=1)", "(rivals >= values[trial]).all(axis=1)", RESULTS + "::test_equal_trials_are_both_on_the_front"),
+        ("one better objective beats", "(rivals >= values[trial]).all(axis=1) &", "", RESULTS + "::test_the_pareto_front_is_what_no_trial_beats"),
+        ("a trial with NaN is on the front", "known = ~np.isnan(values).any(axis=1)", "known = ~np.isnan(values).all(axis=1)", RESULTS + "::test_a_trial_without_one_of_the_objectives_is_not_on_the_front"),
     ],
     "sweep.results.result": [
         ("steps of the curves off by a chunk", "self.steps[chunk], values)", "self.steps[chunk - 1], values)", RESULTS),
@@ -127,6 +131,11 @@ BY_MODULE = {
     ],
     "sweep.run.extension": [
         ("trials not part of what is compared", "    names = repr((trials.groups, sorted(trials.columns)))\n    return digest_of({names: (trials.hparams, trials.env_params, trials.group)}, key)", '    return "same"', JOURNAL),
+        ("a search may shrink", "if now < sum(before):", "if False:", EXTENSION + "::test_a_search_neither_shrinks_nor_takes_other_trials"),
+        ("other trials are added in silence", 'before["digests"] != digests[: len(before["digests"])]', "False", EXTENSION + "::test_a_search_neither_shrinks_nor_takes_other_trials"),
+        ("trials are added to ASHA", "isinstance(schedule, rungs.Asha) and len(found.trials) > 1", "False", EXTENSION + "::test_a_search_neither_shrinks_nor_takes_other_trials"),
+        ("added seeds repeat the keys of the first", "engine = whole._replace(measured=whole.measured.of_seeds(seeds), seed_keys=whole.seed_keys[seeds])\n        if number:", "engine = whole._replace(measured=whole.measured.of_seeds(seeds), seed_keys=whole.seed_keys[:count])\n        if number:", EXTENSION + "::test_a_search_that_has_grown_is_the_larger_search"),
+        ("a smaller search that ended ends the larger one", "all(end.get(name, value) == value for name, value in size.items())", "True", EXTENSION + "::test_a_search_that_has_grown_is_the_larger_search"),
     ],
     "sweep.results.comparison": [
         ("compared after the fewest updates", "_, length = max(zip(counts, lengths))", "length = lengths.min()", JOURNAL),
@@ -167,6 +176,18 @@ BY_MODULE = {
     ],
     "pbt.run": [
         ("seconds forgotten on resume", "begin = time.perf_counter() - now.seconds", "begin = time.perf_counter()", PBT_RESUME + "::test_the_time_of_earlier_processes_counts"),
+    ],
+    "sweep.results.pareto": [
+        ("the front from the worst on", "values[on, 0] * (-1 if maximize[0] else 1)", "values[on, 0] * (1 if maximize[0] else -1)", RESULTS + "::test_the_front_is_listed_from_the_best_in_the_first_objective"),
+        ("a cost of a trial that diverged", "return np.where(lost, np.nan, cost)", "return cost", RESULTS + "::test_a_trial_that_diverged_costs_nothing_that_is_known"),
+    ],
+    "pbt.backtracking": [
+        ("the worst are the elites", "jnp.where(jnp.isnan(found.scores), jnp.inf, -found.scores)", "jnp.where(jnp.isnan(found.scores), jnp.inf, found.scores)", BACKTRACKING + "::test_members_go_back_to_elites_where_training_longer_hurts"),
+        ("elites from before the first round", "jnp.where(last >= 0, scores, jnp.nan)", "scores", BACKTRACKING + "::test_before_the_first_round_no_score_is_known"),
+        ("the lineage forgets the round", "population_size * (last - found.rounds)", "0 * found.rounds", BACKTRACKING + "::test_the_lineage_says_in_which_rounds_a_learner_was_trained"),
+    ],
+    "pbt.snapshots": [
+        ("elites forgotten on resume", "num_rounds=jnp.int32(num_rounds), elites=elites)", "num_rounds=jnp.int32(num_rounds))", BACKTRACKING + "::test_a_run_with_elites_that_is_interrupted_ends_the_same"),
     ],
     "reports.sections": [
         ("report without the hyperparameters", 'lines = [f"    {name}={value!r}," for name, value in hparams._asdict().items()]', "lines = []", "reports/test_html_report.py::test_the_best_trial_can_be_copied"),

@@ -9,7 +9,7 @@ import pytest
 from bandits import EPISODE, Hparams, make_env
 
 from purerl import pbt, plots, sweep
-from purerl.pbt import exploit_explore
+from purerl.pbt import backtracking, exploit_explore
 from purerl.sweep.run import journal
 from purerl.types import Agent
 
@@ -120,6 +120,15 @@ def test_a_run_with_elites_that_is_interrupted_ends_the_same(result, tmp_path):
     equal(resumed.states, result.states)
     loaded = pbt.load_pbt(tmp_path, AGENT, ENV, Hparams())
     equal(loaded.trained(), result.trained())
+
+
+def test_before_the_first_round_no_score_is_known():
+    """The 0 of a population that has not been scored would be the best score where returns are negative."""
+    state = Overtrained(jnp.zeros(3), Hparams(*jnp.ones((3, 3))))
+    elites = backtracking.none_yet(state, 2)
+    begun, after = (backtracking.candidates(state, jnp.zeros(3), jnp.int32(last), elites) for last in (-1, 0))
+    assert np.isnan(begun.scores).all()
+    assert np.isnan(after.scores).tolist() == [False] * 3 + [True] * 2
 
 
 def test_an_elite_is_a_candidate_among_the_best():

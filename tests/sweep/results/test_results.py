@@ -155,6 +155,27 @@ def test_equal_trials_are_both_on_the_front():
     assert sweep.pareto_front(values, [True, True]).tolist() == [True, True, False]
 
 
+def test_a_trial_without_one_of_the_objectives_is_not_on_the_front():
+    assert sweep.pareto_front(np.array([[9.0, np.nan], [1.0, 1.0]]), [True, True]).tolist() == [False, True]
+
+
+def test_the_front_is_listed_from_the_best_in_the_first_objective():
+    result = make_search(12, 1)
+    best = sweep.front(result, ["return", "area"])
+    assert len(best.trials) > 1
+    assert (np.diff(best.values[best.trials, 0]) < 0).all()
+    cheap = sweep.front(result, ["steps:200", "return"])
+    assert len(cheap.trials) > 1
+    assert (np.diff(cheap.values[cheap.trials, 0]) > 0).all()
+
+
+def test_a_trial_that_diverged_costs_nothing_that_is_known():
+    result = make_search(6, 2)
+    assert result.diverged.any(axis=1).tolist() == [False, False, False, True, False, False]
+    steps = sweep.front(result, ["steps"]).values[:, 0]
+    np.testing.assert_array_equal(np.isnan(steps), result.diverged.any(axis=1))
+
+
 def test_rows_of_the_curves_have_the_steps_at_the_end_of_each_chunk(result):
     rows = {(row["trial"], row["seed"], row["steps"]): row["return"] for row in result.curve_rows()}
     expected = {
