@@ -132,7 +132,8 @@ BY_MODULE = {
     "sweep.run.extension": [
         ("trials not part of what is compared", "    names = repr((trials.groups, sorted(trials.columns)))\n    return digest_of({names: (trials.hparams, trials.env_params, trials.group)}, key)", '    return "same"', JOURNAL),
         ("a search may shrink", "if now < sum(before):", "if False:", EXTENSION + "::test_a_search_neither_shrinks_nor_takes_other_trials"),
-        ("other trials are added in silence", 'before["digests"] != digests[: len(before["digests"])]', "False", EXTENSION + "::test_a_search_neither_shrinks_nor_takes_other_trials"),
+        ("other trials are added in silence", 'before["digests"] != digests[: len(before["digests"])]', "False", EXTENSION + "::test_trials_that_were_added_are_not_exchanged"),
+        ("added seeds train stopped trials to the end", "left = trials[reached > r]", "left = trials", EXTENSION + "::test_added_trials_are_halved_among_themselves_and_ranked_with_the_others"),
         ("trials are added to ASHA", "isinstance(schedule, rungs.Asha) and len(found.trials) > 1", "False", EXTENSION + "::test_a_search_neither_shrinks_nor_takes_other_trials"),
         ("added seeds repeat the keys of the first", "engine = whole._replace(measured=whole.measured.of_seeds(seeds), seed_keys=whole.seed_keys[seeds])\n        if number:", "engine = whole._replace(measured=whole.measured.of_seeds(seeds), seed_keys=whole.seed_keys[:count])\n        if number:", EXTENSION + "::test_a_search_that_has_grown_is_the_larger_search"),
         ("a smaller search that ended ends the larger one", "all(end.get(name, value) == value for name, value in size.items())", "True", EXTENSION + "::test_a_search_that_has_grown_is_the_larger_search"),

@@ -6,9 +6,10 @@ import jax
 import numpy as np
 import pytest
 from bandits import Hparams, make_agent, make_env
+from searches import make_search
 
 from purerl import sweep
-from purerl.sweep.run import journal
+from purerl.sweep.run import extension, journal
 
 ENV, AGENT = make_env(), make_agent()
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
@@ -110,6 +111,8 @@ def test_added_trials_are_halved_among_themselves_and_ranked_with_the_others(tmp
     assert sorted(grown.num_updates[4:].tolist()) == [4, 8]
     np.testing.assert_array_equal(grown.returns[:4, :2], first.returns)
     assert not np.isnan(grown.returns).any()
+    stopped = grown.num_updates == 4
+    assert np.isnan(grown.curves[stopped, :, -1]).all()  # the added seeds are stopped with the first ones
     again = run(tmp_path, **GROWN_HALVING, replay=grown.best.number)
     np.testing.assert_array_equal(again.returns[grown.best.number], grown.returns[grown.best.number])
 
@@ -132,6 +135,15 @@ def test_a_search_neither_shrinks_nor_takes_other_trials(small):
     run(small, num_trials=9)
     with pytest.raises(ValueError, match="asha drops"):
         run(small, num_trials=10, schedule=sweep.asha(eta=2, num_rungs=2))
+
+
+def test_trials_that_were_added_are_not_exchanged(tmp_path):
+    trials, key = make_search(9).trials, jax.random.key(0)
+    hparams = jax.tree.map(lambda x: np.where(np.arange(9) == 8, 2 * x, x), trials.hparams)
+    with journal.opened(tmp_path, resume=False) as log:
+        assert not extension.record(log, extension.Sizes((6, 3), (2,)), trials, key)
+        with pytest.raises(ValueError, match="holds other trials"):
+            extension.record(log, extension.Sizes((6, 3), (2,)), trials._replace(hparams=hparams), key)
 
 
 def test_groups_keep_their_numbers_when_trials_are_added():
