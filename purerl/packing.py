@@ -16,15 +16,16 @@ Unpack = Callable[[list[jax.Array]], PyTree]
 _WIDE = 128  # elements of a row from which on a copy costs more than the kernel that it saves
 
 
-def pack(tree: PyTree) -> tuple[list[jax.Array], Unpack]:
+def pack(tree: PyTree, wide: int = _WIDE) -> tuple[list[jax.Array], Unpack]:
     """Put the leaves [B, ...] side by side, bit for bit.
 
     All dtypes of four bytes per element, and bools, share one array of words [B, D]. The words are int32, since XLA's
     GPU kernels cannot always cast from unsigned ones. Every other dtype has an array of its own, and so has each leaf
-    of typed keys and each of 128 or more elements per row, such as images: those would be copied to save one kernel.
+    of typed keys and each of `wide` or more elements per row, such as images: those would be copied to save one kernel.
 
     Args:
       tree: its leaves lead with the same axis [B].
+      wide: elements per row from which on a leaf is left alone.
 
     Returns:
       The arrays, and the inverse, which also takes them with more leading axes, [..., B, D], and with another B.
@@ -40,7 +41,7 @@ def pack(tree: PyTree) -> tuple[list[jax.Array], Unpack]:
     widths = [int(leaf.size // leaf.shape[0]) if leaf.shape[0] else 0 for leaf in leaves]
     groups: dict[str, list[int]] = {}
     for i, (leaf, width) in enumerate(zip(leaves, widths)):
-        groups.setdefault(_group(leaf, width, i), []).append(i)
+        groups.setdefault(_group(leaf, width, i, wide), []).append(i)
     shapes = [leaf.shape[1:] for leaf in leaves]
     dtypes = [leaf.dtype for leaf in leaves]
 
@@ -60,9 +61,21 @@ def pack(tree: PyTree) -> tuple[list[jax.Array], Unpack]:
     return [_side_by_side(name, [leaves[i] for i in members]) for name, members in groups.items()], unpack
 
 
-def _group(leaf: jax.Array, width: int, index: int) -> str:
+def pack_one(tree: PyTree, wide: int = 2**16) -> tuple[list[jax.Array], Unpack]:
+    """As `pack`, of a tree whose leaves share no axis, such as a learner's state: arrays [1, D], and the inverse.
+
+    Examples:
+      >>> packed, unpack = pack_one({"weights": jnp.ones((2, 3)), "num_updates": jnp.int32(7)})
+      >>> [each.shape for each in packed], unpack(packed)["num_updates"].item()
+      ([(1, 7)], 7)
+    """
+    packed, unpack = pack(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree), wide)
+    return packed, lambda packed: jax.tree.map(lambda leaf: leaf[0], unpack(packed))
+
+
+def _group(leaf: jax.Array, width: int, index: int, wide: int) -> str:
     """The name of the array that the leaf is part of."""
-    if is_key(leaf) or width >= _WIDE:
+    if is_key(leaf) or width >= wide:
         return f"alone {index}"
     return _WORDS if leaf.dtype.itemsize == 4 or leaf.dtype == bool else leaf.dtype.name
 

@@ -30,7 +30,7 @@ ALLOWED = {
     "distributed": BASE | {"runtime"},
     "accelerators": BASE,
     "agents": BASE | PIECES | {"distributed"},
-    "combinators": BASE | PIECES | {"agents"},
+    "combinators": BASE | PIECES | {"agents", "distributed"},
     "envs": BASE | {"mdp"},
     "loops": BASE | {"distributed", "envs"},
     "kernels": BASE | {"envs", "loops", "networks"},

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 
-from purerl import numerics, replay, schedules
+from purerl import numerics, packing, replay, schedules
 from purerl.agents.common import trajectories
 from purerl.combinators import _inner, _windows
-from purerl.hparams import check_positive, get_hparams
+from purerl.distributed import platform
+from purerl.hparams import check_positive, get_hparams, set_hparams
 from purerl.replay import priority
+from purerl.replay import ring as rings
 from purerl.types import Agent, Experience, Hparams, Key, Metrics, PyTree, Requirements, State, Transition
 
 
@@ -170,17 +174,48 @@ def _update(settings: _Settings, key: Key, state: ReplayState, data: Transition)
     num_rows = (ring.ring if settings.prioritized else ring).num_rows
     size = num_rows * data.reward.shape[1]
     ready = (size >= settings.min_size) & (num_rows >= settings.layout.num_rows)
-    step = _prioritized_step if settings.prioritized else _uniform_step
-
-    def learn(state: ReplayState, key: Key) -> tuple[ReplayState, Metrics]:
-        new, metrics = step(settings, key, state, ready)
-        inner = jax.tree.map(lambda new, old: jnp.where(ready, new, old), new.agent, state.agent)
-        metrics = {name: jnp.where(ready, x, numerics.missing()) for name, x in metrics.items() if name != "priority"}
-        return ReplayState(inner, new.ring), metrics
-
     keys = jax.random.split(key, settings.num_updates)
-    state, metrics = jax.lax.scan(learn, ReplayState(state.agent, ring), keys)
-    return state, {name: x.mean() for name, x in metrics.items()} | {"replay/size": size}
+    xs = keys if settings.prioritized else _draws(settings, keys, ring)
+    step = _prioritized_step if settings.prioritized else _uniform_step
+    learner, unpack = _pack(state.agent)
+    unpack_metrics: packing.Unpack | None = None
+
+    @jax.jit  # so that it is traced once for all platforms
+    def learn(carry: tuple[_Packed, Experience], xs: PyTree) -> tuple[tuple[_Packed, Experience], list[jax.Array]]:
+        nonlocal unpack_metrics
+        old, ring = carry
+        before = ReplayState(unpack(old), ring)
+        new, metrics = step(settings, xs, before, ready)
+        inner = jax.tree.map(lambda new, old: jnp.where(ready, new, old), new.agent, before.agent)
+        chex.assert_trees_all_equal_shapes_and_dtypes(inner, before.agent)  # which packed arrays would not tell
+        metrics = {name: jnp.where(ready, x, numerics.missing()) for name, x in metrics.items() if name != "priority"}
+        rows, unpack_metrics = packing.pack({name: x[None] for name, x in metrics.items()})
+        return (_pack(inner)[0], new.ring), rows
+
+    (learner, ring), rows = platform.scan(learn, (learner, ring), xs)
+    assert unpack_metrics is not None
+    metrics = {name: x.mean() for name, x in unpack_metrics(rows).items()}
+    return ReplayState(unpack(learner), ring), metrics | {"replay/size": size}
+
+
+class _Packed(NamedTuple):
+    """A learner's state as few arrays, and beside them its hyperparameters, which an update rarely changes."""
+
+    arrays: list[jax.Array]
+    hparams: Hparams
+
+
+def _pack(state: State) -> tuple[_Packed, Callable[[_Packed], State]]:
+    """The state packed, and the inverse: on a GPU each array that a step of the scan writes is a kernel."""
+    arrays, unpack = packing.pack_one(set_hparams(state, ()))
+    return _Packed(arrays, get_hparams(state)), lambda packed: set_hparams(unpack(packed.arrays), packed.hparams)
+
+
+def _draws(settings: _Settings, keys: Key, ring: replay.Ring) -> tuple[Key, jax.Array]:
+    """The key [U] and the indices [U, L, B] of every step, drawn at once, with the random numbers of one at a time."""
+    draw_keys, update_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)  # [U, 2] -> [2, U]
+    size, length = settings.batch_size, settings.layout.num_rows
+    return update_keys, jax.vmap(lambda key: rings.draw(key, ring, size, length))(draw_keys)
 
 
 def _write(settings: _Settings, state: ReplayState, data: Transition) -> Any:
@@ -190,9 +225,11 @@ def _write(settings: _Settings, state: ReplayState, data: Transition) -> Any:
     return priority.add(state.ring, data, get_hparams(state.agent).priority_exponent, settings.layout.num_rows)
 
 
-def _uniform_step(settings: _Settings, key: Key, state: ReplayState, ready: jax.Array) -> tuple[ReplayState, Metrics]:
-    draw_key, update_key = jax.random.split(key)
-    window, _ = replay.sample(draw_key, state.ring, settings.batch_size, settings.layout.num_rows)
+def _uniform_step(
+    settings: _Settings, drawn: tuple[Key, jax.Array], state: ReplayState, ready: jax.Array
+) -> tuple[ReplayState, Metrics]:
+    update_key, index = drawn
+    window = rings.take(state.ring, index)
     shown = _windows.shown(settings.agent, state.agent, window, settings.layout)
     inner, metrics = settings.agent.update(update_key, state.agent, shown)
     return ReplayState(inner, state.ring), metrics

@@ -15,7 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.distributed import mesh
+from purerl.distributed import mesh, platform
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
 from purerl.loops.actors import Actor, Actors, begin_episodes, count_episodes, no_episodes, split_actors, step_all
@@ -109,7 +109,7 @@ def _rollout(
 
     # Each platform uses one of the two ways to reset.
     fresh = _draw_ahead(begin, jax.random.clone(reset_keys), pack(_where(actors))[0])
-    running, rows = _scan(step, running, (keys, reset_keys), fresh)
+    running, rows = platform.scan(step, running, ((keys, reset_keys), fresh))
     assert unpack_step is not None
     trajectory, info = unpack_step(rows)
     actors = _with_running(actors, unpack_running(running))
@@ -119,14 +119,6 @@ def _rollout(
         info_at_end={name: _mean_where(done, x) for name, x in info.items()},
     )
     return split_actors(actors), mesh.split(trajectory, axis=1)._replace(memory=memory)
-
-
-def _scan(
-    step: Callable[[Rows, Steps], tuple[Rows, Rows]], running: Rows, keys: tuple[Key, Key], fresh: Rows | None
-) -> tuple[Rows, Rows]:
-    """`lax.scan`; on an accelerator two steps at a time, so that the carry of every other step needs no copy."""
-    one, two = (functools.partial(jax.lax.scan, step, unroll=unroll) for unroll in (1, 2))
-    return jax.lax.platform_dependent(running, (keys, fresh), cpu=one, default=two)
 
 
 def _where(actors: Actors) -> Actor:

@@ -39,8 +39,11 @@ def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
 
 @jax.custom_jvp
 def _written_out(x: jax.Array, kernel: jax.Array) -> jax.Array:
-    inputs, _ = kernel.shape
-    return _by_input(x, kernel) if inputs <= LONGEST else (kernel.T * x[None]).sum(axis=-1)
+    inputs, outputs = kernel.shape
+    if inputs <= LONGEST:
+        return _by_input(x, kernel)
+    rows = jnp.stack([kernel[:, i] for i in range(outputs)])  # kernel.T, which would be a kernel of its own on a GPU
+    return (rows * x[None]).sum(axis=-1)
 
 
 @_written_out.defjvp

@@ -112,21 +112,35 @@ def sample(key: Key, ring: Ring, batch_size: int, length: int = 1) -> tuple[Tran
       >>> window.obs.shape, bool(jnp.all(window.obs[2] == window.obs[0] + 2)), index.shape
       ((3, 5), True, (5,))
     """
+    index = draw(key, ring, batch_size, length)
+    return take(ring, index), index[0]
+
+
+def draw(key: Key, ring: Ring, batch_size: int, length: int) -> jax.Array:
+    """The indices of the steps of the windows of `sample`, row · N + environment, int32 [L, B]."""
     num_envs = ring.steps.reward.shape[1]
     choice = jax.random.randint(prng.unrolled(key), (batch_size,), 0, jnp.maximum(window_count(ring, length), 1))
-    first = oldest_row(ring) + choice // num_envs
-    return windows(ring, first, choice % num_envs, length)
+    return _indices(ring, oldest_row(ring) + choice // num_envs, choice % num_envs, length)
+
+
+def take(ring: Ring, index: jax.Array) -> Transition:
+    """The steps at the given indices, row · N + environment."""
+
+    def pick(x: jax.Array) -> jax.Array:
+        return x.reshape(x.shape[0] * x.shape[1], *x.shape[2:]).at[index].get(mode="promise_in_bounds")
+
+    return jax.tree.map(pick, ring.steps)
 
 
 def windows(ring: Ring, row: jax.Array, env: jax.Array, length: int) -> tuple[Transition, jax.Array]:
     """The windows that start at the given rows (modulo the number of rows) and environments, [B], as in `sample`."""
+    index = _indices(ring, row, env, length)
+    return take(ring, index), index[0]
+
+
+def _indices(ring: Ring, row: jax.Array, env: jax.Array, length: int) -> jax.Array:
     num_rows, num_envs = ring.steps.reward.shape
-    index = (row[None] + jnp.arange(length)[:, None]) % num_rows * num_envs + env[None]  # [L, B]
-
-    def pick(x: jax.Array) -> jax.Array:
-        return x.reshape(num_rows * num_envs, *x.shape[2:]).at[index].get(mode="promise_in_bounds")
-
-    return jax.tree.map(pick, ring.steps), index[0]
+    return (row[None] + jnp.arange(length)[:, None]) % num_rows * num_envs + env[None]  # [L, B]
 
 
 def cut(ring: Ring) -> Ring:
