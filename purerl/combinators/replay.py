@@ -213,9 +213,13 @@ def _pack(state: State) -> tuple[_Packed, Callable[[_Packed], State]]:
 
 def _draws(settings: _Settings, keys: Key, ring: replay.Ring) -> tuple[Key, jax.Array]:
     """The key [U] and the indices [U, L, B] of every step, drawn at once, with the random numbers of one at a time."""
-    draw_keys, update_keys = jnp.moveaxis(jax.vmap(jax.random.split)(keys), 1, 0)  # [U, 2] -> [2, U]
     size, length = settings.batch_size, settings.layout.num_rows
-    return update_keys, jax.vmap(lambda key: rings.draw(key, ring, size, length))(draw_keys)
+
+    def one(key: Key) -> tuple[Key, jax.Array]:
+        draw_key, update_key = jax.random.split(key)
+        return update_key, rings.draw(draw_key, ring, size, length)
+
+    return jax.vmap(one)(keys)
 
 
 def _write(settings: _Settings, state: ReplayState, data: Transition) -> Any:
