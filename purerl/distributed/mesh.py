@@ -20,7 +20,7 @@ def split(tree: PyTree, axis: int = 0) -> PyTree:
     Raises:
       ValueError: the number of devices does not divide the axis.
     """
-    count = _num_devices()
+    count = num_devices()
     for leaf in jax.tree.leaves(tree) if count else ():
         if leaf.shape[axis] % count:
             raise ValueError(
@@ -34,12 +34,12 @@ def whole(tree: PyTree) -> PyTree:
     return _constrain(tree, PartitionSpec())
 
 
-def _num_devices() -> int:
-    """Devices of the axis, 0 if no mesh has it."""
+def num_devices() -> int:
+    """Devices of the axis, 0 if no mesh has it: nothing is split."""
     return jax.sharding.get_abstract_mesh().shape.get(AXIS, 0)
 
 
 def _constrain(tree: PyTree, spec: PartitionSpec) -> PyTree:
-    if not _num_devices():
+    if not num_devices():
         return tree
     return jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, spec), tree)

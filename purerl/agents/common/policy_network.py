@@ -13,12 +13,14 @@ where `reset[t]` starts a new memory before `obs[t]` is read. Agents built on th
 
 from __future__ import annotations
 
+import functools
 from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from purerl.agents.common import batches, trajectories
+from purerl.distributed import mesh
 from purerl.types import ActFn, Key, MemoryFn, Network, Params, PyTree, State, Transition
 
 ActorCriticNetwork: TypeAlias = Any
@@ -138,10 +140,15 @@ def evaluate(
 
 
 def _apply_steps(network: Network, params: Params, obs: PyTree) -> tuple[Distribution, jax.Array]:
-    """The network for observations [T, N]."""
+    """The network for observations [T, N].
+
+    Environments that are split over devices come first in the batch, since rows [T · N] could not stay split.
+    """
+    turn = functools.partial(jnp.swapaxes, axis1=0, axis2=1) if mesh.num_devices() else lambda x: x
+    obs = jax.tree.map(turn, obs)  # [T, N] -> [N, T] where they are split
+    first, second = jax.tree.leaves(obs)[0].shape[:2]
     out = batches.apply_batch(network, params, trajectories.flatten(obs))  # [T * N]
-    leading = jax.tree.leaves(obs)[0].shape[:2]
-    return jax.tree.map(lambda x: x.reshape(*leading, *x.shape[1:]), out)
+    return jax.tree.map(lambda x: turn(x.reshape(first, second, *x.shape[1:])), out)
 
 
 def outputs_of_successors(network: ActorCriticNetwork, params: Params, data: Transition) -> PyTree:
