@@ -24,13 +24,15 @@ def precisions(agent, name):
 def test_it_reaches_every_product_of_every_network(name):
     found, number = precisions(with_precision(built(name)[0], "tensorfloat32"), name)
     assert len(found) == number > 0
-    assert {each for each in found if "HIGHEST" not in each} == {HIGH}  # sums of priorities stay exact
+    assert {each for each in found if "HIGHEST" not in each} == {
+        HIGH
+    }  # sums of priorities and initial weights stay exact
 
 
 def test_without_it_nothing_is_asked_for():
     found, number = precisions(built("sac")[0], "sac")
-    assert number > 0
-    assert found == []
+    assert len(found) < number
+    assert set(found) <= {"(Precision.HIGHEST, Precision.HIGHEST)"}  # orthogonal initial weights stay exact
 
 
 def test_an_unknown_precision_is_named():
