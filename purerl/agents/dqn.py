@@ -12,7 +12,8 @@ import numpy as np
 
 from purerl import exploration as explore
 from purerl import replay
-from purerl.agents.common import action_values, batches, counts, optimization, trajectories, value_heads
+from purerl.agents.common import action_values, batches, optimization, q_learner, trajectories, value_heads
+from purerl.agents.common.q_learner import DQNState
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, Interval, NonNegative, UnitInterval
 from purerl.spaces import action_mask
@@ -64,25 +65,6 @@ class DQNHparams(NamedTuple):
         """
         if np.any(np.asarray(self.value_max) <= np.asarray(self.value_min)):
             raise ValueError(f"value_max = {self.value_max} must be above value_min = {self.value_min}")
-
-
-class DQNState(NamedTuple):
-    """State of a DQN.
-
-    Attributes:
-      params, target_params: of the network, online and target.
-      opt_state: the optimizer's state.
-      hparams: the hyperparameters.
-      num_updates: int32, gradient steps made.
-      target_age: int32, gradient steps since the target parameters were copied.
-    """
-
-    params: Params
-    target_params: Params
-    opt_state: PyTree
-    hparams: DQNHparams
-    num_updates: jax.Array
-    target_age: jax.Array
 
 
 class _Settings(NamedTuple):
@@ -177,8 +159,7 @@ def dqn(
 
 def _init(settings: _Settings, key: Key, hparams: DQNHparams, example: PyTree, num_envs: int = 1) -> DQNState:
     params = settings.network.init(key, example)
-    opt_state = optimization.init(settings.optimizer, hparams, params)
-    return DQNState(params, params, opt_state, hparams, jnp.int32(0), jnp.int32(0))
+    return q_learner.init(settings.optimizer, hparams, params)
 
 
 def _act(settings: _Settings, key: Key | None, state: DQNState, obs: PyTree) -> tuple[jax.Array, tuple[()]]:
@@ -197,15 +178,10 @@ def _act(settings: _Settings, key: Key | None, state: DQNState, obs: PyTree) -> 
 def _update(settings: _Settings, key: Key, state: DQNState, data: Transition) -> tuple[DQNState, Metrics]:
     """One gradient step on windows [L, B], and a copy to the target network when it is due."""
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
-    hparams, optimizer = state.hparams, settings.optimizer
-    annealed = optimization.annealed(hparams, state.num_updates)
     target_key, choice_key, loss_key = jax.random.split(key, 3)
     batch = _make_batch(settings, target_key, choice_key, state, data)
-    loss = functools.partial(_loss, settings, loss_key, hparams, batch)
-    params, opt_state, metrics = optimization.gradient_step(optimizer, annealed, loss, state.params, state.opt_state)
-    target_params, age = optimization.periodic_copy(params, state.target_params, state.target_age, hparams)
-    num_updates = counts.increment(state.num_updates)
-    return DQNState(params, target_params, opt_state, hparams, num_updates, age), metrics
+    loss = functools.partial(_loss, settings, loss_key, state.hparams, batch)
+    return q_learner.gradient_step(settings.optimizer, state, loss)
 
 
 class Batch(NamedTuple):

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 
 from purerl import exploration as explore
 from purerl import returns
-from purerl.agents.common import action_values, counts, optimization, policy_network, trajectories
+from purerl.agents.common import action_values, optimization, policy_network, q_learner, trajectories
+from purerl.agents.common.q_learner import DQNState
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import check_positive
 from purerl.spaces import action_mask
@@ -20,25 +21,6 @@ from purerl.types import Agent, Hparams, Key, Metrics, Params, PyTree, Requireme
 RecurrentQNetwork: TypeAlias = Any
 """A network with memory, as `policy_network` describes it, whose outputs are the values [A]."""
 _EPSILON, _PEAK = 1e-3, 0.9
-
-
-class R2D2State(NamedTuple):
-    """State of R2D2.
-
-    Attributes:
-      params, target_params: of the network, online and target.
-      opt_state: the optimizer's state.
-      hparams: the hyperparameters.
-      num_updates: int32, gradient steps made.
-      target_age: int32, gradient steps since the target parameters were copied.
-    """
-
-    params: Params
-    target_params: Params
-    opt_state: PyTree
-    hparams: Hparams
-    num_updates: jax.Array
-    target_age: jax.Array
 
 
 class _Settings(NamedTuple):
@@ -137,14 +119,13 @@ def unscaled(x: jax.Array) -> jax.Array:
     return jnp.sign(x) * (jnp.square(root) - 1)
 
 
-def _init(settings: _Settings, key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> R2D2State:
+def _init(settings: _Settings, key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> DQNState:
     params = policy_network.init(settings.network, key, example)
-    opt_state = optimization.init(settings.optimizer, hparams, params)
-    return R2D2State(params, params, opt_state, hparams, jnp.int32(0), jnp.int32(0))
+    return q_learner.init(settings.optimizer, hparams, params)
 
 
 def _act(
-    settings: _Settings, key: Key | None, state: R2D2State, obs: PyTree, memory: PyTree
+    settings: _Settings, key: Key | None, state: DQNState, obs: PyTree, memory: PyTree
 ) -> tuple[jax.Array, tuple[()], PyTree]:
     q, memory = settings.network.apply(state.params, obs, memory)  # [A]
     mask = action_mask(obs)
@@ -153,19 +134,15 @@ def _act(
     return explore.epsilon_greedy(key, q, annealed_epsilon(state.hparams, state.num_updates), mask), (), memory
 
 
-def _update(settings: _Settings, key: Key, state: R2D2State, data: Transition) -> tuple[R2D2State, Metrics]:
+def _update(settings: _Settings, key: Key, state: DQNState, data: Transition) -> tuple[DQNState, Metrics]:
     """One gradient step on windows [L, B], and a copy to the target network when it is due."""
     chex.assert_rank([data.reward, data.terminated, data.truncated], 2)
-    hparams, data = state.hparams, trajectories.clean(data)
+    data = trajectories.clean(data)
     loss = functools.partial(_loss, settings, data, _target(settings, state, data))
-    params, opt_state, metrics = optimization.gradient_step(
-        settings.optimizer, optimization.annealed(hparams, state.num_updates), loss, state.params, state.opt_state
-    )
-    target_params, age = optimization.periodic_copy(params, state.target_params, state.target_age, hparams)
-    return R2D2State(params, target_params, opt_state, hparams, counts.increment(state.num_updates), age), metrics
+    return q_learner.gradient_step(settings.optimizer, state, loss)
 
 
-def _target(settings: _Settings, state: R2D2State, data: Transition) -> jax.Array:
+def _target(settings: _Settings, state: DQNState, data: Transition) -> jax.Array:
     """y, [L, B]."""
     mask = action_mask(data.next_obs)
     discount = trajectories.discounts(data, state.hparams.discount)

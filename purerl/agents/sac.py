@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from purerl import losses
-from purerl.agents.common import counts, optimization, q_critics, soft_actor
+from purerl.agents.common import optimization, q_critics, soft_actor
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
 from purerl.types import Agent, Key, Metrics, Network, Transition
 
@@ -124,13 +124,11 @@ def _update(
     critics, critic_opt, metrics = q_critics.gradient_step(
         settings.critic_optimizer, hparams, settings.critic, params.critics, opt_state.critics, batch, target
     )
-    params, opt_state, more = soft_actor.gradient_step(
-        settings, actor_key, hparams, params._replace(critics=critics), opt_state._replace(critics=critic_opt),
-        batch.obs, temperature, functools.partial(q_critics.minimum, settings.critic, critics),
+    state, more = soft_actor.follow_critics(
+        settings, actor_key, state, critics, critic_opt, batch.obs, temperature,
+        functools.partial(q_critics.minimum, settings.critic, critics),
     )  # fmt: skip
-    target_critics = optimization.polyak(critics, state.target_critics, hparams.tau)
-    num_updates = counts.increment(state.num_updates)
-    return soft_actor.SACState(params, target_critics, opt_state, hparams, num_updates), metrics | more
+    return state, metrics | more
 
 
 def _target(

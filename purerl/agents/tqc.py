@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import counts, optimization, q_critics, soft_actor
+from purerl.agents.common import optimization, q_critics, soft_actor
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Transition
 
 
@@ -86,13 +86,11 @@ def _update(
     critics, critic_opt, metrics = optimization.gradient_step(
         settings.critic_optimizer, hparams, loss, params.critics, opt_state.critics
     )
-    params, opt_state, more = soft_actor.gradient_step(
-        settings, actor_key, hparams, params._replace(critics=critics), opt_state._replace(critics=critic_opt),
-        batch.obs, temperature, lambda obs, action: _quantiles(settings.critic, critics, obs, action).mean((0, 2)),
+    state, more = soft_actor.follow_critics(
+        settings, actor_key, state, critics, critic_opt, batch.obs, temperature,
+        lambda obs, action: _quantiles(settings.critic, critics, obs, action).mean((0, 2)),
     )  # fmt: skip
-    target_critics = optimization.polyak(critics, state.target_critics, hparams.tau)
-    num_updates = counts.increment(state.num_updates)
-    return soft_actor.SACState(params, target_critics, opt_state, hparams, num_updates), metrics | more
+    return state, metrics | more
 
 
 def _target(

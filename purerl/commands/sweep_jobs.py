@@ -1,4 +1,4 @@
-"""What `purerl sweep` is about to search: everything is checked before anything is compiled or saved."""
+"""The search that `purerl sweep` is to make, checked before anything is compiled or saved."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ def _bracket_steps(bracket: Bracket) -> int:
 
 
 def _drawing(options: Options, task: Task, space: dict[str, Any], static: dict[str, Any]) -> dict[str, Any]:
-    """What trials are drawn from."""
+    """The space that trials are drawn from."""
     env_params = None
     if any(name.startswith(trials.ENV_PREFIX) for name in space):
         env_params = purerl.envs.env_params(task.env, **task.env_settings)

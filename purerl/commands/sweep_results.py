@@ -1,4 +1,4 @@
-"""What `purerl sweep` does with a finished search: the best policy, the table, and the figures."""
+"""The output of a finished `purerl sweep`: the best policy, the table, and the figures."""
 
 from __future__ import annotations
 

@@ -126,7 +126,7 @@ def _where(actors: Actors) -> Actor:
 
 
 def _running(actors: Actors) -> PyTree:
-    """What changes from step to step: where the environments stand, and then the counts."""
+    """The part of the actors that changes from step to step: states of the environments, then counts."""
     return _where(actors), (actors.episode_return, actors.episode_length, actors.finished)
 
 

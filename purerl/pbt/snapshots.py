@@ -86,7 +86,7 @@ def forget(log: Journal) -> None:
 
 
 def _stored(population: Population) -> dict[str, PyTree]:
-    """What a checkpoint holds of a population, beside the lineage."""
+    """The arrays in a checkpoint of a population; the lineage is beside them."""
     found: dict[str, PyTree] = {"members": population.members}
     return found if population.elites is None else found | {"elites": population.elites}
 

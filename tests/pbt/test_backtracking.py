@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bandits import EPISODE, Hparams, make_env
+from cutting import Cut
 
 from purerl import pbt, plots, sweep
 from purerl.pbt import backtracking, exploit_explore
@@ -16,10 +17,6 @@ from purerl.types import Agent
 PEAK, UPDATES = 5, 3  # the best number of updates, which lies in the second round
 ROUNDS, MEMBERS = 8, 6
 SPACE = {"learning_rate": sweep.log_uniform(0.01, 1.0)}
-
-
-class Cut(Exception):
-    pass
 
 
 class Overtrained(NamedTuple):

@@ -8,6 +8,7 @@ import jax
 import numpy as np
 import pytest
 from bandits import EPISODE, Hparams, make_agent, make_env
+from cutting import Cut
 
 from purerl import checkpoint, combinators, pbt, sweep
 from purerl.sweep.run import journal
@@ -20,10 +21,6 @@ OPTIONS = {
     "population_size": 6, "num_rounds": 5, "updates_per_round": 2, "num_envs": 2, "rollout_length": EPISODE,
     "eval_episodes": 3, "eval_max_steps": EPISODE, "rounds_per_chunk": 1,
 }  # fmt: skip
-
-
-class Cut(Exception):
-    pass
 
 
 def run(directory, resume=False, **changes):

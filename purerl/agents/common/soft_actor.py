@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import batches, optimization, q_critics
+from purerl.agents.common import batches, counts, optimization, q_critics
 from purerl.hparams import check_positive
 from purerl.types import Agent, Hparams, InitFn, Key, Metrics, Network, Params, PyTree, Requirements, UpdateFn
 
@@ -181,6 +181,25 @@ def gradient_step(
         SACParams(actor_opt, opt_state.critics, temperature_opt),
         {"loss/actor": total, "entropy": entropy, "temperature": alpha},
     )
+
+
+def follow_critics(
+    settings: Settings,
+    key: Key,
+    state: SACState,
+    critics: Params,
+    critic_opt: PyTree,
+    obs: PyTree,
+    alpha: jax.Array,
+    value: Callable[[PyTree, jax.Array], jax.Array],
+) -> tuple[SACState, Metrics]:
+    """The end of an update whose critics have made their step: `gradient_step`, and one step of the target critics."""
+    params, opt_state, metrics = gradient_step(
+        settings, key, state.hparams, state.params._replace(critics=critics),
+        state.opt_state._replace(critics=critic_opt), obs, alpha, value,
+    )  # fmt: skip
+    target_critics = optimization.polyak(critics, state.target_critics, state.hparams.tau)
+    return SACState(params, target_critics, opt_state, state.hparams, counts.increment(state.num_updates)), metrics
 
 
 def _actor_loss(

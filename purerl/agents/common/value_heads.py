@@ -99,8 +99,7 @@ def _quantile_loss(
     """The quantile regression loss (QR-DQN)."""
     taus = (jnp.arange(taken.shape[-1]) + 0.5) / taken.shape[-1]
     target = reward[:, None] + discount[:, None] * next_taken  # [B, Z]
-    error = target.mean(axis=-1) - taken.mean(axis=-1)
-    return losses.quantile_huber(taken, taus, target, 1.0 if huber else 0.0), error, error
+    return _regress(taken, taus, target, huber)
 
 
 def _read_implicit(output: jax.Array, hparams: Hparams) -> jax.Array:
@@ -116,8 +115,14 @@ def _implicit_loss(
     huber: bool,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     """The quantile regression loss at levels of the network's own, [B, N, 2] (IQN)."""
-    quantiles, taus = taken[..., 0], taken[..., 1]  # [B, N]
-    target = reward[:, None] + discount[:, None] * next_taken[..., 0]
+    target = reward[:, None] + discount[:, None] * next_taken[..., 0]  # [B, N]
+    return _regress(taken[..., 0], taken[..., 1], target, huber)
+
+
+def _regress(
+    quantiles: jax.Array, taus: jax.Array, target: jax.Array, huber: bool
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Loss, priority and error [B] of quantiles [B, N] at the levels taus towards targets [B, M]."""
     error = target.mean(axis=-1) - quantiles.mean(axis=-1)
     return losses.quantile_huber(quantiles, taus, target, 1.0 if huber else 0.0), error, error
 

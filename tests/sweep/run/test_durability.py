@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from bandits import Hparams, make_agent, make_env
+from cutting import Cut, cut_after
 
 from purerl import sweep
 from purerl.sweep.results.objectives import Evidence
@@ -34,22 +35,8 @@ OPTIONS = {"num_trials": 6, "num_seeds": 2, "num_chunks": 4, "block_size": 4, "k
 KEY = jax.random.key(5)
 
 
-class Cut(Exception):
-    pass
-
-
 def run(directory=None, space=SPACE, hparams=Hparams(), agent=AGENT, env=ENV, **changes):  # noqa: B008
     return sweep.search(KEY, agent, env, hparams, space, **SIZES | OPTIONS | changes, directory=directory)
-
-
-def cut_after(number):
-    count = iter(range(number))
-
-    def progress(_):
-        if next(count, None) is None:
-            raise Cut
-
-    return progress
 
 
 @pytest.fixture(scope="module")

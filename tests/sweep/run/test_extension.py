@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from bandits import Hparams, make_agent, make_env
+from cutting import Cut, cut_after
 from searches import make_search
 
 from purerl import sweep
@@ -25,25 +26,11 @@ HALVING = {
 GROWN_HALVING = HALVING | {"num_trials": 6, "num_seeds": 3}
 
 
-class Cut(Exception):
-    pass
-
-
 def run(directory=None, **changes):
     return sweep.search(
         jax.random.key(5), AGENT, ENV, Hparams(), SPACE, **OPTIONS | changes, directory=directory,
         resume=directory is not None and journal.exists(directory),
     )  # fmt: skip
-
-
-def cut_after(number):
-    count = iter(range(number))
-
-    def progress(_):
-        if next(count, None) is None:
-            raise Cut
-
-    return progress
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 from bandits import Hparams, make_agent, make_env
+from cutting import Cut, cut_after
 
 from purerl import checkpoint, combinators, loops, sweep
 from purerl.spaces import Box
@@ -22,24 +23,10 @@ OPTIONS = {
 }  # fmt: skip
 
 
-class Cut(Exception):
-    pass
-
-
 def run(directory, resume=False, **changes):
     return sweep.search(
         KEY, AGENT, ENV, Hparams(), SPACE, **SIZES | OPTIONS | changes, directory=directory, resume=resume
     )
-
-
-def cut_after(number):
-    count = iter(range(number))
-
-    def progress(_):
-        if next(count, None) is None:
-            raise Cut
-
-    return progress
 
 
 @pytest.fixture(scope="module")
