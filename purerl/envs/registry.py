@@ -19,6 +19,7 @@ from purerl.envs import pictures, references
 from purerl.envs.adapters.gymnasium import HostEnv
 from purerl.envs.adapters.gymnax import from_gymnax
 from purerl.envs.builtin.traffic import TrafficParams, traffic_light
+from purerl.envs.deferred import defer
 from purerl.envs.families import family, make_member
 from purerl.envs.wrappers import select_observation
 from purerl.hparams import cast, suggestion
@@ -214,6 +215,7 @@ def _gymnax_env(env_id: str, arguments: Settings) -> Foreign:
 
 
 def _factory(env_id: str) -> Callable[..., Foreign]:
+    defer("seaborn", "matplotlib.pyplot")
     from gymnax import registration
 
     if env_id not in registration.registered_envs:
