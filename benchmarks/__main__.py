@@ -7,8 +7,8 @@
     python -m benchmarks --save                      # keep the figures in results/suite.json
     python -m benchmarks --page                      # the page and the pictures, from the record
 
-Peers run in environments of their own, .venv-rejax, .venv-sb3 and .venv-flashbax, made from the package registry at
-the first use. Rates mean something on a quiet machine only; ratios survive some noise.
+Peers run in environments of their own, .venv-rejax, .venv-sb3, .venv-sbx and .venv-flashbax, made from the package
+registry at the first use. Rates mean something on a quiet machine only; ratios survive some noise.
 """
 
 from __future__ import annotations

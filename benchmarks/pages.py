@@ -15,8 +15,9 @@ from benchmarks.driving import OURS
 from benchmarks.records import Record
 
 _LABELS = {
-    "rejax": "rejax 0.1.3", "plain": "single file", "sb3": "Stable-Baselines3", "gymnax": "gymnax", "numpy": "NumPy",
-    "scipy": "SciPy", "flashbax": "flashbax", "rlax": "rlax", "uncached": "uncached", "before": "before",
+    "rejax": "rejax 0.1.3", "plain": "single file", "sb3": "Stable-Baselines3", "sbx": "sbx", "gymnax": "gymnax",
+    "numpy": "NumPy", "scipy": "SciPy", "flashbax": "flashbax", "rlax": "rlax", "uncached": "uncached",
+    "before": "before",
 }  # fmt: skip
 
 

@@ -45,8 +45,8 @@ def _train(algorithm: str, env: str, num_envs: int, length: int, num_updates: in
 
 def _ppo() -> list[Row]:
     rows = [
-        _train("ppo", "CartPole-v1", 4, 128, 200, "rejax", "plain", "sb3"),
-        _train("ppo", "CartPole-v1", 64, 128, 20, "rejax", "plain", "sb3"),
+        _train("ppo", "CartPole-v1", 4, 128, 200, "rejax", "plain", "sb3", "sbx"),
+        _train("ppo", "CartPole-v1", 64, 128, 20, "rejax", "plain", "sb3", "sbx"),
         _train("ppo", "CartPole-v1", 2048, 32, 4, "rejax", "plain"),
         _train("ppo", "Acrobot-v1", 64, 128, 10, "rejax", "plain"),
         _train("ppo", "Pendulum-v1", 64, 128, 20, "rejax"),
@@ -61,9 +61,9 @@ def _replay_agents() -> list[Row]:
     dqn = {"capacity": 50_000, "batch_size": 128}
     real = [(1, 64, 2_000), (1, 256, 2_000), (8, 256, 2_000)]
     return [
-        _train("dqn", "CartPole-v1", 10, 1, 3_000, "rejax", "sb3", **dqn),
+        _train("dqn", "CartPole-v1", 10, 1, 3_000, "rejax", "sb3", "sbx", **dqn),
         *[
-            _train(name, "Pendulum-v1", n, 1, updates, "rejax", capacity=100_000, batch_size=batch)
+            _train(name, "Pendulum-v1", n, 1, updates, "rejax", "sb3", "sbx", capacity=100_000, batch_size=batch)
             for name in ("sac", "td3")
             for n, batch, updates in real
         ],

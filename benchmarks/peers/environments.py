@@ -12,6 +12,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 PACKAGES = {
     "rejax": ("rejax==0.1.3", "gymnax==0.0.9", "jax<0.11", "jaxlib<0.11"),
     "sb3": ("stable-baselines3==2.9.*", "torch==2.13.0", "gymnasium[classic-control]"),
+    "sbx": ("sbx-rl", "torch==2.13.0", "gymnasium[classic-control]"),
     "flashbax": ("flashbax==0.1.*", "jax=={jax}"),
 }
 
