@@ -136,6 +136,7 @@ BY_MODULE = {
         ("added seeds train stopped trials to the end", "left = trials[reached > r]", "left = trials", EXTENSION + "::test_added_trials_are_halved_among_themselves_and_ranked_with_the_others"),
         ("trials are added to ASHA", "isinstance(schedule, rungs.Asha) and len(found.trials) > 1", "False", EXTENSION + "::test_a_search_neither_shrinks_nor_takes_other_trials"),
         ("added seeds repeat the keys of the first", "engine = whole._replace(measured=whole.measured.of_seeds(seeds), seed_keys=whole.seed_keys[seeds])\n        if number:", "engine = whole._replace(measured=whole.measured.of_seeds(seeds), seed_keys=whole.seed_keys[:count])\n        if number:", EXTENSION + "::test_a_search_that_has_grown_is_the_larger_search"),
+        ("added trials are halved with the others", "for count in found.trials for bracket", "for count in [sum(found.trials)] for bracket", EXTENSION + "::test_the_plan_of_added_trials_is_a_bracket_of_their_own"),
         ("a smaller search that ended ends the larger one", "all(end.get(name, value) == value for name, value in size.items())", "True", EXTENSION + "::test_a_search_that_has_grown_is_the_larger_search"),
     ],
     "sweep.results.comparison": [

@@ -11,6 +11,7 @@ from searches import make_search
 
 from purerl import sweep
 from purerl.sweep.run import extension, journal
+from purerl.sweep.run.programs import Program
 
 ENV, AGENT = make_env(), make_agent()
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
@@ -89,6 +90,14 @@ def test_a_search_that_is_killed_while_it_grows_resumes(large, small):
         among_seeds = any(str(event.get("name")).startswith("seeds2-") for event in journal.read(small))
         assert among_seeds == (number == 22)
     check_same(run(small, **LARGE), large)
+
+
+def test_the_plan_of_added_trials_is_a_bracket_of_their_own():
+    """4 trials halved by 2, and then 2 more; together 6 trials would be [6, 3]."""
+    program = Program(AGENT, ENV, num_envs=3, rollout_length=4, rollout=None, eval_episodes=4, eval_max_steps=4)
+    schedule = sweep.successive_halving(eta=2, num_rungs=2)
+    plan = extension.make_plan(schedule, extension.Sizes((4, 2), (1,)), 8, [program], program.update_steps, 2)
+    assert [[tuple(rung) for rung in bracket] for bracket in plan.brackets] == [[(4, 4), (2, 8)], [(2, 4), (1, 8)]]
 
 
 def test_added_trials_are_halved_among_themselves_and_ranked_with_the_others(tmp_path):
