@@ -13,6 +13,7 @@ from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.sweep import Options, check
 from purerl.commands.sweep_jobs import Job, annealed, job_of, plan_lines, sizes_of
 from purerl.distributed import is_main
+from purerl.presets import references
 from purerl.sweep import Progress, Result
 from purerl.sweep.model_search import MODELS
 from purerl.sweep.run import journal, ray_executor
@@ -77,7 +78,7 @@ def _search(job: Job, resume: bool) -> Result:
         "stop_clearly_worse": options.stop_clearly_worse, "until": limits.until, "max_steps": limits.max_steps,
         "max_seconds": limits.max_seconds, "confirm": options.confirm, "confirm_seeds": options.confirm_seeds,
         "directory": job.directory, "save_seconds": options.save_seconds, **vars(options.judging),
-        **_executor(options),
+        **_executor(options), **_between(options, preset.num_steps),
     }  # fmt: skip
     with console.progress(total) as show, _settings_that_differ(resume):
         sizes["progress"] = lambda progress: _show(show, progress)
@@ -98,6 +99,15 @@ def _settings_that_differ(resume: bool) -> Any:
         if not resume or type(error).__name__ == "CheckpointError":
             raise
         raise UsageError(str(error)) from error
+
+
+def _between(options: Options, num_steps: int) -> dict[str, Any]:
+    """What happens between the chunks of training: evaluations, and functions of the user's."""
+    with usage_errors():
+        given: dict[str, Any] = {"callbacks": tuple(map(references.load, options.callbacks))}
+    if options.eval_every:
+        given |= {"curve": "eval_return", "num_chunks": max(1, round(num_steps / options.eval_every))}
+    return given
 
 
 def _executor(options: Options) -> dict[str, Any]:

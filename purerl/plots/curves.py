@@ -73,6 +73,9 @@ def learning_curves(result: Result, top: int = 5) -> Figure:
     return figure
 
 
+_CURVES = {"episode_return": "training return", "eval_return": "greedy return"}
+
+
 def _draw_curves(axes: Axes, result: Result, top: int) -> Entries:
     """The panel of learning curves; returns the entries of its legend, the best trial first."""
     bridged = bridge(result.curves)
@@ -93,7 +96,8 @@ def _draw_curves(axes: Axes, result: Result, top: int) -> Entries:
     diverged = _draw_diverged(axes, result, curves)
     seeds = f"{result.num_seeds} seed{'s' if result.num_seeds > 1 else ''}"
     title = f"Training: {result.num_trials:,} trials × {seeds}"
-    frame(axes, title, "environment steps of each agent", "training return")
+    curve = result.settings.get("curve", "episode_return")
+    frame(axes, title, "environment steps of each agent", _CURVES.get(curve, curve))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlim(0, 1.02 * result.steps[-1])
     axes.margins(y=0.04)

@@ -31,12 +31,14 @@ from purerl.sweep.results.trial import Trial
 from purerl.sweep.run.monitor import Progress
 from purerl.sweep.run.rungs import Rung, asha, full, hyperband, successive_halving
 from purerl.sweep.run.unfinished import load_unfinished
+from purerl.sweep.run.work import Chunk
 from purerl.sweep.search import search
 from purerl.sweep.trials.draws import grid, sample, sobol
 from purerl.sweep.trials.grids import EnvGrid, env_grid
 from purerl.sweep.trials.spaces import choice, integers, log_integers, log_uniform, uniform, when
 
 __all__ = [
+    "Chunk",
     "EnvGrid",
     "Evidence",
     "Front",

@@ -46,6 +46,7 @@ from purerl.sweep.run.monitor import Monitor, Progress
 from purerl.sweep.run.plan import Plan
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.programs import Program, with_choices
+from purerl.sweep.run.work import Callback
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.draws import Method
 from purerl.sweep.trials.grids import EnvGrid
@@ -98,6 +99,7 @@ def search(
     replay: int | None = None,
     executor: executors.Executor = executors.local,
     progress: Callable[[Progress], None] | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> Result:
     """Train every trial with every seed, stop the worse ones early if the schedule says so, and rank them.
 
@@ -142,7 +144,9 @@ def search(
         alone; those that no other one beats in all of them are the Pareto front, see `sweep.front`.
       ties: criteria that order trials with equal objectives; see `ranking.criteria`.
       threshold: of the criterion "threshold".
-      curve: the metric of the learning curves, such as "episode_end/success"; see `loops.train`.
+      curve: the metric of the learning curves, such as "episode_end/success"; see `loops.train`. "eval_return": at the
+        end of every chunk all agents play the greedy episodes of the evaluation, so that objectives such as "steps:475"
+        are those of greedy policies. One evaluation costs `eval_episodes` episodes of each agent.
       stop_clearly_worse: see `rungs.survivors`.
       until: stop when a trial's objective is this good. Then, and when a budget is spent, what was measured so far is
         the result, and the search can be resumed with other limits.
@@ -164,6 +168,8 @@ def search(
         its seeds, in blocks as wide as then, so that it is the same, bit for bit. Nothing is written.
       executor: runs the blocks: `executors.local`, or `ray_executor.on_ray(...)`.
       progress: called with a `Progress` before the first chunk, after each chunk, and before each evaluation.
+      callbacks: called in order, as `callback(chunk)` with a `sweep.Chunk`, after every chunk of a block; one that
+        returns True ends the search as a spent budget does. Chunks of earlier processes are not repeated.
 
     Returns:
       The `Result`. It holds O(P · S · (num_chunks + eval_episodes)) numbers on the host, and the states that are kept.
@@ -207,8 +213,8 @@ def search(
     check_key(key)
     eval_max_steps = longest_episode(env, env_params) if eval_max_steps is None else eval_max_steps
     auto, num_seeds = num_seeds == "auto", 3 if num_seeds == "auto" else num_seeds
-    sizes = {"num_seeds": num_seeds, "num_updates": num_updates, "num_envs": num_envs, "rollout_length": rollout_length}
-    sizes |= {"eval_max_steps": eval_max_steps, "num_chunks": num_chunks}
+    sizes: dict[str, Any] = {"num_seeds": num_seeds, "num_updates": num_updates, "num_envs": num_envs}
+    sizes |= {"rollout_length": rollout_length, "eval_max_steps": eval_max_steps, "num_chunks": num_chunks}
     check_positive(**sizes, eval_episodes=eval_episodes, confirm_seeds=confirm_seeds)
     check_positive(keep=1 if keep is None else keep, block_size=1 if block_size is None else block_size)
     if isinstance(confirm, bool) or confirm != int(confirm) or confirm < 0:
@@ -223,13 +229,13 @@ def search(
     programs = tuple(with_choices(base, group) for group in trials.groups)
     found = extension.sizes(directory if resume else None, trials.size, num_seeds)
     plan = extension.make_plan(schedule, found, num_updates, programs, base.update_steps, num_chunks)
-    sizes |= {"num_updates": plan.num_updates, "num_chunks": len(plan.steps)}
+    sizes |= {"num_updates": plan.num_updates, "num_chunks": len(plan.steps), "curve": curve}
     eval_params, where = _environments(trials, evaluate_in, eval_episodes)
     goal = {name: value for name, value in rules.objective._asdict().items() if name != "measure"}
     judged: dict[str, Any] = {"objective": goal, "ties": ties, "threshold": threshold}
     judged |= {"pareto": fronts.about(goals)} if goals else {}
     about: dict[str, Any] = {"eval_episodes": eval_episodes, "eval_max_steps": eval_max_steps, "keep": keep}
-    about |= {"confirm": [confirm, confirm_seeds], "auto": auto, "evaluate_in": where, "curve": curve} | judged
+    about |= {"confirm": [confirm, confirm_seeds], "auto": auto, "evaluate_in": where} | judged
     first = extension.make_plan(schedule, found.first, num_updates, programs, base.update_steps, num_chunks)
     about |= {"stop_clearly_worse": stop_clearly_worse, "block_size": block_size, "brackets": first.brackets}
     fresh_agents = 0 if auto else min(confirm, trials.size) * confirm_seeds  # of auto nobody knows before
@@ -244,7 +250,7 @@ def search(
             brackets.keys_of_seeds(seed_key, num_seeds), brackets.key_data(eval_key), log, executor,
             Monitor(progress, plan.total_steps(num_seeds, fresh_agents)),
             block_size or _block_size(trials.size * num_seeds, executor), memory.device_limit(memory_limit),
-            rules, eval_params, save_seconds, Budget(until, max_steps, max_seconds),
+            rules, eval_params, save_seconds, Budget(until, max_steps, max_seconds), tuple(callbacks),
         )  # fmt: skip
         check_programs(run)
         if replay is not None:

@@ -7,6 +7,7 @@ import pytest
 from commanding import TINY, fails, purerl, rows, said
 
 from purerl import checkpoint, runs
+from purerl.commands import sweep_results
 
 WHERE = ("--num-steps", 160, "--eval-every", 40, *TINY)  # 16 steps per update
 
@@ -51,3 +52,19 @@ def test_a_run_that_ended_early_is_resumed_towards_another_return(root, capsys, 
 def test_what_cannot_be_called_or_reached_is_refused(root, capsys):
     assert "mine" in fails(capsys, "train", "--callbacks", "nowhere_mine:f", "--runs-dir", root)
     assert "eval_every = 40, not 50" in fails(capsys, "train", "--resume", root / "early", "--eval-every", 50)
+
+
+def test_a_search_evaluates_on_the_way_and_calls_functions_of_the_user(tmp_path, capsys, monkeypatch):
+    (tmp_path / "watching.py").write_text("steps = []\ndef record(chunk):\n    steps.append(chunk.num_steps)\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
+    sizes = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 160, "--eval-every", 80)
+    purerl("sweep", "--runs-dir", tmp_path, "--name", "s", *sizes, "--callbacks", "watching:record", *TINY)
+    import watching
+
+    assert watching.steps == [80, 160]
+    curves, last = rows(tmp_path / "s" / "curves.csv"), {}
+    for row in curves:
+        last[row["trial"]] = float(row["return"])  # in order of their steps
+    greedy = {row["trial"]: float(row["return_seed_0"]) for row in rows(tmp_path / "s" / "trials.csv")}
+    assert last == pytest.approx(greedy)

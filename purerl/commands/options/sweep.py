@@ -228,6 +228,16 @@ class Options:
         shown="most of the free memory",
     )
     eval_episodes: int = count("Greedy episodes that each agent plays after each rung or round.", 16)
+    eval_every: int | None = count(
+        "Also evaluate all agents after about every N steps of each; their returns are then the learning curves, of "
+        "which --objective area or steps:R is computed.",
+        shown="after each rung",
+    )
+    callbacks: tuple[str, ...] = several(
+        "Functions of yours, called with a purerl.sweep.Chunk whenever a block of agents has ended a part of its "
+        "training; True ends the search.",
+        metavar="MODULE:FUNCTION",
+    )
     top: int = count("Rows of the table on the terminal; trials.csv has all of them.", 10)
     log: tuple[str, ...] = services("When the search ends, log its best trials (--top), each as one run,")
     ray: str | None = option(
@@ -293,7 +303,7 @@ _ONLY_FOR = (
         ("num_seeds", "method", "confirm", "confirm_seeds", "block_size", "memory_limit", "ray", "log"), _SEARCHES
     )
     | dict.fromkeys(("plan",), _SEARCHES)
-    | dict.fromkeys(("ray_gpus", "save_seconds", "batch_size", "constraint"), _SEARCHES)
+    | dict.fromkeys(("ray_gpus", "save_seconds", "batch_size", "constraint", "eval_every", "callbacks"), _SEARCHES)
     | dict.fromkeys((field.name for each in (Judging, Limits) for field in dataclasses.fields(each)), _SEARCHES)
     | dict.fromkeys((field.name for field in dataclasses.fields(Population)), ("pbt",))
 )
@@ -318,6 +328,10 @@ def check(options: Options) -> None:
             )
     if options.batch_size != 16 and options.method not in ("tpe", "gp"):
         raise UsageError(f"--batch-size has no effect with --method {options.method}; it is an option of tpe and gp")
+    if options.eval_every and options.judging.curve != Judging().curve:
+        raise UsageError(
+            f"--eval-every makes learning curves of evaluations: leave out --curve {options.judging.curve}"
+        )
     if options.limits.max_cost is not None and not options.limits.price_per_hour:
         raise UsageError("--max-cost needs --price-per-hour")
     if options.ray_gpus is not None and not options.ray:

@@ -43,8 +43,8 @@ class Result:
     Attributes:
       trials: the trials.
       steps: [C] environment steps of each member at the end of each chunk.
-      curves: [P, S, C] mean training return of the episodes that ended in a chunk; NaN if none did, and after the
-        trial was stopped.
+      curves: [P, S, C] mean training return of the episodes that ended in a chunk, or what `search(curve=)` named; NaN
+        if none did, and after the trial was stopped.
       returns: [P, S, E] returns of the greedy evaluation episodes at the end of each trial's training; all members
         play the same episodes. NaN if anything in the learner was NaN.
       rung_returns: [R, P, S, E] the same after each rung; NaN if a trial did not reach it.

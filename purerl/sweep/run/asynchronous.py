@@ -100,6 +100,8 @@ def run(engine: Engine, plan: Plan, eta: int) -> tuple[Pool, Enough | None]:
 
     def report(block: Block, chunk: int, curve: np.ndarray | None) -> None:
         engine.monitor.report("evaluate" if curve is None else "train", stages.steps_of(engine, block, chunk, curve))
+        if curve is not None:
+            stages.call_back(engine, board.stages[rung_of[block.name]], block, chunk, curve)
         budget.check_spent(engine)
 
     try:

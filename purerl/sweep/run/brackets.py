@@ -164,6 +164,7 @@ def _train_again(
         seed_keys=keys,
         eval_key=key_data(eval_key),
         budget=engine.budget._replace(until=None),
+        callbacks=(),  # they would not know its seeds
     )
     nobody = np.empty(0, int)
     members = again.member_index.of_trials(trials)

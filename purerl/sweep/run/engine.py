@@ -19,6 +19,7 @@ from purerl.sweep.run.measurements import Measurements
 from purerl.sweep.run.monitor import Monitor
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.programs import MemberData, Program
+from purerl.sweep.run.work import Callback
 from purerl.sweep.trials import trials
 from purerl.sweep.trials.members import MemberIndex
 from purerl.sweep.trials.trials import Trials
@@ -43,6 +44,7 @@ class Engine(NamedTuple):
       eval_params: parameters of the environments of the evaluations, leaves [Q, ...]; None: each member's own.
       save_seconds: training that a crash may lose.
       budget: when the search stops early.
+      callbacks: called after every chunk.
     """
 
     programs: tuple[Program, ...]
@@ -59,6 +61,7 @@ class Engine(NamedTuple):
     eval_params: PyTree = None
     save_seconds: float = 300.0
     budget: Budget = Budget()
+    callbacks: tuple[Callback, ...] = ()
 
     @property
     def member_index(self) -> MemberIndex:

@@ -24,6 +24,7 @@ from purerl.sweep.run.journal import Journal
 from purerl.sweep.run.plan import Plan
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.programs import Program
+from purerl.sweep.run.work import Callback
 from purerl.sweep.trials.trials import Trials, first_trials
 
 
@@ -133,10 +134,16 @@ def parts(whole: Engine, plan: Plan, found: Sizes) -> list[Part]:
         seeds = slice(first, first + count)
         engine = whole._replace(measured=whole.measured.of_seeds(seeds), seed_keys=whole.seed_keys[seeds])
         if number:
-            engine = engine._replace(budget=whole.budget._replace(until=None))
+            shifted = tuple(_from_seed(first, callback) for callback in whole.callbacks)
+            engine = engine._replace(budget=whole.budget._replace(until=None), callbacks=shifted)
         made.append(Part(engine, plan._replace(prefix=f"seeds{first}-" if number else ""), first))
         first += count
     return made
+
+
+def _from_seed(first: int, callback: Callback) -> Callback:
+    """The callback of a part whose seeds are counted from `first` in the whole search."""
+    return lambda chunk: callback(chunk._replace(seeds=chunk.seeds + first))
 
 
 def of_first_seeds(whole: Engine, num_seeds: int) -> Engine:

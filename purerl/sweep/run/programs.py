@@ -25,6 +25,8 @@ from purerl.sweep.run.packing import Leaf, leaf_sharding, unpack
 from purerl.sweep.trials.trials import label
 from purerl.types import Agent, Env, Hparams, PyTree
 
+EVALUATION = "eval_return"  # the curve of greedy evaluations at the ends of chunks
+
 
 class Program(NamedTuple):
     """Everything that the members of a block share. Hashable: all of it is static."""
@@ -215,8 +217,9 @@ def advance_one(program: Program, num_updates: int, state: LoopState) -> tuple[L
     state, metrics = loops.advance(
         state, agent, env, num_updates=num_updates, rollout_length=program.rollout_length, rollout=rollout
     )
-    value = metrics[program.curve]  # [U]
-    episodes = metrics["num_episodes"] if program.curve.startswith("episode_") else 1
+    curve = "episode_return" if program.curve == EVALUATION else program.curve
+    value = metrics[curve]  # [U]
+    episodes = metrics["num_episodes"] if curve.startswith("episode_") else 1
     skipped = metrics.get("loss/skipped", jnp.float32(0))
     return state, Updates(value, jnp.broadcast_to(episodes, value.shape), jnp.broadcast_to(skipped, value.shape))
 

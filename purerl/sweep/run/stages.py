@@ -11,7 +11,7 @@ from purerl.sweep.run import blocks, budget, measurements, records, widths
 from purerl.sweep.run.engine import Engine, data_of, group_of, packed_like
 from purerl.sweep.run.plan import Stage
 from purerl.sweep.run.pool import Pool
-from purerl.sweep.run.work import Block, Failure, Outcome, Partial, Report
+from purerl.sweep.run.work import Block, Chunk, Failure, Outcome, Partial, Report
 
 Trim = Callable[[np.ndarray, Pool], None]
 
@@ -191,9 +191,21 @@ def _reporter(engine: Engine, stage: Stage, members: np.ndarray, counts: dict[st
         trials = engine.member_index.by_trial(returns[:, chunk])  # [K * S] -> [K, S]
         best = np.fmax.reduce(trials.mean(axis=1))  # NaN while a trial lacks seeds
         engine.monitor.report("train", steps_of(engine, block, chunk, curve), float(best))
+        call_back(engine, stage, block, chunk, curve)
         budget.check_spent(engine)
 
     return report
+
+
+def call_back(engine: Engine, stage: Stage, block: Block, chunk: int, curve: np.ndarray) -> None:
+    """Call the callbacks of the search with a chunk of a block that has ended; raises `Enough` if one returns True."""
+    real, first = np.unique(block.members, return_index=True)
+    trials, seeds = engine.member_index.decode(real)
+    made = sum(block.chunks[: chunk + 1]) * engine.programs[block.group].update_steps
+    ended = Chunk(trials, seeds, stage.first_step + made, curve[first])
+    answers = [callback(ended) for callback in engine.callbacks]  # all of them are called
+    if any(answers):
+        raise budget.Enough(f"a callback ended it after {ended.num_steps:,} steps of trial {trials[0]}")
 
 
 def steps_of(engine: Engine, block: Block, chunk: int, curve: np.ndarray | None) -> int:

@@ -38,6 +38,7 @@ def run(program: Program, block: Block, report: Report | None = None) -> Iterato
 
 def _run(program: Program, block: Block, report: Report | None) -> Iterator[Result]:
     states, progress = _begin(program, block)
+    evaluates, returns = program.curve == programs.EVALUATION, None
     saved, begun = time.perf_counter(), time.perf_counter()
     first, spent = _first_piece(program, len(block.members)), progress.seconds
     for chunk in range(progress.curves.shape[1], len(block.chunks)):
@@ -50,7 +51,9 @@ def _run(program: Program, block: Block, report: Report | None) -> Iterator[Resu
             if left > length and _since(saved) >= block.save_seconds:
                 yield Partial(packing.pack(states), progress)
                 saved = time.perf_counter()
-        curve = mean_of(progress.updates)
+        if evaluates:
+            returns = _evaluate(program, block, states)
+        curve = mean_of(progress.updates) if returns is None else returns.mean(axis=1)  # [W]
         progress = _with_chunk(program, block, progress, curve)
         if report:
             report(block, chunk, curve)
@@ -59,9 +62,15 @@ def _run(program: Program, block: Block, report: Report | None) -> Iterator[Resu
             saved = time.perf_counter()
     if report:
         report(block, len(block.chunks), None)
-    eval_key = jax.random.wrap_key_data(jnp.asarray(block.eval_key), impl=program.key_impl)
-    returns = packing.pack(programs.evaluate(program, states, eval_key, block.eval_params))
+    returns = _evaluate(program, block, states) if returns is None else returns
     yield Outcome(progress.curves, returns, packing.pack(states), spent + _since(begun), progress.skips)
+
+
+def _evaluate(program: Program, block: Block, states: LoopState) -> np.ndarray:
+    """Greedy returns of the members, [W, E]; the episodes are the same after every chunk."""
+    key = jax.random.wrap_key_data(jnp.asarray(block.eval_key), impl=program.key_impl)
+    returns: np.ndarray = packing.pack(programs.evaluate(program, states, key, block.eval_params))
+    return returns
 
 
 def _with_chunk(program: Program, block: Block, progress: Progress, curve: np.ndarray) -> Progress:

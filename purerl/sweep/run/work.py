@@ -89,8 +89,33 @@ class Failure(NamedTuple):
 Result: TypeAlias = Partial | Outcome | Failure
 
 
+class Chunk(NamedTuple):
+    """A chunk of training that has just ended, as the callbacks of a search see it.
+
+    Attributes:
+      trials, seeds: [W] of the agents that were trained side by side.
+      num_steps: environment steps that each of them has made.
+      curve: [W] their points of the learning curves.
+    """
+
+    trials: np.ndarray
+    seeds: np.ndarray
+    num_steps: int
+    curve: np.ndarray
+
+
+class Callback(Protocol):
+    """A function that the search calls on the host after every chunk: it logs, counts, or ends the search.
+
+    It sees numbers and not the states, since a block may have been trained on another machine.
+    """
+
+    def __call__(self, chunk: Chunk, /) -> bool | None:
+        """True ends the search after the other callbacks of this chunk."""
+
+
 class Report(Protocol):
     """Told about the progress of a block, so that a search can be watched whichever executor runs it."""
 
     def __call__(self, block: Block, chunk: int, curve: np.ndarray | None, /) -> None:
-        """Chunk `chunk` has ended with these training returns, [W]; None: the evaluation begins."""
+        """Chunk `chunk` has ended with these points of the learning curves, [W]; None: the evaluation begins."""
