@@ -11,7 +11,7 @@ from typing import Any
 import jax
 
 from purerl import films, pbt, reports, runs, sweep
-from purerl.commands import console, parser, tasks
+from purerl.commands import compared, console, parser, tasks
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options.report import Options
@@ -42,8 +42,10 @@ def run(options: Options) -> None:
         )
     with usage_errors():
         task = task_from_json(config["task"])
+        several = [task_from_json(each) for each in config.get("compared", {}).values()]
     versions = {name: str(version) for name, version in config.get("versions", {}).items()}
-    about = {"run": str(directory), "agent": task.describe()} | versions
+    agents = " or ".join(each.describe() for each in several or [task])
+    about = {"run": str(directory), "agent": agents} | versions
     output = Path(options.output) if options.output else directory / "report.html"
     if output.is_dir():
         raise UsageError(f"--output {output} is a directory: give the name of a file, such as {output}/report.html")
@@ -120,10 +122,12 @@ def _write_result(
     result: Result, directory: Path, path: Path, task: Task, about: dict[str, str], config: Mapping[str, Any]
 ) -> Path:
     best = result.best
-    title = f"{task.preset.algorithm} on {task.env}: {result.num_trials:,} trials"
-    searched = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
+    several = {name: task_from_json(each) for name, each in config.get("compared", {}).items()}
+    algorithms = ", ".join(several) or task.preset.algorithm
+    title = f"{algorithms} on {task.env}: {result.num_trials:,} trials"
+    own = compared.own(task, several, best)
     again = "\n".join(
-        ["# With other seeds:", train_command(task, searched, best.choices, best.steps), "",
+        ["# With other seeds:", train_command(own.task, own.searched, own.choices, best.steps), "",
          "# To the bit, with the seeds of the search:", replay_command(directory, best.number)]
     )  # fmt: skip
     return reports.write_html(result, path, title=title, about=about, use=again, **_further(directory, config))

@@ -18,7 +18,7 @@ from purerl.commands.options import UsageError, split_assignments
 from purerl.commands.options.sweep import Options, restored
 from purerl.commands.summaries import summary, train_command
 from purerl.distributed import is_main
-from purerl.presets.tasks import Task
+from purerl.presets.tasks import Task, file_name
 from purerl.sweep.trials import parsing
 from purerl.text import with_tuples
 from purerl.types import Agent, Env, Hparams, State
@@ -30,7 +30,11 @@ def space_of(options: Options, task: Task) -> dict[str, Any]:
     Raises:
       UsageError: a text that is neither, or a number that is not finite.
     """
-    texts = split_assignments("space", options.space) or presets.algorithm(task.preset.algorithm).space
+    return parsed(split_assignments("space", options.space) or presets.algorithm(task.preset.algorithm).space, task)
+
+
+def parsed(texts: Mapping[str, str], task: Task) -> dict[str, Any]:
+    """The spaces that texts stand for, with numbers that the hyperparameters of the task can have; errors as above."""
     try:
         space = parsing.parse_spaces(texts)
         defaults = presets.hparams(task.preset)
@@ -62,9 +66,10 @@ def resumed(options: Options) -> tuple[Options, Path]:
     return restored(options, with_tuples(saved["options"])), directory
 
 
-def begin(options: Options, task: Task, directory: Path | None) -> Path:
+def begin(options: Options, task: Task, directory: Path | None, compared: Mapping[str, Task] | None = None) -> Path:
     """The directory of a search: a new one, unless one is resumed, whose size is then written down if it grows."""
     config: dict[str, Any] = {"command": "sweep", "task": task.to_json(), "options": dataclasses.asdict(options)}
+    config |= {"compared": {name: each.to_json() for name, each in compared.items()}} if compared else {}
     if directory is not None:
         saved = runs.read_config(directory)
         size = {name: config["options"][name] for name in ("num_trials", "num_seeds")}
@@ -72,7 +77,8 @@ def begin(options: Options, task: Task, directory: Path | None) -> Path:
             runs.write_config(directory, saved | {"options": saved["options"] | size})
         return directory
     kind = "pbt" if options.schedule == "pbt" else "sweep"
-    return machines.create(options.output, f"{kind}-{task.name}", config)
+    name = task.name if not compared else f"{'-'.join(compared)}-{file_name(task.env)}"
+    return machines.create(options.output, f"{kind}-{name}", config)
 
 
 @contextlib.contextmanager

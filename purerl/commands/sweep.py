@@ -11,7 +11,7 @@ from purerl import sweep
 from purerl.commands import console, machines, pbt, plans, searches, sweep_results
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.sweep import Options, check
-from purerl.commands.sweep_jobs import Job, annealed, job_of, plan_lines, sizes_of
+from purerl.commands.sweep_jobs import Job, annealed, described, job_of, plan_lines, sizes_of
 from purerl.distributed import is_main
 from purerl.presets import references
 from purerl.sweep import Progress, Result
@@ -49,7 +49,7 @@ def _forecast(options: Options) -> None:
     with usage_errors():
         target = plans.find(options.plan or "")
         job = job_of(options)
-    console.prose(f"{job.trials.size:,} trials x {options.seeds} seeds, each {job.task.describe()}")
+    console.prose(f"{job.trials.size:,} trials x {options.seeds} seeds, each {described(job)}")
     for line in plan_lines(job):
         console.say(line)
     plans.show(target, sweep.forecast(target, job.agent, job.env, job.trials, **sizes_of(job)), options.memory_limit)
@@ -58,9 +58,9 @@ def _forecast(options: Options) -> None:
 def _run(options: Options, directory: Path | None) -> None:
     with usage_errors():
         job = job_of(options)
-        job = job._replace(directory=searches.begin(options, job.task, directory))
+        job = job._replace(directory=searches.begin(options, job.task, directory, job.compared))
     count, seeds = job.trials.size, options.seeds
-    console.prose(f"{count:,} trials x {seeds} seeds, each {job.task.describe()} -> {job.directory}")
+    console.prose(f"{count:,} trials x {seeds} seeds, each {described(job)} -> {job.directory}")
     for line in plan_lines(job):
         console.say(line)
     with searches.kept(job.directory, new=directory is None):
@@ -84,7 +84,7 @@ def _search(job: Job, resume: bool) -> Result:
         sizes["progress"] = lambda progress: _show(show, progress)
         if options.method in MODELS:
             chosen: Any = {"model": options.method, "num_trials": options.num_trials, "batch_size": options.batch_size}
-            chosen |= {"adjust": lambda made: annealed(job.task, made), "resume": resume}
+            chosen |= {"adjust": lambda made: annealed(job.task, job.compared, made), "resume": resume}
             return sweep.model_search(job.key, job.agent, job.env, **chosen, **job.drawing, **sizes)
         again = resume and journal.exists(job.directory)
         return sweep.search(job.key, job.agent, job.env, job.trials, resume=again, replay=options.replay, **sizes)

@@ -11,7 +11,7 @@ import numpy as np
 
 import purerl
 from purerl import presets, sweep
-from purerl.commands import searches, tasks, writers
+from purerl.commands import compared, searches, tasks, writers
 from purerl.commands.options import UsageError
 from purerl.commands.options.sweep import Options
 from purerl.presets import references
@@ -20,8 +20,9 @@ from purerl.sweep.model_search import MODELS
 from purerl.sweep.results import pareto
 from purerl.sweep.run.rungs import Bracket, Rung, Schedule
 from purerl.sweep.trials import parsing, trials
+from purerl.sweep.trials.algorithms import ALGORITHM
 from purerl.sweep.trials.trials import Trials
-from purerl.types import Agent, Env, Key
+from purerl.types import Agent, Env, Hparams, Key
 
 
 class Job(NamedTuple):
@@ -35,6 +36,7 @@ class Job(NamedTuple):
     trials: Trials
     key: Key
     drawing: dict[str, Any]
+    compared: dict[str, Task] = {}
 
 
 def job_of(options: Options) -> Job:
@@ -43,19 +45,42 @@ def job_of(options: Options) -> Job:
     writers.check(options.log)
     if options.replay is not None and options.method in MODELS:
         raise UsageError(f"--replay: trials of --method {options.method} cannot be replayed")
-    task = tasks.resolve(options.setup, options.num_steps or 100_000)
+    several = compared.tasks_of(options)
+    task = next(iter(several.values())) if several else tasks.resolve(options.setup, options.num_steps or 100_000)
     task = _to_the_end(task, options)
-    tasks.check_in_jax(task, "sweep")
+    several = {name: _as_long(each, task) for name, each in several.items()}
+    for each in several.values() or (task,):
+        tasks.check_in_jax(each, "sweep")
     env = task.make_env()
-    space, static = _split(searches.space_of(options, task))
+    drawing, agent = _of_several(options, several) if several else _of_one(options, task, env)
     key = jax.random.key(options.seed)
-    drawing = _drawing(options, task, space, static)
-    drawn = _trials(jax.random.split(key, 4)[0], options, task, drawing)
+    drawn = _trials(jax.random.split(key, 4)[0], options, task, drawing, several)
     for group in drawn.groups:
-        chosen = with_static(task, group)
-        check_update(chosen, presets.build(chosen.preset, env), env)
+        chosen, (built, where) = with_choices(task, several, group), compared.env_of(agent, env, group)
+        check_update(chosen, presets.build(chosen.preset, where) if several else built, where)
+    return Job(options, task, Path(), agent, env, drawn, key, drawing, several)
+
+
+def _of_one(options: Options, task: Task, env: Env) -> tuple[dict[str, Any], Any]:
+    """The space that trials are drawn from, and the agent, or a function from static choices to it."""
+    space, static = _split(searches.space_of(options, task))
     agent: Any = _builder(task, env) if static else presets.build(task.preset, env)
-    return Job(options, task, Path(), agent, env, drawn, key, drawing)
+    return _drawing(options, task, presets.hparams(task.preset), space, static), agent
+
+
+def _of_several(options: Options, several: Mapping[str, Task]) -> tuple[dict[str, Any], Any]:
+    """The same for a search that compares algorithms."""
+    spaces = compared.space_of(options, several)
+    space, static = _split(spaces[""])
+    envs = {name: task.make_env() for name, task in several.items()}
+    every = compared.made(several, spaces, envs, lambda name, chosen: _build(several[name], envs[name], chosen))
+    found = {**every.space, **space}, {**every.static, **static}
+    return _drawing(options, next(iter(several.values())), every.hparams, *found), every.agent
+
+
+def _as_long(task: Task, first: Task) -> Task:
+    """A task with as many steps as another."""
+    return task._replace(preset=task.preset._replace(num_steps=first.preset.num_steps))
 
 
 def _split(space: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -71,6 +96,11 @@ def _to_the_end(task: Task, options: Options) -> Task:
     brackets = _schedule(options)(options.num_trials, preset.num_updates)
     num_updates = max(bracket[-1].num_updates for bracket in brackets)
     return task._replace(preset=preset._replace(num_steps=num_updates * preset.num_envs * preset.rollout_length))
+
+
+def described(job: Job) -> str:
+    """What each agent trains, in words."""
+    return " or ".join(each.describe() for each in job.compared.values() or (job.task,))
 
 
 def plan_lines(job: Job) -> list[str]:
@@ -108,44 +138,56 @@ def _bracket_steps(bracket: Bracket) -> int:
     return sum(rung.num_trials * (end - begin) for rung, begin, end in zip(bracket, ends, ends[1:]))
 
 
-def _drawing(options: Options, task: Task, space: dict[str, Any], static: dict[str, Any]) -> dict[str, Any]:
+def _drawing(
+    options: Options, task: Task, hparams: Hparams, space: dict[str, Any], static: dict[str, Any]
+) -> dict[str, Any]:
     """The space that trials are drawn from."""
     env_params = None
     if any(name.startswith(trials.ENV_PREFIX) for name in space):
         env_params = purerl.envs.env_params(task.env, **task.env_settings)
     constraint = None if options.constraint is None else references.load(options.constraint)
-    made = {"hparams": presets.hparams(task.preset), "space": space, "static": static, "env_params": env_params}
+    made = {"hparams": hparams, "space": space, "static": static, "env_params": env_params}
     return made | {"constraint": constraint}
 
 
-def _trials(key: Key, options: Options, task: Task, drawing: dict[str, Any]) -> Trials:
+def _trials(key: Key, options: Options, task: Task, drawing: dict[str, Any], several: Mapping[str, Task]) -> Trials:
     """The trials; with a model, some like those that it will choose, to be checked."""
     number = None if options.method == "grid" else options.num_trials
     drawn = trials.make(key, num_trials=number, method="random" if options.method == "random" else "sobol", **drawing)
-    return annealed(task, drawn)
+    return annealed(task, several, drawn)
 
 
-def annealed(task: Task, made: Trials) -> Trials:
+def annealed(task: Task, several: Mapping[str, Task], made: Trials) -> Trials:
     """If the learning rate is annealed, it is annealed over each group's own number of updates."""
-    if not task.preset.anneal or made.groups == ({},):
-        return made
-    preset = task.preset
-    batches = [
-        group.get("num_envs", preset.num_envs) * group.get("rollout_length", preset.rollout_length)
-        for group in made.groups
-    ]
-    scale = np.array([preset.num_envs * preset.rollout_length / batch for batch in batches], np.float32)
-    annealed = made.hparams.anneal_updates * scale[made.group]
-    return made._replace(hparams=made.hparams._replace(anneal_updates=annealed))
+    columns: dict[str, np.ndarray] = {}
+    for number, group in enumerate(made.groups):
+        own = several[group[ALGORITHM]].preset if several else task.preset
+        now = with_choices(task, several, group).preset
+        if own.anneal:
+            name = f"{group[ALGORITHM]}_anneal_updates" if several else "anneal_updates"
+            scale = np.float32(own.num_envs * own.rollout_length / (now.num_envs * now.rollout_length))
+            column = columns.get(name, getattr(made.hparams, name))
+            columns[name] = np.where(made.group == number, column * scale, column)
+    return made._replace(hparams=made.hparams._replace(**columns))
 
 
 def _builder(task: Task, env: Env) -> Any:
     """From static choices of the algorithm and the network to the agent."""
 
     def build(**static: Any) -> Agent:
-        return presets.build(with_static(task, static).preset, env)
+        return _build(task, env, static)
 
     return build
+
+
+def _build(task: Task, env: Env, static: Mapping[str, Any]) -> Agent:
+    return presets.build(with_static(task, static).preset, env)
+
+
+def with_choices(task: Task, several: Mapping[str, Task], static: Mapping[str, Any]) -> Task:
+    """The task of a group of static choices, which may name one of several algorithms."""
+    rest = {name: value for name, value in static.items() if name != ALGORITHM}
+    return with_static(several[static[ALGORITHM]] if several else task, rest)
 
 
 def with_static(task: Task, static: Mapping[str, Any]) -> Task:

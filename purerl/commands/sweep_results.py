@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from purerl import plots, sweep
-from purerl.commands import console, searches, writers
+from purerl.commands import compared, console, searches, writers
 from purerl.commands.options import UsageError
-from purerl.commands.sweep_jobs import Job, with_static
+from purerl.commands.sweep_jobs import Job, with_choices
 from purerl.sweep import Result
 from purerl.sweep.results import pareto
 from purerl.text import format_number, format_rate, format_seconds
-from purerl.types import Agent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,11 +32,12 @@ def finish(job: Job, result: Result) -> None:
         )
     played = _keep_best(job, result)
     console.console().print(sweep.table(result, top=job.options.top))
+    _say_algorithms(result)
     if result.pareto is not None:
         _say_front(result)
     best = result.best
-    searched = {name: value for name, value in best.hparams._asdict().items() if name in result.searched}
-    searches.say_how_to_train_again(job.task, job.directory, best.number, searched, best.choices, best.steps)
+    own = compared.own(job.task, job.compared, best)
+    searches.say_how_to_train_again(own.task, job.directory, best.number, own.searched, own.choices, best.steps)
     console.prose(played)
     figures = draw(job.directory, result)
     settings = result.settings
@@ -45,10 +45,19 @@ def finish(job: Job, result: Result) -> None:
     names = ["trials.csv", "curves.csv", "sweep.json", "policy/", *(path.name for path in figures)]
     console.prose(f"{clock}. Saved in {job.directory}: {', '.join(names)}")
     if job.options.log:
-        logged = writers.of_trials(job.directory, job.options.log, job.task, result, job.options.top)
+        logged = writers.of_trials(job.directory, job.options.log, job.task, job.compared, result, job.options.top)
         console.prose(f"Logged the {len(logged)} best trials to {', '.join(job.options.log)}")
     console.say(f"Play it with: purerl evaluate {job.directory}")
     console.say(f"Read about the search with: purerl report {job.directory}")
+
+
+def _say_algorithms(result: Result) -> None:
+    """A line per algorithm, if several are compared."""
+    rows = sweep.by_algorithm(result)
+    names = ("algorithm", "trials", "finished", "rank", "return", "median_return")
+    heads = ("algorithm", "trials", "to the end", "best rank", "best return", "median return")
+    if rows:
+        console.print_table("Algorithms", heads, [[_short(row[name]) for name in names] for row in rows])
 
 
 def _say_front(result: Result) -> None:
@@ -67,15 +76,15 @@ def _short(value: Any) -> str:
 def _keep_best(job: Job, result: Result) -> str:
     """Save the policy of the best trial; its returns on other episodes, in words."""
     best = result.best
-    static = {name: value for name, value in best.choices.items() if not name.startswith("env.")}
-    agent = job.agent
-    if not isinstance(agent, Agent):
-        agent = agent(**{name: value for name, value in static.items() if "." in name})
+    own = compared.own(job.task, job.compared, best)
+    chosen = {name: value for name, value in best.choices.items() if not name.startswith("env.")}
+    agent, env = compared.env_of(job.agent, job.env, chosen)
     details = {"trial": best.number, "seed_index": best.seed, "returns": best.returns.tolist()}
     if not math.isnan(best.fresh_iqm):
         details["return_on_fresh_seeds"] = best.fresh_iqm
-    task, seed = with_static(job.task, static), job.options.seed + 1
-    return searches.keep_best(job.directory, task, agent, job.env, best.hparams, best.state, details, seed)
+    task, seed = with_choices(job.task, job.compared, chosen), job.options.seed + 1
+    hparams = compared.hparams_of(task, own.hparams)
+    return searches.keep_best(job.directory, task, agent, env, hparams, best.state, details, seed)
 
 
 def compare(job: Job, again: Result) -> None:
@@ -98,7 +107,7 @@ def draw(directory: Path, result: Result) -> list[Path]:
         figures = {"sweep": plots.sweep_figure, "parameters": plots.parameters}
     figures |= {"learning_curves": plots.learning_curves, "ranking": plots.ranking}
     figures["rank_stability"] = plots.rank_stability
-    if result.searched:
+    if result.searched and not sweep.by_algorithm(result):
         figures["parallel_coordinates"] = plots.parallel_coordinates
     if result.pareto is not None:
         figures["pareto"] = plots.pareto

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from purerl import logging, presets
-from purerl.commands import console, rows
+from purerl.commands import compared, console, rows
 from purerl.commands.options import UsageError
 from purerl.commands.training import Config
 from purerl.logging import Writer
@@ -55,7 +55,9 @@ def of_run(
     return [writer(seed) for seed in range(config.num_seeds)]
 
 
-def of_trials(directory: Path, names: tuple[str, ...], task: Task, result: Result, top: int) -> list[int]:
+def of_trials(
+    directory: Path, names: tuple[str, ...], task: Task, several: Mapping[str, Task], result: Result, top: int
+) -> list[int]:
     """Log the best trials of a finished search, each as one run of its own, and say which.
 
     A row per chunk holds the mean over the seeds of the training return; the last one also `eval_return`, the trial's
@@ -65,8 +67,9 @@ def of_trials(directory: Path, names: tuple[str, ...], task: Task, result: Resul
     for rank in range(1, min(top, result.num_trials) + 1):
         trial = result.select(rank)
         part = f"trial_{trial.number}"
-        settings = task.to_json() | {
-            "hparams": trial.hparams._asdict(), "searched": trial.settings, "trial": trial.number, "rank": rank
+        own = compared.own(task, several, trial)
+        settings = own.task.to_json() | {
+            "hparams": own.hparams, "searched": trial.settings, "trial": trial.number, "rank": rank
         }  # fmt: skip
         logs = logging.tee(*[
             service(name, directory / name / part, f"{directory.name}-{part}", settings, 0, group=directory.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import jax
@@ -22,6 +23,7 @@ from purerl.plots.style import (
     crosses,
     diverged_entry,
     frame,
+    group_colors,
     legend,
     line,
     new_figure,
@@ -29,6 +31,8 @@ from purerl.plots.style import (
     words,
 )
 from purerl.sweep import bootstrap_interval, interquartile_mean
+from purerl.sweep.results.algorithms import algorithms_of
+from purerl.sweep.trials.algorithms import ALGORITHM, own_name
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -50,7 +54,8 @@ def sweep_figure(result: Result, parameter: str | None = None, top: int = 5) -> 
     figure = new_figure(11, 5.6)
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(1.3, 1))
     entries = _draw_curves(left, result, top)
-    entries += draw_parameter(right, result, parameter or next(iter(result.searched), ""), top)
+    first = ALGORITHM if algorithms_of(result) else next(iter(result.searched), "")
+    entries += draw_parameter(right, result, parameter or first, top)
     right.set_ylabel("greedy return", color=DARK)
     legend(figure, entries, columns=3)
     return figure
@@ -58,6 +63,8 @@ def sweep_figure(result: Result, parameter: str | None = None, top: int = 5) -> 
 
 def learning_curves(result: Result, top: int = 5) -> Figure:
     """Training return against environment steps: every trial faint, the median, the best in colour with a band.
+
+    In a search over algorithms each has one colour, in which its best trial is drawn with a band.
 
     A trial that was stopped ends at that point, and dotted lines mark the ends of rungs; a curve of one point is a dot.
     The line of a highlighted trial is the interquartile mean over its seeds. The bands, of the first three, are the
@@ -82,15 +89,18 @@ def _draw_curves(axes: Axes, result: Result, top: int) -> Entries:
     curves = mean_over_seeds(bridged)
     alpha = float(np.clip(20 / len(curves), 0.12, 0.4))
     lines = [np.column_stack([result.steps, curve]) for curve in curves]
-    axes.add_collection(LineCollection(lines, colors=FAINT, alpha=alpha, linewidths=0.8, rasterized=True))
+    groups = group_colors(algorithms_of(result))
+    colors = [groups[name] for name in result.values(ALGORITHM).tolist()] if groups else FAINT
+    axes.add_collection(LineCollection(lines, colors=colors, alpha=alpha, linewidths=0.8, rasterized=True))
     _draw_single_points(axes, result.steps, curves, alpha)
     median = "median of the trials still running" if len(_rung_ends(result)) else "median of all"
     middle = _median(curves)
     axes.plot(
         result.steps, middle, color=DARK, linestyle=(0, (4, 2)), linewidth=1.8, label=median, marker=_marker(middle)
     )
-    for place, color in reversed(list(enumerate(COLORS[: min(top, result.num_trials)], start=1))):
-        _draw_best(axes, result, bridged, place, color)
+    best = _best(result, groups, top)
+    for place, color in reversed(best):
+        _draw_best(axes, result, bridged, place, color, with_band=(place, color) in best[:_BANDS])
     for end in _rung_ends(result):
         axes.axvline(end, color=DARK, linestyle=":", linewidth=0.9, zorder=0.5)
     diverged = _draw_diverged(axes, result, curves)
@@ -101,22 +111,33 @@ def _draw_curves(axes: Axes, result: Result, top: int) -> Entries:
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes.set_xlim(0, 1.02 * result.steps[-1])
     axes.margins(y=0.04)
-    return _entries(axes, result, min(top, result.num_trials)) + diverged_entry(diverged)
+    of_groups: Entries = [(line(color, linewidth=0.9), f"a trial of {name}") for name, color in groups.items()]
+    return _entries(axes, result, [place for place, _ in best], of_groups) + diverged_entry(diverged)
 
 
-def _entries(axes: Axes, result: Result, top: int) -> Entries:
+def _best(result: Result, groups: Mapping[str, str], top: int) -> list[tuple[int, str]]:
+    """The ranks and colours of the trials that are highlighted: the best ones, or the best of each algorithm."""
+    if not groups:
+        return list(enumerate(COLORS[: min(top, result.num_trials)], start=1))
+    names = result.values(ALGORITHM)[result.order].tolist()
+    return sorted((names.index(name) + 1, color) for name, color in groups.items())
+
+
+def _entries(axes: Axes, result: Result, ranks: list[int], of_groups: Entries) -> Entries:
     handles, labels = axes.get_legend_handles_labels()
     drawn = list(zip(handles, labels))
-    entries = [*drawn[:0:-1], drawn[0], (line(FAINT, linewidth=0.9), "a trial, mean over its seeds")]
-    if top and result.num_seeds > 1:
+    trials = of_groups or [(line(FAINT, linewidth=0.9), "a trial, mean over its seeds")]
+    entries = [*drawn[:0:-1], drawn[0], *trials]
+    if ranks and result.num_seeds > 1:
         which = "95% interval over seeds" if result.num_seeds >= 5 else "range of the seeds"
-        entries.append((bar(DARK, 0.2), f"{which}, of #1{f' to #{min(top, _BANDS)}' if top > 1 else ''}"))
+        last = f" to #{ranks[:_BANDS][-1]}" if len(ranks) > 1 else ""
+        entries.append((bar(DARK, 0.2), f"{which}, of #{ranks[0]}{last}"))
     if len(_rung_ends(result)):
         entries.append((line(DARK, linestyle=":", linewidth=0.9), "end of a rung"))
     return entries
 
 
-def _draw_best(axes: Axes, result: Result, curves: np.ndarray, place: int, color: str) -> None:
+def _draw_best(axes: Axes, result: Result, curves: np.ndarray, place: int, color: str, with_band: bool) -> None:
     trial = result.order[place - 1]
     seeds = curves[trial].T  # [S, C] -> [C, S]
     known = ~np.isnan(seeds).all(axis=1)
@@ -127,9 +148,9 @@ def _draw_best(axes: Axes, result: Result, curves: np.ndarray, place: int, color
         low[known], high[known] = np.nanmin(seeds[known], axis=1), np.nanmax(seeds[known], axis=1)
     middle = interquartile_mean(seeds)
     height = np.where(np.isnan(middle), mean_over_seeds(curves[trial][None])[0], middle)
-    if place <= _BANDS and known.sum() > 1:
+    if with_band and known.sum() > 1:
         axes.fill_between(result.steps, low, high, color=color, alpha=0.14, linewidth=0)
-    elif place <= _BANDS:
+    elif with_band:
         axes.vlines(result.steps, low, high, color=color, alpha=0.4, linewidth=3)
     axes.plot(
         result.steps, height, color=color, linewidth=1.9, label=_label(result, place, trial), marker=_marker(height)
@@ -200,7 +221,10 @@ def _median(curves: np.ndarray) -> np.ndarray:
 
 
 def _label(result: Result, place: int, trial: int) -> str:
-    values = [f"{words(name)} {number(result.values(name)[trial])}" for name in result.searched[:2]]
+    algorithm = result.values(ALGORITHM)[trial] if algorithms_of(result) else None
+    own = {name: own_name(name, algorithm) for name in result.searched if name != ALGORITHM}
+    values = [f"{words(name)} {number(result.values(key)[trial])}" for key, name in own.items() if name is not None]
+    values = ([algorithm] if algorithm else []) + values[:2]
     stopped = result.num_updates[trial] < result.settings["num_updates"]
     ended = [f"to {count(result.trial_steps[trial])}"] if stopped else []
     return f"#{place}  " + ", ".join(values + ended)

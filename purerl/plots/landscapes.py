@@ -29,6 +29,7 @@ from purerl.plots.style import (
     words,
 )
 from purerl.sweep.results.comparison import Comparison
+from purerl.sweep.trials.algorithms import active
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -115,14 +116,18 @@ def landscape(result: Result, x: str, y: str | None = None, top: int = 5) -> Fig
 def draw_parameter(axes: Axes, result: Result, name: str, top: int) -> Entries:
     """Draw one name against the greedy return into given axes, and return the entries of its legend.
 
+    Of a hyperparameter of one of several algorithms only the trials of that algorithm are drawn.
+
     Raises:
       ValueError: it was not searched.
     """
     _check(result, name)
     compared = result.comparable()
+    mine = active(result.trials.columns, name)[compared.trials]
+    compared = compared._replace(trials=compared.trials[mine], returns=compared.returns[mine])
     scale, iqm, seeds = scale_of(result, name), compared.iqm, compared.returns.mean(axis=2)
-    at, size = scale.spread()[compared.trials], float(np.clip(60 / len(iqm) ** 0.5, 2.5, 6))
-    alpha = float(np.clip(60 / len(iqm), 0.25, 1))
+    at, size = scale.spread()[compared.trials], float(np.clip(60 / max(len(iqm), 1) ** 0.5, 2.5, 6))
+    alpha = float(np.clip(60 / max(len(iqm), 1), 0.25, 1))
     axes.vlines(at, seeds.min(axis=1), seeds.max(axis=1), color=FAINT, alpha=0.5 * alpha, linewidth=1)
     axes.plot(at, iqm, "o", color=FAINT, markeredgecolor="white", markeredgewidth=0.4, markersize=size, alpha=alpha)
     entries: Entries = [(line(FAINT, marker="o", linestyle=""), "a trial, mean over its seeds")]

@@ -22,12 +22,15 @@ from purerl.plots.style import (
     crosses,
     diverged_entry,
     frame,
+    group_colors,
     legend,
     line,
     new_figure,
 )
 from purerl.sweep import interquartile_mean, rank_interval
+from purerl.sweep.results.algorithms import algorithms_of
 from purerl.sweep.results.statistics import rank_correlation
+from purerl.sweep.trials.algorithms import ALGORITHM
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -37,7 +40,8 @@ def ranking(result: Result, top: int = 5) -> Figure:
     """Greedy return of every trial in the order of their ranks: interquartile mean, its 95% interval, and each seed.
 
     Dotted lines separate trials that were trained further from those that were stopped earlier. Crosses mark trials
-    that diverged. If the best trials tie, a bracket says how many: their order shows only which learned faster.
+    that diverged. In a search over algorithms each has one colour. If the best trials tie, a bracket says how many:
+    their order shows only which learned faster.
     """
     figure = new_figure(7.5, 5.0)
     axes = figure.subplots()
@@ -46,18 +50,26 @@ def ranking(result: Result, top: int = 5) -> Figure:
     width = float(np.clip(250 / len(places), 0.8, 8))
     axes.vlines(places, low, high, color=FAINT, alpha=0.45, linewidth=width)
     axes.plot(places, result.seed_returns[order], "_", color=FAINT, markersize=min(width, 4) + 2)
-    axes.plot(places, iqm, "o", color=DARK, markersize=np.clip(width, 2, 5))
-    for color, place in reversed(list(zip(COLORS, places[:top].tolist()))):
+    groups = group_colors(algorithms_of(result))
+    for name, color in groups.items():
+        mine = result.values(ALGORITHM)[order] == name
+        axes.plot(places[mine], iqm[mine], "o", color=color, markersize=np.clip(width, 3, 6))
+    if not groups:
+        axes.plot(places, iqm, "o", color=DARK, markersize=np.clip(width, 2, 5))
+    for color, place in reversed(list(zip(COLORS, places[:top].tolist()))) if not groups else ():
         axes.plot(place, iqm[place - 1], "o", color=color, markeredgecolor="white", markersize=8)
     diverged = result.diverged[order].any(axis=1)
     crosses(axes, places[diverged])
     title = f"{result.num_trials:,} trials by rank"
     frame(axes, title, "rank", f"greedy return, {result.returns.shape[2]} episodes per seed")
     _separate_by_training(axes, result)
-    entries: Entries = [(line(DARK, marker="o", linestyle=""), "interquartile mean of a trial")]
+    entries: Entries = [(line(color, marker="o", linestyle=""), f"a trial of {name}") for name, color in groups.items()]
+    entries = entries or [(line(DARK, marker="o", linestyle=""), "interquartile mean of a trial")]
     if result.num_seeds > 1:
         entries += [(line(FAINT, marker="_", linestyle=""), "a seed"), (bar(FAINT, 0.45), "95% interval")]
-    entries.append((line(COLORS[0], marker="o", linestyle="", markersize=8), f"the best {min(top, len(places))}"))
+    if not groups:
+        best = f"the best {min(top, len(places))}"
+        entries.append((line(COLORS[0], marker="o", linestyle="", markersize=8), best))
     tied = _num_tied(result)
     if tied > 1:
         axes.axvspan(0.5, tied + 0.5, color=COLORS[4], alpha=0.12, linewidth=0, zorder=0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -13,6 +14,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter
 
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
+FURTHER = ("#56B4E9", "#7F3C8D", "#6B5B00")
 FAINT, DARK, GRID = "#9AA5B1", "#1F2933", "#E4E7EB"
 DIVERGED = "#7B2D26"
 MAP = "viridis"
@@ -55,6 +57,12 @@ def line(color: str, **style: Any) -> Line2D:
 def bar(color: str, alpha: float) -> Patch:
     """A handle for a legend that looks like a band or a bar."""
     return Patch(color=color, alpha=alpha, linewidth=0)
+
+
+def group_colors(names: Sequence[str]) -> dict[str, str]:
+    """A colour for each group, such as the algorithms of a search; they repeat after eight."""
+    colors = (*COLORS, *FURTHER)
+    return {name: colors[i % len(colors)] for i, name in enumerate(names)}
 
 
 def crosses(axes: Axes, x: np.ndarray, y: np.ndarray | float | None = None) -> None:

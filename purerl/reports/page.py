@@ -49,6 +49,7 @@ def write_html(
         title,
         sections.summary(result, rows),
         pieces.notes(cautions(result)),
+        sections.algorithms(result),
         sections.best(result, use),
         pieces.replay(replay),
         sections.policy(result, Path(path).parent, load),

@@ -11,14 +11,15 @@ import numpy as np
 
 from purerl.reports import pieces
 from purerl.reports.pieces import short
+from purerl.sweep.results.algorithms import algorithms_of, by_algorithm
 from purerl.sweep.results.statistics import coverage_limit
+from purerl.sweep.trials.algorithms import ALGORITHM, own_fields
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from purerl.sweep import Result
+    from purerl.sweep import Result, Trial
     from purerl.sweep.results.storage import Row
-    from purerl.types import Hparams
 
 _MOST_ROWS = 1000  # of the table: a page of 10,000 is slow to open and nobody reads it
 
@@ -51,7 +52,7 @@ def best(result: Result, use: str | None) -> str:
         f"seed{'s' * (result.num_seeds > 1)} ({seeds}){interval}, after {trial.steps:,} steps"
         f"{again}. To train it again:"
     )
-    use = use if use is not None else as_python(trial.hparams, trial.choices)
+    use = use if use is not None else as_python(trial, algorithms_of(result))
     return pieces.code("The best trial", text, use)
 
 
@@ -93,11 +94,27 @@ def search_as_python(result: Result) -> str:
     return "\n".join([*lines, f"    schedule=lambda num_trials, num_updates: ({rungs},),", ")"])
 
 
-def as_python(hparams: Hparams, choices: Row) -> str:
-    """Hyperparameters as the call that makes them, and the other choices as comments."""
-    lines = [f"    {name}={value!r}," for name, value in hparams._asdict().items()]
-    others = [f"# {name} = {value!r}" for name, value in choices.items()]
-    return "\n".join([f"{type(hparams).__name__}(", *lines, ")", *others])
+def as_python(trial: Trial, algorithms: Sequence[str]) -> str:
+    """The hyperparameters of a trial as the call that makes them, and the other choices as comments."""
+    values, algorithm = trial.hparams._asdict(), trial.choices.get(ALGORITHM)
+    own = values if algorithm is None else own_fields(values, algorithm, algorithms)
+    lines = [f"    {name}={value!r}," for name, value in own.items()]
+    others = [f"# {name} = {value!r}" for name, value in trial.choices.items()]
+    return "\n".join([f"{type(trial.hparams).__name__}(", *lines, ")", *others])
+
+
+def algorithms(result: Result) -> str:
+    """How the algorithms compare; empty if the search is of one alone."""
+    rows = by_algorithm(result)
+    if not rows:
+        return ""
+    return pieces.table(
+        "Algorithms",
+        "<code>return</code> is that of the best trial of an algorithm, <code>median_return</code> that of its middle "
+        "trial among those that can be compared, after <code>median_steps</code> steps: the best of many is "
+        "optimistic, and the more so the more trials there are.",
+        rows,
+    )
 
 
 def importances(shares: Mapping[str, float] | str, noise: Mapping[str, float]) -> str:
@@ -148,8 +165,10 @@ def pictures(result: Result, shares: Mapping[str, float] | str) -> str:
         figures.append((fresh, lambda: plots.optimism(result)))
     if result.searched:
         lines = f"Every trial as a line through its values{which}."
-        figures += [(every, lambda: plots.parameters(result)), (lines, lambda: plots.parallel_coordinates(result))]
-    if len(result.searched) > 1:
+        figures.append((every, lambda: plots.parameters(result)))
+    if result.searched and not algorithms_of(result):
+        figures.append((lines, lambda: plots.parallel_coordinates(result)))
+    if len(result.searched) > 1 and not algorithms_of(result):
         x, y = list(result.searched if isinstance(shares, str) else shares)[:2]
         figures.append((f"The greedy return over {x} and {y}{which}.", lambda: plots.landscape(result, x, y)))
     return pieces.pictures(figures)

@@ -3,6 +3,7 @@
 from purerl.sweep.forecasting import forecast
 from purerl.sweep.model_search import model_search
 from purerl.sweep.optuna_search import optuna_search
+from purerl.sweep.results.algorithms import by_algorithm
 from purerl.sweep.results.joining import join, ranked_rows
 from purerl.sweep.results.loading import load
 from purerl.sweep.results.objectives import (
@@ -33,11 +34,14 @@ from purerl.sweep.run.rungs import Rung, asha, full, hyperband, successive_halvi
 from purerl.sweep.run.unfinished import load_unfinished
 from purerl.sweep.run.work import Chunk
 from purerl.sweep.search import search
+from purerl.sweep.trials.algorithms import Algorithm, Algorithms, algorithms
 from purerl.sweep.trials.draws import grid, sample, sobol
 from purerl.sweep.trials.grids import EnvGrid, env_grid
 from purerl.sweep.trials.spaces import choice, integers, log_integers, log_uniform, uniform, when
 
 __all__ = [
+    "Algorithm",
+    "Algorithms",
     "Chunk",
     "EnvGrid",
     "Evidence",
@@ -47,9 +51,11 @@ __all__ = [
     "Result",
     "Rung",
     "Trial",
+    "algorithms",
     "area",
     "asha",
     "bootstrap_interval",
+    "by_algorithm",
     "choice",
     "curve_end",
     "env_grid",

@@ -17,13 +17,14 @@ from purerl.sweep.run import plan as plans
 from purerl.sweep.run.forecast import Forecast, Group
 from purerl.sweep.run.plan import Plan
 from purerl.sweep.run.programs import MemberData, Program, with_choices
+from purerl.sweep.trials.algorithms import AgentSource
 from purerl.sweep.trials.trials import Trials
-from purerl.types import Agent, Env
+from purerl.types import Env
 
 
 def forecast(
     target: Target,
-    agent: Agent | Callable[..., Agent],
+    agent: AgentSource,
     env: Env,
     trials: Trials,
     *,

@@ -21,9 +21,10 @@ from purerl.sweep.run import journal
 from purerl.sweep.search import search
 from purerl.sweep.trials import draws
 from purerl.sweep.trials import trials as trials_module
+from purerl.sweep.trials.algorithms import AgentSource
 from purerl.sweep.trials.spaces import Choice, SearchSpace
 from purerl.sweep.trials.trials import Constraint, Parts, Trials, assemble
-from purerl.types import Agent, Env, Hparams, PyTree
+from purerl.types import Env, Hparams, PyTree
 
 Model: TypeAlias = Literal["tpe", "gp"]
 MODELS: dict[str, Callable[..., jax.Array]] = {"tpe": tpe.propose, "gp": gp.propose}
@@ -31,7 +32,7 @@ MODELS: dict[str, Callable[..., jax.Array]] = {"tpe": tpe.propose, "gp": gp.prop
 
 def model_search(
     key: jax.Array,
-    agent: Agent | Callable[..., Agent],
+    agent: AgentSource,
     env: Env,
     hparams: Hparams,
     space: SearchSpace,

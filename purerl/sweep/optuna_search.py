@@ -6,7 +6,7 @@ Needs the extra `purerl[optuna]`. Every trial is in Optuna's own storage, so its
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any, TypeAlias
@@ -22,9 +22,10 @@ from purerl.sweep.results.statistics import interquartile_mean
 from purerl.sweep.results.storage import Row
 from purerl.sweep.search import search
 from purerl.sweep.trials import trials as trials_module
+from purerl.sweep.trials.algorithms import AgentSource
 from purerl.sweep.trials.spaces import Choice, Range, SearchSpace, Space
 from purerl.sweep.trials.trials import Parts
-from purerl.types import Agent, Env, Hparams, PyTree
+from purerl.types import Env, Hparams, PyTree
 
 Study: TypeAlias = Any
 """`optuna.Study`; Optuna is optional, so its types are not imported."""
@@ -38,7 +39,7 @@ _BATCH, _WORKER, _DIVERGED = "purerl_batch", "purerl_worker", "diverged"
 
 def optuna_search(
     key: jax.Array,
-    agent: Agent | Callable[..., Agent],
+    agent: AgentSource,
     env: Env,
     hparams: Hparams,
     space: SearchSpace,

@@ -48,18 +48,19 @@ from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.programs import Program, with_choices
 from purerl.sweep.run.work import Callback
 from purerl.sweep.trials import spaces
+from purerl.sweep.trials.algorithms import AgentSource
 from purerl.sweep.trials.draws import Method
 from purerl.sweep.trials.grids import EnvGrid
 from purerl.sweep.trials.trials import Constraint, Trials, first_trials
 from purerl.sweep.trials.trials import make as make_trials
-from purerl.types import Agent, Env, Hparams, PyTree
+from purerl.types import Env, Hparams, PyTree
 
 _CPU_BLOCK = 16  # members per core: PPO at 4 x 128 ran at 220k steps/s, and at 140k with 64 per core
 
 
 def search(
     key: jax.Array,
-    agent: Agent | Callable[..., Agent],
+    agent: AgentSource,
     env: Env,
     hparams: Hparams,
     space: spaces.SearchSpace | None = None,

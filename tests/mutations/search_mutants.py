@@ -10,6 +10,7 @@ JOURNAL, RUNGS, DURABLE = "sweep/run/test_journal.py", "sweep/run/test_rungs.py"
 RESULTS, STATISTICS, IMPORTANCE = (f"sweep/results/test_{name}.py" for name in ("results", "statistics", "importance"))
 SEARCH, RESUME, MODELS = "sweep/test_search.py", "sweep/run/test_resume.py", "sweep/test_model_search.py"
 EXTENSION, BACKTRACKING = "sweep/run/test_extension.py", "pbt/test_backtracking.py"
+ALGORITHMS = "sweep/trials/test_algorithms.py"
 PBT, PBT_RESUME, SPACES, REPORT = "pbt/test_pbt.py", "pbt/test_pbt_resume.py", "sweep/trials/test_spaces.py", "reports"
 
 BY_MODULE = {
@@ -139,6 +140,18 @@ BY_MODULE = {
         ("added trials are halved with the others", "for count in found.trials for bracket", "for count in [sum(found.trials)] for bracket", EXTENSION + "::test_the_plan_of_added_trials_is_a_bracket_of_their_own"),
         ("a smaller search that ended ends the larger one", "all(end.get(name, value) == value for name, value in size.items())", "True", EXTENSION + "::test_a_search_that_has_grown_is_the_larger_search"),
     ],
+    "sweep.trials.algorithms": [
+        ("an algorithm reads the hyperparameters of another", "own = type(each.hparams)(**own_fields(hparams._asdict(), algorithm, tuple(every)))", "own = each.hparams", ALGORITHMS + "::test_every_algorithm_trains_with_its_own_sizes_for_equal_steps"),
+        ("all algorithms train with the sizes of the search", "each.num_envs, each.rollout_length, each.rollout, each.env)\n\n    return build", "None, None, each.rollout, each.env)\n\n    return build", ALGORITHMS + "::test_every_algorithm_trains_with_its_own_sizes_for_equal_steps"),
+        ("algorithms are drawn by chance", "choice(every, in_turn=True)", "choice(every)", ALGORITHMS + "::test_every_algorithm_gets_its_share_of_the_trials_in_turn"),
+        ("hyperparameters are searched in the trials of all algorithms", "when(ALGORITHM, [name], plain)", "plain", ALGORITHMS + "::test_every_algorithm_gets_its_share_of_the_trials_in_turn"),
+        ("td3_bc is taken for td3", "key=len, default=None", "key=lambda each: -len(each), default=None", ALGORITHMS + "::test_the_longest_name_owns_a_hyperparameter"),
+        ("values of other algorithms are shown", "np.array([each == of for each in mine.tolist()])", "np.ones(count, bool)", ALGORITHMS + "::test_the_table_names_the_algorithm_and_leaves_out_what_others_have"),
+    ],
+    "sweep.results.algorithms": [
+        ("the best of an algorithm is its first trial", "np.flatnonzero(mine[result.order])[0]", "np.flatnonzero(mine)[0]", ALGORITHMS + "::test_the_best_trial_of_an_algorithm_may_rank_far_behind"),
+        ("the median of the trials of all algorithms", "compared.iqm[mine[compared.trials]]", "compared.iqm", ALGORITHMS + "::test_the_median_of_an_algorithm_is_that_of_its_own_trials"),
+    ],
     "sweep.results.comparison": [
         ("compared after the fewest updates", "_, length = max(zip(counts, lengths))", "length = lengths.min()", JOURNAL),
         ("agreement of all trials, also the stopped ones", "found = [rank_correlation(a, b)", "found = [rank_correlation(a, a)", STATISTICS + " sweep/results/test_results.py::test_seeds_that_disagree_have_no_agreement"),
@@ -192,7 +205,7 @@ BY_MODULE = {
         ("elites forgotten on resume", "num_rounds=jnp.int32(num_rounds), elites=elites)", "num_rounds=jnp.int32(num_rounds))", BACKTRACKING + "::test_a_run_with_elites_that_is_interrupted_ends_the_same"),
     ],
     "reports.sections": [
-        ("report without the hyperparameters", 'lines = [f"    {name}={value!r}," for name, value in hparams._asdict().items()]', "lines = []", "reports/test_html_report.py::test_the_best_trial_can_be_copied"),
+        ("report without the hyperparameters", 'lines = [f"    {name}={value!r}," for name, value in own.items()]', "lines = []", "reports/test_html_report.py::test_the_best_trial_can_be_copied"),
         ("every bar is a finding", "return ' class=\"pale\"' if share <= chance else \"\"", 'return ""', "reports/test_html_report.py::test_a_bar_that_chance_explains_is_pale"),
     ],
 }  # fmt: skip

@@ -150,6 +150,7 @@ class Options:
     EXAMPLES: ClassVar = (
         "purerl sweep --env Acrobot-v1 --space learning_rate=log_uniform:1e-4,1e-2",
         "purerl sweep --num-trials 1024 --num-steps 400k --schedule halving",
+        "purerl sweep --space algorithm=choice:ppo,dqn,pqn",
     )
 
     setup: Setup = dataclasses.field(default_factory=Setup)
@@ -171,7 +172,8 @@ class Options:
         "choice:A,B,... or a number. 'uniform:0.01,0.1 if OTHER=A|B' is searched only with these values of OTHER. A "
         "grid needs points: uniform:0.9,1,points=5. The space may also name parameters of the environment "
         "(env.length=uniform:0.3,0.8) and settings of which each value compiles once: num_envs=choice:4,16 "
-        "rollout_length=choice:32,128 agent.num_epochs=choice:4,10 network.hidden='choice:64,64|256,256'.",
+        "rollout_length=choice:32,128 agent.num_epochs=choice:4,10 network.hidden='choice:64,64|256,256'. "
+        "algorithm=choice:ppo,dqn,pqn compares algorithms, whose hyperparameters are then named dqn_learning_rate.",
         metavar="NAME=SPACE",
         shown="the preset's",
     )
@@ -326,6 +328,8 @@ def check(options: Options) -> None:
                 f"--{name.replace('_', '-')} has no effect with --schedule {options.schedule}; it is an option of "
                 f"--schedule {', '.join(schedules)}"
             )
+    if schedule == "pbt" and any(text.startswith("algorithm=") for text in options.space):
+        raise UsageError("--schedule pbt trains one algorithm: the members of a population copy each other")
     if options.batch_size != 16 and options.method not in ("tpe", "gp"):
         raise UsageError(f"--batch-size has no effect with --method {options.method}; it is an option of tpe and gp")
     if options.eval_every and options.judging.curve != Judging().curve:

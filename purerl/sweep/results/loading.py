@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +12,15 @@ from purerl.sweep.results import storage, sums
 from purerl.sweep.results.encoded import decode
 from purerl.sweep.results.result import LISTED, Result
 from purerl.sweep.trials import spaces
+from purerl.sweep.trials.algorithms import AgentSource
 from purerl.sweep.trials.members import MemberIndex
 from purerl.sweep.trials.trials import Trials
-from purerl.types import Agent, Env, Hparams
+from purerl.types import Env, Hparams
 
 
 def load(
     directory: str | os.PathLike[str],
-    agent: Agent | Callable[..., Agent] | None = None,
+    agent: AgentSource | None = None,
     env: Env | None = None,
     hparams: Hparams = None,
 ) -> Result:

@@ -19,8 +19,9 @@ import numpy as np
 import purerl
 from purerl import checkpoint, loops
 from purerl.checkpoint import Json
+from purerl.sweep.trials.algorithms import AgentSource, built
 from purerl.text import csv_text
-from purerl.types import Agent, Env, Hparams, PyTree
+from purerl.types import Env, Hparams, PyTree
 
 Row: TypeAlias = Mapping[str, Any]
 """A row of a table, values by the names of its columns."""
@@ -117,7 +118,7 @@ def read_arrays(directory: Path, hparams: Hparams = None) -> tuple[dict[str, np.
 
 def read_states(
     directory: Path,
-    agent: Agent | Callable[..., Agent],
+    agent: AgentSource,
     env: Env,
     hparams: Hparams,
     num_envs: int,
@@ -140,11 +141,12 @@ def read_states(
         return None
     like = {}
     for group, count in zip(*(each.tolist() for each in np.unique(owners, return_counts=True))):
-        static = dict(groups[group])
-        sizes = {"num_envs": static.pop("num_envs", num_envs)}
-        static.pop("rollout_length", None)
-        built = agent if isinstance(agent, Agent) else agent(**static)
-        begin = functools.partial(loops.start, agent=built, env=env, hparams=one_of(hparams), **sizes)
+        static = {name: value for name, value in groups[group].items() if name not in ("num_envs", "rollout_length")}
+        made = built(agent, static)
+        count_envs = groups[group].get("num_envs", made.num_envs or num_envs)
+        begin = functools.partial(
+            loops.start, agent=made.agent, env=made.env or env, hparams=one_of(hparams), num_envs=count_envs
+        )
         state = jax.eval_shape(lambda key, begin=begin: begin(key).agent_state, jax.random.key(0))
         like[f"group{group}"] = jax.tree.map(
             lambda leaf, count=count: jax.ShapeDtypeStruct((count, *leaf.shape), leaf.dtype), state

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from purerl.checkpoint import Json
+from purerl.sweep.results.algorithms import algorithms_of
 from purerl.sweep.results.result import Result
 from purerl.sweep.results.statistics import coverage_limit
 from purerl.sweep.results.storage import Row
+from purerl.sweep.trials.algorithms import ALGORITHM, own_name, owner
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -67,8 +69,23 @@ def _columns(result: Result, rows: Sequence[Row]) -> list[_Column]:
         columns += [_Column(name, [_short(row[name]) for row in rows], "", last + 2) for name in _criteria(rows)]
     if len(set(result.num_updates.tolist())) > 1:
         columns.append(_Column("steps", [f"{row['steps']:,}" for row in rows], "", last + 1))
-    for place, name in enumerate(result.searched):
-        columns.append(_Column(name, [_short(row[name], digits=3) for row in rows], "cyan", place))
+    for place, (name, cells) in enumerate(_searched(result, rows).items()):
+        columns.append(_Column(name, cells, "cyan", place))
+    return columns
+
+
+def _searched(result: Result, rows: Sequence[Row]) -> dict[str, list[str]]:
+    """What was searched; of several algorithms, hyperparameters of one name are one column, whatever their owner."""
+    names = algorithms_of(result)
+    if not names:
+        return {name: [_short(row[name], digits=3) for row in rows] for name in result.searched}
+    columns = {ALGORITHM: [str(row[ALGORITHM]) for row in rows]}
+    for name in (each for each in result.searched if each != ALGORITHM):
+        own = own_name(name, owner(name, names)) or name
+        cells = columns.setdefault(own, ["-"] * len(rows))
+        for i, row in enumerate(rows):
+            mine = owner(name, names) in (None, row[ALGORITHM])
+            cells[i] = _short(row[name], digits=3) if mine else cells[i]
     return columns
 
 

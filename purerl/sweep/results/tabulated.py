@@ -10,6 +10,7 @@ import numpy as np
 from purerl.hparams import python_number
 from purerl.sweep.results.pareto import front
 from purerl.sweep.results.statistics import bootstrap_interval, coverage_limit, interquartile_mean
+from purerl.sweep.trials.algorithms import active
 
 if TYPE_CHECKING:
     from purerl.sweep.results.result import Result
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 def rows(result: Result) -> list[dict[str, Any]]:
     """The table of trials; see `Result.rows` for its columns."""
     columns: dict[str, np.ndarray] = {"trial": np.arange(result.num_trials)}
-    columns |= {name: result.values(name) for name in result.searched}
+    columns |= {name: _searched(result, name) for name in result.searched}
     columns |= _objective(result) | _returns(result) | {"steps": result.trial_steps}
     if result.diverged.any():
         columns |= {"diverged": result.diverged.sum(axis=1), "diverged_after": _last_known_steps(result)}
@@ -31,6 +32,14 @@ def rows(result: Result) -> list[dict[str, Any]]:
     order = result.order[: (result.num_updates > 0).sum()]  # without trials that a search which was stopped left out
     ranked = {"rank": range(1, len(order) + 1)} | {name: _plain(each[order]) for name, each in columns.items()}
     return [dict(zip(ranked, row)) for row in zip(*ranked.values())]
+
+
+def _searched(result: Result, name: str) -> np.ndarray:
+    """[P] the values of a searched name; NaN in the trials of other algorithms than the one that it belongs to."""
+    values, mine = result.values(name), active(result.trials.columns, name)
+    if mine.all():
+        return values
+    return np.array([python_number(value) if own else np.nan for value, own in zip(values, mine)], object)
 
 
 def _front(result: Result, known: set[str]) -> dict[str, np.ndarray]:

@@ -145,21 +145,28 @@ def cut(brackets: Sequence[Bracket], num_trials: int) -> tuple[Bracket, ...]:
 def _aligned(bracket: Bracket, group_steps: Sequence[int], update_steps: int) -> Bracket:
     """A bracket whose rungs, but the last, end after the same environment steps in every group.
 
-    Their ends move to the nearest multiple of what all groups can reach in whole updates. The last rung ends where it
-    was asked to, in the nearest number of updates of each group.
+    Their ends move to the nearest multiple of what all groups can reach in whole updates. Where the rungs are too short
+    for that, each group makes the number of its updates that comes nearest to the end, if that is within a twentieth.
+    The last rung ends where it was asked to, in the nearest number of updates of each group.
     """
     common = math.lcm(*group_steps, update_steps) // update_steps
     ends = [max(1, round(rung.num_updates / common)) * common for rung in bracket[:-1]]
     ends.append(bracket[-1].num_updates)
     if common == 1 or len(bracket) == 1:
         return bracket
-    if any(after <= before for before, after in itertools.pairwise(ends)):
-        raise ValueError(
-            f"rungs of {', '.join(str(rung.num_updates) for rung in bracket)} updates are too short for groups whose "
-            f"updates are of {', '.join(f'{n:,}' for n in sorted(set(group_steps)))} steps: each rung must be a "
-            f"multiple of {common} updates; use fewer rungs, more updates, or sizes that divide each other"
-        )
-    return tuple(rung._replace(num_updates=end) for rung, end in zip(bracket, ends))
+    if all(before < after for before, after in itertools.pairwise(ends)):
+        return tuple(rung._replace(num_updates=end) for rung, end in zip(bracket, ends))
+    for rung in bracket[:-1]:
+        asked = rung.num_updates * update_steps
+        made = [max(1, round(asked / steps)) * steps for steps in group_steps]
+        if max(abs(steps - asked) for steps in made) > asked / 20:
+            raise ValueError(
+                f"rungs of {', '.join(str(each.num_updates) for each in bracket)} updates are too short for groups "
+                f"whose updates are of {', '.join(f'{n:,}' for n in sorted(set(group_steps)))} steps: in whole updates "
+                f"they come to {min(made):,} and {max(made):,} steps where {asked:,} were asked; make each rung a "
+                f"multiple of {common} updates, or use fewer rungs, more updates, or sizes that divide each other"
+            )
+    return bracket
 
 
 def _check(bracket: Bracket) -> None:

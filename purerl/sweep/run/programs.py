@@ -22,7 +22,7 @@ from purerl.loops import LoopState
 from purerl.numerics import diverged
 from purerl.sweep.run import memory
 from purerl.sweep.run.packing import Leaf, leaf_sharding, unpack
-from purerl.sweep.trials.trials import label
+from purerl.sweep.trials.algorithms import built
 from purerl.types import Agent, Env, Hparams, PyTree
 
 EVALUATION = "eval_return"  # the curve of greedy evaluations at the ends of chunks
@@ -69,15 +69,9 @@ def with_choices(base: Program, static: Mapping[str, Any]) -> Program:
     """
     sizes = {name: static[name] for name in ("num_envs", "rollout_length") if name in static}
     check_positive(**sizes)
-    rest = {name: value for name, value in static.items() if name not in sizes}
-    if isinstance(base.agent, Agent):
-        if rest:
-            raise TypeError(f"static choices {', '.join(rest)} need `agent` to be a function from them to an agent")
-        return base._replace(**sizes)
-    agent = base.agent(**rest)
-    if not isinstance(agent, Agent):
-        raise TypeError(f"agent({label(rest)}) returned {type(agent).__name__}, not an Agent")
-    return base._replace(agent=agent, **sizes)
+    made = built(base.agent, {name: value for name, value in static.items() if name not in sizes})
+    own: dict[str, Any] = {name: value for name, value in zip(made._fields, made) if value is not None}
+    return base._replace(**own | sizes)
 
 
 class MemberData(NamedTuple):

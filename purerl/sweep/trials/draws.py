@@ -14,7 +14,7 @@ import jax
 import numpy as np
 
 from purerl.hparams import cast
-from purerl.sweep.trials.spaces import SearchSpace, Space, check_space
+from purerl.sweep.trials.spaces import Choice, SearchSpace, Space, check_space
 from purerl.types import Hparams
 
 Method = Literal["random", "sobol"]
@@ -106,12 +106,16 @@ def columns(key: jax.Array, spaces: Mapping[str, Space], num_trials: int, method
     """
     if num_trials < 1:
         raise ValueError(f"num_trials = {num_trials} must be at least 1")
-    if method == "random":
-        return {name: each.from_unit(_unit_numbers(key, name, num_trials)) for name, each in spaces.items()}
-    if method != "sobol":
+    if method not in ("random", "sobol"):
         raise ValueError(f"method = {method!r} must be 'random' or 'sobol'; a grid has no num_trials")
-    points = _sobol_numbers(key, len(spaces), num_trials)
-    return {name: each.from_unit(unit) for (name, each), unit in zip(spaces.items(), points)}
+    turns = {name: each for name, each in spaces.items() if isinstance(each, Choice) and each.in_turn}
+    drawn = [name for name in spaces if name not in turns]
+    if method == "random":
+        units = {name: _unit_numbers(key, name, num_trials) for name in drawn}
+    else:
+        units = dict(zip(drawn, _sobol_numbers(key, len(drawn), num_trials)))
+    places = {name: each.grid()[np.arange(num_trials) % len(each.values)] for name, each in turns.items()}
+    return {name: places[name] if name in turns else spaces[name].from_unit(units[name]) for name in spaces}
 
 
 def grid_columns(spaces: Mapping[str, Space]) -> dict[str, np.ndarray]:

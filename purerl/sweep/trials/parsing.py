@@ -94,7 +94,7 @@ def split_static(space: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Ch
 
 def is_static(name: str) -> bool:
     """Whether a name stands for a choice that shapes the program, such as `num_envs` or `network.hidden`."""
-    return name in ("num_envs", "rollout_length") or name.startswith(("agent.", "network."))
+    return name in ("algorithm", "num_envs", "rollout_length") or name.startswith(("agent.", "network."))
 
 
 def _parse_static(name: str, text: str) -> Choice:

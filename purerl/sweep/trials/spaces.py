@@ -114,9 +114,15 @@ class Range:
 
 @dataclasses.dataclass(frozen=True)
 class Choice:
-    """One of `values`, all equally likely; made by `choice`. NumPy and JAX scalars become Python numbers."""
+    """One of `values`; made by `choice`. NumPy and JAX scalars become Python numbers.
+
+    Attributes:
+      values: all equally likely.
+      in_turn: trial i takes value i mod n instead of a draw, so that each is taken equally often.
+    """
 
     values: tuple[Any, ...]
+    in_turn: bool = False
 
     def __post_init__(self) -> None:
         if not self.values:
@@ -212,14 +218,14 @@ def log_integers(low: int, high: int, points: int | None = None, prior: Prior | 
     return Range(low, high, log=True, integer=True, points=points, prior=prior)
 
 
-def choice(values: Iterable[Any]) -> Choice:
-    """One of the values given, all equally likely. A grid takes all of them.
+def choice(values: Iterable[Any], in_turn: bool = False) -> Choice:
+    """One of the values given, all equally likely, or `in_turn`, see `Choice`. A grid takes all of them.
 
     Examples:
       >>> choice([0.9, 0.99]).from_unit(np.array([0.2, 0.7])).tolist()
       [0.9, 0.99]
     """
-    return Choice(tuple(values))
+    return Choice(tuple(values), in_turn)
 
 
 def check_space(hparams: Hparams, space: SearchSpace) -> tuple[Hparams, dict[str, Space]]:
@@ -243,7 +249,7 @@ def check_space(hparams: Hparams, space: SearchSpace) -> tuple[Hparams, dict[str
       ...     learning_rate: float = 0.1
       ...     discount: float = 0.99
       >>> check_space(Hparams(), {"discount": 0.9, "learning_rate": choice([0.1, 0.2])})
-      (Hparams(learning_rate=0.1, discount=0.9), {'learning_rate': Choice(values=(0.1, 0.2))})
+      (Hparams(learning_rate=0.1, discount=0.9), {'learning_rate': Choice(values=(0.1, 0.2), in_turn=False)})
     """
     if not hasattr(hparams, "_fields"):
         raise TypeError(f"hparams must be a NamedTuple of hyperparameters, not {type(hparams).__name__}")
@@ -269,7 +275,7 @@ def to_json(space: Mapping[str, Space]) -> dict[str, Any]:
 
     Examples:
       >>> to_json({"hidden": choice([8, 64])})
-      {'hidden': {'values': (8, 64)}}
+      {'hidden': {'values': (8, 64), 'in_turn': False}}
     """
     return {name: dataclasses.asdict(each) for name, each in space.items()}
 
@@ -283,7 +289,7 @@ def from_json(data: Mapping[str, Any]) -> dict[str, Space]:
       True
     """
     return {
-        name: Choice(tuple(fields["values"])) if "values" in fields else Range(**fields)
+        name: Choice(tuple(fields["values"]), fields.get("in_turn", False)) if "values" in fields else Range(**fields)
         for name, fields in data.items()
     }
 

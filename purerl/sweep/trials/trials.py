@@ -151,7 +151,7 @@ class Parts(NamedTuple):
     @property
     def drawn(self) -> dict[str, Space]:
         """The spaces that are drawn from; static choices are drawn by index."""
-        indices = {name: choice(range(len(each.values))) for name, each in self.static.items()}
+        indices = {name: choice(range(len(each.values)), each.in_turn) for name, each in self.static.items()}
         return {**self.searched, **self.env_searched, **indices}
 
 

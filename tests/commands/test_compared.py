@@ -1,0 +1,84 @@
+"""`purerl sweep --space algorithm=choice:...`: algorithms in one search."""
+
+import json
+import shlex
+
+import numpy as np
+import pytest
+from commanding import fails, purerl, rows, said
+
+import purerl as package
+from purerl import runs
+from purerl.commands import parser
+from purerl.commands.options import train
+
+ALGORITHMS = ("--space", "algorithm=choice:ppo,pqn", "pqn_learning_rate=log_uniform:1e-3,1e-2")
+SMALL = ("--num-envs", 2, "--rollout-length", 8, "--agent", "num_epochs=1", "num_minibatches=2")
+SMALL += ("--network", "hidden=4,4", "--eval-episodes", 2, "--num-seeds", 1, "--num-trials", 4)
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory):
+    root = tmp_path_factory.mktemp("runs")
+    halving = ("--schedule", "halving", "--eta", 2, "--rungs", 2, "--num-steps", 64)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("COLUMNS", "120")
+        purerl("sweep", "--runs-dir", root, *ALGORITHMS, *SMALL, *halving)
+    return root / "sweep-ppo-pqn-CartPole-v1"
+
+
+def test_every_algorithm_has_its_own_space(compared):
+    table = sorted(rows(compared / "trials.csv"), key=lambda row: int(row["trial"]))
+    assert [row["algorithm"] for row in table] == ["ppo", "pqn", "ppo", "pqn"]
+    assert [bool(row["ppo_gae_lambda"]) for row in table] == [True, False, True, False]
+    assert [bool(row["pqn_learning_rate"]) for row in table] == [False, True, False, True]
+    assert "pqn_epsilon" not in table[0]  # its space was typed, that of PPO is its preset's
+    assert sorted(row["steps"] for row in table) == ["32", "32", "64", "64"]
+
+
+def test_the_best_policy_is_one_of_its_own_algorithm(compared):
+    best = rows(compared / "trials.csv")[0]
+    saved = runs.load_policy(compared)
+    assert saved.task.preset.algorithm == best["algorithm"]
+    rate = float(best[f"{best['algorithm']}_learning_rate"])
+    assert saved.task.preset.hparams["learning_rate"] == pytest.approx(rate)
+    assert package.load(compared).act(np.zeros(4)) in (0, 1)
+
+
+def test_the_report_names_the_algorithms_and_trains_the_best_again(compared, tmp_path):
+    purerl("report", compared, "--output", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "<title>ppo, pqn on CartPole-v1" in page
+    assert "<h2>Algorithms</h2>" in page
+    command = page[page.index("purerl train") :].split("\n\n")[0].replace("\\\n", " ")
+    _, name, *arguments = shlex.split(command)
+    options, _ = parser.parse(name, train.Options, arguments)
+    best = rows(compared / "trials.csv")[0]["algorithm"]
+    assert options.setup.algorithm == best
+    assert not [text for text in options.setup.hparams if text.startswith(f"{best}_")]
+
+
+def test_a_search_over_algorithms_is_resumed_and_replayed(compared, capsys):
+    before = json.loads((compared / "config.json").read_text())
+    assert list(before["compared"]) == ["ppo", "pqn"]
+    trial = rows(compared / "trials.csv")[0]["trial"]
+    purerl("sweep", "--resume", compared, "--replay", trial)
+    assert "bit for bit" in said(capsys)
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--space", "algorithm=choice:ppo,pppo"), "unknown algorithm 'pppo'"),
+        (("--space", "algorithm=choice:ppo,ppo"), "names an algorithm twice"),
+        (("--space", "algorithm=choice:ppo,sac"), "sac needs a Box"),
+        (("--space", "algorithm=choice:ppo,dqn", "--algorithm", "ppo"), "mutually exclusive"),
+        (("--space", "algorithm=choice:ppo,dqn", "learning_rate=choice:0.1,0.2"), "such as ppo_learning_rate"),
+        (("--space", "algorithm=choice:ppo,dqn", "ppo_rate=choice:0.1,0.2"), "ppo: space['rate']"),
+        (("--space", "algorithm=choice:ppo,dqn", "--method", "grid"), "every combination"),
+        (("--space", "algorithm=choice:ppo,dqn", "--schedule", "pbt"), "trains one algorithm"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_by_name(tmp_path, capsys, argv, message):
+    assert message in fails(capsys, "sweep", "--runs-dir", tmp_path, *argv)
+    assert not list(tmp_path.iterdir())
