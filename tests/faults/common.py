@@ -49,6 +49,8 @@ RUNS = {
     "alphazero": (*TINY, *SEARCHES),
     "muzero": (*TINY, "--agent", "num_epochs=1", "num_minibatches=2", "num_simulations=4", "unroll_length=2"),
     "cql": (*TINY, "--dataset", "DATASET"),
+    "td3_bc": (*TINY, "--env", "Pendulum-v1", "--dataset", "DATASET"),
+    "iql": (*TINY, "--env", "Pendulum-v1", "--dataset", "DATASET"),
     "behavior_cloning": (*TINY, "--dataset", "DATASET"),
 }
 
@@ -68,7 +70,9 @@ def small(preset):
 
 def arguments(algorithm, root, name, *more):
     """The command line that begins a run."""
-    words = [str(root / "dataset") if word == "DATASET" else word for word in dict_of_options(RUNS[algorithm])]
+    words = dict_of_options(RUNS[algorithm])
+    recorded = root / ("pendulum" if "Pendulum-v1" in words else "dataset")
+    words = [str(recorded) if word == "DATASET" else word for word in words]
     return ["train", "--algorithm", algorithm, "--name", name, "--runs-dir", str(root), *words, *more]
 
 
@@ -165,14 +169,15 @@ def in_child(function):
 
 
 def record(root):
-    """A dataset of random actions, for the algorithms that learn from one."""
+    """Two datasets of random actions, for the algorithms that learn from one: of CartPole and of the pendulum."""
 
     def make():
-        env = purerl.envs.make("CartPole-v1")
-        agent = purerl.ppo(purerl.networks.actor_critic(env, (4,)))
-        state = agent.init(jax.random.key(0), purerl.PPOHparams(), env.reset(jax.random.key(1))[0])
-        data = datasets.record(jax.random.key(2), agent, env, state, num_steps=256, num_envs=4)
-        datasets.save(root / "dataset", data._replace(aux=()))
+        for name, env_id in (("dataset", "CartPole-v1"), ("pendulum", "Pendulum-v1")):
+            env = purerl.envs.make(env_id)
+            agent = purerl.ppo(purerl.networks.actor_critic(env, (4,)))
+            state = agent.init(jax.random.key(0), purerl.PPOHparams(), env.reset(jax.random.key(1))[0])
+            data = datasets.record(jax.random.key(2), agent, env, state, num_steps=256, num_envs=4)
+            datasets.save(root / name, data._replace(aux=()))
 
     in_child(make)
 

@@ -1,10 +1,11 @@
 """Kill training at random moments, again and again, and compare what it ends in with a run that nobody disturbs.
 
-    python tests/faults/kills.py [--seconds 240] [--signal KILL] [--kills 12] [ALGORITHM ...]
+    python tests/faults/kills.py [--seconds 240] [--signal KILL] [--kills 12] [--latest 1] [ALGORITHM ...]
 
 Each algorithm is trained three times: undisturbed twice (their bits must be the same), and once killed at random
-moments and resumed until it has finished; after `--kills` kills it may. A line per algorithm; the process fails if any
-is not as it must be.
+moments and resumed until it has finished; after `--kills` kills it may. The moments lie within `--latest` times the
+time of an undisturbed run, so a smaller number gives more kills before the run has finished. A line per algorithm; the
+process fails if any is not as it must be.
 """
 
 import argparse
@@ -28,7 +29,7 @@ def last_complete(directory):
     return int(found[-1].name) if found else 0
 
 
-def disturbed(algorithm, root, duration, number, most, rng):
+def disturbed(algorithm, root, duration, number, most, latest, rng):
     """Kill and resume a run until it has finished; the kills, the longest wait for the end, and what was wrong."""
     directory, log = root / f"{algorithm}-killed", root / f"{algorithm}.log"
     kills, slowest, wrong, resumed_at = 0, 0.0, [], 0
@@ -39,7 +40,7 @@ def disturbed(algorithm, root, duration, number, most, rng):
         log.unlink(missing_ok=True)
         process = common.start([*argv, "--checkpoint-seconds", "0"], log, cache=root / "cache")
         if kills < most:
-            time.sleep(rng.uniform(0.0, duration))
+            time.sleep(rng.uniform(0.0, latest * duration))
             sent = time.monotonic()
             os.kill(process, number)
         code = common.wait(process)
@@ -63,7 +64,7 @@ def disturbed(algorithm, root, duration, number, most, rng):
             wrong.append(f"{behind} rows were lost")
 
 
-def check(algorithm, root, number, most, rng):
+def check(algorithm, root, number, most, latest, rng):
     """One algorithm; a line of the table."""
     ends, times = [], []
     for name in ("first", "second"):
@@ -74,7 +75,7 @@ def check(algorithm, root, number, most, rng):
             return 0, f"| {algorithm} | could not run: {(root / f'{name}.log').read_text()[-200:]!r} |"
         times.append(time.monotonic() - begun)
         ends.append((root / f"{algorithm}-{name}" / "digest").read_text())
-    kills, slowest, wrong = disturbed(algorithm, root, times[1], number, most, rng)
+    kills, slowest, wrong = disturbed(algorithm, root, times[1], number, most, latest, rng)
     killed = root / f"{algorithm}-killed"
     if not wrong and (killed / "digest").read_text() != ends[0]:
         wrong.append("ends in other bits")
@@ -94,6 +95,7 @@ def main():
     parser.add_argument("--seconds", type=float, default=500.0)
     parser.add_argument("--signal", default="KILL")
     parser.add_argument("--kills", type=int, default=12)
+    parser.add_argument("--latest", type=float, default=1.0, help="of the time of an undisturbed run")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     end, total, lines = time.monotonic() + options.seconds, 0, []
@@ -105,7 +107,7 @@ def main():
                 continue
             rng = random.Random(f"{options.seed}{algorithm}")
             number = signal.Signals[f"SIG{options.signal}"]
-            kills, line = check(algorithm, Path(folder), number, options.kills, rng)
+            kills, line = check(algorithm, Path(folder), number, options.kills, options.latest, rng)
             print(line, flush=True)
             total += kills
             lines.append(line)

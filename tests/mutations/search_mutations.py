@@ -67,12 +67,9 @@ def _run_tests(mutant, copy):
 
 def _load():
     """What takes long to import and is no part of the package, with the settings of tests/conftest.py."""
-    os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_cpu_use_fusion_emitters=false")
-    os.environ.setdefault(
-        "JAX_COMPILATION_CACHE_DIR", str(pathlib.Path(tempfile.gettempdir()) / "purerl-test-programs")
-    )
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-    os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+    sys.path.insert(0, str(ROOT / "tests" / "helpers"))
+    import compiling  # noqa: F401 (before JAX)
+
     for name in ("chex", "jax.numpy", "matplotlib.figure", "optax", "pytest", "scipy.stats", "sklearn.ensemble"):
         __import__(name)
 
