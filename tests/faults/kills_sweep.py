@@ -2,15 +2,17 @@
 
     python tests/faults/kills_sweep.py [--kills 3] [--seed 0] [full] [halving] [hyperband] [asha] [pbt]
 
-Each schedule runs twice undisturbed. Another run is killed by SIGKILL and resumed, and after so many kills it may
-finish: its tables, with the returns of every seed in full precision, must be those of the undisturbed run, byte for
-byte. The states that it keeps are not compared.
+Each schedule runs twice undisturbed. Further runs are killed by SIGKILL and resumed until they have finished, until there
+were so many kills: their tables, with the returns of every seed in full precision, must be those of the undisturbed
+run, byte for byte, and the states of the agents that they keep must be the same bits.
 """
 
 import argparse
+import functools
 import hashlib
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -20,7 +22,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent))
 import common
 
+from purerl import presets, runs, sweep
 from purerl.commands import pbt, sweep_results
+from purerl.pbt import load_pbt
+from purerl.presets.tasks import task_from_json
 
 sweep_results.finish = pbt._finish = lambda *_: None  # pictures and the evaluation of the best: not what is compared
 
@@ -46,37 +51,68 @@ def words(schedule, root, name):
 
 
 def ended(directory):
-    """SHA-256 of each table that a search left."""
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(directory.glob("*.csv"))}
+    """SHA-256 of each table that a search left, and of all states that it kept."""
+    tables = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(directory.glob("*.csv"))}
+    common.in_child(functools.partial(read_states, directory))
+    return tables | {"states": (directory / "digest").read_text()}
 
 
-def check(schedule, root, most, rng):
-    """One schedule; a line of the table."""
-    warm, straight, killed = (root / f"{schedule}-{name}" for name in ("warm", "straight", "killed"))
-    log, kills, code = root / "log", 0, None
-    for directory in (warm, straight):  # the first one compiles
+def read_states(directory):
+    """Write the SHA-256 of the states of a search or of a population, and how many agents they are of."""
+    task = task_from_json(runs.read_config(directory)["task"])
+    env = task.make_env()
+    load = load_pbt if (directory / "pbt.json").is_file() else sweep.load
+    result = load(directory, presets.build(task.preset, env), env, presets.hparams(task.preset))
+    number = result.population_size if load is load_pbt else len(result.kept)
+    assert number
+    assert result.states is not None
+    (directory / "digest").write_text(f"{common.digest(result.states)} of {number}")
+
+
+def undisturbed(schedule, root):
+    """What two whole runs end in, and how long the second one took, which found all programs compiled."""
+    for name in ("warm", "straight"):
         begun = time.monotonic()
-        if common.run(words(schedule, root, directory.name), log, whole=True, cache=root / "cache"):
-            return False, f"| {schedule} | could not run: {log.read_text()[-300:]!r} |"
+        if common.run(words(schedule, root, f"{schedule}-{name}"), root / "log", whole=True, cache=root / "cache"):
+            raise RuntimeError(f"{schedule} could not run: {(root / 'log').read_text()[-300:]!r}")
         duration = time.monotonic() - begun
+    return *(ended(root / f"{schedule}-{name}") for name in ("warm", "straight")), duration
+
+
+def disturbed(schedule, root, directory, duration, most, rng):
+    """Kill and resume a search until it has finished; the kills."""
+    log, kills, code = root / "log", 0, None
     while code != 0:
         log.unlink(missing_ok=True)
-        resumed = (killed / "config.json").is_file()
-        argv = ["sweep", "--resume", killed] if resumed else words(schedule, root, killed.name)
+        resumed = (directory / "config.json").is_file()
+        argv = ["sweep", "--resume", directory] if resumed else words(schedule, root, directory.name)
         process = common.start(argv, log, whole=True, cache=root / "cache")
         if kills < most:
             time.sleep(rng.uniform(0.2, 0.6) * duration)
             os.kill(process, signal.SIGKILL)
         code = common.wait(process)
         if code not in (0, -signal.SIGKILL):
-            return False, f"| {schedule} | {kills} | exit code {code}: {log.read_text()[-300:]!r} |"
+            raise RuntimeError(f"{schedule} ended with code {code}: {log.read_text()[-300:]!r}")
         kills += code != 0
-    first, second = ended(straight), ended(killed)
-    if not first or first != ended(warm):
-        return False, f"| {schedule} | {kills} | two undisturbed runs differ |"
-    other = sorted(name for name in first | second if first.get(name) != second.get(name))
-    verdict = f"differs in {', '.join(other)}" if other else f"equal: {', '.join(first)}"
-    return not other, f"| {schedule} | {kills} | {verdict} |"
+    return kills
+
+
+def check(schedule, root, most, rng):
+    """One schedule; whether all is as it must be, and a line of the table."""
+    warm, straight, duration = undisturbed(schedule, root)
+    if warm != straight:
+        return False, f"| {schedule} | two undisturbed runs differ |"
+    kills, number = 0, 0
+    while kills < most:
+        directory = root / f"{schedule}-killed{number}"
+        kills += disturbed(schedule, root, directory, duration, most - kills, rng)
+        number += 1
+        found = ended(directory)
+        if other := sorted(name for name in straight | found if straight.get(name) != found.get(name)):
+            return False, f"| {schedule} | {kills} kills of {number} runs | differs in {', '.join(other)} |"
+        shutil.rmtree(directory)
+    agents = straight["states"].rpartition(" ")[2]
+    return True, f"| {schedule} | {kills} kills of {number} runs | equal: {', '.join(straight)} of {agents} agents |"
 
 
 def main():
