@@ -15,10 +15,13 @@ from purerl import checkpoint
 from purerl.distributed import is_main, to_host
 from purerl.hparams import python_number
 from purerl.pbt.rounds import Lineage
-from purerl.sweep.results import storage, sums
+from purerl.sweep.results import skips, storage, sums
+from purerl.sweep.results.skips import Skips
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.spaces import Space
 from purerl.types import Agent, Env, Hparams, PyTree
+
+_ARRAYS = ("parents", "scores", "skipped", "first_skipped")  # of a lineage
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -55,6 +58,17 @@ class PBTResult:
     def diverged(self) -> np.ndarray:
         """[R, P] bool: the member's score, or anything in its learner, was not finite at the end of the round."""
         return np.isnan(self.lineage.scores)
+
+    @property
+    def skips(self) -> Skips:
+        """[R, P], the skipped updates of each member in each round, with its environment steps before the first."""
+        number, first = self.lineage.skipped, self.lineage.first_skipped
+        if number is None or first is None:
+            return skips.none(self.lineage.scores.shape)
+        round_steps = int(self.steps[0])
+        update_steps = round_steps // self.settings["updates"]
+        after = (self.steps - round_steps)[:, None] + update_steps * np.asarray(first, np.float64)
+        return Skips(np.asarray(number), np.where(number > 0, after, np.nan))
 
     @property
     def order(self) -> np.ndarray:
@@ -113,14 +127,16 @@ class PBTResult:
 
         The columns: `rank`, `member` and `score`; `began_as`, the place of its learner in the first round; `moves`, how
         often the learner was copied to another place since; `diverged`, whether the member diverged in the last round,
-        if any did; `rounds_given_up`, with elites; and its last hyperparameters.
+        if any did; `skipped`, the updates of its learner that were skipped in all rounds, and `skipped_after`, the
+        steps before the first, if any were; `rounds_given_up`, with elites; and its last hyperparameters.
         """
-        rows = []
+        rows, skipped = [], self.skips
         for rank, member in enumerate(self.order.tolist(), start=1):
-            places = self.ancestry(member)
+            rounds, places = self.trained(member)
             last, moves = self._row(self.num_rounds - 1, member), int((places[1:] != places[:-1]).sum())
             row = {"rank": rank, "member": member, "score": last["score"], "began_as": int(places[0]), "moves": moves}
             row |= {"diverged": bool(self.diverged[-1, member])} if self.diverged[-1].any() else {}
+            row |= _of_skips(skips.by_trial(Skips(*(each[rounds, places] for each in skipped))), skipped)
             row |= {"rounds_given_up": self.num_rounds - len(places)} if self.rounds_back.any() else {}
             rows.append(row | {name: last[name] for name in self.space})
         return rows
@@ -128,9 +144,15 @@ class PBTResult:
     def rows(self) -> list[dict[str, Any]]:
         """A tidy table, one dict per round and member, ready for pandas or polars.
 
-        If a parent is an elite, `rounds_back` says for each how many rounds before the last one it was kept.
+        If a parent is an elite, `rounds_back` says for each how many rounds before the last one it was kept. If updates
+        were skipped, `skipped` is their number in the round, and `skipped_after` the member's steps before the first.
         """
-        return [self._row(r, m) for r in range(self.num_rounds) for m in range(self.population_size)]
+        skipped = self.skips
+        return [
+            self._row(r, m) | _of_skips(Skips(skipped.number[r, m], skipped.after[r, m]), skipped)
+            for r in range(self.num_rounds)
+            for m in range(self.population_size)
+        ]
 
     def to_csv(self, path: str | os.PathLike[str]) -> Path:
         """Write `rows()`: a header, and one line per round and member; NaN is an empty field."""
@@ -154,7 +176,8 @@ class PBTResult:
         directory, states = Path(directory), to_host(self.states)
         if is_main():
             directory.mkdir(parents=True, exist_ok=True)
-            arrays = {"parents": self.lineage.parents, "scores": self.lineage.scores}
+            arrays = {name: getattr(self.lineage, name) for name in _ARRAYS}
+            arrays = {name: array for name, array in arrays.items() if array is not None}
             listed = sums.listed(("lineage.csv", "pbt.json"), states=True)
             sums.remove(directory)
             storage.write_arrays(directory, arrays, self.lineage.hparams, self._about() | {"listed": listed})
@@ -178,6 +201,11 @@ class PBTResult:
         return {"round": r, "member": m, "steps": int(self.steps[r])} | values
 
 
+def _of_skips(one: Skips, of_all: Skips) -> dict[str, Any]:
+    """The columns of skipped updates in a row; empty if there are none anywhere."""
+    return {"skipped": int(one.number), "skipped_after": float(one.after)} if of_all.number.any() else {}
+
+
 def load_pbt(
     directory: str | os.PathLike[str], agent: Agent | None = None, env: Env | None = None, hparams: Hparams = None
 ) -> PBTResult:
@@ -195,7 +223,7 @@ def load_pbt(
     directory = Path(directory)
     arrays, table, about = storage.read_arrays(directory, hparams)
     sums.check(directory, about.get("listed", ()), ("arrays",) if agent is None else ("arrays", "states"))
-    lineage = Lineage(arrays["parents"], table, arrays["scores"])
+    lineage = Lineage(hparams=table, **{name: arrays.get(name) for name in _ARRAYS})
     settings = storage.with_tuples(about["settings"])
     states = None
     if agent is not None and env is not None and hparams is not None:

@@ -38,11 +38,16 @@ class Lineage(NamedTuple):
         elites m + P k is member m as it was k rounds before the last one.
       hparams: the agent's NamedTuple, the hyperparameters that each trained with in the round.
       scores: float32, mean greedy return after the round; NaN if the member diverged.
+      skipped: int32, updates of the round that were skipped, at least in part, because their gradient was NaN or
+        infinite; None: not counted.
+      first_skipped: int32, updates of the round before the first of them; 0 if none was skipped.
     """
 
     parents: Any
     hparams: Hparams
     scores: Any
+    skipped: Any = None
+    first_skipped: Any = None
 
 
 class Population(NamedTuple):
@@ -207,14 +212,16 @@ def _advance_impl(state, told, follow, program, num_rounds):  # type: ignore[no-
         if found is not None:
             elites = backtracking.best_of(found, program.num_elites)
             parents = backtracking.origin(found, parents, state.num_rounds - 1, state.scores.size)
-        members, scores = _on_all_devices(jax.vmap(train, (0, None)), (members,), (score_key,))  # scores: [P]
-        state = Population(state.key, members, scores, state.num_rounds + 1, elites)
-        return state, Lineage(parents, hparams, scores)
+        trained = _on_all_devices(jax.vmap(train, (0, None)), (members,), (score_key,))
+        members, *measured = trained  # each [P]
+        state = Population(state.key, members, measured[0], state.num_rounds + 1, elites)
+        return state, Lineage(parents, hparams, *measured)
 
-    def train(member: loops.LoopState, key: jax.Array) -> tuple[loops.LoopState, jax.Array]:
+    def train(member: loops.LoopState, key: jax.Array) -> tuple[loops.LoopState, jax.Array, jax.Array, jax.Array]:
         sizes = {"num_updates": program.updates, "rollout_length": program.rollout_length}
-        member, _ = loops.advance(member, program.agent, program.env, rollout=program.rollout, **sizes)
-        return member, _score(key, member, program)
+        member, metrics = loops.advance(member, program.agent, program.env, rollout=program.rollout, **sizes)
+        skipped = metrics.get("loss/skipped", jnp.zeros(program.updates)) > 0  # [U]; NaN: no gradient step was made
+        return member, _score(key, member, program), skipped.sum(dtype=jnp.int32), jnp.argmax(skipped).astype(jnp.int32)
 
     return jax.lax.scan(one, state, told, num_rounds)
 

@@ -101,5 +101,6 @@ def _sharding(population_size: int) -> Sharding | None:
 
 def _lineage_like(begun: Population, num_rounds: int) -> Lineage:
     """Shapes and dtypes of the lineage of a number of rounds."""
-    one = Lineage(jnp.arange(begun.scores.size), get_hparams(begun.members.agent_state), begun.scores)
+    numbers = jnp.arange(begun.scores.size)
+    one = Lineage(numbers, get_hparams(begun.members.agent_state), begun.scores, numbers, numbers)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_rounds, *leaf.shape), leaf.dtype), one)

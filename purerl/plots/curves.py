@@ -28,10 +28,13 @@ from purerl.plots.style import (
     line,
     new_figure,
     number,
+    skipped_entry,
+    triangles,
     words,
 )
 from purerl.sweep import bootstrap_interval, interquartile_mean
 from purerl.sweep.results.algorithms import algorithms_of
+from purerl.sweep.results.skips import by_trial
 from purerl.sweep.trials.algorithms import ALGORITHM, own_name
 
 if TYPE_CHECKING:
@@ -68,7 +71,8 @@ def learning_curves(result: Result, top: int = 5) -> Figure:
 
     A trial that was stopped ends at that point, and dotted lines mark the ends of rungs; a curve of one point is a dot.
     The line of a highlighted trial is the interquartile mean over its seeds. The bands, of the first three, are the
-    range of their seeds, or from five seeds on the 95% bootstrap interval. Crosses mark where trials diverged.
+    range of their seeds, or from five seeds on the 95% bootstrap interval. Crosses mark where trials diverged, and
+    triangles the first update of a trial that was skipped because its gradient was NaN or infinite.
 
     Args:
       result: a finished search.
@@ -103,7 +107,7 @@ def _draw_curves(axes: Axes, result: Result, top: int) -> Entries:
         _draw_best(axes, result, bridged, place, color, with_band=(place, color) in best[:_BANDS])
     for end in _rung_ends(result):
         axes.axvline(end, color=DARK, linestyle=":", linewidth=0.9, zorder=0.5)
-    diverged = _draw_diverged(axes, result, curves)
+    marks = diverged_entry(_draw_diverged(axes, result, curves)) + skipped_entry(_draw_skipped(axes, result, curves))
     seeds = f"{result.num_seeds} seed{'s' if result.num_seeds > 1 else ''}"
     title = f"Training: {result.num_trials:,} trials × {seeds}"
     curve = result.settings.get("curve", "episode_return")
@@ -112,7 +116,7 @@ def _draw_curves(axes: Axes, result: Result, top: int) -> Entries:
     axes.set_xlim(0, 1.02 * result.steps[-1])
     axes.margins(y=0.04)
     of_groups: Entries = [(line(color, linewidth=0.9), f"a trial of {name}") for name, color in groups.items()]
-    return _entries(axes, result, [place for place, _ in best], of_groups) + diverged_entry(diverged)
+    return _entries(axes, result, [place for place, _ in best], of_groups) + marks
 
 
 def _best(result: Result, groups: Mapping[str, str], top: int) -> list[tuple[int, str]]:
@@ -170,6 +174,21 @@ def _draw_diverged(axes: Axes, result: Result, curves: np.ndarray) -> int:
     known = last >= 0
     crosses(axes, result.steps[last[known]], curves[trials[known], last[known]])
     crosses(axes, result.steps[np.zeros((~known).sum(), int)])
+    return len(trials)
+
+
+def _draw_skipped(axes: Axes, result: Result, curves: np.ndarray) -> int:
+    """A triangle on the curve of each trial where it first skipped an update, or low if it has no value there.
+
+    Returns:
+      Their number.
+    """
+    skipped, after = by_trial(result.skips)
+    trials = np.flatnonzero(skipped)
+    height = np.array([np.interp(after[trial], result.steps, curves[trial]) for trial in trials])
+    known = np.isfinite(height)
+    triangles(axes, after[trials[known]], height[known])
+    triangles(axes, after[trials[~known]])
     return len(trials)
 
 

@@ -11,7 +11,19 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from purerl.plots.style import COLORS, DARK, FAINT, crosses, diverged_entry, frame, legend, new_figure, words
+from purerl.plots.style import (
+    COLORS,
+    DARK,
+    FAINT,
+    crosses,
+    diverged_entry,
+    frame,
+    legend,
+    new_figure,
+    skipped_entry,
+    triangles,
+    words,
+)
 
 if TYPE_CHECKING:
     from purerl.pbt import PBTResult
@@ -22,7 +34,7 @@ def family(result: PBTResult) -> Figure:
 
     A line leads from each member's parent in one round to the member in the next: dark if the member is an ancestor of
     one in the last population, faint if its line died out, in colour if it is an ancestor of the best member. Crosses
-    mark members that diverged in a round and were replaced after it.
+    mark members that diverged in a round and were replaced after it, triangles members that skipped updates in it.
     """
     count = 1 + len(result.space)
     columns = min(3, count)
@@ -38,11 +50,15 @@ def family(result: PBTResult) -> Figure:
         axes.set_yscale("log" if getattr(space, "log", False) else "linear")
     for axes in panels[count:]:
         axes.remove()
-    broken = np.isnan(result.lineage.scores)
+    broken, skipped = np.isnan(result.lineage.scores), result.skips.number > 0
+    steps = np.broadcast_to(result.steps[:, None], broken.shape)
     for axes, values in zip(panels, [None, *(getattr(result.lineage.hparams, name) for name in result.space)]):
-        at = np.broadcast_to(result.steps[:, None], broken.shape)[broken]
-        crosses(axes, at, None if values is None else values[broken])
-    legend(figure, [*zip(*panels[0].get_legend_handles_labels()), *diverged_entry(int(broken.sum()))], columns=4)
+        crosses(axes, steps[broken], None if values is None else values[broken])
+        known = result.lineage.scores if values is None else values
+        triangles(axes, steps[skipped & ~np.isnan(known)], known[skipped & ~np.isnan(known)])
+        triangles(axes, steps[skipped & np.isnan(known)])
+    marks = diverged_entry(int(broken.sum())) + skipped_entry(int(skipped.sum()), "updates skipped")
+    legend(figure, [*zip(*panels[0].get_legend_handles_labels()), *marks], columns=4)
     return figure
 
 

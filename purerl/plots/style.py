@@ -16,7 +16,7 @@ from matplotlib.ticker import EngFormatter
 COLORS = ("#D55E00", "#0072B2", "#009E73", "#CC79A7", "#E69F00")
 FURTHER = ("#56B4E9", "#7F3C8D", "#6B5B00")
 FAINT, DARK, GRID = "#9AA5B1", "#1F2933", "#E4E7EB"
-DIVERGED = "#7B2D26"
+DIVERGED, SKIPPED = "#7B2D26", "#6A3D9A"
 MAP = "viridis"
 
 Entries: TypeAlias = list[tuple[Artist, str]]
@@ -67,19 +67,33 @@ def group_colors(names: Sequence[str]) -> dict[str, str]:
 
 def crosses(axes: Axes, x: np.ndarray, y: np.ndarray | float | None = None) -> None:
     """Mark members that diverged, at the lower edge if `y` is None: they have no return to be drawn at."""
+    _marks(axes, x, y, 0.03, marker="x", gid="diverged", s=26, color=DIVERGED, linewidths=1.2)
+
+
+def triangles(axes: Axes, x: np.ndarray, y: np.ndarray | float | None = None) -> None:
+    """Mark updates that were skipped, above the lower edge if `y` is None."""
+    _marks(axes, x, y, 0.07, marker="v", gid="skipped", s=34, facecolor="none", edgecolor=SKIPPED, linewidths=1.4)
+
+
+def _marks(axes: Axes, x: np.ndarray, y: np.ndarray | float | None, low: float, **style: Any) -> None:
+    """Points at (x, y); without y at a height `low` of the axes, 0 to 1. They are drawn whole at the edges."""
     if not len(x):
         return
     transform = axes.get_xaxis_transform() if y is None else axes.transData
-    height = np.full(len(x), 0.03) if y is None else np.broadcast_to(y, len(x))
-    axes.scatter(
-        x, height, marker="x", gid="diverged", s=26, color=DIVERGED, linewidths=1.2, transform=transform, zorder=5
-    )
+    height = np.full(len(x), low) if y is None else np.broadcast_to(y, len(x))
+    axes.scatter(x, height, transform=transform, zorder=5, clip_on=False, **style)
 
 
 def diverged_entry(number: int) -> Entries:
     """The legend's entry for `crosses`; empty if nothing diverged."""
     handle = line(DIVERGED, marker="x", linestyle="", markersize=6)
     return [(handle, f"diverged ({number:,})")] if number else []
+
+
+def skipped_entry(number: int, label: str = "first update skipped") -> Entries:
+    """The legend's entry for `triangles`; empty if no update was skipped."""
+    handle = line(SKIPPED, marker="v", linestyle="", markersize=6, markerfacecolor="none", markeredgewidth=1.4)
+    return [(handle, f"{label} ({number:,})")] if number else []
 
 
 def label_points(axes: Axes, ranks: np.ndarray, x: np.ndarray, y: np.ndarray) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -86,19 +86,34 @@ def _of_trials(result: Result) -> Iterator[str]:
 
 def _of_skips(result: Result) -> Iterator[str]:
     """The agents of which updates were skipped, those with the most first."""
-    count, after = result.skips
-    trials, seeds = np.nonzero(count)
-    if not trials.size:
-        return
-    most = np.argsort(-count[trials, seeds], kind="stable")[:5]
-    some = [
-        f"{count[trial, seed]:,} of trial {trial}, seed {seed}, the first after {after[trial, seed]:,.0f} steps"
-        for trial, seed in zip(trials[most], seeds[most])
+    every = np.arange(result.num_trials)
+    tables = ((every, "seed", result.skips), (result.fresh_trials, "fresh seed", result.fresh_skips))
+    found = [
+        (int(count[place, seed]), f"trial {trials[place]}, {kind} {seed}", float(after[place, seed]))
+        for trials, kind, (count, after) in tables
+        for place, seed in np.argwhere(count).tolist()
     ]
-    yield (
-        f"{count.sum():,} updates had a gradient that was NaN or infinite, and were skipped: {'; '.join(some)}"
-        f"{'; ...' * (trials.size > most.size)}. Look for NaN or infinity in the rewards and observations."
-    )
+    yield from skipped(found)
+
+
+def skipped(found: Sequence[tuple[int, str, float]]) -> Iterator[str]:
+    """A sentence on skipped updates, from how many of whom, and after how many environment steps; at most five of them.
+
+    Examples:
+      >>> print(*skipped([(2, "trial 0, seed 1", 640.0)]))  # doctest: +ELLIPSIS
+      2 updates had a gradient that was NaN or infinite, and were skipped: 2 of trial 0, seed 1, the first after 640 ...
+    """
+    most = sorted(found, key=lambda each: -each[0])[:5]
+    some = [f"{count:,} of {who}, the first after {after:,.0f} steps" for count, who, after in most]
+    more = len(found) - len(most)
+    some += [f"and some of {more:,} other{'s' * (more > 1)}"] if more else []
+    total = sum(count for count, _, _ in found)
+    verb, s = ("were", "s") if total > 1 else ("was", "")
+    if total:
+        yield (
+            f"{total:,} update{s} had a gradient that was NaN or infinite, and {verb} skipped: {'; '.join(some)}. "
+            "Look for NaN or infinity in the rewards and observations."
+        )
 
 
 def _of_edges(result: Result) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from purerl.reports import pieces
+from purerl.reports.cautions import skipped
 from purerl.reports.page import write_page
 from purerl.reports.pieces import short
 from purerl.sweep.trials.spaces import Range
@@ -75,7 +76,7 @@ def write_population_html(
 
 def population_cautions(result: PBTResult) -> list[str]:
     """Sentences on how far the results can be trusted, the most important first."""
-    return [*_of_the_best(result), *_of_descent(result), *_of_edges(result)]
+    return [*_of_the_best(result), *_of_skips(result), *_of_descent(result), *_of_edges(result)]
 
 
 def _summary(result: PBTResult) -> str:
@@ -127,6 +128,11 @@ def _of_the_best(result: PBTResult) -> Iterator[str]:
             f"{result.population_size:,} places in {rounds} of {result.num_rounds:,} rounds. They ranked last and were "
             "replaced in the next round."
         )
+
+
+def _of_skips(result: PBTResult) -> Iterator[str]:
+    count, after = result.skips
+    return skipped([(int(count[r, m]), f"member {m} in round {r}", float(after[r, m])) for r, m in np.argwhere(count)])
 
 
 def _of_descent(result: PBTResult) -> Iterator[str]:

@@ -335,6 +335,8 @@ def _finish(
         scores=scores_of(run.rules, run.measured.evidence()._replace(returns=measured["returns"])),
         fresh_scores=fresh.scores,
         fresh_counts=fresh.counts,
+        fresh_skipped=fresh.skips.number,
+        fresh_skipped_after=fresh.skips.after,
     )
     result = dataclasses.replace(result, pareto=fronts.values_of(result, goals)) if goals else result
     if run.log.directory is not None:

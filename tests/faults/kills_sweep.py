@@ -2,9 +2,9 @@
 
     python tests/faults/kills_sweep.py [--kills 3] [--seed 0] [full] [halving] [hyperband] [asha] [pbt]
 
-Each schedule runs twice undisturbed. Further runs are killed by SIGKILL and resumed until they have finished, until there
-were so many kills: their tables, with the returns of every seed in full precision, must be those of the undisturbed
-run, byte for byte, and the states of the agents that they keep must be the same bits.
+Each schedule runs twice undisturbed. Further runs are killed by SIGKILL and resumed until they have finished, as many
+runs as give so many kills. Their tables, with the returns of every seed in full precision, must be those of the
+undisturbed run, byte for byte, and the states of the agents that they keep must be the same bits.
 """
 
 import argparse

@@ -288,6 +288,48 @@ def test_members_that_diverge_are_replaced_even_if_their_actions_hide_it(world):
     check_named(broken)
 
 
+def test_skipped_updates_of_members_are_counted_by_round_and_kept(world, tmp_path):
+    """The agent says that steps from θ below 0 were skipped; θ moves from its start to a target above 0 and stays."""
+    plain, env, _ = world
+
+    def update(key, state, data):
+        return plain.update(key, state, data)[0], {"loss/skipped": jnp.float32(state.theta < 0)}
+
+    agent = Agent(plain.init, plain.act, update)
+    space = {"learning_rate": sweep.uniform(0.05, 0.2), "target": sweep.uniform(0.1, 0.2)}
+    options = {"population_size": 10, "num_rounds": 3, "exploit_fraction": 0.0} | SIZES
+    found = pbt.pbt(jax.random.key(0), agent, env, Hparams(), space, directory=tmp_path / "whole", **options)
+    count, after = found.skips
+    begun = count[0] > 0
+    assert begun.any()
+    assert not begun.all()
+    assert (after[0][begun] == 0).all()
+    for r in (1, 2):  # θ grows, so what is skipped later is skipped from the first update of the round on
+        assert (count[r] <= count[r - 1]).all()
+        assert (after[r][count[r] > 0] == r * 3 * 2 * EPISODE).all()
+    np.testing.assert_array_equal(np.isnan(after), count == 0)
+    rows = {(row["round"], row["member"]): row for row in found.rows()}
+    np.testing.assert_equal([rows[0, m]["skipped"] for m in range(10)], count[0])
+    totals = {row["member"]: (row["skipped"], row["skipped_after"]) for row in found.member_rows()}
+    np.testing.assert_equal([totals[m] for m in range(10)], list(zip(count.sum(axis=0), np.where(begun, 0.0, np.nan))))
+    with pytest.raises(KeyboardInterrupt):
+        pbt.pbt(jax.random.key(0), agent, env, Hparams(), space, directory=tmp_path / "cut", progress=cut, **options)
+    again = pbt.pbt(jax.random.key(0), agent, env, Hparams(), space, directory=tmp_path / "cut", resume=True, **options)
+    np.testing.assert_array_equal(again.skips, found.skips)
+    np.testing.assert_array_equal(pbt.load_pbt(tmp_path / "whole").skips, found.skips)
+    score, *_ = plots.family(found).axes
+    assert (
+        sum(len(each.get_offsets()) for each in score.collections if each.get_gid() == "skipped") == (count > 0).sum()
+    )
+    said = " ".join(reports.population_cautions(found))
+    assert f"{count.sum()} updates had a gradient that was NaN or infinite" in said
+    assert "of member" in said
+
+
+def cut(now):
+    raise KeyboardInterrupt
+
+
 def check_named(broken):
     """Members that diverged are marked in the picture, and named in the report and, in the last round, in the rows."""
     score, *_ = plots.family(broken).axes

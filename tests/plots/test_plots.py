@@ -155,6 +155,24 @@ def test_trials_that_diverged_have_a_mark_and_an_entry_in_the_legend(result, nam
     assert "diverged (1)" in [text.get_text() for text in figure.legends[0].get_texts()]
 
 
+def test_the_first_skipped_update_of_a_trial_has_a_mark_on_its_curve_and_an_entry_in_the_legend(result):
+    """Trial 3 has diverged: its curve ends before the skipped update, so its mark lies low."""
+    count, after = np.zeros((64, 2), int), np.full((64, 2), np.nan)
+    count[5, 1], after[5, 1] = 2, 7500
+    count[3, 0], after[3, 0] = 1, 15_000
+    made = dataclasses.replace(result, skipped=count, skipped_after=after)
+    figure = plots.learning_curves(made)
+    (axes,) = figure.axes
+    marks = [each for each in axes.collections if each.get_gid() == "skipped"]
+    at, low = (np.asarray(each.get_offsets())[0] for each in marks)
+    curve = result.curves[5].mean(axis=0)
+    np.testing.assert_allclose(at, (7500, (curve[6] + curve[7]) / 2))
+    assert low[0] == 15_000
+    assert 0 < low[1] < 0.1  # of the height of the axes
+    assert "first update skipped (2)" in [text.get_text() for text in figure.legends[0].get_texts()]
+    assert not [each for each in plots.learning_curves(result).axes[0].collections if each.get_gid() == "skipped"]
+
+
 @pytest.mark.parametrize("name", DRAWN)
 def test_every_picture_has_a_legend(halved, name):
     assert DRAWN[name](halved).legends

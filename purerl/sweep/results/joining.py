@@ -143,8 +143,8 @@ def _fresh(results: Sequence[Result], firsts: np.ndarray) -> dict[str, Any]:
     """The trials that were trained again; NaN for the seeds that one had less than another."""
     most = max(result.fresh_returns.shape[1] for result in results)
 
-    def wide(array: np.ndarray) -> np.ndarray:
-        return np.pad(array, [(0, 0), (0, most - array.shape[1]), *[(0, 0)] * (array.ndim - 2)], constant_values=np.nan)
+    def wide(array: np.ndarray, filled: float = np.nan) -> np.ndarray:
+        return np.pad(array, [(0, 0), (0, most - array.shape[1]), *[(0, 0)] * (array.ndim - 2)], constant_values=filled)
 
     scores = [
         result.fresh_returns.mean(axis=2, dtype=np.float64) if result.fresh_scores is None else result.fresh_scores
@@ -155,6 +155,8 @@ def _fresh(results: Sequence[Result], firsts: np.ndarray) -> dict[str, Any]:
         "fresh_returns": np.concatenate([wide(result.fresh_returns) for result in results]),
         "fresh_scores": np.concatenate([wide(each) for each in scores]),
         "fresh_counts": np.concatenate([result.num_fresh for result in results]),
+        "fresh_skipped": np.concatenate([wide(result.fresh_skips.number, 0) for result in results]),
+        "fresh_skipped_after": np.concatenate([wide(result.fresh_skips.after) for result in results]),
     }
 
 

@@ -33,7 +33,10 @@ _TABLES = ("curves.csv", "sweep.json", "trials.csv")
 _OF_CURVES = ("trial", "seed", "steps", "return")
 
 # Optional arrays of 64 bits, stored bit for bit beside it.
-EXACT = ("scores", "fresh_scores", "seconds", "fresh_counts", "pareto", "skipped", "skipped_after")
+EXACT = (
+    "scores", "fresh_scores", "seconds", "fresh_counts", "pareto", "skipped", "skipped_after", "fresh_skipped",
+    "fresh_skipped_after",
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -64,6 +67,7 @@ class Result:
       skipped: [P, S] updates of each agent that were skipped, at least in part, because their gradient was NaN or
         infinite; None: not counted.
       skipped_after: [P, S] environment steps of the agent before the first of them; NaN: none was skipped.
+      fresh_skipped, fresh_skipped_after: [K, S'] the same of the fresh seeds.
     """
 
     trials: Trials
@@ -85,6 +89,8 @@ class Result:
     pareto: np.ndarray | None = None
     skipped: np.ndarray | None = None
     skipped_after: np.ndarray | None = None
+    fresh_skipped: np.ndarray | None = None
+    fresh_skipped_after: np.ndarray | None = None
 
     @property
     def member_index(self) -> MemberIndex:
@@ -129,9 +135,12 @@ class Result:
     @property
     def skips(self) -> Skips:
         """[P, S], the skipped updates of each agent; none if they were not counted."""
-        if self.skipped is None or self.skipped_after is None:
-            return skips.none(self.returns.shape[:2])
-        return Skips(self.skipped, self.skipped_after)
+        return skips.counted(self.skipped, self.skipped_after, self.returns.shape[:2])
+
+    @property
+    def fresh_skips(self) -> Skips:
+        """[K, S'], the skipped updates on fresh seeds; none if they were not counted."""
+        return skips.counted(self.fresh_skipped, self.fresh_skipped_after, self.fresh_returns.shape[:2])
 
     @property
     def objective(self) -> Objective:
@@ -269,7 +278,8 @@ class Result:
         if updates were skipped, `skipped`, their number over the trial's seeds, and `skipped_after`, the steps of the
         agent before the first;
         if any trials tie, the criteria that order them; if trials were trained again on fresh seeds, `fresh_return`,
-        `fresh_low`, `fresh_high` and `fresh_diverged`, NaN for the others; and `return_seed_0`, ... for all seeds.
+        `fresh_low`, `fresh_high`, `fresh_diverged`, `fresh_skipped` and `fresh_skipped_after`, NaN for the others; and
+        `return_seed_0`, ... for all seeds.
         """
         return tabulated.rows(self)
 

@@ -19,14 +19,19 @@ class Skips(NamedTuple):
     number: np.ndarray
     after: np.ndarray
 
-    def at(self, index: slice | tuple[slice, ...]) -> Skips:
-        """Those of some of the members, as views."""
+    def at(self, index: slice | np.ndarray | tuple[slice, ...]) -> Skips:
+        """Those of some of the members, views if they are given by slices."""
         return Skips(self.number[index], self.after[index])
 
 
 def none(shape: int | Sequence[int]) -> Skips:
     """Nothing was skipped."""
     return Skips(np.zeros(shape, int), np.full(shape, np.nan))
+
+
+def counted(number: np.ndarray | None, after: np.ndarray | None, shape: Sequence[int]) -> Skips:
+    """Those that a result has; none if it is from a version that did not count them."""
+    return none(shape) if number is None or after is None else Skips(number, after)
 
 
 def of_updates(share: np.ndarray, update_steps: int, first_step: int = 0) -> Skips:
@@ -45,6 +50,16 @@ def of_updates(share: np.ndarray, update_steps: int, first_step: int = 0) -> Ski
     skipped = np.nan_to_num(share) > 0
     after = first_step + update_steps * np.argmax(skipped, axis=1).astype(np.float64)
     return Skips(skipped.sum(axis=1), np.where(skipped.any(axis=1), after, np.nan))
+
+
+def by_trial(found: Skips) -> Skips:
+    """The sum over the seeds, and the steps before the first of all, [P, S] to [P].
+
+    Examples:
+      >>> by_trial(Skips(np.array([[1, 2], [0, 0]]), np.array([[30.0, 20.0], [np.nan, np.nan]])))
+      Skips(number=array([3, 0]), after=array([20., nan]))
+    """
+    return Skips(found.number.sum(axis=-1), np.fmin.reduce(found.after, axis=-1, initial=np.nan))
 
 
 def joined(before: Skips, later: Skips) -> Skips:

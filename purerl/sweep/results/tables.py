@@ -141,7 +141,8 @@ def _caption(result: Result, dropped: list[str]) -> str:
     diverged = int(result.diverged.any(axis=1).sum())
     if diverged:
         sentences.append(f"{diverged} of {result.num_trials} trials diverged.")
-    skipped = int(result.skips.number.any(axis=1).sum())
+    again = result.fresh_trials[result.fresh_skips.number.any(axis=1)]
+    skipped = np.union1d(np.flatnonzero(result.skips.number.any(axis=1)), again).size
     if skipped:
         sentences.append(f"{skipped} of {result.num_trials} trials had updates that were skipped: NaN or infinity.")
     if dropped:

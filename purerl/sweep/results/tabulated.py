@@ -9,6 +9,7 @@ import numpy as np
 
 from purerl.hparams import python_number
 from purerl.sweep.results.pareto import front
+from purerl.sweep.results.skips import Skips, by_trial
 from purerl.sweep.results.statistics import bootstrap_interval, coverage_limit, interquartile_mean
 from purerl.sweep.trials.algorithms import active
 
@@ -23,7 +24,7 @@ def rows(result: Result) -> list[dict[str, Any]]:
     columns |= _objective(result) | _returns(result) | {"steps": result.trial_steps}
     if result.diverged.any():
         columns |= {"diverged": result.diverged.sum(axis=1), "diverged_after": _last_known_steps(result)}
-    columns |= _skips(result)
+    columns |= _columns(result.skips)
     tied = result.num_tied
     if (tied > 1).any():
         columns = {"tied": tied} | columns | _criteria(result)
@@ -52,9 +53,10 @@ def _front(result: Result, known: set[str]) -> dict[str, np.ndarray]:
 
 
 def fresh_columns(result: Result) -> dict[str, np.ndarray]:
-    """The returns on fresh seeds, their interval and the seeds that diverged, [P] by name; empty without fresh seeds.
+    """The columns on fresh seeds, [P] by name: NaN for trials that were not trained again; empty without fresh seeds.
 
-    Returns and intervals are over the seeds that did not diverge.
+    Returns and intervals are over the seeds that did not diverge. Seeds that did, and skipped updates, have columns if
+    there are any.
     """
     if not len(result.fresh_trials):
         return {}
@@ -66,7 +68,15 @@ def fresh_columns(result: Result) -> dict[str, np.ndarray]:
         if healthy.size:
             table[:3, trial] = interquartile_mean(healthy), *bootstrap_interval(jax.random.key(0), healthy)
     columns = dict(zip(("fresh_return", "fresh_low", "fresh_high", "fresh_diverged"), table))
-    return columns if np.nansum(table[3]) else {name: columns[name] for name in list(columns)[:3]}
+    columns = columns if np.nansum(table[3]) else {name: columns[name] for name in list(columns)[:3]}
+    return columns | {f"fresh_{name}": _of_fresh(result, each) for name, each in _columns(result.fresh_skips).items()}
+
+
+def _of_fresh(result: Result, values: np.ndarray) -> np.ndarray:
+    """Values of the trials that were trained again, [K], among all, [P]; NaN for the others."""
+    column = np.full(result.num_trials, np.nan)
+    column[result.fresh_trials] = values
+    return column
 
 
 def _last_known_steps(result: Result) -> np.ndarray:
@@ -77,13 +87,9 @@ def _last_known_steps(result: Result) -> np.ndarray:
     return np.where(np.isfinite(first), first, np.nan)
 
 
-def _skips(result: Result) -> dict[str, np.ndarray]:
-    """The skipped updates of each trial and the steps before the first, [P]; empty if no trial has any."""
-    count, after = result.skips
-    if not count.any():
-        return {}
-    first = np.where(count > 0, after, np.inf).min(axis=1)
-    return {"skipped": count.sum(axis=1), "skipped_after": np.where(np.isfinite(first), first, np.nan)}
+def _columns(found: Skips) -> dict[str, np.ndarray]:
+    """Skipped updates and the steps before the first, [P, S] to [P]; empty if there are none."""
+    return dict(zip(("skipped", "skipped_after"), by_trial(found))) if found.number.any() else {}
 
 
 def _objective(result: Result) -> dict[str, np.ndarray]:

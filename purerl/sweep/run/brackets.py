@@ -9,8 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.sweep.results import skips
 from purerl.sweep.results.objectives import over_seeds
 from purerl.sweep.results.rules import order_of, scores_of
+from purerl.sweep.results.skips import Skips
 from purerl.sweep.results.statistics import bootstrap_interval
 from purerl.sweep.run import measurements, records, rungs, stages
 from purerl.sweep.run.budget import Enough
@@ -83,12 +85,14 @@ class Fresh(NamedTuple):
       returns: [K, S', E]; NaN for seeds that a trial was not trained with.
       scores: [K, S'] the objective of each.
       counts: [K] seeds that each was trained with, the first ones.
+      skips: [K, S'] updates that were skipped.
     """
 
     trials: np.ndarray
     returns: np.ndarray
     scores: np.ndarray
     counts: np.ndarray
+    skips: Skips
 
 
 def confirm(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: int, name: str = "") -> Fresh:
@@ -148,7 +152,7 @@ def key_data(key: jax.Array) -> np.ndarray:
 def _none(engine: Engine, trials: np.ndarray, num_seeds: int) -> Fresh:
     shape = (len(trials), num_seeds)
     returns = np.full((*shape, engine.programs[0].eval_episodes), np.nan, np.float32)
-    return Fresh(trials, returns, np.full(shape, np.nan), np.zeros(len(trials), int))
+    return Fresh(trials, returns, np.full(shape, np.nan), np.zeros(len(trials), int), skips.none(shape))
 
 
 def _train_again(
@@ -172,6 +176,8 @@ def _train_again(
     rows, evidence = np.isin(fresh.trials, trials), again.measured.evidence(trials)
     fresh.returns[rows, seeds] = evidence.returns  # [K, s, E] into [K, S', E]
     fresh.scores[rows, seeds] = scores_of(engine.rules, evidence)
+    for table, values in zip(fresh.skips, again.measured.skips.at(trials)):
+        table[rows, seeds] = values
     fresh.counts[rows] = seeds.stop
 
 

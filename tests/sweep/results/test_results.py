@@ -271,6 +271,24 @@ def test_skipped_updates_are_in_the_rows_the_files_and_the_warnings_but_only_if_
     )
 
 
+def test_skipped_updates_on_fresh_seeds_are_in_the_rows_the_caption_and_the_warnings():
+    healthy = make_search(4, 2, confirm=2)
+    assert "fresh_skipped" not in healthy.rows()[0]
+    shape = healthy.fresh_returns.shape[:2]
+    count, after = np.zeros(shape, int), np.full(shape, np.nan)
+    count[1, 0], after[1, 0] = 5, 3000
+    made = dataclasses.replace(healthy, fresh_skipped=count, fresh_skipped_after=after)
+    trial = int(made.fresh_trials[1])
+    joined = sweep.join([make_search(4, 2), made])
+    for each, own in ((made, trial), (joined, 4 + trial)):
+        row = next(row for row in each.rows() if row["trial"] == own)
+        assert (row["fresh_skipped"], row["fresh_skipped_after"]) == (5, 3000)
+        others = [row["fresh_skipped"] for row in each.rows() if row["trial"] not in each.fresh_trials]
+        assert np.isnan(others).all()
+    assert "1 of 4 trials had updates that were skipped" in sweep.table(made).caption
+    assert f"5 of trial {trial}, fresh seed 0, the first after 3,000 steps" in " ".join(reports.cautions(made))
+
+
 def test_infinity_comes_back_from_the_disk_as_a_number(tmp_path):
     made = make_search(4, 2, names=("learning_rate",))
     limits = np.array([np.inf, 4.0, 4.0, np.inf])

@@ -60,6 +60,27 @@ def test_a_search_counts_skipped_updates_and_the_steps_before_the_first(whole):
     assert np.isnan(after[count == 0]).all()
 
 
+@pytest.mark.parametrize("auto", [False, True])
+def test_skipped_updates_on_fresh_seeds_are_those_of_their_trials(auto, tmp_path):
+    """As above: θ of a fresh seed moves towards the target of the trial that was trained again, and of no other."""
+    seeds = {"num_seeds": "auto"} if auto else {}
+    found = run(tmp_path, confirm=3, confirm_seeds=6, block_size=9, **seeds)
+    count, after = found.fresh_skips
+    rises = found.hparams.target[found.fresh_trials] > 0
+    trained = np.arange(count.shape[1]) < found.num_fresh[:, None]
+    assert (count[~rises] < 8).any() or rises.all()
+    np.testing.assert_array_equal(count[~trained], 0)
+    np.testing.assert_array_equal(np.isnan(after), count == 0)
+    assert count.any()
+    for place, seed in np.argwhere(count).tolist():
+        assert after[place, seed] == ((8 - count[place, seed]) * 12 if rises[place] else 0)
+    columns = {row["trial"]: (row["fresh_skipped"], row["fresh_skipped_after"]) for row in found.rows()}
+    for place, trial in enumerate(found.fresh_trials.tolist()):
+        np.testing.assert_equal(columns[trial], (count[place].sum(), np.fmin.reduce(after[place], initial=np.nan)))
+    loaded = sweep.load(tmp_path)
+    np.testing.assert_array_equal(loaded.fresh_skips, found.fresh_skips)
+
+
 # --- Killed -----------------------------------------------------------------------------------------------------------
 
 
