@@ -14,10 +14,10 @@ from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, Transition
 def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = False) -> Agent:
     """Let one policy play every agent of an environment of several, and learn from all of them (parameter sharing).
 
-    With PPO this is independent PPO, IPPO. The A agents of N environments count as N · A environments of one agent,
-    which sees its own part of `obs["agents"]` (with its part of an `action_mask`, as `{"obs": ..., "action_mask":
-    ...}`). It is paid `obs["rewards"]` of the successor; once it is no longer `obs["alive"]`, its steps are masked, or,
-    for agents with replay, worth nothing.
+    With PPO this is independent PPO, IPPO; in `envs.central_critic(env)` it is MAPPO. The A agents of N environments
+    count as N · A environments of one agent, which sees its own part of `obs["agents"]` (with its part of an
+    `action_mask`, as `{"obs": ..., "action_mask": ...}`). It is paid `obs["rewards"]` of the successor; once it is no
+    longer `obs["alive"]`, its steps are masked, or, for agents with replay, worth nothing.
 
     Args:
       agent: any agent of one actor, built for the spaces of `envs.one_agent(env)`.
@@ -136,9 +136,10 @@ def _first(tree: PyTree) -> PyTree:
 
 def _seen(obs: PyTree) -> PyTree:
     """What each agent sees, leaves [..., A, *shape]."""
-    if "action_mask" in obs:
-        return {"obs": obs["agents"], "action_mask": obs["action_mask"]}
-    return obs["agents"]
+    own = obs["agents"]
+    if "action_mask" not in obs:
+        return own
+    return (own if isinstance(own, dict) else {"obs": own}) | {"action_mask": obs["action_mask"]}
 
 
 def _of_agents(agent: Agent, data: Transition, num_agents: int, team_reward: bool) -> Transition:

@@ -31,6 +31,7 @@ from purerl.envs.wrappers import (
     OneAgent,
     action_repeat,
     cached_resets,
+    central_critic,
     channels_last,
     flatten,
     frame_stack,
@@ -43,9 +44,10 @@ from purerl.envs.wrappers import (
 __all__ = [
     "IDS", "PROBES", "ActuatedHparams", "BanditTestbedParams", "EndlessParams", "FixedCycleHparams", "HostEnv",
     "HostStep", "OneAgent", "ProbeParams", "TrafficParams", "action_repeat", "actuated", "bandit_testbed",
-    "cached_resets", "channels_last", "check", "endless", "env_params", "fixed_cycle", "flatten", "frame_stack",
-    "from_brax", "from_functional", "from_gymnasium", "from_gymnax", "from_jaxmarl", "from_jumanji", "from_mdp",
-    "from_navix", "from_pettingzoo", "from_pgx", "from_pgx_self_play", "from_xminigrid", "has_params", "make",
-    "one_agent", "one_step_player", "probe", "probe_action", "probe_params", "probe_value", "random_player", "register",
-    "runs_on_host", "select_observation", "time_limit", "to_gymnasium", "traffic_light", "two_phases", "with_state",
+    "cached_resets", "central_critic", "channels_last", "check", "endless", "env_params", "fixed_cycle", "flatten",
+    "frame_stack", "from_brax", "from_functional", "from_gymnasium", "from_gymnax", "from_jaxmarl", "from_jumanji",
+    "from_mdp", "from_navix", "from_pettingzoo", "from_pgx", "from_pgx_self_play", "from_xminigrid", "has_params",
+    "make", "one_agent", "one_step_player", "probe", "probe_action", "probe_params", "probe_value", "random_player",
+    "register", "runs_on_host", "select_observation", "time_limit", "to_gymnasium", "traffic_light", "two_phases",
+    "with_state",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from purerl.networks.layers import ACTIVATIONS, Torso, check_hidden
 from purerl.networks.observations import batched_features, check_observation, features, has_mask
 from purerl.networks.products import thin_product
 from purerl.networks.towers import layers_of, one_by_one, towers
-from purerl.spaces import Box, Discrete, MultiDiscrete, Space, check_bounded, check_spaces
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, check_bounded, check_spaces
 from purerl.types import HasSpaces, Params, PyTree
 
 
@@ -38,7 +38,8 @@ def actor_critic(
     observation has one), one categorical per element for `MultiDiscrete`, a diagonal Gaussian in the units of the
     bounds for `Box` (the environment clips actions outside). Images, [H, W, C], also those in a dict or tuple, are
     scaled by their bounds and pass a convolution first; discrete observations are one-hot encoded; the parts of a dict
-    or tuple are concatenated. See `networks.encode`.
+    or tuple are concatenated. See `networks.encode`. If a dict has the parts "actor" and "critic", such as that of
+    `envs.central_critic`, actor and critic see theirs alone.
 
     Args:
       env: the environment, read for its spaces only.
@@ -58,7 +59,8 @@ def actor_critic(
 
     Raises:
       ValueError: an unknown activation or convolution, a width that is not positive, images too small for the
-        convolution, `squash` with infinite bounds, an action with low == high, or a negative or infinite policy_scale.
+        convolution, `squash` with infinite bounds, an action with low == high, a negative or infinite policy_scale, or
+        a shared torso of an actor and a critic that see different parts.
       TypeError: an action space it has no distribution for.
 
     Examples:
@@ -74,6 +76,8 @@ def actor_critic(
     check_convolution(env.observation_space, convolution)
     check_action_space(env.action_space, squash)
     check_policy_scale(policy_scale)
+    if shared_torso and _is_split(env.observation_space):
+        raise ValueError("shared_torso: actor and critic see different parts of the observation")
     return ActorCritic(
         env.observation_space, env.action_space, tuple(hidden), activation, shared_torso, squash, convolution, dtype,
         policy_scale,
@@ -100,12 +104,16 @@ class ActorCritic(nn.Module):
     def __call__(self, obs: PyTree) -> tuple[distributions.Distribution, jax.Array]:
         """One observation to the action distribution and the value, a scalar."""
         check_observation(obs, self.observation_space)
-        inputs = features(obs, self.observation_space)
+        space = self.observation_space
+        if isinstance(space, Dict) and _is_split(space):
+            inputs = [features(obs[name], space[name]) for name in _TORSOS]
+        else:
+            inputs = [features(obs, space)] * 2
         torso = functools.partial(Torso, self.hidden, self.activation, convolution=self.convolution, dtype=self.dtype)
         if self.shared_torso:
-            critic = actor = torso(name="torso")(inputs)
+            critic = actor = torso(name="torso")(inputs[0])
         else:
-            actor, critic = torso(name="actor")(inputs), torso(name="critic")(inputs)
+            actor, critic = (torso(name=name)(each) for name, each in zip(_TORSOS, inputs))
         value = nn.Dense(1, kernel_init=orthogonal(1.0), dot_general=thin_product, name="value")(critic)
         mask = obs["action_mask"] if has_mask(self.observation_space) else None
         return PolicyHead(self.action_space, self.squash, self.policy_scale, name="policy")(actor, mask), value[0]
@@ -113,7 +121,8 @@ class ActorCritic(nn.Module):
     @nn.nowrap
     def apply_batch(self, params: Params, obs: PyTree) -> tuple[distributions.Distribution, jax.Array]:
         """`apply` for observations [B]."""
-        x = batched_features(obs, self.observation_space) if self.hidden and self.dtype is None else None
+        plain = self.hidden and self.dtype is None and not _is_split(self.observation_space)
+        x = batched_features(obs, self.observation_space) if plain else None
         if x is None:
             return one_by_one(self, params, obs)
         own = params["params"]
@@ -125,6 +134,11 @@ class ActorCritic(nn.Module):
         log_std = own["policy"].get("log_std")
         distribution = jax.vmap(functools.partial(_distribution, self.action_space, self.squash, log_std))(raw, mask)
         return distribution, values[:, 0]
+
+
+def _is_split(space: Space) -> bool:
+    """Whether actor and critic see different parts of an observation."""
+    return isinstance(space, Dict) and all(name in space for name in _TORSOS)
 
 
 class PolicyHead(nn.Module):

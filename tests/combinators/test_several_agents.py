@@ -126,3 +126,72 @@ def test_ppo_trains_with_a_policy_for_all_and_for_each():
 def test_another_number_of_agents_is_refused():
     with pytest.raises(ValueError, match="num_agents is 3, but the environment has 2 agents"):
         trained(with_shared_policy(watcher(), 3))
+
+
+# --- A central critic -------------------------------------------------------------------------------------------------
+
+
+def coin():
+    """One step that pays both agents a coin, ±1, which agent 1 sees and agent 0 does not."""
+
+    def observe(value, rewards):
+        rows = jnp.array([[0.0, 1.0, 0.0], [0.0, 0.0, 1.0]]).at[1, 0].set(value)
+        return {"agents": rows, "rewards": jnp.full(2, rewards), "alive": jnp.ones(2, bool)}
+
+    def reset(key, env_params=None):
+        value = 2.0 * jax.random.bernoulli(key) - 1
+        return observe(value, 0.0), value
+
+    def step(key, value, action, env_params=None):
+        return EnvStep(observe(value, value), value, value, jnp.bool_(True), jnp.bool_(False))
+
+    return Env(reset, step, Dict({"agents": Box(-1.0, 1.0, (2, 3))}), MultiDiscrete((2, 2)))
+
+
+def test_a_central_critic_sees_all_and_the_actor_its_own():
+    env = envs.central_critic(coin())
+    obs, value = env.reset(jax.random.key(0))
+    mine, other = [0, 1, 0], [value.item(), 0, 1]
+    assert obs["agents"]["actor"].tolist() == [mine, other]
+    assert obs["agents"]["critic"].tolist() == [mine + mine + other, other + mine + other]
+    assert env.observation_space["agents"]["critic"].shape == (2, 9)
+    assert envs.one_agent(env).observation_space["critic"].shape == (9,)
+
+
+def values_of_agent_0(env):
+    """The values that PPO learns for agent 0 where the coin is -1 and 1."""
+    network = purerl.networks.actor_critic(envs.one_agent(env), (16,))
+    agent = with_shared_policy(purerl.ppo(network, num_epochs=4, num_minibatches=1), 2)
+    hparams = purerl.PPOHparams(learning_rate=3e-2, value_clip_epsilon=jnp.inf)
+    sizes = {"num_updates": 60, "num_envs": 32, "rollout_length": 1}
+    state, _ = purerl.train(jax.random.key(0), agent, env, hparams, **sizes)
+    obs, coins = jax.vmap(env.reset)(jax.random.split(jax.random.key(1), 32))
+    mine = jax.tree.map(lambda x: x[:, 0], obs["agents"])
+    value = jax.vmap(network.apply, (None, 0))(state.params, mine)[1]
+    return [value[coins == each].mean().item() for each in (-1, 1)]
+
+
+def test_only_a_central_critic_knows_what_the_agent_does_not_see():
+    assert values_of_agent_0(envs.central_critic(coin())) == pytest.approx([-1, 1], abs=0.05)
+    own = values_of_agent_0(coin())
+    assert own[0] == pytest.approx(own[1])
+
+
+def test_the_policy_does_not_read_what_the_critic_sees():
+    one = envs.one_agent(envs.central_critic(pair()))
+    network = purerl.networks.actor_critic(one, (4,), policy_scale=1.0)
+    rows = {"actor": jnp.array([0.5]), "critic": jnp.array([0.1, -0.2, 0.3])}
+    seen = rows | {"action_mask": jnp.ones(3, bool)}
+    params = network.init(jax.random.key(0), seen)
+    reads = lambda out: jax.grad(lambda x: out(network.apply(params, seen | x)).sum())  # noqa: E731
+    of_policy = reads(lambda out: out[0].log_prob(0))(rows)
+    of_value = reads(lambda out: out[1])(rows)
+    assert (jnp.any(of_policy["actor"] != 0), jnp.any(of_policy["critic"] != 0)) == (True, False)
+    assert (jnp.any(of_value["actor"] != 0), jnp.any(of_value["critic"] != 0)) == (False, True)
+
+
+def test_a_shared_torso_and_observations_that_are_not_vectors_are_refused():
+    with pytest.raises(ValueError, match="shared_torso"):
+        purerl.networks.actor_critic(envs.one_agent(envs.central_critic(pair())), shared_torso=True)
+    with pytest.raises(TypeError, match=r'"agents" \[A, D\]'):
+        envs.central_critic(purerl.envs.make("CartPole-v1"))

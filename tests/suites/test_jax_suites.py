@@ -81,11 +81,12 @@ def assert_within(obs, space):
     ("module", "env_id"),
     [
         ("navix", "Navix-DoorKey-5x5-v0"), ("xminigrid", "MiniGrid-DoorKey-6x6"), ("jumanji", "Snake-v1"),
-        ("craftax", "Craftax-Classic-Symbolic-v1"),
+        ("craftax", "Craftax-Classic-Symbolic-v1"), ("pgx", "connect_four"), ("pgx", "minatar-breakout"),
+        ("jaxmarl", "MPE_simple_spread_v3"), ("brax", "ant"), ("playground", "CartpoleBalance"),
     ],
 )  # fmt: skip
 def test_states_are_drawn(module, env_id):
-    if importlib.util.find_spec(module) is None:
+    if importlib.util.find_spec({"playground": "mujoco_playground"}.get(module, module)) is None:
         pytest.skip(f"{module} is not installed")
     env = envs.make(f"{module}/{env_id}")
     pictures = [env.render(jax.jit(env.reset)(jax.random.key(i))[1]) for i in range(2)]

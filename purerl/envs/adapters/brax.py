@@ -7,12 +7,14 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from purerl.envs import drawings
 from purerl.envs.adapters.spaces import observed_space
 from purerl.envs.families import Family, check_member
 from purerl.envs.wrappers import time_limit
 from purerl.spaces import Box
-from purerl.types import Env, EnvStep, Key, PyTree
+from purerl.types import Env, EnvStep, Key, PyTree, RenderFn
 
 Environment: TypeAlias = Any
 """A `brax.envs.Env`, or anything with its `reset(key) -> State` and `step(State, action) -> State`."""
@@ -44,7 +46,38 @@ def from_brax(env: Environment) -> Env:
         info = {name: value for name, value in state.metrics.items() if jnp.ndim(value) == 0}
         return EnvStep(state.obs, state, jnp.asarray(state.reward, jnp.float32), done, jnp.zeros_like(done), info or ())
 
-    return Env(reset, step, observed_space(observed), Box(-1.0, 1.0, (int(env.action_size),)))
+    actions = Box(-1.0, 1.0, (int(env.action_size),))
+    return Env(reset, step, observed_space(observed), actions, _renderer(env))
+
+
+def _renderer(env: Environment) -> RenderFn | None:
+    """A function that draws the solid bodies: of brax from the poses of its links, of Playground from those of MJX."""
+    model = getattr(env, "mj_model", None) or getattr(getattr(env, "sys", None), "mj_model", None)
+    if model is None:
+        return None
+    kinds, sizes = np.asarray(model.geom_type), np.asarray(model.geom_size)
+    reach = min(1.6, 0.6 * float(model.stat.extent))
+
+    def render(env_state: PyTree) -> np.ndarray:
+        if hasattr(env_state, "data"):
+            data = env_state.data
+            places, turns = np.asarray(data.geom_xpos), np.asarray(data.geom_xmat).reshape(-1, 3, 3)
+        else:
+            places, turns = _poses(model, env_state.pipeline_state.x)
+        moving = places[np.asarray(model.geom_bodyid) > 0]
+        center = np.array([*moving[0, :2], moving[:, 2].mean()])
+        return drawings.bodies(drawings.Geoms(kinds, sizes, places, turns), center, reach)
+
+    return render
+
+
+def _poses(model: Any, links: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Centres [G, 3] and rotations [G, 3, 3] of geoms in the world; link i of brax is body i + 1 of MuJoCo."""
+    body = np.asarray(model.geom_bodyid)
+    origin = np.concatenate([np.zeros((1, 3)), np.asarray(links.pos)])[body]  # [G, 3]
+    turn = drawings.rotation(np.concatenate([[[1.0, 0, 0, 0]], np.asarray(links.rot)]))[body]  # [G, 3, 3]
+    places = origin + np.einsum("gij,gj->gi", turn, np.asarray(model.geom_pos))
+    return places, turn @ drawings.rotation(np.asarray(model.geom_quat))
 
 
 def _make(name: str, *, max_steps: int = 1000, **settings: Any) -> Env:

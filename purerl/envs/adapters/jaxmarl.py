@@ -9,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.envs import drawings
 from purerl.envs.adapters.spaces import converted, repeated
 from purerl.envs.families import Family, check_member
+from purerl.envs.wrappers import agents
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space
-from purerl.types import Env, EnvStep, Key, PyTree
+from purerl.types import Env, EnvStep, Key, PyTree, RenderFn
 
 Environment: TypeAlias = Any
 """A `jaxmarl.environments.MultiAgentEnv`."""
@@ -76,7 +78,15 @@ def from_jaxmarl(env: Environment) -> Env:
     spaces: dict[str, Space] = {"agents": Box(-np.inf, np.inf, (len(names), max(sizes) + len(names)))}
     if masked:
         spaces["action_mask"] = Box(0, 1, (len(names), actions.num_values[0]), "bool")
-    return Env(reset, step, Dict(spaces), actions, max_steps=limit)
+    return Env(reset, step, Dict(spaces), actions, _renderer(env, shapes[1]), limit)
+
+
+def _renderer(env: Environment, state: PyTree) -> RenderFn | None:
+    """A function that draws the discs of the particle environments (MPE); None for others."""
+    if not (hasattr(state, "p_pos") and hasattr(env, "rad") and hasattr(env, "colour")):
+        return None
+    radii, colors = np.asarray(env.rad), np.asarray(env.colour)
+    return lambda env_state: drawings.discs(np.asarray(env_state[0].p_pos), radii, colors, reach=2.0)
 
 
 def _limit(env: Environment) -> int | None:
@@ -106,11 +116,13 @@ def _has_masks(env: Environment, state: PyTree) -> bool:
     return True
 
 
-def _make(name: str, **settings: Any) -> Env:
+def _make(name: str, *, central_critic: bool = False, **settings: Any) -> Env:
+    """`central_critic`: see `envs.central_critic`."""
     import jaxmarl
 
     check_member("jaxmarl", name, _names())
-    return from_jaxmarl(jaxmarl.make(name, **settings))
+    env = from_jaxmarl(jaxmarl.make(name, **settings))
+    return agents.central_critic(env) if central_critic else env
 
 
 def _names() -> Sequence[str]:

@@ -7,10 +7,12 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from purerl.envs import drawings, pictures
 from purerl.envs.families import Family, check_member
 from purerl.spaces import Box, Dict, Discrete, Space
-from purerl.types import Env, EnvStep, Key, PyTree
+from purerl.types import Env, EnvStep, Key, PyTree, RenderFn
 
 Environment: TypeAlias = Any
 """A `pgx.Env`."""
@@ -79,7 +81,7 @@ def from_pgx(env: Environment, opponent: Opponent = random_player) -> Env:
         step_key, key = jax.random.split(key)
         return _step(others(key, env.step(env_state, action, step_key)), 0)
 
-    return Env(reset, step, *_spaces(env))
+    return Env(reset, step, *_spaces(env), render=_renderer(env))
 
 
 def from_pgx_self_play(env: Environment, random_opening: int = 0) -> Env:
@@ -118,7 +120,14 @@ def from_pgx_self_play(env: Environment, random_opening: int = 0) -> Env:
     def step(key: Key, env_state: PyTree, action: jax.Array, env_params: PyTree = None) -> EnvStep:
         return _step(env.step(env_state, action, key), env_state.current_player)
 
-    return Env(reset, step, *_spaces(env))
+    return Env(reset, step, *_spaces(env), render=_renderer(env))
+
+
+def _renderer(env: Environment) -> RenderFn:
+    """A function that draws a game as Pgx does; MinAtar, which Pgx does not draw, by its observation."""
+    if env.id.startswith("minatar"):
+        return lambda env_state: pictures.board(np.asarray(env_state.observation))
+    return lambda env_state: drawings.svg(jax.tree.map(jnp.asarray, env_state).to_svg())
 
 
 def _opened(env: Environment, key: Key, first: PyTree, most: int) -> PyTree:

@@ -1,14 +1,16 @@
-"""What one agent of several sees and does."""
+"""What one agent of several sees and does, and what a critic may see of all."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs.adapters.spaces import compact_bound
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, check_spaces
-from purerl.types import HasSpaces
+from purerl.types import Env, EnvStep, HasSpaces, Key, PyTree
 
 
 class OneAgent(NamedTuple):
@@ -35,8 +37,10 @@ def one_agent(env: HasSpaces) -> OneAgent:
     space, actions = env.observation_space, env.action_space
     if not isinstance(space, Dict) or "agents" not in space:
         raise TypeError(f'observations must have the entry "agents", as those of envs.from_jaxmarl; got {space}')
-    agents = _row(space["agents"])
-    seen: Space = Dict({"obs": agents, "action_mask": _row(space["action_mask"])}) if "action_mask" in space else agents
+    seen = _row(space["agents"])
+    if "action_mask" in space:
+        parts = dict(seen.spaces) if isinstance(seen, Dict) else {"obs": seen}
+        seen = Dict(parts | {"action_mask": _row(space["action_mask"])})
     if isinstance(actions, MultiDiscrete):
         if len(set(actions.num_values)) > 1:
             raise TypeError(f"all agents must have the same number of actions, got {actions.num_values}")
@@ -44,7 +48,50 @@ def one_agent(env: HasSpaces) -> OneAgent:
     return OneAgent(seen, _row(actions), actions.shape[0])  # type: ignore[union-attr]
 
 
-def _row(space: Space) -> Box:
+def central_critic(env: Env) -> Env:
+    """Show the critic of every agent what all agents see; the actor sees its own part alone.
+
+        obs["agents"] = {"actor": [A, D], "critic": [A, D + A · D]},   critic[i] = (own[i], own[0], ..., own[A - 1])
+
+    With `with_shared_policy` and PPO this is MAPPO: `networks.actor_critic` gives actor and critic their own parts.
+    Only learning needs the critic's, so the trained policies act apart.
+
+    Args:
+      env: such as those of `from_jaxmarl`, with `obs["agents"]` [A, D].
+
+    Raises:
+      TypeError: the environment is not one of several agents, or their observations are not vectors.
+
+    Source: Yu et al. 2022, "The surprising effectiveness of PPO in cooperative multi-agent games", arXiv:2103.01955,
+    section 3; the concatenation of all observations is its "CL", here with the agent's own in front.
+    """
+    space = env.observation_space
+    own = space["agents"] if isinstance(space, Dict) and "agents" in space else None
+    if not isinstance(space, Dict) or not isinstance(own, Box) or len(own.shape) != 2:
+        raise TypeError(f'observations must have the entry "agents" [A, D], as those of envs.from_jaxmarl; got {space}')
+
+    def seen(obs: PyTree) -> PyTree:
+        own = obs["agents"]  # [A, D]
+        everyone = jnp.broadcast_to(own.reshape(-1), (own.shape[0], own.size))  # [A, A D]
+        return obs | {"agents": {"actor": own, "critic": jnp.concatenate([own, everyone], axis=1)}}
+
+    def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
+        obs, env_state = env.reset(key, env_params)
+        return seen(obs), env_state
+
+    def step(key: Key, env_state: PyTree, action: jax.Array, env_params: PyTree = None) -> EnvStep:
+        new = env.step(key, env_state, action, env_params)
+        return new._replace(obs=seen(new.obs))
+
+    low, high = (np.concatenate([each, np.tile(each.reshape(1, -1), (len(each), 1))], 1) for each in own.bounds())
+    critic = Box(compact_bound(low), compact_bound(high), low.shape, own.dtype)
+    parts = dict(space.spaces) | {"agents": Dict({"actor": own, "critic": critic})}
+    return env._replace(reset=reset, step=step, observation_space=Dict(parts))
+
+
+def _row(space: Space) -> Space:
+    if isinstance(space, Dict):
+        return Dict({name: _row(part) for name, part in space.spaces})
     assert isinstance(space, Box)
     low, high = (np.array(bound[0]) for bound in space.bounds())
     return Box(compact_bound(low), compact_bound(high), low.shape, space.dtype)
