@@ -1,4 +1,4 @@
-"""`purerl report`: a finished search as one HTML page."""
+"""`purerl report`: a search as one HTML page, or as runs of a logging service."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 import jax
 
 from purerl import films, pbt, reports, runs, sweep
-from purerl.commands import compared, console, parser, tasks
+from purerl.commands import compared, console, parser, tasks, writers
 from purerl.commands.options import UsageError, usage_errors
+from purerl.commands.options import report as report_options
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options.report import Options
 from purerl.commands.searches import replay_command
@@ -32,6 +33,8 @@ def run(options: Options) -> None:
       UsageError: there is no search, or nothing of it has been evaluated yet.
       CheckpointError: it is damaged.
     """
+    report_options.check(options)
+    writers.check(options.log)
     tasks.reject_missing("report", options.run, options.runs_dir, "*.json")
     with usage_errors():
         directory = runs.find(options.run, options.runs_dir)
@@ -42,10 +45,12 @@ def run(options: Options) -> None:
         )
     with usage_errors():
         task = task_from_json(config["task"])
-        several = [task_from_json(each) for each in config.get("compared", {}).values()]
+        several = list(_compared(config).values())
     versions = {name: str(version) for name, version in config.get("versions", {}).items()}
     agents = " or ".join(each.describe() for each in several or [task])
     about = {"run": str(directory), "agent": agents} | versions
+    if options.log:
+        return _log(options, directory, task, config)
     output = Path(options.output) if options.output else directory / "report.html"
     if output.is_dir():
         raise UsageError(f"--output {output} is a directory: give the name of a file, such as {output}/report.html")
@@ -58,6 +63,34 @@ def run(options: Options) -> None:
         if again is None:
             return
         time.sleep(again)
+
+
+def _log(options: Options, directory: Path, task: Task, config: Mapping[str, Any]) -> None:
+    """Write the trials of a search as runs of services.
+
+    Raises:
+      UsageError: there is no search, or a view of it is there already.
+    """
+    if (directory / "pbt.json").is_file():
+        raise UsageError(
+            f"{directory} is a population, whose members have no learning curves of their own; read lineage.csv"
+        )
+    for name in options.log:
+        if (directory / name).exists():
+            raise UsageError(f"{directory / name} has been written before: remove it to write it again")
+    if (directory / "sweep.json").is_file():
+        result = sweep.load(directory)
+    else:
+        _unfinished(directory)
+        result = _so_far(directory)
+    top = options.top or result.num_trials
+    logged = writers.of_trials(directory, options.log, task, _compared(config), result, top)
+    console.prose(f"Wrote {len(logged):,} trials to {', '.join(str(directory / name) for name in options.log)}")
+
+
+def _compared(config: Mapping[str, Any]) -> dict[str, Task]:
+    """The tasks of the algorithms that a search compares; empty if it is of one alone."""
+    return {name: task_from_json(each) for name, each in config.get("compared", {}).items()}
 
 
 def _unfinished(directory: Path) -> Callable[..., Path]:
@@ -112,17 +145,22 @@ def _write_unfinished(
     directory: Path, path: Path, task: Task, about: dict[str, str], config: Mapping[str, Any]
 ) -> Path:
     """The report on what a search that runs, or was interrupted, has measured so far."""
+    return _write_result(_so_far(directory), directory, path, task, about, config)
+
+
+def _so_far(directory: Path) -> Result:
+    """What a search has measured so far."""
     result = sweep.load_unfinished(directory)
     if not result.num_updates.any():
         raise UsageError(f"{directory}: no trial has been evaluated yet")
-    return _write_result(result, directory, path, task, about, config)
+    return result
 
 
 def _write_result(
     result: Result, directory: Path, path: Path, task: Task, about: dict[str, str], config: Mapping[str, Any]
 ) -> Path:
     best = result.best
-    several = {name: task_from_json(each) for name, each in config.get("compared", {}).items()}
+    several = _compared(config)
     algorithms = ", ".join(several) or task.preset.algorithm
     title = f"{algorithms} on {task.env}: {result.num_trials:,} trials"
     own = compared.own(task, several, best)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from purerl.logging import Writer
 from purerl.presets.tasks import Task
 
 if TYPE_CHECKING:
-    from purerl.sweep import Result
+    from purerl.sweep import Result, Trial
 
 
 def check(names: tuple[str, ...]) -> None:
@@ -58,35 +59,51 @@ def of_run(
 def of_trials(
     directory: Path, names: tuple[str, ...], task: Task, several: Mapping[str, Task], result: Result, top: int
 ) -> list[int]:
-    """Log the best trials of a finished search, each as one run of its own, and say which.
+    """Log the best trials of a search, each as one run of its own, and say which.
 
-    A row per chunk holds the mean over the seeds of the training return; the last one also `eval_return`, the trial's
-    return. The settings of a run are those of the search, the trial's own and its rank.
+    A row per chunk holds the mean over the seeds of the learning curve; the last one also the final figures:
+    `eval_return`, the trial's return, its interval, and its return on fresh seeds if it was trained again. The settings
+    of a run are those of the search, the trial's own and its rank; beside a CSV file they are a file of JSON.
     """
     logged = []
-    for rank in range(1, min(top, result.num_trials) + 1):
+    for rank, row in enumerate(result.rows()[:top], start=1):
         trial = result.select(rank)
         part = f"trial_{trial.number}"
         own = compared.own(task, several, trial)
         settings = own.task.to_json() | {
             "hparams": own.hparams, "searched": trial.settings, "trial": trial.number, "rank": rank
         }  # fmt: skip
+        points = _points(result, trial, row)
+        columns = tuple(dict.fromkeys(name for point in points.values() for name in point))
         logs = logging.tee(*[
-            service(name, directory / name / part, f"{directory.name}-{part}", settings, 0, group=directory.name)
+            service(name, directory / name / part, f"{directory.name}-{part}", settings, 0, directory.name, columns)
             for name in names
         ])  # fmt: skip
-        curve = result.curves[trial.number].T.astype(float)  # [S, C] -> [C, S]
-        rows = {
-            step: {"episode_return": float(np.nanmean(returns))}
-            for step, returns in zip(result.steps.tolist(), curve)
-            if not np.isnan(returns).all()
-        }
-        rows[trial.steps] = rows.get(trial.steps, {}) | {"eval_return": trial.iqm}
-        for step in sorted(rows):
-            logs.write(step, rows[step])
+        for step in sorted(points):
+            logs.write(step, points[step])
         logs.close()
         logged.append(trial.number)
     return logged
+
+
+_FINAL = {"return": "eval_return", "return_low": "eval_return_low", "return_high": "eval_return_high",
+          "fresh_return": "fresh_return"}  # fmt: skip
+
+
+def _points(result: Result, trial: Trial, row: Mapping[str, Any]) -> dict[int, dict[str, float]]:
+    """The learning curve of a trial, and its final figures at its last step; figures that are NaN are left out."""
+    metric = result.settings.get("curve", "episode_return")
+    curve = result.curves[trial.number].T.astype(float)  # [S, C] -> [C, S]
+    points = {
+        step: {metric: float(np.nanmean(values))}
+        for step, values in zip(result.steps.tolist(), curve)
+        if not np.isnan(values).all()
+    }
+    final = {new: row[old] for old, new in _FINAL.items() if not np.isnan(row.get(old, np.nan))}
+    goal = result.objective.name
+    final |= {f"objective/{goal}": row[goal]} if goal in row and not np.isnan(row[goal]) else {}
+    points[trial.steps] = points.get(trial.steps, {}) | final
+    return points
 
 
 def _writer(name: str, config: Config, directory: Path, seed: int, step: int) -> Writer:
@@ -96,17 +113,26 @@ def _writer(name: str, config: Config, directory: Path, seed: int, step: int) ->
 
 
 def service(
-    name: str, where: Path, title: str, settings: dict[str, Any], step: int, group: str | None = None
+    name: str,
+    where: Path,
+    title: str,
+    settings: dict[str, Any],
+    step: int,
+    group: str | None = None,
+    columns: Sequence[str] = (),
 ) -> Writer:
     """The writer of a service.
 
     Args:
       name: of the service, as --log has it.
-      where: its directory; for jsonl the file, without its suffix.
+      where: its directory; for jsonl and csv the file, without its suffix.
       title, group: as W&B and MLflow show the run.
       settings: of the run.
       step: from which it is resumed; 0: it is new.
+      columns: of a CSV file, beside which the settings are a file of JSON.
     """
+    if name == "csv":
+        return _csv(where, settings, columns)
     if name == "tensorboard":
         return logging.tensorboard_writer(where, resume_at=step or None, config=settings)
     if name == "wandb":
@@ -116,6 +142,12 @@ def service(
     if name == "jsonl":
         return logging.jsonl_writer(where.with_suffix(".jsonl"), resume_at=step)
     return logging.terminal_writer()
+
+
+def _csv(where: Path, settings: dict[str, Any], columns: Sequence[str]) -> Writer:
+    table, blank = logging.csv_writer(where.with_suffix(".csv")), dict.fromkeys(columns, float("nan"))
+    where.with_suffix(".json").write_text(json.dumps(settings, indent=1, default=str) + "\n", encoding="utf-8")
+    return table._replace(write=lambda step, metrics: table.write(step, blank | dict(metrics)))
 
 
 def _settings(config: Config, seed: int) -> dict[str, Any]:

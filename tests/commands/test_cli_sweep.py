@@ -114,6 +114,7 @@ def test_a_population_can_be_played_and_reported(population, capsys):
     assert "a population of 4" in page
     assert "data:image/png" in page
     assert f"load_pbt('{population}')" in page.replace("&#x27;", "'")
+    assert "is a population" in fails(capsys, "report", population, "--log", "csv")
 
 
 def test_a_population_that_another_process_trains_is_let_alone(population, capsys):

@@ -2,13 +2,14 @@
 
 import json
 import shlex
+import shutil
 
 import numpy as np
 import pytest
 from commanding import fails, purerl, rows, said
 
 import purerl as package
-from purerl import runs
+from purerl import runs, sweep
 from purerl.commands import parser
 from purerl.commands.options import train
 
@@ -56,6 +57,44 @@ def test_the_report_names_the_algorithms_and_trains_the_best_again(compared, tmp
     best = rows(compared / "trials.csv")[0]["algorithm"]
     assert options.setup.algorithm == best
     assert not [text for text in options.setup.hparams if text.startswith(f"{best}_")]
+
+
+def test_a_search_is_written_as_runs_of_a_logger(compared, tmp_path, capsys):
+    """Each trial has its own hyperparameters under their own names, its curve, and its final figures."""
+    run = shutil.copytree(compared, tmp_path / "run")
+    purerl("report", run, "--log", "csv", "tensorboard")
+    assert "Wrote 4 trials" in said(capsys)
+    result = sweep.load(run)
+    for rank in range(1, 5):
+        trial = result.select(rank)
+        settings = json.loads((run / "csv" / f"trial_{trial.number}.json").read_text())
+        name = trial.choices["algorithm"]
+        assert settings["preset"]["algorithm"] == name
+        assert settings["rank"] == rank
+        assert settings["hparams"]["learning_rate"] == getattr(trial.hparams, f"{name}_learning_rate")
+        table = rows(run / "csv" / f"trial_{trial.number}.csv")
+        curve = {int(row["step"]): float(row["episode_return"]) for row in table if row["episode_return"]}
+        known = {row["steps"]: row["return"] for row in result.curve_rows() if row["trial"] == trial.number}
+        assert curve == pytest.approx(known)
+        assert int(table[-1]["step"]) == trial.steps
+        assert float(table[-1]["eval_return"]) == pytest.approx(trial.iqm)
+        assert list((run / "tensorboard" / f"trial_{trial.number}").glob("events.out.*"))
+    assert "has been written before" in fails(capsys, "report", run, "--log", "csv")
+    purerl("report", run, "--log", "jsonl", "--top", 1)
+    assert [path.stem for path in (run / "jsonl").iterdir()] == [f"trial_{result.best.number}"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (("--log", "csv", "--output", "page.html"), "--log writes no page"),
+        (("--top", 3), "--top has no effect without --log"),
+        (("--log", "csv", "csv"), "names csv twice"),
+        (("--log", "excel"), "'excel' is not one of"),
+    ],
+)
+def test_options_of_a_report_that_do_not_go_together_are_refused(compared, capsys, argv, message):
+    assert message in fails(capsys, "report", compared, *argv)
 
 
 def test_a_search_over_algorithms_is_resumed_and_replayed(compared, capsys):

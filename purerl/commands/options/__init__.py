@@ -120,12 +120,13 @@ def seed(help: str, default: int | None = 0, *, shown: str | None = None) -> Any
     return option(help, default, parse=parse_seed, metavar="N", shown=shown)
 
 
-def services(what: str = "Also log") -> Any:
+def services(what: str = "Also log", files: tuple[str, ...] = ("jsonl", "terminal")) -> Any:
     """Where metrics are logged beside metrics.csv."""
+    *others, last = names = ("tensorboard", "wandb", "mlflow", *files)
     return several(
-        f"{what} to tensorboard, wandb, mlflow, jsonl or terminal, under the names that Stable-Baselines3 uses. W&B "
-        "is offline without an API key.",
-        parse=one_of("tensorboard", "wandb", "mlflow", "jsonl", "terminal"),
+        f"{what} to {', '.join(others)} or {last}, under the names that Stable-Baselines3 uses. W&B is offline without "
+        "an API key.",
+        parse=one_of(*names),
         metavar="SERVICE",
     )
 

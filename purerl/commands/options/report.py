@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from purerl.commands.options import option, parse_number
+from purerl.commands.options import UsageError, count, option, parse_number, services
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,6 +19,7 @@ class Options:
     EXAMPLES: ClassVar = (
         "purerl report sweep-ppo-CartPole-v1",
         "purerl report runs/big --output big.html",
+        "purerl report runs/big --log tensorboard --top 100",
     )
 
     run: str = option("Name or directory of the search.", "", metavar="RUN", positional=True)
@@ -30,3 +31,20 @@ class Options:
         shown="once",
     )
     output: str | None = option("The file to write.", metavar="FILE", shown="RUN/report.html")
+    log: tuple[str, ...] = services(
+        "Instead of the page, write each trial, with its hyperparameters, learning curve and final figures, as one run",
+        files=("csv", "jsonl"),
+    )
+    top: int | None = count("With --log: the best N trials only.", shown="all")
+
+
+def check(options: Options) -> None:
+    """Reject options that do not go together.
+
+    Raises:
+      UsageError: an option that has no effect beside another one; it is named.
+    """
+    if options.log and (options.output is not None or options.watch is not None):
+        raise UsageError("--log writes no page: leave out --output and --watch")
+    if options.top is not None and not options.log:
+        raise UsageError("--top has no effect without --log")
