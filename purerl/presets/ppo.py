@@ -32,6 +32,10 @@ _PRESETS = {
         "ppo", 1_000_000, 32, 128, {"learning_rate": 1e-3}, {"num_epochs": 4, "num_minibatches": 8},
         {"activation": "relu", "convolution": False}, anneal=True,
     ),
+    "jumanji/Snake-v1": Preset(
+        "ppo", 8_000_000, 128, 64, {"learning_rate": 2e-3}, {"num_epochs": 2, "num_minibatches": 8},
+        {"hidden": (128, 128), "activation": "relu", "convolution": False}, anneal=True,
+    ),
     "image": _MINATAR,
     "continuous": Preset(
         "ppo", 1_000_000, 8, 256, {"learning_rate": 3e-4, "entropy_coef": 0.0},
