@@ -48,6 +48,10 @@ class _Board:
             left = np.array(sorted(self.finished[r - 1] - self.finished[r]), int)
             self.pools[r - 1].retain(self.engine.member_index.of_trials(left))
 
+    def furthest(self) -> Pool:
+        """The states after the last rung that a trial has finished: of few trials none may reach the last of all."""
+        return next((pool for pool in reversed(self.pools) if pool.members.size), self.pools[-1])
+
     def _promotable(self, r: int) -> np.ndarray:
         trials = np.array(sorted(self.finished[r]), int)
         if not trials.size:
@@ -85,7 +89,7 @@ def run(engine: Engine, plan: Plan, eta: int) -> tuple[Pool, Enough | None]:
     Finished blocks that are in the journal count as finished; those that were running begin again.
 
     Returns:
-      The states of the trials that were trained to the end, and why the search stopped early, if it did.
+      The states of the trials that were trained furthest, and why the search stopped early, if it did.
     """
     board, rung_of = _Board(engine, plan, eta), dict[str, int]()
     _recall(board)
@@ -119,8 +123,8 @@ def run(engine: Engine, plan: Plan, eta: int) -> tuple[Pool, Enough | None]:
             if not ran:
                 break
     except Enough as enough:
-        return board.pools[-1], enough
-    return board.pools[-1], None
+        return board.furthest(), enough
+    return board.furthest(), None
 
 
 def _recall(board: _Board) -> None:

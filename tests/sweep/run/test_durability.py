@@ -146,6 +146,17 @@ def test_a_search_that_is_not_finished_can_be_read(whole, tmp_path):
     assert "not finished" in sweep.table(so_far).caption
 
 
+def test_the_best_of_an_asynchronous_search_is_kept_although_none_was_trained_to_the_end(tmp_path):
+    """Of six trials one in four is promoted, so one reaches the second of three rungs, and none the last."""
+    found = run(tmp_path, schedule=sweep.asha(eta=4, num_rungs=3), num_updates=32)
+    assert found.num_updates.max() < 32
+    assert found.num_updates[found.order[0]] == found.num_updates.max()
+    assert found.best.state is not None
+    assert set(found.member_index.decode(found.kept)[0].tolist()) == {found.best.number}
+    again = run(tmp_path, resume=True, schedule=sweep.asha(eta=4, num_rungs=3), num_updates=32)
+    jax.tree.map(np.testing.assert_array_equal, again.best.state, found.best.state)
+
+
 # --- Failed, and moved ------------------------------------------------------------------------------------------------
 
 
