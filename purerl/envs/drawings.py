@@ -84,8 +84,8 @@ def rotation(quaternions: np.ndarray) -> np.ndarray:
     """Unit quaternions (w, x, y, z), [..., 4], as rotation matrices [..., 3, 3].
 
     Examples:
-      >>> (rotation(np.array([0.5**0.5, 0, 0, 0.5**0.5])) @ np.array([1.0, 0, 0])).round(6).tolist()  # 90° about z
-      [0.0, 1.0, 0.0]
+      >>> rotation(np.array([1.0, 0, 0, 1.0]) / 2**0.5).round(6).astype(int).tolist()  # 90° about z
+      [[0, -1, 0], [1, 0, 0], [0, 0, 1]]
     """
     w, x, y, z = np.moveaxis(np.asarray(quaternions, np.float64), -1, 0)
     rows = [
