@@ -107,6 +107,25 @@ def warn_if_annealed(state: State, hparams: Hparams) -> None:
         )
 
 
+def annealed_longer(state: State, stretch: float) -> State:
+    """The state of agents that are trained further, with learning rates that have reached 0 annealed to the new end.
+
+    Args:
+      state: leaves [...] or [W, ...], of JAX or NumPy.
+      stretch: the new number of updates over that of before. `anneal_updates` grows by it if less than one of its
+        updates is left, and stays as it is otherwise.
+    """
+    try:
+        hparams, made = get_hparams(state), _get(state, "num_updates")
+    except TypeError:
+        return state
+    if not hasattr(hparams, "anneal_updates"):
+        return state
+    before = hparams.anneal_updates
+    after = np.where(made > before - 1, before * stretch, before).astype(before.dtype)
+    return set_hparams(state, hparams._replace(anneal_updates=after))
+
+
 def get_learner(state: State) -> dict[str, PyTree]:
     """The part of an agent's state that it has learned: every field except those annotated `Experience`.
 

@@ -72,7 +72,7 @@ def begin(options: Options, task: Task, directory: Path | None, compared: Mappin
     config |= {"compared": {name: each.to_json() for name, each in compared.items()}} if compared else {}
     if directory is not None:
         saved = runs.read_config(directory)
-        size = {name: config["options"][name] for name in ("num_trials", "num_seeds")}
+        size = {name: config["options"][name] for name in ("num_trials", "num_seeds", "add_steps")}
         if is_main() and saved["options"] | size != saved["options"]:
             runs.write_config(directory, saved | {"options": saved["options"] | size})
         return directory

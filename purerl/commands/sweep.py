@@ -11,12 +11,12 @@ from purerl import sweep
 from purerl.commands import console, machines, pbt, plans, searches, sweep_results
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.sweep import Options, check
-from purerl.commands.sweep_jobs import Job, annealed, described, job_of, plan_lines, sizes_of
+from purerl.commands.sweep_jobs import Job, annealed, described, job_of, num_updates, plan_lines, sizes_of
 from purerl.distributed import is_main
 from purerl.presets import references
 from purerl.sweep import Progress, Result
 from purerl.sweep.model_search import MODELS
-from purerl.sweep.run import journal, ray_executor
+from purerl.sweep.run import extension, journal, ray_executor
 from purerl.text import format_number
 
 
@@ -58,6 +58,8 @@ def _forecast(options: Options) -> None:
 def _run(options: Options, directory: Path | None) -> None:
     with usage_errors():
         job = job_of(options)
+        if directory is not None:  # before the new size is written down
+            extension.sizes(directory, job.trials.size, options.seeds, num_updates(job))
         job = job._replace(directory=searches.begin(options, job.task, directory, job.compared))
     count, seeds = job.trials.size, options.seeds
     console.prose(f"{count:,} trials x {seeds} seeds, each {described(job)} -> {job.directory}")
@@ -77,6 +79,7 @@ def _search(job: Job, resume: bool) -> Result:
         "num_seeds": "auto" if options.num_seeds == "auto" else options.seeds,
         "stop_clearly_worse": options.stop_clearly_worse, "until": limits.until, "max_steps": limits.max_steps,
         "max_seconds": limits.max_seconds, "confirm": options.confirm, "confirm_seeds": options.confirm_seeds,
+        "keep": None if options.keep == "all" else options.keep,
         "directory": job.directory, "save_seconds": options.save_seconds, **vars(options.judging),
         **_executor(options), **_between(options, preset.num_steps),
     }  # fmt: skip

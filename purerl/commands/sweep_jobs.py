@@ -236,12 +236,25 @@ def _checked_schedule(reference: str) -> Schedule:
     return checked
 
 
+def num_updates(job: Job) -> int:
+    """The updates of a trial that is trained to the end, those that were added included.
+
+    Raises:
+      UsageError: fewer steps are added than an update has.
+    """
+    preset, added = job.task.preset, job.options.add_steps or 0
+    steps = preset.num_envs * preset.rollout_length
+    if 0 < added < steps:
+        raise UsageError(f"--add-steps {added:,} is less than the {steps:,} steps of one update")
+    return preset.num_updates + added // steps
+
+
 def sizes_of(job: Job) -> dict[str, Any]:
     """The arguments that a search and its forecast share."""
     options, preset = job.options, job.task.preset
     return {
         "num_seeds": options.seeds,
-        "num_updates": preset.num_updates,
+        "num_updates": num_updates(job),
         "num_envs": preset.num_envs,
         "rollout_length": preset.rollout_length,
         "rollout": presets.rollout(preset),

@@ -75,7 +75,8 @@ def model_search(
       The `Result` of all batches.
 
     Raises:
-      TypeError, ValueError: as `search`; an unknown model; or the warm start is a search over other names.
+      TypeError, ValueError: as `search`; an unknown model; a search that is resumed is
+        made longer; or the warm start is a search over other names.
     """
     check_key(key)
     if model not in MODELS:
@@ -85,6 +86,8 @@ def model_search(
     parts = trials_module.split(hparams, space, static=static, env_params=env_params)
     if warm_start is not None and set(warm_start.searched) != set(parts.drawn):
         raise ValueError(f"the warm start searched {', '.join(warm_start.searched)}, not {', '.join(parts.drawn)}")
+    if resume and directory is not None:
+        _check_length(Path(directory), options["num_updates"])
     results: list[Result] = []
     while (done := sum(result.num_trials for result in results)) < num_trials:
         count, batch = min(batch_size, num_trials - done), len(results)
@@ -104,6 +107,17 @@ def _num_trials(folder: Path) -> int | None:
     """The size of a batch that was begun: the last one is smaller than the others, also after the search has grown."""
     found = [event for event in journal.read(folder) if event["kind"] == "size"]
     return sum(found[-1]["trials"]) if found else None
+
+
+def _check_length(directory: Path, num_updates: int) -> None:
+    first = directory / "batch0000"
+    events = journal.read(first) if journal.exists(first) else []
+    before = next((sum(event["updates"]) for event in events if "updates" in event), num_updates)
+    if num_updates != before:
+        raise ValueError(
+            f"{directory} was begun with num_updates = {before}, not {num_updates}: a model chose its trials by runs "
+            "of that length, so the search cannot be made longer"
+        )
 
 
 def _saved(result: Result, directory: str | os.PathLike[str]) -> Result:

@@ -161,9 +161,9 @@ def search(
         it holds what `Result.save` writes. None keeps everything in memory.
       resume: resume the search in `directory`, which must have been begun with the same arguments, apart from limits
         and the machine. Finished blocks are not run again. On a machine with less memory or another number of devices
-        the remaining ones round differently, which `progress` is told. With a larger `num_trials` or `num_seeds` the
-        search grows, see `extension`: added trials follow the schedule among themselves, and added seeds take each
-        trial as far as its first ones.
+        the remaining ones round differently, which `progress` is told. With a larger `num_trials`, `num_seeds` or
+        `num_updates` the search grows, see `extension`: added trials follow the schedule among themselves, added seeds
+        take each trial as far as its first ones, and added updates train the trials further whose states were kept.
       save_seconds: with a directory, the running block is saved as often, so that a crash loses no more training.
       replay: number of a trial of the search in `directory`, which must be resumed: it alone is trained again, with all
         its seeds, in blocks as wide as then, so that it is the same, bit for bit. Nothing is written.
@@ -228,8 +228,10 @@ def search(
     impl = str(jax.random.key_impl(key))
     base = Program(agent, env, num_envs, rollout_length, rollout, eval_episodes, eval_max_steps, impl, curve)  # type: ignore
     programs = tuple(with_choices(base, group) for group in trials.groups)
-    found = extension.sizes(directory if resume else None, trials.size, num_seeds)
-    plan = extension.make_plan(schedule, found, num_updates, programs, base.update_steps, num_chunks)
+    found = extension.sizes(directory if resume else None, trials.size, num_seeds, num_updates)
+    first, plan = (
+        extension.make_plan(schedule, each, programs, base.update_steps, num_chunks) for each in (found.first, found)
+    )
     sizes |= {"num_updates": plan.num_updates, "num_chunks": len(plan.steps), "curve": curve}
     eval_params, where = _environments(trials, evaluate_in, eval_episodes)
     goal = {name: value for name, value in rules.objective._asdict().items() if name != "measure"}
@@ -237,11 +239,14 @@ def search(
     judged |= {"pareto": fronts.about(goals)} if goals else {}
     about: dict[str, Any] = {"eval_episodes": eval_episodes, "eval_max_steps": eval_max_steps, "keep": keep}
     about |= {"confirm": [confirm, confirm_seeds], "auto": auto, "evaluate_in": where} | judged
-    first = extension.make_plan(schedule, found.first, num_updates, programs, base.update_steps, num_chunks)
     about |= {"stop_clearly_worse": stop_clearly_worse, "block_size": block_size, "brackets": first.brackets}
     fresh_agents = 0 if auto else min(confirm, trials.size) * confirm_seeds  # of auto nobody knows before
     with journal.opened(directory, resume=resume) as log:
-        began = {"num_seeds": found.seeds[0], "trials": extension.digest(first_trials(trials, found.trials[0]), key)}
+        began: dict[str, Any] = {"num_seeds": found.seeds[0], "num_chunks": len(first.steps)}
+        began |= {
+            "num_updates": first.num_updates,
+            "trials": extension.digest(first_trials(trials, found.trials[0]), key),
+        }
         journal.check_same(log, {**sizes, **about, **began})
         grown = extension.record(log, found, trials, key)
         so_far = {**sizes, **judged, "eval_episodes": eval_episodes, "parts_of_seeds": found.seeds}
@@ -257,7 +262,7 @@ def search(
         if replay is not None:
             run, keep = run._replace(log=journal.in_memory(log, "width", "compiled", "limit")), None
             parts = extension.parts(run, plan, found)
-            pools = [brackets.replay(part.engine, part.plan, replay) for part in parts]
+            pools = [brackets.replay(part.engine, part.plan, replay, log.all("block")) for part in parts]
             again = brackets.confirm(run, plan, key, 0, 1)
             return _finish(run, plan, bootstrap_key, again, parts, pools, goals, {**sizes, **judged})
         if directory is not None and extension.is_finished(log, found):
@@ -272,7 +277,7 @@ def search(
         extension.retain_best(run, parts, pools, keep)
         train_again = brackets.decide if auto else brackets.confirm
         spent = enough is not None and not enough.reached
-        name = "" if found == found.first else f"{sum(found.trials)}x{sum(found.seeds)}-"
+        name = "" if found == found.first else "x".join(str(sum(part)) for part in found.counts.values()) + "-"
         try:
             fresh = train_again(run, plan, key, 0 if spent else confirm, confirm_seeds, name)
         except Enough as error:
@@ -344,9 +349,11 @@ def _finish(
     if run.log.directory is not None and is_main():
         result.save(run.log.directory)
         if "stopped" not in settings:
+            further = extension.may_continue(run, plan, kept)
             for part, pool in zip(parts, pools):
                 records.keep(part.engine, pool)
-            run.log.add("end", trials=run.trials.size, seeds=len(run.seed_keys))
+            size: Any = run.log.find("size")
+            run.log.add("end", **{name: sum(size[name]) for name in ("trials", "seeds", "updates")}, kept=further)
             shutil.rmtree(run.log.directory / "blocks", ignore_errors=True)
     return result
 

@@ -285,6 +285,25 @@ def test_a_finished_search_grows_by_trials_and_seeds(halved, tmp_path, capsys, m
     )
 
 
+def test_the_best_trials_of_a_finished_search_train_further(halved, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
+    run = shutil.copytree(halved[0], tmp_path / "longer")
+    before = {row["trial"]: row for row in rows(run / "trials.csv")}
+    purerl("sweep", "--resume", run, "--add-steps", 100)
+    after = {row["trial"]: row for row in rows(run / "trials.csv")}
+    furthest = max(int(row["steps"]) for row in before.values())
+    for trial, row in before.items():
+        added = 96 if int(row["steps"]) == furthest else 0
+        assert int(after[trial]["steps"]) == int(row["steps"]) + added
+    assert runs.read_config(run)["options"]["add_steps"] == 100
+    capsys.readouterr()
+    purerl("sweep", "--resume", run)  # nothing is left to do, and the same table is printed
+    assert {row["trial"]: row for row in rows(run / "trials.csv")} == after
+    assert "less than the" in fails(capsys, "sweep", "--resume", halved[0], "--add-steps", 1)
+    assert "no trials can be added" in fails(capsys, "sweep", "--resume", run, "--add-trials", 1)
+    assert runs.read_config(run)["options"]["num_trials"] == 4
+
+
 def test_a_search_stops_when_it_is_good_enough_and_the_table_follows_the_fresh_seeds(tmp_path, capsys, monkeypatch):
     """Any return is enough, so the first block is the last; its best trials are trained again, and rank by that."""
     monkeypatch.setattr(sweep_results, "draw", lambda *_: [])

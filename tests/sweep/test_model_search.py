@@ -187,6 +187,11 @@ def test_different_searches_are_ranked_in_one_table(modelled):
     assert all(row["target"] is None for row in rows if row["search"] == "spread")
 
 
+def test_a_search_with_a_model_is_not_made_longer(modelled):
+    with pytest.raises(ValueError, match="begun with num_updates = 8, not 16: a model chose"):
+        run(modelled[1], resume=True, num_updates=16)
+
+
 def test_asha_promotes_the_best_so_far_and_resumes(tmp_path):
     options = {"schedule": sweep.asha(eta=2, num_rungs=3), "num_trials": 12, "block_size": 2}
     sizes = {name: value for name, value in SIZES.items() if name not in options}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from purerl.accelerators.targets import ALIASES, TARGETS
@@ -67,8 +67,8 @@ class Population:
     )
 
 
-def _count_or_auto(text: str) -> int | str:
-    return "auto" if text == "auto" else parse_count(text)
+def _count_or(word: str) -> Callable[[str], int | str]:
+    return lambda text: word if text == word else parse_count(text)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +160,7 @@ class Options:
     )
     num_seeds: int | str | None = option(
         "Agents of each trial, differing only in their seed. auto: 3, and further ones where the best is undecided.",
-        parse=_count_or_auto,
+        parse=_count_or("auto"),
         metavar="N|auto",
         shown="3",
     )
@@ -219,6 +219,12 @@ class Options:
         metavar="N",
     )
     confirm_seeds: int = count("Number of fresh seeds.", 8)
+    keep: int | str = option(
+        "Number of the best trials whose trained states are kept, which --add-steps can train further.",
+        10,
+        parse=_count_or("all"),
+        metavar="N|all",
+    )
     seed: int = seed("Random seed.")
     block_size: int | None = count(
         "Largest number of agents that one program trains side by side.", shown="16 per CPU core, or all that fit"
@@ -283,6 +289,11 @@ class Options:
     add_seeds: int | None = count(
         "With --resume: train every trial with this many further seeds, as far as it was trained.", shown="none"
     )
+    add_steps: int | None = count(
+        "With --resume: train the best trials of a finished search, those whose states were kept (--keep), for about "
+        "this many further steps.",
+        shown="none",
+    )
     replay: int | None = option(
         "With --resume: train trial N of a finished search again, bit for bit, and compare it. Nothing is saved.",
         parse=parse_count_or_zero,
@@ -296,13 +307,15 @@ class Options:
         return self.num_seeds if isinstance(self.num_seeds, int) else 3
 
 
+_ADDED = ("add_trials", "add_seeds", "add_steps")
 _OWN = "module:function"
 _STOPPING = ("halving", "hyperband", "asha")
 _SEARCHES = ("full", *_STOPPING, _OWN)
 _ONLY_FOR = (
     dict.fromkeys(("eta", "rungs", "stop_clearly_worse"), _STOPPING)
     | dict.fromkeys(
-        ("num_seeds", "method", "confirm", "confirm_seeds", "block_size", "memory_limit", "ray", "log"), _SEARCHES
+        ("num_seeds", "method", "confirm", "confirm_seeds", "keep", "block_size", "memory_limit", "ray", "log"),
+        _SEARCHES,
     )
     | dict.fromkeys(("plan",), _SEARCHES)
     | dict.fromkeys(("ray_gpus", "save_seconds", "batch_size", "constraint", "eval_every", "callbacks"), _SEARCHES)
@@ -340,7 +353,7 @@ def check(options: Options) -> None:
         raise UsageError("--max-cost needs --price-per-hour")
     if options.ray_gpus is not None and not options.ray:
         raise UsageError("--ray-gpus has no effect without --ray")
-    for name in ("replay", "add_trials", "add_seeds"):
+    for name in ("replay", *_ADDED):
         if getattr(options, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} needs the search: --resume RUN")
     if options.distributed and options.ray:
@@ -356,11 +369,11 @@ def restored(options: Options, saved: Mapping[str, Any]) -> Options:
       UsageError: other options are given beside the name of the search.
     """
     free: dict[str, Any] = {"output": Output(), "distributed": None, "resume": None, "limits": Limits()}
-    free |= dict.fromkeys(("replay", "add_trials", "add_seeds"))
+    free |= dict.fromkeys(("replay", *_ADDED))
     if dataclasses.replace(options, **free) != Options():
         raise UsageError(
             "--resume keeps the settings of the search: give no options but --runs-dir, --distributed, --replay, "
-            "--add-trials, --add-seeds and limits such as --until"
+            "--add-trials, --add-seeds, --add-steps and limits such as --until"
         )
     fields: dict[str, Any] = dict(saved)
     setup, population = Setup(**fields.pop("setup")), Population(**fields.pop("population", {}))
@@ -372,25 +385,32 @@ def restored(options: Options, saved: Mapping[str, Any]) -> Options:
         rest["memory_limit"] = parse_bytes(rest["memory_limit"])
     found = Options(
         setup=setup, output=options.output, population=population, distributed=options.distributed,
-        resume=options.resume, replay=options.replay, judging=judging,
+        resume=options.resume, replay=options.replay, judging=judging, add_steps=saved.get("add_steps"),
         limits=dataclasses.replace(limits, **asked), **rest,
     )  # fmt: skip
-    return _grown(found, options.add_trials or 0, options.add_seeds or 0)
+    return _grown(found, *(getattr(options, name) or 0 for name in _ADDED))
 
 
-def _grown(options: Options, trials: int, seeds: int) -> Options:
-    """A search with further trials and seeds.
+def _grown(options: Options, trials: int, seeds: int, steps: int) -> Options:
+    """A search with further trials, seeds and steps; `add_steps` is then the sum of all that were added.
 
     Raises:
       UsageError: a search of this kind cannot grow.
     """
-    if trials + seeds and (options.schedule in ("pbt", "asha") or options.replay is not None):
+    if trials + seeds + steps and (options.schedule in ("pbt", "asha") or options.replay is not None):
         why = "--replay" if options.replay is not None else f"--schedule {options.schedule}"
-        raise UsageError(f"--add-trials and --add-seeds cannot be combined with {why}")
+        raise UsageError(f"--add-trials, --add-seeds and --add-steps cannot be combined with {why}")
+    if steps and options.method in ("tpe", "gp"):
+        raise UsageError(
+            f"--add-steps: --method {options.method} chose its trials by shorter runs; start another search"
+        )
     if trials and options.method == "grid":
         raise UsageError("--add-trials: a grid has no further points; search another --space")
     if seeds and (options.method in ("tpe", "gp") or options.num_seeds == "auto"):
         why = "--num-seeds auto" if options.num_seeds == "auto" else f"--method {options.method}"
         raise UsageError(f"--add-seeds: with {why} the seeds decide what is trained; start another search")
     num_seeds = options.seeds + seeds if seeds else options.num_seeds
-    return dataclasses.replace(options, num_trials=options.num_trials + trials, num_seeds=num_seeds)
+    add_steps = (options.add_steps or 0) + steps or None
+    return dataclasses.replace(
+        options, num_trials=options.num_trials + trials, num_seeds=num_seeds, add_steps=add_steps
+    )

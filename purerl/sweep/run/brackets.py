@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -57,8 +58,14 @@ def run(
     return kept, None
 
 
-def replay(engine: Engine, plan: Plan, trial: int) -> Pool:
+def replay(engine: Engine, plan: Plan, trial: int, finished: Mapping[str, Any]) -> Pool:
     """Train one trial again as far as it went, through the rungs of its bracket.
+
+    Args:
+      engine: with the widths of the search, and no blocks.
+      plan: of the search.
+      trial: its number.
+      finished: the events of the blocks that were finished, by name.
 
     Raises:
       ValueError: there is no such trial.
@@ -68,10 +75,10 @@ def replay(engine: Engine, plan: Plan, trial: int) -> Pool:
     firsts = np.cumsum([0, *(bracket[0].num_trials for bracket in plan.brackets)])
     b = int(np.searchsorted(firsts, trial, side="right")) - 1
     members, states = engine.member_index.of_trials(np.array([trial])), None
-    group = engine.trials.group[trial]
     for r in range(len(plan.brackets[b])):
         stage = plan.stage(b, r)
-        if engine.log.find("width", f"{stage.name}-group{group}") is None:
+        made = (event["members"] for name, event in finished.items() if name.startswith(f"{stage.name}-"))
+        if not any(members[0] in each for each in made):
             break
         states = stages.run(engine, stage, members, states)
     return states or Pool()
@@ -172,7 +179,10 @@ def _train_again(
     )
     nobody = np.empty(0, int)
     members = again.member_index.of_trials(trials)
-    stages.run(again, plan.whole(name), members, None, trim=lambda _, pool: pool.retain(nobody))
+    whole, states = plan.whole(name), None
+    for stage in whole:
+        last = stage is whole[-1]
+        states = stages.run(again, stage, members, states, trim=(lambda _, pool: pool.retain(nobody)) if last else None)
     rows, evidence = np.isin(fresh.trials, trials), again.measured.evidence(trials)
     fresh.returns[rows, seeds] = evidence.returns  # [K, s, E] into [K, S', E]
     fresh.scores[rows, seeds] = scores_of(engine.rules, evidence)
@@ -193,7 +203,10 @@ def _run_bracket(
     """The rungs of one bracket; the states after the last one, or None if no trial reached it."""
     states: Pool | None = None
     for r, rung in enumerate(plan.brackets[b]):
-        if r:
+        chosen = plan.chosen(b, r)
+        if chosen is not None:
+            trials = np.intersect1d(trials, chosen)
+        elif r:
             evidence, rung_key = engine.measured.evidence(trials), jax.random.fold_in(key, r)
             stop: Any = {"stop_clearly_worse": stop_clearly_worse}
             trials = trials[rungs.survivors(rung_key, engine.rules, evidence, rung.num_trials, **stop)]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,6 +25,7 @@ class Stage(NamedTuple):
       chunks: updates of each chunk, by group.
       points: indices of the points of the learning curves that lie in it.
       first_step: environment steps of a member before it.
+      stretch: by how much the search was made longer before it, as a ratio of its lengths; 1 if it was not.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Stage(NamedTuple):
     chunks: tuple[tuple[int, ...], ...]
     points: np.ndarray
     first_step: int
+    stretch: float = 1.0
 
 
 class Plan(NamedTuple):
@@ -45,6 +47,8 @@ class Plan(NamedTuple):
       length: length of a chunk at the nominal sizes.
       update_steps: environment steps of one update of a member at the nominal sizes.
       prefix: of the names of all stages; see `extension`.
+      stops: updates after which it ended before it was made longer, each time.
+      continued: the trials that were trained further from there, each time.
     """
 
     brackets: tuple[Bracket, ...]
@@ -53,6 +57,8 @@ class Plan(NamedTuple):
     length: int
     update_steps: int
     prefix: str = ""
+    stops: tuple[int, ...] = ()
+    continued: tuple[tuple[int, ...], ...] = ()
 
     @property
     def num_updates(self) -> int:
@@ -62,16 +68,27 @@ class Plan(NamedTuple):
     @property
     def steps(self) -> np.ndarray:
         """[C] environment steps of a member at the end of each chunk: the points of the learning curves."""
-        return np.cumsum(into_chunks(self.num_updates, self.length)) * self.update_steps
+        return (
+            np.cumsum([n for begin, end in self._parts() for n in into_chunks(end - begin, self.length)])
+            * self.update_steps
+        )
 
     def stage(self, bracket: int, rung: int) -> Stage:
         """A rung of a bracket, cut into chunks."""
         begin, end = self._span(bracket, rung)
         return self._stage(f"{self.prefix}bracket{bracket}-rung{rung}", rung, begin, end)
 
-    def whole(self, name: str) -> Stage:
-        """A whole run, from the beginning to the end."""
-        return self._stage(name, 0, 0, self.num_updates)
+    def whole(self, name: str) -> list[Stage]:
+        """A whole run: a stage from the beginning, and one for each time that the search was made longer."""
+        return [
+            self._stage(f"{name}{f'-longer{part}' if part else ''}", 0, begin, end)
+            for part, (begin, end) in enumerate(self._parts())
+        ]
+
+    def chosen(self, bracket: int, rung: int) -> np.ndarray | None:
+        """The trials of a rung that makes the search longer; None: another rung, whose trials are the survivors."""
+        begin, _ = self._span(bracket, rung)
+        return np.array(self.continued[self.stops.index(begin)], int) if begin in self.stops else None
 
     def total_steps(self, num_seeds: int, num_whole: int = 0) -> int:
         """Environment steps of all members and of `num_whole` further runs from the beginning to the end.
@@ -89,7 +106,12 @@ class Plan(NamedTuple):
         chunks = tuple(tuple(into_chunks(last - first, length)) for (first, last), length in zip(spans, self.lengths))
         updates = self.steps // self.update_steps
         points = np.flatnonzero((updates > begin) & (updates <= end))
-        return Stage(name, rung, end, chunks, points, begin * self.update_steps)
+        stretch = end / begin if begin in self.stops else 1.0
+        return Stage(name, rung, end, chunks, points, begin * self.update_steps, stretch)
+
+    def _parts(self) -> Iterator[tuple[int, int]]:
+        """The updates of a whole run, cut where the search ended before."""
+        return itertools.pairwise((0, *self.stops, self.num_updates))
 
     def _span(self, bracket: int, rung: int) -> tuple[int, int]:
         ends = [0, *(each.num_updates for each in self.brackets[bracket])]

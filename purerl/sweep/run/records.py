@@ -111,8 +111,9 @@ def skipped_in(event: Mapping[str, Any], width: int) -> Skips:
 
 def forget(engine: Engine, stage: str) -> None:
     """Delete the states that a rung left on the disk, when they are no longer needed."""
-    if engine.blocks_folder is not None and is_main():
-        for path in engine.blocks_folder.glob(f"{stage}-*"):
+    folder = engine.log.directory
+    if folder is not None and is_main():
+        for path in (*folder.glob(f"blocks/{stage}-*"), *folder.glob(f"kept/{stage}-*")):
             shutil.rmtree(path, ignore_errors=True)
 
 

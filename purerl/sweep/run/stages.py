@@ -7,11 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
+from purerl.hparams import annealed_longer
 from purerl.sweep.run import blocks, budget, measurements, records, widths
 from purerl.sweep.run.engine import Engine, data_of, group_of, packed_like
 from purerl.sweep.run.plan import Stage
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.work import Block, Chunk, Failure, Outcome, Partial, Report
+from purerl.types import PyTree
 
 Trim = Callable[[np.ndarray, Pool], None]
 
@@ -166,13 +168,20 @@ def enter(engine: Engine, stage: Stage, block: Block, result: Outcome | Failure,
 def make_block(engine: Engine, stage: Stage, place: Place, before: Pool | None) -> Block:
     """The data of a block; one that an earlier process began continues from its last save."""
     partial = records.recall_partial(engine, place.name, place.group, len(place.members))
-    states, progress = partial or (None if before is None else before.gather(place.members), None)
+    states, progress = partial or (None if before is None else _from(stage, before.gather(place.members)), None)
     elsewhere = hasattr(engine.execute, "num_parallel")  # and may be lost with its machine
     saving = engine.save_seconds if engine.log.directory is not None or elsewhere else float("inf")
     return Block(
         place.name, place.group, place.members, tuple(stage.chunks[place.group]), data_of(engine, place.members),
         states, engine.eval_key, engine.eval_params, progress, saving,
     )  # fmt: skip
+
+
+def _from(stage: Stage, states: PyTree) -> PyTree:
+    """The states from which members begin a stage; learning rates that have reached 0 are annealed to its end."""
+    if stage.stretch == 1:
+        return states
+    return states._replace(agent_state=annealed_longer(states.agent_state, stage.stretch))
 
 
 def _reporter(engine: Engine, stage: Stage, members: np.ndarray, counts: dict[str, int]) -> Report:

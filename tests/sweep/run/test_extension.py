@@ -1,8 +1,10 @@
 """Trials and seeds that are added to a finished search."""
 
 import shutil
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from bandits import Hparams, make_agent, make_env
@@ -12,6 +14,7 @@ from searches import make_search
 from purerl import sweep
 from purerl.sweep.run import extension, journal
 from purerl.sweep.run.programs import Program
+from purerl.types import Agent
 
 ENV, AGENT = make_env(), make_agent()
 SPACE = {"learning_rate": sweep.log_uniform(1e-2, 1.0), "target": sweep.uniform(-1.0, 1.0)}
@@ -96,7 +99,7 @@ def test_the_plan_of_added_trials_is_a_bracket_of_their_own():
     """4 trials halved by 2, and then 2 more; together 6 trials would be [6, 3]."""
     program = Program(AGENT, ENV, num_envs=3, rollout_length=4, rollout=None, eval_episodes=4, eval_max_steps=4)
     schedule = sweep.successive_halving(eta=2, num_rungs=2)
-    plan = extension.make_plan(schedule, extension.Sizes((4, 2), (1,)), 8, [program], program.update_steps, 2)
+    plan = extension.make_plan(schedule, extension.Sizes((4, 2), (1,), (8,)), [program], program.update_steps, 2)
     assert [[tuple(rung) for rung in bracket] for bracket in plan.brackets] == [[(4, 4), (2, 8)], [(2, 4), (1, 8)]]
 
 
@@ -121,6 +124,133 @@ def test_a_budget_that_is_spent_among_added_seeds_leaves_the_result_of_the_first
     assert run(small, num_seeds=3).num_seeds == 3
 
 
+LONG = {"num_updates": 16, "num_chunks": 8}  # chunks of two updates, as in 8 updates with 4 chunks
+
+
+def test_a_search_that_is_made_longer_is_the_longer_search(tmp_path):
+    """With the states of all trials they all go on, and the result is that of 16 updates from the beginning."""
+    everyone = {"keep": None, "confirm": 0}
+    uncut = run(**everyone, **LONG)
+    run(tmp_path, **everyone)
+    events = []
+    longer = run(tmp_path, **everyone, num_updates=16, progress=events.append)
+    assert "8 updates and 8 more of the best 6 trials" in events[0].note
+    for name in ("returns", "curves", "num_updates", "scores", "steps"):
+        np.testing.assert_array_equal(getattr(longer, name), getattr(uncut, name))
+    assert longer.order.tolist() == uncut.order.tolist()
+    assert [state.theta for state in longer.states] == [state.theta for state in uncut.states]
+    assert sweep.load(tmp_path).num_updates.tolist() == [16] * 6
+    assert not [path for path in (tmp_path / "kept").iterdir() if "rung0" in path.name]
+    silent = []
+    run(tmp_path, **everyone, num_updates=16, progress=silent.append)
+    assert not silent
+
+
+def test_the_kept_trials_go_on_and_rank_before_the_others(small):
+    before = sweep.load(small)
+    longer = run(small, num_updates=16)
+    assert sorted(np.flatnonzero(longer.num_updates == 16)) == sorted(before.search_order[:2])
+    assert set(longer.search_order[:2]) == set(before.search_order[:2])
+    np.testing.assert_array_equal(longer.rung_returns[0], before.returns)
+    uncut = run(**LONG, confirm=6)  # the trial that was trained again was trained again for all 16 updates
+    (trial,) = longer.fresh_trials
+    np.testing.assert_array_equal(longer.fresh_returns[0], uncut.fresh_returns[trial])
+
+
+def test_a_search_that_is_killed_while_it_is_made_longer_resumes_and_grows_again(small, tmp_path):
+    other = shutil.copytree(small, tmp_path / "other")
+    expected = run(other, num_updates=16)
+    for number in (2, 7):
+        with pytest.raises(Cut):
+            run(small, num_updates=16, progress=cut_after(number))
+    assert sweep.load_unfinished(small).num_updates.max() >= 8
+    check_same(run(small, num_updates=16), expected)
+    again = run(small, num_updates=20)
+    assert sorted(again.num_updates)[-2:] == [20, 20]
+    seeds = run(small, num_updates=20, num_seeds=3)
+    np.testing.assert_array_equal(seeds.returns[:, :2], again.returns)
+    assert seeds.num_updates.tolist() == again.num_updates.tolist()
+    assert not np.isnan(seeds.returns).any()
+    best = seeds.best.number
+    replayed = run(small, num_updates=20, num_seeds=3, replay=best)
+    np.testing.assert_array_equal(replayed.returns[best], seeds.returns[best])
+
+
+class Annealed(NamedTuple):
+    anneal_updates: float = 8.0
+
+
+class Place(NamedTuple):
+    theta: jax.Array
+    num_updates: jax.Array
+    hparams: Annealed
+
+
+def make_annealed():
+    """θ grows by 1 - n / anneal_updates in update n, but not below 0."""
+
+    def init(key, hparams, example, num_envs=1):
+        return Place(jnp.float32(0), jnp.int32(0), hparams)
+
+    def act(key, state, obs):
+        return state.theta, ()
+
+    def update(key, state, data):
+        pace = jnp.maximum(0, 1 - state.num_updates / state.hparams.anneal_updates)
+        return state._replace(theta=state.theta + pace, num_updates=state.num_updates + 1), {}
+
+    return Agent(init, act, update)
+
+
+def test_learning_rates_that_have_reached_0_are_annealed_to_the_new_end(tmp_path):
+    """Over 8 updates Σ 1 - n / 8 = 4.5, and further Σ 1 - n / 16 = 2.25; over 16 of 32 it is 12.25 all the time."""
+    sizes = OPTIONS | {"num_trials": None, "num_seeds": 1, "confirm": 0, "keep": None}
+    table = Annealed(np.array([8.0, 32.0]))
+    for resume, num_updates, places in ((False, 8, [4.5, 7.125]), (True, 16, [6.75, 12.25])):
+        sizes |= {"directory": tmp_path, "resume": resume, "num_updates": num_updates}
+        result = sweep.search(jax.random.key(5), make_annealed(), ENV, table, **sizes)
+        np.testing.assert_allclose([state.theta for state in result.states], places, rtol=1e-6)
+        assert result.hparams.anneal_updates.tolist() == [8, 32]
+
+
+def test_a_trial_that_was_stopped_is_replayed_no_further(tmp_path):
+    whole = run(tmp_path, **HALVING)
+    stopped = int(np.argmin(whole.num_updates))
+    again = run(tmp_path, **HALVING, replay=stopped)
+    assert again.num_updates[stopped] == 4
+    np.testing.assert_array_equal(again.returns[stopped], whole.returns[stopped])
+
+
+def test_the_survivors_of_halving_train_further(tmp_path):
+    first = run(tmp_path, **HALVING)
+    longer = run(tmp_path, **HALVING, num_updates=12)
+    assert longer.num_updates.tolist() == [12 if count == 8 else 4 for count in first.num_updates]
+    assert longer.settings["brackets"] == (((4, 4), (2, 8), (2, 12)),)
+
+
+def test_trials_that_diverged_train_no_further(tmp_path):
+    table = Hparams(np.full(4, 0.5), np.array([0.3, 1e38, 0.2, 5.0]), np.ones(4, int))  # the square of 1e38 is infinite
+    sizes = OPTIONS | {"num_trials": None, "keep": None, "confirm": 0, "directory": tmp_path}
+    for num_updates in (8, 16):
+        sizes |= {"num_updates": num_updates, "resume": num_updates == 16}
+        result = sweep.search(jax.random.key(5), AGENT, ENV, table, **sizes)
+    assert result.num_updates.tolist() == [16, 8, 16, 16]
+
+
+def test_a_search_is_made_longer_only_when_it_has_finished_and_by_updates_alone(small, tmp_path):
+    with pytest.raises(Cut):
+        run(tmp_path / "cut", progress=cut_after(3))
+    with pytest.raises(ValueError, match="begun with num_updates = 8, not 16, and can be made longer when"):
+        run(tmp_path / "cut", num_updates=16)
+    with pytest.raises(ValueError, match="a search of 8 updates, and num_updates = 7 is less"):
+        run(small, num_updates=7)
+    with pytest.raises(ValueError, match="cannot be added at once"):
+        run(small, num_updates=16, num_trials=7)
+    run(small, num_updates=10)
+    with pytest.raises(ValueError, match="made longer, so no trials can be added"):
+        run(small, num_updates=10, num_trials=7)
+
+
 def test_a_search_neither_shrinks_nor_takes_other_trials(small):
     with pytest.raises(ValueError, match="a search of 6 trials, and num_trials = 5 is less"):
         run(small, num_trials=5)
@@ -137,9 +267,9 @@ def test_trials_that_were_added_are_not_exchanged(tmp_path):
     trials, key = make_search(9).trials, jax.random.key(0)
     hparams = jax.tree.map(lambda x: np.where(np.arange(9) == 8, 2 * x, x), trials.hparams)
     with journal.opened(tmp_path, resume=False) as log:
-        assert not extension.record(log, extension.Sizes((6, 3), (2,)), trials, key)
+        assert not extension.record(log, extension.Sizes((6, 3), (2,), (8,)), trials, key)
         with pytest.raises(ValueError, match="holds other trials"):
-            extension.record(log, extension.Sizes((6, 3), (2,)), trials._replace(hparams=hparams), key)
+            extension.record(log, extension.Sizes((6, 3), (2,), (8,)), trials._replace(hparams=hparams), key)
 
 
 def test_groups_keep_their_numbers_when_trials_are_added():
