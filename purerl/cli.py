@@ -87,7 +87,9 @@ def _run(name: str, arguments: list[str]) -> None:
     runtime.show_all_cores()
     if getattr(parsed, "plan", None):
         runtime.use_cpu_only()
-    importlib.import_module(f"purerl.commands.{name}").run(parsed)
+    command = importlib.import_module(f"purerl.commands.{name}")
+    runtime.write_programs_whole()
+    command.run(parsed)
 
 
 def _without_command(arguments: list[str]) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import os
 import platform
 from pathlib import Path
+from typing import Any
 
 CACHE_VARIABLE = "PURERL_COMPILE_CACHE"
 
@@ -48,6 +49,35 @@ def use_compile_cache(choice: str = "") -> None:
         return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(root).expanduser() / machine()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def write_programs_whole() -> None:
+    """Let JAX write each entry of its compile cache whole, and in place of a damaged one.
+
+    JAX (0.10, 0.11) writes an entry in place and only once. A second process then reads the half that is there, and
+    what a killed process leaves is a warning in every later run. A bounded cache (`jax_compilation_cache_max_size`) and
+    those of other versions of JAX stay as they are. Call it after JAX is imported.
+    """
+    import jax
+
+    try:
+        from jax._src.lru_cache import LRUCache
+    except ImportError:
+        return
+    if jax.config.jax_compilation_cache_max_size == -1:
+        LRUCache.put = _put_whole  # type: ignore[method-assign, assignment]
+
+
+def _put_whole(cache: Any, key: str, value: bytes) -> None:
+    """Write an entry. JAX does so once it has compiled a program because the entry is missing or cannot be read."""
+    entry = cache.path / f"{key}-cache"
+    incomplete = entry.with_name(f".{key}.incomplete-{os.getpid()}-{os.urandom(4).hex()}")
+    try:
+        incomplete.write_bytes(value)
+        incomplete.replace(entry)
+    except OSError:
+        incomplete.unlink(missing_ok=True)
+        raise
 
 
 def show_all_cores() -> None:

@@ -9,6 +9,9 @@ import jax
 import pytest
 
 import purerl
+from purerl import runtime
+
+runtime.write_programs_whole()  # several workers share a cache
 
 # Tracing makes so many objects that looking for cycles after every 700 of them takes a fifth of its time.
 gc.set_threshold(50_000, 20, 20)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from purerl.runtime import install_hint
+from purerl.runtime import install_hint, write_programs_whole
 from purerl.sweep.run import training
 from purerl.sweep.run.programs import Program
 from purerl.sweep.run.work import Block, Failure, Outcome, Partial, Report, Result
@@ -145,6 +145,7 @@ _ENVIRONMENT = {"JAX_NUM_CPU_DEVICES": "1", "OMP_NUM_THREADS": "1"}
 def _run(name: str, shipped: list[Any], block: Block) -> Result:
     """Execute a block in a worker up to its next save. Programs are fetched once, and then stay compiled."""
     ray = _import_ray()
+    write_programs_whole()
     if name not in _programs:
         _programs[name] = ray.get(shipped[0])
     return next(training.run(_programs[name][block.group], block))
