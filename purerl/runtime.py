@@ -64,7 +64,7 @@ def write_programs_whole() -> None:
         from jax._src.lru_cache import LRUCache
     except ImportError:
         return
-    if jax.config.jax_compilation_cache_max_size == -1:
+    if jax.config.jax_compilation_cache_max_size == -1:  # type: ignore[attr-defined]
         LRUCache.put = _put_whole  # type: ignore[method-assign, assignment]
 
 

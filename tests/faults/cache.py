@@ -1,69 +1,122 @@
-"""Damaged entries of the compile cache: does a run still end in the same bits, and is the entry replaced?
+"""The compile cache: damaged entries, two processes that fill one cache at once, and processes killed while they write.
 
-    python tests/faults/cache.py [--number 12] [--seconds 140]
+    python tests/faults/cache.py [damaged|shared|killed] [--number 12] [--seconds 140]
 
-The process fails if a run ends in other bits or with an error.
+`damaged`: a run whose largest entries are flipped, cut or empty warns, compiles again, replaces them, and the next run
+warns of nothing. `shared`: two runs start at once on an empty cache. `killed`: two such runs are killed at a random
+moment; the next run must not find half an entry. Every run ends in the same bits, and every entry is whole. The process
+fails if anything is not so.
 """
 
 import argparse
+import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
 import common
 
+WARNING = "persistent compilation cache"
 
-def trained(root, name, cache):
-    """The exit code of a run, what it ends in, and what it printed."""
-    log = root / f"{name}.log"
-    code = common.run(common.arguments("ppo", root, name), log, cache=cache)
+
+def start(root, name, cache):
+    return common.start(common.arguments("ppo", root, name), root / f"{name}.log", cache=cache)
+
+
+def ended(root, name, process):
+    """What a run ends in, and how often it warned; removes it."""
+    code = common.wait(process)
     end = root / name / "digest"
-    return code, end.read_text() if end.is_file() else "", log.read_text()
+    found = end.read_text() if not code and end.is_file() else f"exit code {code}"
+    warned = (root / f"{name}.log").read_text().count(WARNING)
+    shutil.rmtree(root / name, ignore_errors=True)
+    (root / f"{name}.log").unlink()
+    return found, warned
+
+
+def trained(root, cache):
+    return ended(root, "run", start(root, "run", cache))
+
+
+def broken(cache):
+    """Entries that are not whole."""
+
+    def fails(entry):
+        try:
+            return not zlib.decompress(entry.read_bytes())
+        except zlib.error:
+            return True
+
+    return [entry.name for entry in cache.glob("*-cache") if fails(entry)]
+
+
+def damaged(root, cache, rng, kind):
+    """A line on a run whose four largest entries are damaged, and on the run after it."""
+    for entry in sorted(cache.glob("*-cache"), key=lambda path: -path.stat().st_size)[:4]:
+        data = bytearray(entry.read_bytes())
+        data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
+        entry.write_bytes({"flipped": data, "cut": data[: len(data) // 2], "empty": b""}[kind])
+    number = len(broken(cache))
+    first, second = trained(root, cache), trained(root, cache)
+    wrong = number != 4 or first[1] != 4 or second[1] or broken(cache)
+    said = f"{number} {kind} | {first[1]} warnings, then {second[1]}, {len(broken(cache))} still broken"
+    return (first[0], second[0]), wrong, said
+
+
+def shared(root, cache, rng, kind):
+    """A line on two runs that start at once on an empty cache, and on the run after them."""
+    shutil.rmtree(cache)
+    processes = {name: start(root, name, cache) for name in ("one", "other")}
+    runs = [ended(root, name, process) for name, process in processes.items()]
+    entries = len(list(cache.glob("*-cache")))
+    runs.append(trained(root, cache))
+    warned = sum(warned for _, warned in runs)
+    wrong = warned or broken(cache) or entries != len(list(cache.glob("*-cache")))
+    return [run[0] for run in runs], wrong, f"two at once | {warned} warnings, {entries} entries, all whole"
+
+
+def killed(root, cache, rng, kind):
+    """A line on two runs on an empty cache that are killed, and on the run after them."""
+    shutil.rmtree(cache)
+    processes = {name: start(root, name, cache) for name in ("one", "other")}
+    time.sleep(rng.uniform(1.0, 6.0))
+    for process in processes.values():
+        os.kill(process, signal.SIGKILL)
+    for name, process in processes.items():
+        ended(root, name, process)
+    entries, halves = len(list(cache.glob("*-cache"))), len(list(cache.glob(".*")))
+    wrong, run = broken(cache), trained(root, cache)
+    said = f"two killed | {entries} entries, {len(wrong)} broken, {halves} unfinished; then {run[1]} warnings"
+    return [run[0]], wrong or run[1] or broken(cache), said
 
 
 def main():
     parser = argparse.ArgumentParser()
+    parser.add_argument("part", choices=["damaged", "shared", "killed"])
     parser.add_argument("--number", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=140.0)
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    end, rng, wrong = time.monotonic() + options.seconds, random.Random(0), 0
+    end, rng, good, i = time.monotonic() + options.seconds, random.Random(options.seed), 0, 0
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         cache = root / "cache"
-        code, expected, _ = trained(root, "straight", cache)
-        assert code == 0
-        whole = shutil.copytree(cache, root / "whole")
-        for i in range(options.number):
-            if time.monotonic() > end:
-                break
-            shutil.rmtree(cache)
-            shutil.copytree(whole, cache)
-            number = len(list(cache.rglob("*-cache")))
-            # The largest entries are the programs of the run; each damaged run reads all of them.
-            entries = sorted(cache.rglob("*-cache"), key=lambda path: -path.stat().st_size)[:4]
+        expected, _ = trained(root, cache)
+        while i < options.number and time.monotonic() < end:
             kind = ("flipped", "cut", "empty")[i % 3]
-            before = {}
-            for entry in entries:
-                data = bytearray(entry.read_bytes())
-                data[rng.randrange(len(data))] ^= 1 << rng.randrange(8)
-                data = {"flipped": data, "cut": data[: len(data) // 2], "empty": b""}[kind]
-                entry.write_bytes(data)
-                before[entry] = bytes(data)
-            code, found, text = trained(root, f"run-{i}", cache)
-            replaced = sum(entry.read_bytes() != data for entry, data in before.items())
-            warned = text.count("persistent compilation cache")
-            good = code == 0 and found == expected
-            wrong += not good
-            new = len(list(cache.rglob("*-cache"))) - number
-            said = "same bits" if good else f"WRONG {text[-300:]}"
-            changed = f"{replaced} of {len(before)} replaced, {new} new entries"
-            print(f"| {kind} | {code} | {said} | {warned} warnings | {changed} |", flush=True)
-    print(f"{wrong} wrong")
-    sys.exit(wrong > 0)
+            found, wrong, said = globals()[options.part](root, cache, rng, kind)
+            same = all(end == expected for end in found)
+            print(f"| {said} | {'same bits' if same else f'WRONG {found}'} | {'WRONG' if wrong else ''} |", flush=True)
+            good += same and not wrong
+            i += 1
+    print(f"{good} of {i} as they must be")
+    sys.exit(good < i)
 
 
 if __name__ == "__main__":

@@ -99,13 +99,16 @@ def digest(tree):
 def _quick_end(job, state, diverged):
     """In place of the evaluation at the end: what the run ends in."""
     (job.directory / "digest").write_text(digest(state))
+    leaves = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in jax.tree.leaves(state)]
+    np.savez(job.directory / "end.npz", *map(np.asarray, leaves))
 
 
-def start(argv, log, *, whole=False, largest_file=None, cache=None):
+def start(argv, log, *, whole=False, largest_file=None, cache=None, cores=None):
     """Start `purerl argv` in a process of its own, and return its number.
 
     `whole`: with the evaluation at the end; `largest_file`: bytes that a file may have, as on a disk that is full;
-    `cache`: directory of compiled programs, otherwise there is none, since JAX was imported before.
+    `cache`: directory of compiled programs, otherwise there is none, since JAX was imported before; `cores`: those that
+    the process may use.
     """
     assert not xla_bridge.backends_are_initialized(), "a process with a backend must not be forked"
     sys.stdout.flush()
@@ -119,6 +122,8 @@ def start(argv, log, *, whole=False, largest_file=None, cache=None):
         os.dup2(output, 2)
         if largest_file is not None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (largest_file, resource.RLIM_INFINITY))
+        if cores is not None:
+            os.sched_setaffinity(0, cores)
         if cache is not None:
             jax.config.update("jax_compilation_cache_dir", str(cache))
         find = presets.find
