@@ -16,7 +16,8 @@ def make(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
 
 
 def _ppo(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
-    return purerl.ppo(purerl.networks.actor_critic(env), num_epochs=4, num_minibatches=4), purerl.PPOHparams()
+    network = purerl.networks.actor_critic(env, policy_scale=1.0)  # the peers have a layer of full scale
+    return purerl.ppo(network, num_epochs=4, num_minibatches=4), purerl.PPOHparams()
 
 
 def _recurrent_ppo(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
