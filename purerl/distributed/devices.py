@@ -19,11 +19,13 @@ from types import TracebackType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 from purerl.distributed import mesh
+from purerl.hparams import check_positive
 from purerl.prng import is_key
 from purerl.runtime import num_cores
 from purerl.types import PyTree
@@ -112,12 +114,16 @@ def num_parts(width: int) -> int:
 
 
 def over_devices(
-    function: Callable[..., PyTree], members: tuple[PyTree, ...], shared: tuple[PyTree, ...] = ()
+    function: Callable[..., PyTree],
+    members: tuple[PyTree, ...],
+    shared: tuple[PyTree, ...] = (),
+    *,
+    at_once: int | None = None,
 ) -> PyTree:
     """`function(*members, *shared)` with the leading axis of the members split over the devices of all processes.
 
     If the width is not divisible by the number of devices, fewer are used. Results are equal, bit for bit, to those of
-    one device at the same local width.
+    one device that computes as many at once.
 
     What varies over the devices is not checked (`check_vma=False` of `jax.shard_map`). The check protects results that
     are declared the same on all devices, and there are none here: every result is split, and no device talks to
@@ -128,13 +134,18 @@ def over_devices(
       function: maps members with leaves [W, ...] to a result with leaves [W, ...], each row on its own.
       members: arguments with leaves [W, ...], whole and the same in every process.
       shared: further arguments, the same for all.
+      at_once: how many members a device computes side by side at most, before the next ones. None: all, which suits a
+        GPU. A core of a CPU is fastest with as many as its cache holds, some 16 agents of PPO.
 
     Returns:
       What the function returns, spread over the devices; `to_host` fetches it.
 
     Raises:
-      ValueError: as `num_parts`.
+      ValueError: as `num_parts`, or at_once is not positive.
     """
+    if at_once is not None:
+        check_positive(at_once=at_once)
+        function = _in_blocks(function, at_once, len(members))
     parts = num_parts(jax.tree.leaves(members)[0].shape[0])
     if parts == 1:
         return function(*members, *shared)
@@ -142,6 +153,23 @@ def over_devices(
     specs = tuple(PartitionSpec("population") for _ in members) + tuple(PartitionSpec() for _ in shared)
     run = jax.shard_map(function, mesh=mesh, in_specs=specs, out_specs=PartitionSpec("population"), check_vma=False)
     return run(*members, *shared)
+
+
+def _in_blocks(function: Callable[..., PyTree], at_once: int, num_members: int) -> Callable[..., PyTree]:
+    """The function, of which the first arguments are members, for `at_once` of them after the other."""
+
+    def run(*arguments: PyTree) -> PyTree:
+        members, shared = arguments[:num_members], arguments[num_members:]
+        size = jax.tree.leaves(members)[0].shape[0]
+        count = -(-size // at_once)
+        width = -(-size // count)
+        if count == 1:
+            return function(*arguments)
+        order = jnp.minimum(jnp.arange(count * width), size - 1).reshape(count, width)  # the last fills up
+        found = jax.lax.map(lambda rows: function(*jax.tree.map(lambda x: x[rows], members), *shared), order)
+        return jax.tree.map(lambda x: x.reshape(count * width, *x.shape[2:])[:size], found)
+
+    return run
 
 
 def population_sharding(width: int) -> NamedSharding | None:

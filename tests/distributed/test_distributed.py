@@ -46,6 +46,18 @@ def test_one_device_calls_the_function_itself():
     )
 
 
+def test_members_that_wait_their_turn_get_what_they_get_as_many_at_once():
+    rows = jax.jit(jax.vmap(lambda key, x, shift: jnp.tanh(jax.random.normal(key, (3, 3)) * x + shift), (0, 0, None)))
+    keys, x = jax.random.split(jax.random.key(0), 7), jnp.arange(7.0)
+    found = jax.jit(lambda *members: distributed.over_devices(rows, members, (0.5,), at_once=3))(keys, x)
+    parts = [rows(keys[i : i + 3], x[i : i + 3], 0.5) for i in (0, 3)] + [rows(keys[6:], x[6:], 0.5)]
+    np.testing.assert_array_equal(found, jnp.concatenate(parts))
+    assert distributed.over_devices(lambda x: x + len(x), (x,), at_once=7).tolist() == [*range(7, 14)]
+    assert distributed.over_devices(lambda x: x + len(x), (x,), at_once=6).tolist() == [*range(4, 11)]  # 4 and 3
+    with pytest.raises(ValueError, match="at_once"):
+        distributed.over_devices(rows, (keys, x), (0.5,), at_once=0)
+
+
 def test_a_process_alone_is_the_main_one_and_has_everything():
     assert distributed.is_main()
     tree = {"x": jnp.arange(3), "key": jax.random.key(3), "n": 2.0}
