@@ -104,7 +104,7 @@ def main() -> None:
     parser.add_argument("--cases", nargs="+", default=CASES, type=str)
     parser.add_argument("--tree", action="store_true", help="print the loops of each program")
     parser.add_argument(
-        "--check", action="store_true", help="exit with 1 if a program launches more than the record says"
+        "--check", action="store_true", help="exit with 1 if a program launches or takes more than the record says"
     )
     parser.add_argument("--save", action="store_true", help="write these cases into the record and docs/launches.md")
     chosen = parser.parse_args()

@@ -23,6 +23,7 @@ from purerl.hparams import (
     set_hparams,
     warn_if_annealed,
 )
+from purerl.loops import packed
 from purerl.loops.actors import Actors, init_actors
 from purerl.loops.rollouts import Rollout, rollout
 from purerl.numerics import missing
@@ -195,10 +196,10 @@ def advance(
 def _advance_impl(
     loop_state: LoopState, agent: Agent, env: Env, num_updates: int, rollout_length: int, rollout: Rollout
 ) -> tuple[LoopState, Metrics]:
-    def update(loop_state: LoopState, _: None) -> tuple[LoopState, Metrics]:
+    def update(loop_state: LoopState) -> tuple[LoopState, Metrics]:
         return _update(loop_state, agent, env, rollout_length, rollout)
 
-    return jax.lax.scan(update, loop_state, None, num_updates)
+    return packed.scan(update, loop_state, num_updates)
 
 
 def _update(
@@ -241,14 +242,7 @@ def advance_up_to(
     def update(loop_state: LoopState) -> tuple[LoopState, Metrics]:
         return _update(loop_state, agent, env, rollout_length, rollout)
 
-    def body(i: jax.Array, carry: tuple[LoopState, Metrics]) -> tuple[LoopState, Metrics]:
-        loop_state, found = carry
-        loop_state, metrics = update(loop_state)
-        return loop_state, jax.tree.map(lambda all, new: all.at[i].set(new), found, metrics)
-
-    shapes = jax.eval_shape(update, loop_state)[1]
-    empty = jax.tree.map(lambda x: jnp.zeros((capacity, *x.shape), x.dtype), shapes)  # [...] -> [capacity, ...]
-    return jax.lax.fori_loop(0, count, body, (loop_state, empty))
+    return packed.up_to(update, loop_state, count, capacity)
 
 
 def _loop_metrics(actors: Actors, trajectory: Transition) -> Metrics:

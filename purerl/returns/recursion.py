@@ -3,7 +3,7 @@
 `backward_scan` solves y[t] = offset[t] + slope[t] · y[t+1]. On a CPU it is a plain `lax.scan` with the recursion in
 its body: measured on two cores at T=128, N=4096 (`python -m benchmarks returns`), it takes a quarter of the time of an
 associative scan, because the body is one fused loop over a row and the arrays are read exactly once. On a GPU each trip
-of that loop would be three kernel launches, 387 for T=128, and the associative scan is 4. `compose` is for windows of a
+of that loop would be three kernel launches, 387 for T=128, and rounds of windows are 4. `compose` is for windows of a
 fixed length.
 """
 
@@ -57,16 +57,28 @@ def _sequential(step: Callable[..., jax.Array], last: jax.Array, *xs: jax.Array)
 
 
 def _associative(step: Callable[..., jax.Array], last: jax.Array, *xs: jax.Array) -> jax.Array:
-    """The same by composing the affine maps y -> offset[t] + slope[t] · y pairwise, in O(log T) rounds."""
+    """The same by composing the affine maps y -> offset[t] + slope[t] · y in windows, in log T rounds."""
     zeros = jnp.zeros_like(jnp.broadcast_to(last, xs[0].shape))
     offset, slope = jax.jvp(lambda y: step(y, *xs), (zeros,), (jnp.ones_like(zeros),))
+    # The map of T is y -> last, at which every window ends: [T] -> [T + 1].
+    offset = jnp.concatenate([offset, jnp.broadcast_to(last, offset.shape[1:])[None]])
+    slope = jnp.concatenate([slope, jnp.zeros_like(slope[:1])])
+    reach = 1
+    while reach < len(slope):
+        starts = range(0, min(_RADIX * reach, len(slope)), reach)
+        windows = [(_ahead(offset, start), _ahead(slope, start)) for start in starts]
+        offset, slope = functools.reduce(_after, reversed(windows))
+        reach *= _RADIX
+    return offset[:-1]
 
-    def after(later: tuple[jax.Array, jax.Array], earlier: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
-        # earlier(later(y)) = o + s (o' + s' y)
-        return earlier[0] + earlier[1] * cut(later[0], earlier[1]), earlier[1] * later[1]
 
-    offset, slope = lax.associative_scan(after, (offset, slope), reverse=True)
-    return offset + slope * cut(jnp.broadcast_to(last, slope.shape), slope)
+_RADIX = 8  # windows that a round joins: each round is a kernel, so 3 of them for 128 steps
+
+
+def _after(later: tuple[jax.Array, jax.Array], earlier: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+    """earlier(later(y)) = o + s (o' + s' y)."""
+    offset, slope = earlier
+    return offset + slope * cut(later[0], slope), slope * later[1]
 
 
 def compose(slope: jax.Array, offset: jax.Array, value: jax.Array, length: int) -> jax.Array:
@@ -89,4 +101,4 @@ def compose(slope: jax.Array, offset: jax.Array, value: jax.Array, length: int) 
 
 def _ahead(x: jax.Array, steps: int) -> jax.Array:
     """x[t + steps], and 0 beyond the end."""
-    return jnp.concatenate([x[steps:], jnp.zeros_like(x[:steps])])
+    return lax.pad(x, jnp.zeros((), x.dtype), [(-steps, steps, 0)] + [(0, 0, 0)] * (x.ndim - 1))

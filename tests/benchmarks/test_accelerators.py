@@ -38,22 +38,29 @@ def test_tables_replace_what_follows_the_marker():
     assert "| ppo | does not compile |" in filled
 
 
-@pytest.mark.parametrize(("launches", "worse"), [(10, 0), (11, 1)])
-def test_a_program_that_launches_more_than_recorded_is_a_regression(launches, worse):
-    record = {"reports": {"h100": {"a": {"total": {"launches": 10, "waits": 0}}}}}
-    assert table.regressions(record, {"h100": {"a": {"total": {"launches": launches, "waits": 0}}}}) == worse
+def _report(launches=10, temporary_bytes=1000):
+    return {"h100": {"a": {"total": {"launches": launches, "waits": 0}, "temporary_bytes": temporary_bytes}}}
+
+
+@pytest.mark.parametrize(
+    ("now", "worse"),
+    [(_report(), 0), (_report(launches=11), 1), (_report(temporary_bytes=1005), 0), (_report(temporary_bytes=1020), 1)],
+    ids=["the same", "launches", "memory within the packing", "memory"],
+)
+def test_a_program_that_launches_or_takes_more_than_recorded_is_a_regression(now, worse):
+    assert table.regressions({"reports": _report()}, now) == worse
 
 
 def test_a_program_that_is_not_recorded_is_named(capsys):
-    found = {"h100": {"a": {"total": {"launches": 1, "waits": 0}}}}
-    assert table.regressions({"reports": {}}, found) == 1
+    assert table.regressions({"reports": {}}, _report()) == 1
     assert "not in the record" in capsys.readouterr().out
 
 
 @pytest.mark.slow
 def test_launches_on_an_h100_are_those_of_the_record():
     """Makes an environment with the compiler at its first run. Last result: benchmarks/results/accelerators.json."""
-    cases = ["ppo:CartPole-v1:64x128", "dqn:CartPole-v1"]
+    cases = ["ppo:CartPole-v1:64x128", "ppo:CartPole-v1:4x128:1024", "dqn:CartPole-v1", "sac:Pendulum-v1"]
+    cases += ["td3:Pendulum-v1", "recurrent_ppo:CartPole-v1", "pqn:CartPole-v1"]
     command = [sys.executable, "-m", "benchmarks.accelerators", "--check", "--targets", "h100", "--cases", *cases]
     done = subprocess.run(command, cwd=pathlib.Path(__file__).parents[2], capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -38,7 +38,7 @@ RETURNS = [
 RECURSION = [
     ("time runs forward", "xs, reverse=True)", "xs, reverse=False)", "lambda_returns"),
     ("a cut lets everything through", "jnp.where(weight == 0, jnp.zeros((), x.dtype), x)", "x", "lambda_returns"),
-    ("window of an n-step return shifted by one", "x[steps:], jnp.zeros_like(x[:steps])", "x[steps - 1:], jnp.zeros_like(x[: steps - 1])", "n_step_returns"),
+    ("window of an n-step return shifted by one", "(-steps, steps, 0)", "(1 - steps, steps - 1, 0)", "n_step_returns"),
     ("window longer than the batch not shortened", "min(length, len(slope)), 1", "length & 7, 1", "n_step_returns"),
 ]  # fmt: skip
 

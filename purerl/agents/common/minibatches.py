@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import jax
 
-from purerl.distributed import mesh
-from purerl.packing import pack
+from purerl.distributed import mesh, platform
+from purerl.packing import Unpack, pack
 from purerl.prng import permutation
 from purerl.types import Key, PyTree
 
@@ -53,12 +53,22 @@ def epochs(
         )
     packed, unpack = pack(batch)
     carry, packed = mesh.whole((carry, packed))
+    unpack_out: Unpack | None = None
 
-    def epoch(carry: Carry, order: jax.Array) -> tuple[Carry, PyTree]:
+    @jax.jit  # so that it is traced once for all platforms
+    def one(carry: Carry, xs: tuple[list[jax.Array], PyTree]) -> tuple[Carry, list[jax.Array]]:
+        nonlocal unpack_out
+        carry, out = step(carry, unpack(xs[0]), xs[1])
+        rows, unpack_out = pack(jax.tree.map(lambda x: x[None], out))  # on a GPU each array that is written is a kernel
+        return carry, rows
+
+    def epoch(carry: Carry, order: jax.Array) -> tuple[Carry, list[jax.Array]]:
         # each [B, D] -> [num_minibatches, B / num_minibatches, D]
         parts = mesh.split([x[order].reshape(num_minibatches, -1, x.shape[1]) for x in packed], axis=1)
         prepared = jax.vmap(lambda part: prepare(unpack(part)))(parts)
-        return jax.lax.scan(lambda carry, xs: step(carry, unpack(xs[0]), xs[1]), carry, (parts, prepared))
+        return platform.scan(one, carry, (parts, prepared))
 
     orders = jax.vmap(lambda key: permutation(key, size))(jax.random.split(key, num_epochs))
-    return jax.lax.scan(epoch, carry, orders)
+    carry, rows = jax.lax.scan(epoch, carry, orders)
+    assert unpack_out is not None
+    return carry, jax.tree.map(lambda x: x[:, :, 0], unpack_out(rows))

@@ -241,18 +241,19 @@ def minibatch_update(
       ValueError: B does not divide into `num_minibatches`.
     """
     hparams = annealed(state.hparams, state.num_updates)
+    packed, unpack = pack(optimizer, state.params)  # once, since every step would copy the parameters twice
 
     def step(
-        learner: tuple[Params, PyTree], part: PyTree, prepared: tuple[()]
-    ) -> tuple[tuple[Params, PyTree], Metrics]:
-        params, opt_state, metrics = gradient_step(optimizer, hparams, lambda params: loss(params, part), *learner)
-        return (params, opt_state), metrics
+        learner: tuple[PyTree, PyTree], part: PyTree, prepared: tuple[()]
+    ) -> tuple[tuple[PyTree, PyTree], Metrics]:
+        grads, metrics = jax.grad(lambda packed: loss(unpack(packed), part), has_aux=True)(learner[0])
+        return apply_gradients(optimizer, hparams, grads, *learner), metrics | {SKIPPED: skipped(grads)}
 
-    (params, opt_state), metrics = minibatches.epochs(
-        key, step, (state.params, state.opt_state), batch, num_epochs=num_epochs, num_minibatches=num_minibatches
+    (packed, opt_state), metrics = minibatches.epochs(
+        key, step, (packed, state.opt_state), batch, num_epochs=num_epochs, num_minibatches=num_minibatches
     )
     num_updates = counts.increment(state.num_updates)
-    return TrainState(params, opt_state, state.hparams, num_updates), jax.tree.map(jnp.mean, metrics)
+    return TrainState(unpack(packed), opt_state, state.hparams, num_updates), jax.tree.map(jnp.mean, metrics)
 
 
 def accumulate(function: Callable[[PyTree], PyTree], batch: PyTree, num_microbatches: int) -> PyTree:
