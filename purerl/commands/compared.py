@@ -69,10 +69,6 @@ def tasks_of(options: Options) -> dict[str, Task]:
         raise UsageError(f"--space {ALGORITHM}={text} names an algorithm twice")
     if options.setup.algorithm is not None:
         raise UsageError(f"--algorithm and --space {ALGORITHM}=... are mutually exclusive")
-    if options.method == "grid":
-        raise UsageError(
-            "--method grid takes every combination, also of hyperparameters that an algorithm does not have"
-        )
     steps = options.num_steps or 100_000
     return {str(name): tasks.resolve(dataclasses.replace(options.setup, algorithm=str(name)), steps) for name in names}
 

@@ -10,11 +10,12 @@ from commanding import fails, purerl, rows, said
 
 import purerl as package
 from purerl import runs, sweep
-from purerl.commands import parser
+from purerl.commands import parser, sweep_results
 from purerl.commands.options import train
+from purerl.reports import pieces
 
-ALGORITHMS = ("--space", "algorithm=choice:ppo,pqn", "pqn_learning_rate=log_uniform:1e-3,1e-2")
-SMALL = ("--num-envs", 2, "--rollout-length", 8, "--agent", "num_epochs=1", "num_minibatches=2")
+ALGORITHMS = ("--space", "algorithm=choice:actor_critic,dqn", "dqn_learning_rate=log_uniform:1e-3,1e-2")
+SMALL = ("--num-envs", 2, "--rollout-length", 8)
 SMALL += ("--network", "hidden=4,4", "--eval-episodes", 2, "--num-seeds", 1, "--num-trials", 4)
 
 
@@ -24,16 +25,17 @@ def compared(tmp_path_factory):
     halving = ("--schedule", "halving", "--eta", 2, "--rungs", 2, "--num-steps", 64)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("COLUMNS", "120")
+        patch.setattr(sweep_results, "draw", lambda *_: [])
         purerl("sweep", "--runs-dir", root, *ALGORITHMS, *SMALL, *halving)
-    return root / "sweep-ppo-pqn-CartPole-v1"
+    return root / "sweep-actor_critic-dqn-CartPole-v1"
 
 
 def test_every_algorithm_has_its_own_space(compared):
     table = sorted(rows(compared / "trials.csv"), key=lambda row: int(row["trial"]))
-    assert [row["algorithm"] for row in table] == ["ppo", "pqn", "ppo", "pqn"]
-    assert [bool(row["ppo_gae_lambda"]) for row in table] == [True, False, True, False]
-    assert [bool(row["pqn_learning_rate"]) for row in table] == [False, True, False, True]
-    assert "pqn_epsilon" not in table[0]  # its space was typed, that of PPO is its preset's
+    assert [row["algorithm"] for row in table] == ["actor_critic", "dqn", "actor_critic", "dqn"]
+    assert [bool(row["actor_critic_gae_lambda"]) for row in table] == [True, False, True, False]
+    assert [bool(row["dqn_learning_rate"]) for row in table] == [False, True, False, True]
+    assert "dqn_epsilon" not in table[0]  # its space was typed, that of the actor-critic is its preset's
     assert sorted(row["steps"] for row in table) == ["32", "32", "64", "64"]
 
 
@@ -46,10 +48,11 @@ def test_the_best_policy_is_one_of_its_own_algorithm(compared):
     assert package.load(compared).act(np.zeros(4)) in (0, 1)
 
 
-def test_the_report_names_the_algorithms_and_trains_the_best_again(compared, tmp_path):
+def test_the_report_names_the_algorithms_and_trains_the_best_again(compared, tmp_path, monkeypatch):
+    monkeypatch.setattr(pieces, "pictures", lambda _: "")
     purerl("report", compared, "--output", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert "<title>ppo, pqn on CartPole-v1" in page
+    assert "<title>actor_critic, dqn on CartPole-v1" in page
     assert "<h2>Algorithms</h2>" in page
     command = page[page.index("purerl train") :].split("\n\n")[0].replace("\\\n", " ")
     _, name, *arguments = shlex.split(command)
@@ -99,7 +102,7 @@ def test_options_of_a_report_that_do_not_go_together_are_refused(compared, capsy
 
 def test_a_search_over_algorithms_is_resumed_and_replayed(compared, capsys):
     before = json.loads((compared / "config.json").read_text())
-    assert list(before["compared"]) == ["ppo", "pqn"]
+    assert list(before["compared"]) == ["actor_critic", "dqn"]
     trial = rows(compared / "trials.csv")[0]["trial"]
     purerl("sweep", "--resume", compared, "--replay", trial)
     assert "bit for bit" in said(capsys)
@@ -114,7 +117,10 @@ def test_a_search_over_algorithms_is_resumed_and_replayed(compared, capsys):
         (("--space", "algorithm=choice:ppo,dqn", "--algorithm", "ppo"), "mutually exclusive"),
         (("--space", "algorithm=choice:ppo,dqn", "learning_rate=choice:0.1,0.2"), "such as ppo_learning_rate"),
         (("--space", "algorithm=choice:ppo,dqn", "ppo_rate=choice:0.1,0.2"), "ppo: space['rate']"),
-        (("--space", "algorithm=choice:ppo,dqn", "--method", "grid"), "every combination"),
+        (
+            ("--space", "algorithm=choice:ppo,dqn", "--method", "grid"),
+            "space['ppo_learning_rate']: a grid needs to know",
+        ),
         (("--space", "algorithm=choice:ppo,dqn", "--schedule", "pbt"), "trains one algorithm"),
     ],
 )

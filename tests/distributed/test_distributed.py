@@ -101,6 +101,13 @@ PROGRAM = """
     jax.tree.map(np.testing.assert_array_equal, distributed.to_host(on_four), distributed.to_host(spread))
     np.save(sys.argv[1] + "/carry.npy", distributed.to_host(spread)[0])
     print("equal")
+
+    sys.path[:0] = sys.argv[2:]
+    from search import small_search
+    notes = []
+    found = small_search(block_size=32, progress=lambda event: notes.append(event.note))
+    np.save(sys.argv[1] + "/returns.npy", found.returns)
+    print(*notes)
 """
 
 
@@ -108,11 +115,11 @@ PROGRAM = """
 def eight(tmp_path_factory):
     """What the program printed, and its folder."""
     folder = tmp_path_factory.mktemp("eight")
-    return python("-c", textwrap.dedent(PROGRAM), folder), folder
+    return python("-c", textwrap.dedent(PROGRAM), folder, PROGRAMS), folder
 
 
 def test_eight_devices_equal_one_at_the_same_local_width_without_talking(eight):
-    assert eight[0] == "equal\n"
+    assert eight[0].startswith("equal\n")
     assert jax.local_device_count() == 1
 
 
@@ -121,6 +128,15 @@ def test_a_checkpoint_of_eight_devices_is_restored_on_one(eight):
     restored = checkpoint.restore(eight[1] / "spread", like)
     assert {len(leaf.sharding.device_set) for leaf in restored} == {1}
     np.testing.assert_array_equal(restored[0], np.load(eight[1] / "carry.npy"))
+
+
+def test_a_search_that_does_not_divide_is_filled_up_for_all_devices_and_says_so(eight, monkeypatch):
+    """31 trials on 8 devices are one block of 32, and find what one device finds in blocks of 4."""
+    monkeypatch.syspath_prepend(PROGRAMS)
+    from search import small_search
+
+    assert "31 agents in 1 block of 32 on 8 devices (1 repeated to fill it)" in eight[0]
+    np.testing.assert_array_equal(np.load(eight[1] / "returns.npy"), small_search(block_size=4).returns)
 
 
 def test_a_search_on_two_devices_finds_what_one_finds_at_the_same_local_width(tmp_path, monkeypatch):

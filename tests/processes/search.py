@@ -32,6 +32,12 @@ def search(directory=None, **options):
     )  # fmt: skip
 
 
+def small_search(**options):
+    """31 trials of one seed, which 8 devices do not divide."""
+    sizes = OPTIONS | {"num_trials": 31, "num_seeds": 1, "confirm": 0}
+    return sweep.search(jax.random.key(5), make_agent(), make_env(), Hparams(), SPACE, **sizes | options)
+
+
 def main(port, num_processes, process, num_devices, directory, mode=None):
     jax.config.update("jax_num_cpu_devices", int(num_devices))
     if int(num_processes) > 1:

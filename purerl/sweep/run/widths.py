@@ -71,11 +71,19 @@ def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> di
 
 
 def _describe(label: str, count: int, known: dict[str, Json]) -> str:
+    """The blocks of a rung in words, with what fills the last one up.
+
+    Examples:
+      >>> print(_describe("rung0", 31, {"width": 32, "devices": 8, "bytes": 1e6, "limit": 1e9}))
+      rung0: 31 agents in 1 block of 32 on 8 devices (1 repeated to fill it), 1 MB of 1 GB each
+      >>> print(_describe("rung0", 100, {"width": 32, "devices": 1, "bytes": 1e6, "limit": 1e9}))
+      rung0: 100 agents in 4 blocks of 32 (28 repeated to fill the last), 1 MB of 1 GB each
+    """
     width, devices = known["width"], known["devices"]
     over = f" on {devices} devices" if devices > 1 else ""
     taken, limit = format_bytes(known["bytes"]), format_bytes(known["limit"])
     number = -(-count // width)
     plural = "s" if number > 1 else ""
     idle = number * width - count
-    waste = f" ({idle} repeated to fill the last)" if idle > 0.05 * count else ""
+    waste = f" ({idle} repeated to fill {'the last' if number > 1 else 'it'})" if idle else ""
     return f"{label}: {count:,} agents in {number} block{plural} of {width}{over}{waste}, {taken} of {limit} each"

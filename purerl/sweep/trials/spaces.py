@@ -256,6 +256,10 @@ def check_space(hparams: Hparams, space: SearchSpace) -> tuple[Hparams, dict[str
     like = cast(hparams)
     for name, each in space.items():
         _check_name(name, hparams)
+        if isinstance(each, When):
+            raise TypeError(
+                f"space[{name!r}] depends on {each.parent!r}, and only a search has conditions: give it another space"
+            )
         if isinstance(each, str) or not isinstance(each, Range | Choice | numbers.Number | np.ndarray | jax.Array):
             raise TypeError(
                 f"space[{name!r}] = {each!r} is neither a number nor uniform, log_uniform, integers or choice([...])"

@@ -90,7 +90,7 @@ def make(
         return _from_table(hparams, num_trials, env_params, static)
     parts = split(hparams, space, static=static, env_params=env_params)
     if num_trials is None:
-        drawn = draws.grid_columns(parts.drawn)
+        drawn = _grid(parts)
         made = assemble(parts, drawn, len(next(iter(drawn.values()))) if drawn else 1)
         return made if constraint is None else _kept(parts, drawn, allowed(made, constraint))
     if constraint is None:
@@ -101,6 +101,18 @@ def make(
         if good.sum() >= num_trials:
             return _kept(parts, drawn, np.flatnonzero(good)[:num_trials])
     raise ValueError(f"constraint: only {good.sum()} of {count} draws are allowed; narrow the space instead")
+
+
+def _grid(parts: Parts) -> dict[str, np.ndarray]:
+    """Every combination of grid points that differ where they count: a condition that fails adds none of its name."""
+    drawn = draws.grid_columns({name: each for name, each in parts.drawn.items() if name not in parts.conditions})
+    for name in _parents_first(parts.conditions):
+        points = draws.grid_columns({name: parts.drawn[name]})[name]
+        numbers = np.where(_active(parts, drawn, name), len(points), 1)  # of rows that each row becomes, [N]
+        place = np.concatenate([np.arange(number) for number in numbers.tolist()])
+        drawn = {other: np.repeat(column, numbers) for other, column in drawn.items()} | {name: points[place]}
+        drawn[name] = _with_default(parts, drawn, name)
+    return {name: drawn[name] for name in parts.drawn}
 
 
 def first_trials(trials: Trials, count: int) -> Trials:
@@ -188,15 +200,23 @@ def _with_defaults(parts: Parts, drawn: Mapping[str, np.ndarray]) -> dict[str, n
     """The drawn values, and the defaults where a condition fails; conditions ask for the values that are there then."""
     drawn = dict(drawn)
     for name in _parents_first(parts.conditions):
-        each = parts.conditions[name]
-        column = drawn[each.parent]
-        if each.parent in parts.static:
-            column = parts.static[each.parent].grid()[column]
-        active = np.array([any(_same(value, option) for option in each.values) for value in column.tolist()])
-        source = parts.env_params if name in parts.env_searched else parts.hparams
-        default = np.asarray(getattr(source, name.removeprefix(ENV_PREFIX)))
-        drawn[name] = np.where(active, drawn[name], default.astype(drawn[name].dtype))
+        drawn[name] = _with_default(parts, drawn, name)
     return drawn
+
+
+def _with_default(parts: Parts, drawn: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    source = parts.env_params if name in parts.env_searched else parts.hparams
+    default = np.asarray(getattr(source, name.removeprefix(ENV_PREFIX)))
+    return np.where(_active(parts, drawn, name), drawn[name], default.astype(drawn[name].dtype))
+
+
+def _active(parts: Parts, drawn: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    """[N] bool, in which rows the condition of a name holds."""
+    each = parts.conditions[name]
+    column = drawn[each.parent]
+    if each.parent in parts.static:
+        column = parts.static[each.parent].grid()[column]
+    return np.array([any(_same(value, option) for option in each.values) for value in column.tolist()])
 
 
 def _same(value: Any, option: Any) -> bool:

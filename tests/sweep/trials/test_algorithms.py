@@ -14,10 +14,10 @@ from bandits import EPISODE, Hparams, make_agent, make_env
 from cutting import Cut, cut_after
 from searches import make_search
 
-from purerl import plots, reports, sweep
+from purerl import pbt, plots, reports, sweep
 from purerl.hparams import UnitInterval
 from purerl.sweep.run import journal
-from purerl.sweep.trials import algorithms
+from purerl.sweep.trials import algorithms, trials
 from purerl.types import Agent
 
 
@@ -153,6 +153,35 @@ def test_a_search_over_algorithms_that_was_killed_ends_the_same(result, tmp_path
     for old, new in zip(jax.tree.leaves(result.best.state), jax.tree.leaves(loaded.best.state)):
         np.testing.assert_array_equal(old, new)
     assert type(loaded.best.state) is type(result.best.state)
+
+
+def test_a_search_over_algorithms_grows(tmp_path):
+    """By trials and seeds, and then by updates: it is the larger search from the beginning."""
+    whole, seeds = {"schedule": sweep.full, "block_size": 2}, {"num_seeds": 2}
+    for sizes in ({"num_trials": 4, "num_seeds": 1}, seeds, seeds | {"num_updates": 16}):
+        grown = run(tmp_path, **whole, **sizes)
+    large = run(**whole, **seeds, num_updates=16, num_chunks=8)
+    np.testing.assert_array_equal(grown.returns, large.returns)
+    assert grown.num_updates.tolist() == [16] * 8
+
+
+def test_a_grid_has_the_points_of_each_algorithm_once():
+    points = {"share": {"learning_rate": sweep.uniform(0.2, 0.8, points=3)}, "walk": {"pace": sweep.choice([0.1, 0.2])}}
+    every = sweep.algorithms(
+        {"share": SHARE._replace(space=points["share"]), "walk": WALK._replace(space=points["walk"])}
+    )
+    made = trials.make(jax.random.key(0), every.hparams, every.space, None, static=every.static)
+    assert made.columns["algorithm"].tolist() == ["share"] * 3 + ["walk"] * 2
+    np.testing.assert_allclose(made.hparams.share_learning_rate[:3], [0.2, 0.5, 0.8], rtol=1e-6)
+    np.testing.assert_allclose(made.hparams.walk_pace[3:], [0.1, 0.2], rtol=1e-6)
+
+
+def test_a_population_has_one_algorithm():
+    with pytest.raises(TypeError, match=r"'share_learning_rate'.* depends on 'algorithm', and only a search"):
+        pbt.pbt(
+            jax.random.key(0), EVERY.agent, ENV, EVERY.hparams, EVERY.space, population_size=4, num_rounds=2,
+            updates_per_round=1, num_envs=2, rollout_length=4,
+        )  # fmt: skip
 
 
 def test_pictures_and_the_report_show_the_algorithms(result, tmp_path):

@@ -219,6 +219,12 @@ def test_a_name_is_searched_only_where_its_condition_holds():
     assert set(steps[~open_to_steps]) == {4}
 
 
+def test_a_grid_of_conditions_has_each_setting_once():
+    found = trials.make(KEY, Hparams(), CHAIN, None).columns
+    rows = [(average, round(float(discount), 3), steps) for average, discount, steps in zip(*found.values())]
+    assert rows == [(False, 0.99, 4), (True, 0.5, 4), (True, 0.6, 7), (True, 0.6, 8)]
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
