@@ -45,14 +45,16 @@ def run(options: Options) -> None:
 
 
 def _forecast(options: Options) -> None:
-    """Print what the search would take on an accelerator that need not be there."""
+    """Print what the search would take here, or on an accelerator that need not be there."""
     with usage_errors():
         target = plans.find(options.plan or "")
         job = job_of(options)
     console.prose(f"{job.trials.size:,} trials x {options.seeds} seeds, each {described(job)}")
     for line in plan_lines(job):
         console.say(line)
-    plans.show(target, sweep.forecast(target, job.agent, job.env, job.trials, **sizes_of(job)), options.memory_limit)
+    forecasts = sweep.forecast(target, job.agent, job.env, job.trials, **sizes_of(job))
+    keep = job.trials.size if options.keep == "all" else int(options.keep)
+    plans.show(target, forecasts, options.memory_limit, keep, options.limits.price_per_hour)
 
 
 def _run(options: Options, directory: Path | None) -> None:

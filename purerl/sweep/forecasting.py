@@ -1,4 +1,4 @@
-"""What a search would take on an accelerator that need not be there: `forecast`."""
+"""What a search would take, on an accelerator that need not be there or on this machine: `forecast`."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ import numpy as np
 from purerl import loops
 from purerl.accelerators.targets import Target
 from purerl.hparams import check_positive
+from purerl.sweep.run import blocks, memory, rungs
 from purerl.sweep.run import forecast as forecasts
-from purerl.sweep.run import memory, rungs
 from purerl.sweep.run import plan as plans
 from purerl.sweep.run.forecast import Forecast, Group
 from purerl.sweep.run.plan import Plan
@@ -23,7 +23,7 @@ from purerl.types import Env
 
 
 def forecast(
-    target: Target,
+    target: Target | None,
     agent: AgentSource,
     env: Env,
     trials: Trials,
@@ -40,16 +40,16 @@ def forecast(
     eval_episodes: int = 16,
     eval_max_steps: int = 1000,
 ) -> list[Forecast]:
-    """Widths, memory and a modelled time of a search on one device of an accelerator. Nothing runs.
+    """Widths, memory and time of a search on one device of an accelerator, where nothing runs, or on this machine.
 
-    The programs of the search are compiled for the device, at a few widths. Memory is the compiler's own account; the
-    time is a lower bound, from counts times constants (see `accelerators.programs.modelled_seconds`), with evaluations
-    of `eval_max_steps` steps. Of several brackets it is the first.
+    The programs of the search are compiled for the device, at a few widths. Memory is the compiler's own account. For
+    an accelerator the time is a lower bound, from counts times constants (`accelerators.programs.modelled_seconds`),
+    with evaluations of `eval_max_steps` steps. Here a part of the training and an evaluation run at each width.
 
     Args:
-      target: the accelerator, one of `accelerators.targets.TARGETS`.
-      memory_limit: bytes that a block may take; None takes 0.8 of the device's memory.
-      block_size: largest width; None takes all members.
+      target: the accelerator, one of `accelerators.targets.TARGETS`; None: this machine.
+      memory_limit: bytes that a block may take; None takes 0.8 of the device's memory, or here of what is free.
+      block_size: largest width; None takes all members, or what `search` takes here.
       agent, env, trials, num_seeds, num_updates, num_envs, rollout_length, schedule, rollout, num_chunks,
         eval_episodes, eval_max_steps: as in `search`.
 
@@ -70,7 +70,11 @@ def forecast(
         Group(program, _first_member(trials, number, key), _counts(trials, plan, number, num_seeds))
         for number, program in enumerate(programs)
     ]
-    limit = memory.HEADROOM * target.memory if memory_limit is None else memory_limit
+    if target is None:
+        limit = memory.device_limit(memory_limit)
+        block_size = block_size or blocks.default_size(trials.size * num_seeds)
+    else:
+        limit = memory.HEADROOM * target.memory if memory_limit is None else memory_limit
     return forecasts.forecast(target, plan, groups, limit, block_size)
 
 
@@ -80,7 +84,9 @@ def _first_member(trials: Trials, group: int, key: jax.Array) -> MemberData:
     return MemberData(np.asarray(jax.random.key_data(key))[None], hparams, env_params)
 
 
-def _counts(trials: Trials, plan: Plan, group: int, num_seeds: int) -> tuple[int, ...]:
-    """Members of each rung in a group, if it keeps its share of the trials."""
+def _counts(trials: Trials, plan: Plan, group: int, num_seeds: int) -> tuple[tuple[int, ...], ...]:
+    """Members of each rung of each bracket in a group, if it keeps its share of the trials."""
     share = float(np.mean(trials.group == group))
-    return tuple(max(1, round(rung.num_trials * share)) * num_seeds for rung in plan.brackets[0])
+    return tuple(
+        tuple(max(1, round(rung.num_trials * share)) * num_seeds for rung in bracket) for bracket in plan.brackets
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +26,7 @@ from purerl.sweep.results.result import Result
 from purerl.sweep.results.rules import DEFAULT_TIES, scores_of
 from purerl.sweep.run import (
     asynchronous,
+    blocks,
     brackets,
     executors,
     extension,
@@ -54,8 +54,6 @@ from purerl.sweep.trials.grids import EnvGrid
 from purerl.sweep.trials.trials import Constraint, Trials, first_trials
 from purerl.sweep.trials.trials import make as make_trials
 from purerl.types import Env, Hparams, PyTree
-
-_CPU_BLOCK = 16  # members per core: PPO at 4 x 128 ran at 220k steps/s, and at 140k with 64 per core
 
 
 def search(
@@ -255,7 +253,8 @@ def search(
             programs, trials, measurements.empty(plan, trials.size, num_seeds, eval_episodes),
             brackets.keys_of_seeds(seed_key, num_seeds), brackets.key_data(eval_key), log, executor,
             Monitor(progress, plan.total_steps(num_seeds, fresh_agents)),
-            block_size or _block_size(trials.size * num_seeds, executor), memory.device_limit(memory_limit),
+            block_size or blocks.default_size(trials.size * num_seeds, executors.num_parallel(executor)),
+            memory.device_limit(memory_limit),
             rules, eval_params, save_seconds, Budget(until, max_steps, max_seconds), tuple(callbacks),
         )  # fmt: skip
         check_programs(run)
@@ -356,17 +355,6 @@ def _finish(
             run.log.add("end", **{name: sum(size[name]) for name in ("trials", "seeds", "updates")}, kept=further)
             shutil.rmtree(run.log.directory / "blocks", ignore_errors=True)
     return result
-
-
-def _block_size(num_agents: int, executor: executors.Executor) -> int:
-    """The fastest width if it fits into memory: on CPUs what stays in their caches; on accelerators all members.
-
-    An executor that runs several blocks at a time on accelerators takes one for each.
-    """
-    parallel = executors.num_parallel(executor)
-    if parallel > 1:
-        return max(1, math.ceil(num_agents / parallel))
-    return max(32, _CPU_BLOCK * jax.device_count()) if jax.default_backend() == "cpu" else num_agents
 
 
 def _environments(trials: Trials, evaluate_in: str | EnvGrid, num_episodes: int) -> tuple[PyTree, str]:

@@ -23,7 +23,7 @@ from purerl.commands.options import (
 )
 from purerl.text import parse_bytes, parse_count
 
-DEVICES = (*TARGETS, *ALIASES)
+DEVICES = ("here", *TARGETS, *ALIASES)
 
 
 def _at_least_two(text: str) -> int:
@@ -270,8 +270,9 @@ class Options:
         shown="one process",
     )
     plan: str | None = option(
-        "Run nothing: print the widths of the blocks, their memory and a modelled time for an accelerator that need "
-        f"not be there, one of {', '.join(DEVICES)}. Its compiler must be installed; the error says how.",
+        "Do not search: print the widths of the blocks, their memory, disk, time and, with --price-per-hour, cost. "
+        "here: measured on this machine; or modelled for an accelerator that need not be there, one of "
+        f"{', '.join((*TARGETS, *ALIASES))}. Its compiler must be installed; the error says how.",
         parse=one_of(*DEVICES),
         metavar="DEVICE",
         shown="run the search",

@@ -5,9 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
+import jax
 import numpy as np
 
+_CPU_BLOCK = 16  # members per core: PPO at 4 x 128 ran at 220k steps/s, and at 140k with 64 per core
 _WASTE = 1.25  # members trained, repeats included, over those of the even width: what a compilation is worth
+
+
+def default_size(num_agents: int, parallel: int = 1) -> int:
+    """The fastest width if it fits into memory: on CPUs what stays in their caches; on accelerators all members.
+
+    With an executor that runs several blocks at a time, each takes its part.
+    """
+    if parallel > 1:
+        return max(1, math.ceil(num_agents / parallel))
+    return max(32, _CPU_BLOCK * jax.device_count()) if jax.default_backend() == "cpu" else num_agents
 
 
 def split_agents(num_agents: int, block_size: int, num_devices: int = 1, num_processes: int = 1) -> np.ndarray:

@@ -112,7 +112,7 @@ def evaluate(program: Program, states: LoopState, key: jax.Array, env_params: Py
       env_params: leaves [Q, ...], the environments that all members play in, as many episodes in each; None: each plays
         in its own.
     """
-    return compiled_evaluate(program, spec_of(states), _shapes(env_params)).call(states, key, env_params)
+    return compiled_evaluate(program, spec_of(states), shapes_of(env_params)).call(states, key, env_params)
 
 
 def block_bytes(
@@ -120,7 +120,7 @@ def block_bytes(
 ) -> float:
     """Bytes that a block of `width` members like these takes on each device, by compiling its programs."""
     spec = spec_of(states_like(program, members, width))
-    played = compiled_evaluate(program, spec, _shapes(env_params))
+    played = compiled_evaluate(program, spec, shapes_of(env_params))
     return max(compiled_advance(program, num_updates, spec).bytes, played.bytes)
 
 
@@ -166,7 +166,7 @@ class _Spec(NamedTuple):
         return jax.tree.unflatten(self.treedef, self.leaves)
 
 
-def _shapes(tree: PyTree) -> _Spec:
+def shapes_of(tree: PyTree) -> _Spec:
     """The shapes of arrays that all members share."""
     leaves, treedef = jax.tree.flatten(tree)
     return _Spec(treedef, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))

@@ -40,7 +40,7 @@ def _run(program: Program, block: Block, report: Report | None) -> Iterator[Resu
     states, progress = _begin(program, block)
     evaluates, returns = program.curve == programs.EVALUATION, None
     saved, begun = time.perf_counter(), time.perf_counter()
-    first, spent = _first_piece(program, len(block.members)), progress.seconds
+    first, spent = first_piece(program, len(block.members)), progress.seconds
     for chunk in range(progress.curves.shape[1], len(block.chunks)):
         while left := block.chunks[chunk] - progress.updates.value.shape[1]:
             length = _piece(left, first, _rate(program, block, progress, chunk), block.save_seconds)
@@ -102,7 +102,7 @@ def _begin(program: Program, block: Block) -> tuple[LoopState, Progress]:
         states = programs.to_devices(program, block.data, block.states)
     width = len(block.members)
     nothing = Progress(np.empty((width, 0), np.float32), _nothing(block), 0.0, skips.none(width))
-    first = _first_piece(program, width)
+    first = first_piece(program, width)
     for length in {min(each, first) for each in block.chunks}:
         programs.compiled_advance(program, length, programs.spec_of(states))
     return states, block.progress or nothing
@@ -117,7 +117,7 @@ def _joined(before: Updates, after: Updates) -> Updates:
     return Updates(*(np.append(a, b, axis=1).astype(np.float32) for a, b in zip(before, after)))
 
 
-def _first_piece(program: Program, width: int) -> int:
+def first_piece(program: Program, width: int) -> int:
     """Updates of the first piece of a chunk, from sizes alone."""
     steps = _FIRST_PIECE.get(jax.default_backend(), _FIRST_PIECE["cpu"])
     return max(1, steps // (width * program.update_steps))

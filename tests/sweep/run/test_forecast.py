@@ -1,5 +1,7 @@
 """Plans for accelerators that are not there, with the CPU's compiler in place of theirs."""
 
+import functools
+
 import jax
 import pytest
 from bandits import Hparams, make_agent, make_env
@@ -9,8 +11,9 @@ from purerl import sweep
 from purerl.accelerators import programs, targets
 from purerl.accelerators.targets import H100
 from purerl.commands import plans
-from purerl.sweep.run import memory
+from purerl.sweep.run import forecast, memory
 from purerl.sweep.trials.trials import make
+from purerl.text import format_bytes, format_number
 
 HOST = H100._replace(name="host", label="a host", platform="cpu", memory=1e6)
 SIZES = {"num_updates": 8, "num_envs": 3, "rollout_length": 4, "eval_episodes": 5, "eval_max_steps": 4}
@@ -56,6 +59,43 @@ def test_the_time_of_a_rung_is_that_of_its_updates_and_its_evaluation(forecasts)
     assert last.seconds == pytest.approx(last.num_blocks * expected)
 
 
+def test_all_brackets_of_hyperband_are_forecast(monkeypatch):
+    second = programs.Seconds(0.0, 0.0, 0.0, 1.0)
+    block_of = functools.partial(forecast.Block, bytes=100.0, update=second, evaluation=second, compile_seconds=1.0)
+    monkeypatch.setattr(forecast, "_maker", lambda *_: block_of)
+    trials = make(jax.random.key(0), Hparams(), {"learning_rate": sweep.log_uniform(1e-2, 1.0)}, 8)
+    schedule = sweep.hyperband(eta=2, num_brackets=2)
+    found = sweep.forecast(HOST, make_agent(), make_env(), trials, num_seeds=1, schedule=schedule, **SIZES)
+    assert [each.stage for each in found] == ["bracket0-rung0", "bracket0-rung1", "bracket1-rung0"]
+    assert [each.num_agents for each in found] == [4, 2, 4]
+
+
+def test_here_the_time_is_measured_and_the_disk_holds_what_was_forecast(tmp_path):
+    """Blocks of 4 of 16 agents, of which 8 go on: 16 and 8 states, and two saves of the running block."""
+    space = {"learning_rate": sweep.log_uniform(1e-2, 1.0)}
+    sizes = SIZES | {"num_seeds": 1, "schedule": sweep.successive_halving(eta=2, num_rungs=2), "block_size": 4}
+    trials = make(jax.random.key(0), Hparams(), space, 16)
+    found = sweep.forecast(None, make_agent(), make_env(), trials, **sizes)
+    assert [(each.num_agents, each.num_blocks, each.block.width) for each in found] == [(16, 4, 4), (8, 2, 4)]
+    assert all(each.seconds > 0 and each.block.compile_seconds > 0 for each in found)
+    state = found[0].state_bytes
+    assert forecast.disk_bytes(found, keep=10) == (16 + 8 + 2 * 4) * state
+    stored = []
+
+    def count(_):
+        stored.append(sum(1 for _ in tmp_path.glob("blocks/*")))
+
+    sweep.search(jax.random.key(0), make_agent(), make_env(), trials, directory=tmp_path, progress=count, **sizes)
+    assert max(stored) * 4 * state <= forecast.disk_bytes(found, keep=10)
+    assert max(stored) * 4 >= 16
+
+
+def test_the_best_trials_alone_stay_on_the_disk_after_a_last_rung(forecasts):
+    last = forecasts[-1:]
+    width = last[0].block.width
+    assert forecast.disk_bytes(last, keep=1) == (min(last[0].num_blocks, 2) * width + 2 * width) * last[0].state_bytes
+
+
 def test_a_width_is_never_compiled_far_beyond_the_limit_if_a_first_width_is_given():
     asked = []
 
@@ -71,14 +111,14 @@ def test_a_width_is_never_compiled_far_beyond_the_limit_if_a_first_width_is_give
 def test_the_command_prints_the_plan_and_leaves_nothing(tmp_path, capsys, monkeypatch, forecasts):
     asked = {}
 
-    def forecast(target, agent, env, trials, **sizes):
+    def made(target, agent, env, trials, **sizes):
         asked.update(sizes, target=target, num_trials=trials.size)
         return forecasts
 
     monkeypatch.setattr(plans, "find", lambda name: HOST)
-    monkeypatch.setattr(sweep, "forecast", forecast)
+    monkeypatch.setattr(sweep, "forecast", made)
     sizes = ("--num-trials", 3, "--num-seeds", 2, "--num-steps", 160, "--memory-limit", "200kB", *TINY)
-    purerl("sweep", "--plan", "gpu", "--runs-dir", tmp_path, *sizes)
+    purerl("sweep", "--plan", "gpu", "--price-per-hour", 3600, "--runs-dir", tmp_path, *sizes)
     assert asked["target"] is HOST
     assert (asked["num_trials"], asked["num_seeds"], asked["num_updates"]) == (3, 2, 10)
     assert (asked["memory_limit"], asked["eval_max_steps"]) == (200_000, 500)
@@ -86,6 +126,10 @@ def test_the_command_prints_the_plan_and_leaves_nothing(tmp_path, capsys, monkey
     assert "on one a host, blocks of at most 200 kB of 1 MB" in printed
     assert f"{forecasts[0].num_blocks} of {forecasts[0].block.width}" in printed
     assert "Nothing was run" in printed
+    seconds = sum(each.seconds for each in forecasts) + forecasts[0].block.compile_seconds
+    seconds += (forecasts[1].block != forecasts[0].block) * forecasts[1].block.compile_seconds
+    assert f"At 3600 per hour that is {format_number(seconds)} at least" in printed
+    assert f"at most {format_bytes(forecast.disk_bytes(forecasts, 10))} at a time" in printed
     assert not list(tmp_path.iterdir())
 
 
