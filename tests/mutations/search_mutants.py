@@ -99,7 +99,8 @@ BY_MODULE = {
         ("draws of all names are the same", "key = jax.random.fold_in(key, zlib.crc32(name.encode()))", "key = key", SPACES),
     ],
     "sweep.trials.trials": [
-        ("conditions ignored", "drawn[name] = np.where(active, drawn[name],", "drawn[name] = np.where(active | True, drawn[name],", SPACES),
+        ("conditions ignored", "return np.where(_active(parts, drawn, name), drawn[name]", "return np.where(True, drawn[name]", SPACES + "::test_a_name_is_searched_only_where_its_condition_holds"),
+        ("a grid repeats what a condition switches off", "numbers = np.where(_active(parts, drawn, name), len(points), 1)", "numbers = np.full(len(drawn[parts.conditions[name].parent]), len(points))", SPACES + "::test_a_grid_of_conditions_has_each_setting_once"),
         ("constraint inverted", "bool(constraint(dict(zip(trials.columns, row))))", "not constraint(dict(zip(trials.columns, row)))", SPACES),
     ],
     "sweep.trials.spaces": [
