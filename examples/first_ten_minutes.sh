@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # A new user's path, timed step by step: install, train, look at the curves, watch, search, report, use the best policy in
-# Python, export it. It takes a directory, which it creates:  bash examples/first_ten_minutes.sh /tmp/first
+# Python, export it. It takes a directory, which it creates, and what pip installs, such as a wheel; without one the checkout:
+#     bash examples/first_ten_minutes.sh /tmp/first dist/purerl-*.whl
 set -euo pipefail
-checkout=$(cd "$(dirname "$0")/.." && pwd)
+package=$(realpath "${2:-$(dirname "$0")/..}")
 mkdir "$1" && cd "$1"
 begun=$SECONDS
 
@@ -15,7 +16,7 @@ step() {  # step NAME COMMAND...
 
 if [ -z "${PURERL_PYTHON:-}" ]; then  # PURERL_PYTHON: an environment that has purerl already
   step venv python3 -m venv .venv
-  step install .venv/bin/pip install -q "$checkout"
+  step install .venv/bin/pip install -q "$package"
   PURERL_PYTHON=.venv/bin/python
 fi
 purerl() { "$PURERL_PYTHON" -m purerl "$@"; }

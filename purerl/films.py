@@ -21,7 +21,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.envs import pictures
+from purerl.envs import HostEnv, pictures
+from purerl.envs.wrappers.rendering import Drawing
+from purerl.loops.host import play_on_host
 from purerl.prng import check_key
 from purerl.runtime import install_hint
 from purerl.spaces import clip_action
@@ -156,6 +158,39 @@ def film(
     return captioned(frames(env, played, max_frames), played, title), played
 
 
+def film_on_host(
+    key: Key,
+    agent: Agent,
+    env: HostEnv,
+    state: State,
+    *,
+    title: str,
+    max_steps: int,
+    greedy: bool = True,
+    max_frames: int = 500,
+) -> tuple[Frames, Played]:
+    """The same for an environment on the host: drawn by its library, or from its observations if it is not.
+
+    Args:
+      key, agent, state, title, greedy, max_frames: as in `film`.
+      env: such as `envs.make("gymnasium/LunarLander-v3", render_mode="rgb_array")`.
+      max_steps: longest episode, in steps.
+    """
+    images: Frames = []
+
+    def look() -> None:
+        if env.render is not None and len(images) < max_frames:
+            images.append(np.asarray(env.render(), np.uint8))
+
+    steps = play_on_host(key, agent, env, state, look, max_steps=max_steps, greedy=greedy)
+    obs = jax.tree.map(lambda x, last: np.concatenate([x, last[-1:]]), steps.obs, steps.next_obs)  # [L + 1, ...]
+    played = Played((), obs, steps.action, np.asarray(steps.reward))
+    if env.render is None:
+        count = min(max_frames, len(steps.reward) + 1)
+        images = [_of_observation(jax.tree.map(lambda x: x[t], obs)) for t in range(count)]  # noqa: B023
+    return captioned(images, played, title), played
+
+
 # --- Files ------------------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +233,35 @@ def _save_mp4(images: Frames, path: Path, fps: int) -> None:
     ]  # fmt: skip
     pixels = b"".join(np.ascontiguousarray(image[:height, :width]).tobytes() for image in images)
     subprocess.run(command, input=pixels, check=True)
+
+
+def save_page(env: Env, played: Played, path: str | os.PathLike[str], max_frames: int = 500) -> Path:
+    """Write an episode as a page for a browser, with the viewer of the environment's library.
+
+    Args:
+      env: an environment that has pages, such as those of brax.
+      played: from `play`.
+      path: of the file.
+      max_frames: of a longer episode only the beginning is written.
+
+    Raises:
+      ValueError: the environment has no pages.
+    """
+    check_pages(env)
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(env.render.page(jax.tree.map(lambda x: x[:max_frames], played.env_states)))  # type: ignore[union-attr]
+    return path
+
+
+def check_pages(env: Env | HostEnv) -> None:
+    """Reject an environment without pages.
+
+    Raises:
+      ValueError: says which have them.
+    """
+    if not isinstance(env.render, Drawing):
+        raise ValueError(f"{env.id or 'this environment'} has no page for a browser; those of brax have one")
 
 
 def ffmpeg() -> str:

@@ -42,7 +42,7 @@ ALLOWED = {
     "plots": BASE | {"pbt", "sweep"},
     "reports": BASE | {"pbt", "plots", "sweep"},
     "runs": BASE | {"checkpoint", "files", "loops", "presets"},
-    "films": BASE | {"envs"},
+    "films": BASE | {"envs", "loops"},
     "export": BASE | {"checkpoint", "envs", "loops", "presets", "runs", "sweep"},
     "logging": {"files", "runtime", "text"},
     "presets": BASE | {"agents", "combinators", "datasets", "envs", "loops", "networks"},

@@ -8,6 +8,9 @@ import pytest
 import purerl
 from purerl import envs, films, mdp
 from purerl.envs import pictures
+from purerl.envs.adapters.side_by_side import Single, side_by_side
+from purerl.envs.wrappers.rendering import Drawing
+from purerl.spaces import Box, Discrete
 from purerl.types import Agent
 
 KEY = jax.random.key(0)
@@ -51,6 +54,55 @@ def test_every_kind_of_environment_draws_another_picture_once_something_moves():
         assert first.dtype == np.uint8, name
         assert first.ndim == 3, name
         assert (first != second).any(), name
+
+
+def test_a_page_shows_the_states_of_an_episode_inside_wrappers(tmp_path):
+    """The page of the library sees the states of the environment itself, those before every step and after the last."""
+    lake = envs.make("FrozenLake-misc")
+    drawing = Drawing(lake.render, lambda states: " ".join(map(str, states.position.tolist())))
+    env = envs.time_limit(lake._replace(render=drawing), 4)
+    played = films.play(KEY, STILL, env, ())
+    path = films.save_page(env, played, tmp_path / "new" / "page.html", max_frames=3)
+    assert path.read_text() == " ".join(map(str, played.env_states.env_state.position[:3].tolist()))
+    assert len(films.frames(env, played)) == len(played.reward) + 1
+
+
+def lamps(lengths, shown):
+    """Lamps on the host: the first goes out after `lengths[0]` steps. `shown` collects what the first one drew."""
+    times = [0] * len(lengths)
+
+    def single(i):
+        def reset(seed):
+            times[i] = 0
+            return np.zeros(2, np.float32)
+
+        def step(action):
+            times[i] += 1
+            return np.full(2, times[i], np.float32), 1.0, times[i] == lengths[i], False
+
+        return Single(reset, step, lambda: None)
+
+    def draw():
+        shown.append(times[0])
+        return np.full((40, 60, 3), 20 * times[0], np.uint8)
+
+    env = side_by_side([single(i) for i in range(len(lengths))], Box(0.0, 9.0, (2,)), Discrete(2))
+    return env._replace(render=draw)
+
+
+def test_an_episode_on_the_host_is_drawn_before_every_step_until_its_own_end():
+    shown = []
+    images, played = films.film_on_host(KEY, STILL, lamps([4, 2], shown), (), title="lamps", max_steps=9)
+    assert shown == [0, 1, 2, 3]
+    assert (len(images), played.reward.tolist(), played.obs[:, 0].tolist()) == (4, [1.0] * 4, [0, 1, 2, 3, 4])
+    assert [image[-1, image.shape[1] // 2, 0] for image in images] == [0, 20, 40, 60]
+
+
+def test_an_episode_on_the_host_that_is_not_drawn_shows_its_observations():
+    env = lamps([9], [])._replace(render=None)
+    images, played = films.film_on_host(KEY, STILL, env, (), title="lamps", max_steps=3)
+    assert (len(images), len(played.reward)) == (4, 3)
+    assert (images[0] != images[1]).any()
 
 
 def test_a_wrapped_environment_is_drawn_too():

@@ -36,8 +36,15 @@ class Own(NamedTuple):
 
 def own(task: Task, compared: Mapping[str, Task], trial: Trial) -> Own:
     """A trial of a search; `compared` has the tasks of its algorithms, and is empty if it is of one alone."""
-    choices, hparams = dict(trial.choices), trial.hparams._asdict()
-    searched = {name: value for name, value in trial.settings.items() if name in hparams}
+    return own_of(task, compared, trial.hparams, trial.settings, trial.choices)
+
+
+def own_of(
+    task: Task, compared: Mapping[str, Task], table: Hparams, settings: Mapping[str, Any], choices: Mapping[str, Any]
+) -> Own:
+    """The same from the fields of a trial."""
+    choices, hparams = dict(choices), table._asdict()
+    searched = {name: value for name, value in settings.items() if name in hparams}
     if not compared:
         return Own(task, hparams, searched, choices)
     name = choices.pop(ALGORITHM)

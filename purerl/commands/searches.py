@@ -117,13 +117,18 @@ def keep_best(
     Returns:
       Its returns, in words.
     """
-    defaults = presets.algorithm(task.preset.algorithm).hparams()()._asdict()
-    changed = {name: value for name, value in hparams._asdict().items() if value != defaults[name]}
-    task = task._replace(preset=task.preset._replace(hparams=changed, anneal=False))
+    task = with_hparams(task, hparams)
     runs.save_policy(directory, task, state, {"command": "sweep", **details})
     max_steps = task.max_episode_steps()
     played = loops.evaluate(jax.random.key(seed), agent, env, state, num_episodes=100, max_steps=max_steps)
     return f"best policy on fresh episodes: {summary(np.asarray(played.episode_return, np.float64)[None])}"
+
+
+def with_hparams(task: Task, hparams: Hparams) -> Task:
+    """The task with the hyperparameters of a trial, annealing included."""
+    defaults = presets.algorithm(task.preset.algorithm).hparams()()._asdict()
+    changed = {name: value for name, value in hparams._asdict().items() if value != defaults[name]}
+    return task._replace(preset=task.preset._replace(hparams=changed, anneal=False))
 
 
 def say_how_to_train_again(

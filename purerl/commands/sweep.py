@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from purerl import sweep
-from purerl.commands import console, machines, pbt, plans, searches, sweep_results
+from purerl.commands import best_evaluation, console, machines, pbt, plans, searches, sweep_results
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.sweep import Options, check
 from purerl.commands.sweep_jobs import Job, annealed, described, job_of, num_updates, plan_lines, sizes_of
@@ -83,7 +83,7 @@ def _search(job: Job, resume: bool) -> Result:
         "max_seconds": limits.max_seconds, "confirm": options.confirm, "confirm_seeds": options.confirm_seeds,
         "keep": None if options.keep == "all" else options.keep,
         "directory": job.directory, "save_seconds": options.save_seconds, **vars(options.judging),
-        **_executor(options), **_between(options, preset.num_steps),
+        **_executor(options), **_between(job, preset.num_steps),
     }  # fmt: skip
     with console.progress(total) as show, _settings_that_differ(resume):
         sizes["progress"] = lambda progress: _show(show, progress)
@@ -106,13 +106,17 @@ def _settings_that_differ(resume: bool) -> Any:
         raise UsageError(str(error)) from error
 
 
-def _between(options: Options, num_steps: int) -> dict[str, Any]:
-    """What happens between the chunks of training: evaluations, and functions of the user's."""
+def _between(job: Job, num_steps: int) -> dict[str, Any]:
+    """What happens between the chunks of training: evaluations, the best policy, and functions of the user's."""
+    options = job.options
     with usage_errors():
-        given: dict[str, Any] = {"callbacks": tuple(map(references.load, options.callbacks))}
-    if options.eval_every:
-        given |= {"curve": "eval_return", "num_chunks": max(1, round(num_steps / options.eval_every))}
-    return given
+        callbacks = tuple(map(references.load, options.callbacks))
+    if not options.eval_every:
+        return {"callbacks": callbacks}
+    keeps = options.replay is None and options.method not in MODELS  # whose trials are not drawn before
+    kept = (best_evaluation.keep(job),) if keeps else ()
+    num_chunks = max(1, round(num_steps / options.eval_every))
+    return {"curve": "eval_return", "num_chunks": num_chunks, "callbacks": (*kept, *callbacks)}
 
 
 def _executor(options: Options) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from purerl.envs import adapters
@@ -27,6 +27,7 @@ class Family(NamedTuple):
       summary: what its environments are, in a few words.
       example: the name of one of them.
       on_host: its environments run on the host, under `train_on_host`.
+      drawn: settings with which its environments on the host can be drawn.
     """
 
     make: Callable[..., Any]
@@ -36,6 +37,7 @@ class Family(NamedTuple):
     summary: str
     example: str
     on_host: bool = False
+    drawn: Mapping[str, str] = {}
 
 
 def family_names() -> list[str]:

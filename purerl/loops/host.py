@@ -159,6 +159,43 @@ def evaluate_on_host(
     return Evaluation(jnp.asarray(episode_return, jnp.float32), jnp.asarray(episode_length, jnp.int32))
 
 
+def play_on_host(
+    key: Key,
+    agent: Agent,
+    env: HostEnv,
+    state: State,
+    look: Callable[[], object],
+    *,
+    max_steps: int,
+    greedy: bool = True,
+) -> Transition:
+    """Play one episode of the first environment, and look at it on the way.
+
+    Args:
+      key: typed key.
+      agent, env, state: as in `evaluate_on_host`.
+      look: called before every step.
+      max_steps: longest episode, in steps.
+      greedy: take the greedy action; otherwise sample.
+
+    Returns:
+      The episode, leaves [L, ...].
+    """
+    check_key(key)
+    check_host(env)
+    check_positive(max_steps=max_steps)
+    obs = _copied(env.reset(_seed(jax.random.clone(key))))
+    actors = _begin(None if greedy else jax.random.clone(key), agent, env, state, obs)
+    steps: list[Transition] = []
+    for t in range(max_steps):
+        look()
+        actors, transition, ended = _step((None if greedy else key, 0, t), agent, env, state, actors)
+        steps.append(jax.tree.map(lambda x: np.asarray(x[0]), transition))  # [N, ...] -> [...]
+        if any(i == 0 for i, _, _ in ended):
+            break
+    return jax.tree.map(lambda *x: np.stack(x), *steps)
+
+
 def _begin(key: Key | None, agent: Agent, env: HostEnv, state: State, obs: PyTree) -> HostActors:
     """Actors at the first observations; without a key, with the memories of greedy play.
 

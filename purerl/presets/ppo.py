@@ -11,6 +11,14 @@ _MINATAR = Preset(
     "ppo", 5_000_000, 64, 128, {"learning_rate": 5e-3}, {"num_epochs": 4, "num_minibatches": 8},
     {"activation": "relu", "convolution": False}, anneal=True,
 )  # fmt: skip
+_PHYSICS = Preset(
+    "ppo", 2_000_000, 64, 32, {"learning_rate": 1e-3, "entropy_coef": 0.0}, {"num_epochs": 4, "num_minibatches": 8},
+    combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
+)  # fmt: skip
+_GRID = Preset(
+    "ppo", 1_000_000, 32, 128, {"learning_rate": 1e-3}, {"num_epochs": 4, "num_minibatches": 8},
+    {"activation": "relu", "convolution": False}, anneal=True,
+)  # fmt: skip
 _PRESETS = {
     "CartPole-v1": Preset("ppo", 500_000, 4, 128, {}, _EPOCHS, anneal=True),
     "Acrobot-v1": Preset("ppo", 200_000, 16, 64, {"learning_rate": 1e-3}, _EPOCHS, anneal=True),
@@ -28,9 +36,14 @@ _PRESETS = {
         "ppo", 1_000_000, 16, 1024, {"learning_rate": 3e-4, "discount": 0.999, "gae_lambda": 0.98},
         {"num_epochs": 4, "num_minibatches": 256}, combinators=("with_reward_scaling",),
     ),
-    "navix/": Preset(
-        "ppo", 1_000_000, 32, 128, {"learning_rate": 1e-3}, {"num_epochs": 4, "num_minibatches": 8},
-        {"activation": "relu", "convolution": False}, anneal=True,
+    "navix/": _GRID,
+    "xminigrid/": _GRID,
+    "brax/": _PHYSICS,
+    "playground/": _PHYSICS,
+    # The discount λ of the advantages is that of Craftax's own baseline
+    "craftax/Craftax-Classic-Symbolic-v1": Preset(
+        "ppo", 1_000_000, 64, 64, {"learning_rate": 5e-4, "gae_lambda": 0.8}, {"num_epochs": 4, "num_minibatches": 8},
+        {"hidden": (128, 128)}, anneal=True,
     ),
     "jumanji/Snake-v1": Preset(
         "ppo", 8_000_000, 128, 64, {"learning_rate": 2e-3}, {"num_epochs": 2, "num_minibatches": 8},

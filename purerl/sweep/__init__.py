@@ -29,6 +29,7 @@ from purerl.sweep.results.statistics import (
 )
 from purerl.sweep.results.tables import table
 from purerl.sweep.results.trial import Trial
+from purerl.sweep.run.keeping import save_best, when_best
 from purerl.sweep.run.monitor import Progress
 from purerl.sweep.run.rungs import Rung, asha, full, hyperband, successive_halving
 from purerl.sweep.run.unfinished import load_unfinished
@@ -82,6 +83,7 @@ __all__ = [
     "ranked_rows",
     "robustness",
     "sample",
+    "save_best",
     "search",
     "seconds_to",
     "sobol",
@@ -91,4 +93,5 @@ __all__ = [
     "table",
     "uniform",
     "when",
+    "when_best",
 ]

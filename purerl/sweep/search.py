@@ -168,7 +168,8 @@ def search(
       executor: runs the blocks: `executors.local`, or `ray_executor.on_ray(...)`.
       progress: called with a `Progress` before the first chunk, after each chunk, and before each evaluation.
       callbacks: called in order, as `callback(chunk)` with a `sweep.Chunk`, after every chunk of a block; one that
-        returns True ends the search as a spent budget does. Chunks of earlier processes are not repeated.
+        returns True ends the search as a spent budget does. Chunks of earlier processes are not repeated. See
+        `save_best` and `when_best`.
 
     Returns:
       The `Result`. It holds O(P · S · (num_chunks + eval_episodes)) numbers on the host, and the states that are kept.

@@ -4,11 +4,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import purerl
 from purerl import envs
 from purerl.combinators import with_separate_policies, with_shared_policy
+from purerl.envs.adapters.side_by_side import Single, side_by_side
 from purerl.spaces import Box, Dict, MultiDiscrete
 from purerl.types import Agent, Env, EnvStep
 
@@ -156,6 +158,49 @@ def test_a_central_critic_sees_all_and_the_actor_its_own():
     assert obs["agents"]["critic"].tolist() == [mine + mine + other, other + mine + other]
     assert env.observation_space["agents"]["critic"].shape == (2, 9)
     assert envs.one_agent(env).observation_space["critic"].shape == (9,)
+
+
+def coin_on_the_host(seed):
+    """Two such environments, whose coins are drawn by NumPy."""
+    rng = np.random.default_rng(seed)
+
+    def observed(value, rewards=0.0):
+        rows = np.array([[0, 1, 0], [value, 0, 1]], np.float32)
+        return {"agents": rows, "rewards": np.full(2, rewards, np.float32), "alive": np.ones(2, bool)}
+
+    def single():
+        last = [0.0]
+
+        def reset(seed):
+            last[0] = rng.choice([-1.0, 1.0])
+            return observed(last[0])
+
+        return Single(reset, lambda action: (observed(last[0], last[0]), last[0], True, False), lambda: None)
+
+    seen = Dict({"agents": Box(-1.0, 1.0, (2, 3))})
+    return side_by_side([single(), single()], seen, MultiDiscrete((2, 2)))
+
+
+def test_a_central_critic_on_the_host_sees_what_it_sees_in_jax():
+    env = envs.central_critic(coin_on_the_host(0))
+    first = env.reset(0)
+    step = env.step(np.zeros((2, 2), int))
+    for obs in (first, step.obs, step.next_obs):
+        values = obs["agents"]["actor"][:, 1, 0]  # [N], of the coins
+        expected = [[[0, 1, 0, 0, 1, 0, v, 0, 1], [v, 0, 1, 0, 1, 0, v, 0, 1]] for v in values]
+        np.testing.assert_array_equal(obs["agents"]["critic"], expected)
+    np.testing.assert_array_equal(step.next_obs["agents"]["critic"], first["agents"]["critic"])
+    assert env.observation_space == envs.central_critic(coin()).observation_space
+
+
+def test_ppo_with_a_central_critic_trains_on_the_host():
+    env = envs.central_critic(coin_on_the_host(1))
+    ppo = purerl.ppo(purerl.networks.actor_critic(envs.one_agent(env), (4,)), num_epochs=1, num_minibatches=1)
+    agent = with_shared_policy(ppo, 2)
+    _, metrics = purerl.train_on_host(
+        jax.random.key(0), agent, env, purerl.PPOHparams(), num_updates=2, rollout_length=4
+    )
+    assert np.isfinite(metrics["loss/value"]).all()
 
 
 def values_of_agent_0(env):

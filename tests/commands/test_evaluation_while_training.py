@@ -3,6 +3,7 @@
 import json
 import math
 
+import jax
 import pytest
 from commanding import TINY, fails, purerl, rows, said
 
@@ -68,3 +69,8 @@ def test_a_search_evaluates_on_the_way_and_calls_functions_of_the_user(tmp_path,
         last[row["trial"]] = float(row["return"])  # in order of their steps
     greedy = {row["trial"]: float(row["return_seed_0"]) for row in rows(tmp_path / "s" / "trials.csv")}
     assert last == pytest.approx(greedy)
+    best = runs.load_policy("s/best", tmp_path)
+    assert best.details["eval_return"] == pytest.approx(max(float(row["return"]) for row in curves))
+    searched = float(rows(tmp_path / "s" / "trials.csv")[best.details["trial"]]["learning_rate"])
+    assert best.task.preset.hparams["learning_rate"] == pytest.approx(searched)
+    assert best.act(best.env.reset(jax.random.key(0))[0]) in (0, 1)

@@ -90,7 +90,8 @@ def test_the_terminal_shows_an_episode(root, capsys, monkeypatch):
     ("argv", "message"),
     [
         (("watch",), "name a run: purerl watch RUN"),
-        (("watch", "first", "--output", "x.avi"), "must end with .gif or .mp4"),
+        (("watch", "first", "--output", "x.avi"), "must end with .gif, .mp4 or .html"),
+        (("watch", "first", "--output", "x.html"), "CartPole-v1 has no page for a browser"),
         (("export", "first", "--formats", "pickle"), "'pickle' is not one of stablehlo"),
         (("export", "first", "--push", "me/first"), "--push uploads the folder of --formats hub"),
         (("export", "nothing"), "is not the name of a run"),

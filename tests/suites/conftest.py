@@ -1,4 +1,4 @@
-"""What the tests of suites share: the table of their last result, written with `--record-suites`."""
+"""What the tests of suites share: the table of their last result, written when RECORD_SUITES is set."""
 
 import importlib.metadata
 import os

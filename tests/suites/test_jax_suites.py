@@ -1,13 +1,18 @@
 """The adapters of suites in JAX beside the suites' own API, step by step; result.md has the command."""
 
+import base64
 import importlib.util
+import json
+import re
+import zlib
 
 import jax
 import numpy as np
 import own_api
 import pytest
 
-from purerl import envs
+import purerl
+from purerl import envs, films
 
 STEPS = 1000
 
@@ -93,3 +98,17 @@ def test_states_are_drawn(module, env_id):
     assert pictures[0].dtype == np.uint8
     assert pictures[0].shape[2:] == (3,)
     assert pictures[0].std() > 1
+
+
+def test_brax_shows_an_episode_in_its_own_viewer(tmp_path):
+    pytest.importorskip("brax")
+    env = envs.make("brax/reacher", max_steps=5)
+    agent = purerl.ppo(purerl.networks.actor_critic(env, (4,)))
+    state = agent.init(jax.random.key(0), purerl.PPOHparams(), env.reset(jax.random.key(1))[0])
+    played = films.play(jax.random.key(2), agent, env, state)
+    page = films.save_page(env, played, tmp_path / "episode.html").read_text()
+    packed = re.search(r'system = "([^"]*)"', page)[1]
+    shown = json.loads(zlib.decompress(base64.b64decode(packed)))
+    poses = played.env_states.env_state.pipeline_state.x.pos  # [6, links, 3]
+    found = np.array([each["pos"] for each in shown["states"]["x"]])
+    np.testing.assert_allclose(found[:, : poses.shape[1]], poses, atol=1e-5)

@@ -23,7 +23,9 @@ class Options:
 
     run: str = option("Name or directory of the run, or a saved policy.", "", metavar="RUN", positional=True)
     runs_dir: str = option("Directory of all runs.", "runs", metavar="RUNS_DIR")
-    output: str | None = option("File that ends with .gif or .mp4.", metavar="FILE", shown="RUN/replay.gif")
+    output: str | None = option(
+        "File that ends with .gif or .mp4, or .html for the viewer of brax.", metavar="FILE", shown="RUN/replay.gif"
+    )
     live: bool = flag("Show the episode in this terminal instead of saving it.")
     sample: bool = flag("Sample the actions from the policy instead of taking the greedy ones.")
     max_steps: int | None = count("Longest episode, in steps.", shown="the environment's time limit")

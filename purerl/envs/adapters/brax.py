@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
@@ -13,6 +14,7 @@ from purerl.envs import drawings
 from purerl.envs.adapters.spaces import observed_space
 from purerl.envs.families import Family, check_member
 from purerl.envs.wrappers import time_limit
+from purerl.envs.wrappers.rendering import Drawing
 from purerl.spaces import Box
 from purerl.types import Env, EnvStep, Key, PyTree, RenderFn
 
@@ -68,7 +70,16 @@ def _renderer(env: Environment) -> RenderFn | None:
         center = np.array([*moving[0, :2], moving[:, 2].mean()])
         return drawings.bodies(drawings.Geoms(kinds, sizes, places, turns), center, reach)
 
-    return render
+    return Drawing(render, functools.partial(_page, env)) if hasattr(env, "sys") else render
+
+
+def _page(env: Environment, env_states: PyTree) -> str:
+    """The states [L + 1] of an episode in brax's own viewer, whose script a browser fetches from the net."""
+    from brax.io import html
+
+    poses = env_states.pipeline_state
+    each = [jax.tree.map(lambda leaf: leaf[t], poses) for t in range(len(poses.x.pos))]  # noqa: B023
+    return str(html.render(env.sys.tree_replace({"opt.timestep": env.dt}), each))
 
 
 def _poses(model: Any, links: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -49,6 +49,7 @@ class HostEnv(NamedTuple):
       observation_space, action_space: of one environment.
       max_steps: number of steps within which every episode ends; None if there is no limit or it is not known.
       id: the name that `envs.make` knows it by; empty if it has none.
+      render: `() -> image`, of the present state of the first environment; None if it is not drawn.
     """
 
     reset: Callable[[int], PyTree]
@@ -59,6 +60,7 @@ class HostEnv(NamedTuple):
     action_space: Space
     max_steps: int | None = None
     id: str = ""
+    render: Callable[[], Any] | None = None
 
 
 def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: str = "sync", **settings: Any) -> HostEnv:
@@ -73,7 +75,8 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
       env: a name that Gymnasium knows, or a `gymnasium.vector.VectorEnv` made with `AutoresetMode.SAME_STEP`.
       num_envs: number of environments, N, of a name.
       vectorization: "sync" for all in this process, "async" for one process per environment, of a name.
-      **settings: for `gymnasium.make_vec`, of a name: `map_name="8x8"`, `max_episode_steps=500`.
+      **settings: for `gymnasium.make_vec`, of a name: `map_name="8x8"`, `max_episode_steps=500`, or
+        `render_mode="rgb_array"`, with which the environment can be drawn.
 
     Returns:
       A `HostEnv`.
@@ -112,7 +115,10 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
         )
 
     limit = settings.get("max_episode_steps", getattr(vector.spec, "max_episode_steps", None))
-    return HostEnv(reset, step, vector.close, vector.num_envs, observation_space, action_space, limit)
+    drawn = getattr(vector, "render_mode", None) == "rgb_array"
+    draw = (lambda: np.asarray(vector.render()[0])) if drawn else None  # type: ignore[index]
+    spaces = observation_space, action_space
+    return HostEnv(reset, step, vector.close, vector.num_envs, *spaces, limit, render=draw)
 
 
 def check_host(env: HostEnv) -> None:
@@ -176,4 +182,5 @@ def _names() -> Sequence[str]:
     return sorted(gymnasium.registry)
 
 
-FAMILY = Family(_make, _names, "gymnasium", "gymnasium", "Gymnasium's registry", "LunarLander-v3", on_host=True)
+_DRAWN = {"render_mode": "rgb_array"}
+FAMILY = Family(_make, _names, "gymnasium", "gymnasium", "Gymnasium's registry", "LunarLander-v3", True, _DRAWN)

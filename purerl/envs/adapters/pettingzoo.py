@@ -14,6 +14,7 @@ from purerl.envs.adapters.gymnasium import HostEnv
 from purerl.envs.adapters.side_by_side import Single, side_by_side
 from purerl.envs.adapters.spaces import converted, from_purerl, repeated
 from purerl.envs.families import Family, check_member
+from purerl.envs.wrappers import agents
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space
 from purerl.types import PyTree
 
@@ -43,7 +44,9 @@ def from_pettingzoo(envs: Sequence[Environment], max_steps: int | None = None) -
     one, joint = spaces[0], _joint(actions[0], len(agents))
     seen = Dict({"agents": repeated(one, len(agents))})
     make = lambda env: _single(env, agents, one, actions[0])  # noqa: E731
-    return side_by_side([make(env) for env in envs], seen, joint, max_steps)
+    made = side_by_side([make(env) for env in envs], seen, joint, max_steps)
+    drawn = getattr(envs[0], "render_mode", None) == "rgb_array"
+    return made._replace(render=(lambda: np.asarray(envs[0].render())) if drawn else None)
 
 
 def _single(env: Environment, agents: list[str], space: Box, action_space: Space) -> Single:
@@ -83,12 +86,13 @@ def _joint(space: Space, num_agents: int) -> Space:
     return repeated(space, num_agents)
 
 
-def _make(name: str, *, num_envs: int = 1, **settings: Any) -> HostEnv:
-    """The environment "kind/name", such as "sisl/pursuit_v5"; settings are those of its `parallel_env`."""
+def _make(name: str, *, num_envs: int = 1, central_critic: bool = False, **settings: Any) -> HostEnv:
+    """The environment "kind/name", such as "sisl/pursuit_v5"; other settings are those of its `parallel_env`."""
     check_member("pettingzoo", name, _names())
     module = importlib.import_module(f"pettingzoo.{name.replace('/', '.')}")
     limit = settings.get("max_cycles")
-    return from_pettingzoo([module.parallel_env(**settings) for _ in range(num_envs)], limit)
+    env = from_pettingzoo([module.parallel_env(**settings) for _ in range(num_envs)], limit)
+    return agents.central_critic(env) if central_critic else env
 
 
 def _names() -> Sequence[str]:
@@ -101,4 +105,5 @@ def _names() -> Sequence[str]:
     return found
 
 
-FAMILY = Family(_make, _names, "pettingzoo", "pettingzoo", "several agents", "sisl/pursuit_v5", on_host=True)
+_DRAWN = {"render_mode": "rgb_array"}
+FAMILY = Family(_make, _names, "pettingzoo", "pettingzoo", "several agents", "sisl/pursuit_v5", True, _DRAWN)

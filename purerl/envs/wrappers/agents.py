@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
+from purerl.envs.adapters.gymnasium import HostEnv, HostStep
 from purerl.envs.adapters.spaces import compact_bound
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, check_spaces
 from purerl.types import Env, EnvStep, HasSpaces, Key, PyTree
@@ -48,7 +48,10 @@ def one_agent(env: HasSpaces) -> OneAgent:
     return OneAgent(seen, _row(actions), actions.shape[0])  # type: ignore[union-attr]
 
 
-def central_critic(env: Env) -> Env:
+AnyEnv = TypeVar("AnyEnv", Env, HostEnv)
+
+
+def central_critic(env: AnyEnv) -> AnyEnv:
     """Show the critic of every agent what all agents see; the actor sees its own part alone.
 
         obs["agents"] = {"actor": [A, D], "critic": [A, D + A · D]},   critic[i] = (own[i], own[0], ..., own[A - 1])
@@ -57,7 +60,7 @@ def central_critic(env: Env) -> Env:
     Only learning needs the critic's, so the trained policies act apart.
 
     Args:
-      env: such as those of `from_jaxmarl`, with `obs["agents"]` [A, D].
+      env: such as those of `from_jaxmarl` and `from_pettingzoo`, with `obs["agents"]` [A, D].
 
     Raises:
       TypeError: the environment is not one of several agents, or their observations are not vectors.
@@ -70,23 +73,46 @@ def central_critic(env: Env) -> Env:
     if not isinstance(space, Dict) or not isinstance(own, Box) or len(own.shape) != 2:
         raise TypeError(f'observations must have the entry "agents" [A, D], as those of envs.from_jaxmarl; got {space}')
 
-    def seen(obs: PyTree) -> PyTree:
-        own = obs["agents"]  # [A, D]
-        everyone = jnp.broadcast_to(own.reshape(-1), (own.shape[0], own.size))  # [A, A D]
-        return obs | {"agents": {"actor": own, "critic": jnp.concatenate([own, everyone], axis=1)}}
+    low, high = map(_with_all, own.bounds())
+    critic = Box(compact_bound(low), compact_bound(high), low.shape, own.dtype)
+    parts = Dict(dict(space.spaces) | {"agents": Dict({"actor": own, "critic": critic})})
+    if isinstance(env, HostEnv):
+        return _on_host(env)._replace(observation_space=parts)
+    return _in_jax(env)._replace(observation_space=parts)
 
+
+def _in_jax(env: Env) -> Env:
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
         obs, env_state = env.reset(key, env_params)
-        return seen(obs), env_state
+        return _seen(obs), env_state
 
     def step(key: Key, env_state: PyTree, action: jax.Array, env_params: PyTree = None) -> EnvStep:
         new = env.step(key, env_state, action, env_params)
-        return new._replace(obs=seen(new.obs))
+        return new._replace(obs=_seen(new.obs))
 
-    low, high = (np.concatenate([each, np.tile(each.reshape(1, -1), (len(each), 1))], 1) for each in own.bounds())
-    critic = Box(compact_bound(low), compact_bound(high), low.shape, own.dtype)
-    parts = dict(space.spaces) | {"agents": Dict({"actor": own, "critic": critic})}
-    return env._replace(reset=reset, step=step, observation_space=Dict(parts))
+    return env._replace(reset=reset, step=step)
+
+
+def _on_host(env: HostEnv) -> HostEnv:
+    def step(action: PyTree) -> HostStep:
+        new = env.step(action)
+        return new._replace(obs=_seen(new.obs), next_obs=_seen(new.next_obs))
+
+    return env._replace(reset=lambda seed: _seen(env.reset(seed)), step=step)
+
+
+def _seen(obs: PyTree) -> PyTree:
+    own = obs["agents"]  # [..., A, D]
+    return obs | {"agents": {"actor": own, "critic": _with_all(own)}}
+
+
+def _with_all(own: Any) -> Any:
+    """Every agent's own part and then those of all, [..., A, D] to [..., A, D + A · D]; of NumPy or JAX."""
+    xp = own.__array_namespace__()
+    num_agents, size = own.shape[-2:]
+    everyone = own.reshape(*own.shape[:-2], 1, num_agents * size)  # [..., 1, A · D]
+    everyone = xp.broadcast_to(everyone, (*own.shape[:-1], num_agents * size))  # [..., A, A · D]
+    return xp.concatenate([own, everyone], axis=-1)
 
 
 def _row(space: Space) -> Space:

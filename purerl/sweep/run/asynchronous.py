@@ -18,7 +18,7 @@ from purerl.sweep.run.engine import Engine
 from purerl.sweep.run.plan import Plan
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.stages import Place
-from purerl.sweep.run.work import Block, Partial
+from purerl.sweep.run.work import AgentStates, Block, Partial
 
 
 class _Board:
@@ -102,10 +102,10 @@ def run(engine: Engine, plan: Plan, eta: int) -> tuple[Pool, Enough | None]:
             before = board.pools[r - 1] if r else None
             yield stages.make_block(engine, board.stages[r], place, before)
 
-    def report(block: Block, chunk: int, curve: np.ndarray | None) -> None:
+    def report(block: Block, chunk: int, curve: np.ndarray | None, states: AgentStates | None = None) -> None:
         engine.monitor.report("evaluate" if curve is None else "train", stages.steps_of(engine, block, chunk, curve))
         if curve is not None:
-            stages.call_back(engine, board.stages[rung_of[block.name]], block, chunk, curve)
+            stages.call_back(engine, board.stages[rung_of[block.name]], block, chunk, curve, states)
         budget.check_spent(engine)
 
     try:

@@ -23,7 +23,7 @@ from purerl.sweep.run.work import Callback
 from purerl.sweep.trials import trials
 from purerl.sweep.trials.members import MemberIndex
 from purerl.sweep.trials.trials import Trials
-from purerl.types import PyTree
+from purerl.types import PyTree, State
 
 
 class Engine(NamedTuple):
@@ -105,11 +105,15 @@ def agent_states(engine: Engine, pool: Pool, members: np.ndarray) -> tuple[PyTre
     """The agent's own state of each of these members."""
     states = []
     for member in members[:, None]:  # [1]: a block of one
-        program = engine.programs[group_of(engine, member)[0]]
-        like = programs.state_like(program, data_of(engine, member))
         state = jax.tree.map(lambda leaf: leaf[0], pool.gather(member).agent_state)  # [1, ...] -> [...]
-        states.append(packing.unpack(state, like.agent_state))
+        states.append(unpacked_agent(engine, member, state))
     return tuple(states)
+
+
+def unpacked_agent(engine: Engine, member: np.ndarray, packed: PyTree) -> State:
+    """The state of the agent of one member [1], as `packing.unpack` returns it."""
+    program = engine.programs[group_of(engine, member)[0]]
+    return packing.unpack(packed, programs.state_like(program, data_of(engine, member)).agent_state)
 
 
 def num_parameters(engine: Engine) -> tuple[int, ...]:

@@ -15,7 +15,7 @@ from typing import Any
 from purerl.runtime import install_hint, write_programs_whole
 from purerl.sweep.run import training
 from purerl.sweep.run.programs import Program
-from purerl.sweep.run.work import Block, Failure, Outcome, Partial, Report, Result
+from purerl.sweep.run.work import AgentStates, Block, Failure, Outcome, Partial, Report, Result
 
 _TOKEN = "RAY_AUTH_TOKEN"
 _programs: dict[str, tuple[Program, ...]] = {}  # of a worker process, whose blocks share compiled programs
@@ -134,9 +134,18 @@ def _report(report: Report, block: Block, result: Result) -> None:
     curves = result.progress.curves if isinstance(result, Partial) else result.curves
     before = 0 if block.progress is None else block.progress.curves.shape[1]
     for chunk in range(before, curves.shape[1]):
-        report(block, chunk, curves[:, chunk])
+        report(block, chunk, curves[:, chunk], _states_after(block, chunk, result))
     if isinstance(result, Outcome):
         report(block, len(block.chunks), None)
+
+
+def _states_after(block: Block, chunk: int, result: Partial | Outcome) -> AgentStates | None:
+    """The agents' states in a result, if they are those after a chunk."""
+    last = len(block.chunks) - 1
+    if isinstance(result, Partial):
+        within = result.progress.updates.value.shape[1]
+        last = -1 if within else result.progress.curves.shape[1] - 1
+    return (lambda: result.states.agent_state) if chunk == last else None
 
 
 _ENVIRONMENT = {"JAX_NUM_CPU_DEVICES": "1", "OMP_NUM_THREADS": "1"}

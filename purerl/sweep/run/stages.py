@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+import jax
 import numpy as np
 
 from purerl.hparams import annealed_longer
 from purerl.sweep.run import blocks, budget, measurements, records, widths
-from purerl.sweep.run.engine import Engine, data_of, group_of, packed_like
+from purerl.sweep.run.engine import Engine, data_of, group_of, packed_like, unpacked_agent
 from purerl.sweep.run.plan import Stage
 from purerl.sweep.run.pool import Pool
-from purerl.sweep.run.work import Block, Chunk, Failure, Outcome, Partial, Report
-from purerl.types import PyTree
+from purerl.sweep.run.work import AgentStates, Block, Chunk, Failure, Outcome, Partial, Report
+from purerl.types import PyTree, State
 
 Trim = Callable[[np.ndarray, Pool], None]
 
@@ -189,7 +191,7 @@ def _reporter(engine: Engine, stage: Stage, members: np.ndarray, counts: dict[st
     begun: dict[str, int] = {}
     returns = np.full((len(members), max(map(len, stage.chunks))), np.nan, np.float32)
 
-    def report(block: Block, chunk: int, curve: np.ndarray | None) -> None:
+    def report(block: Block, chunk: int, curve: np.ndarray | None, states: AgentStates | None = None) -> None:
         engine.monitor.block = begun.setdefault(block.name, counts["done"] + len(begun))
         engine.monitor.num_blocks = counts["total"]
         if curve is None:
@@ -200,21 +202,35 @@ def _reporter(engine: Engine, stage: Stage, members: np.ndarray, counts: dict[st
         trials = engine.member_index.by_trial(returns[:, chunk])  # [K * S] -> [K, S]
         best = np.fmax.reduce(trials.mean(axis=1))  # NaN while a trial lacks seeds
         engine.monitor.report("train", steps_of(engine, block, chunk, curve), float(best))
-        call_back(engine, stage, block, chunk, curve)
+        call_back(engine, stage, block, chunk, curve, states)
         budget.check_spent(engine)
 
     return report
 
 
-def call_back(engine: Engine, stage: Stage, block: Block, chunk: int, curve: np.ndarray) -> None:
+def call_back(
+    engine: Engine, stage: Stage, block: Block, chunk: int, curve: np.ndarray, states: AgentStates | None
+) -> None:
     """Call the callbacks of the search with a chunk of a block that has ended; raises `Enough` if one returns True."""
     real, first = np.unique(block.members, return_index=True)
     trials, seeds = engine.member_index.decode(real)
     made = sum(block.chunks[: chunk + 1]) * engine.programs[block.group].update_steps
-    ended = Chunk(trials, seeds, stage.first_step + made, curve[first])
+    state_of = None if states is None else _state_of(engine, block, states, first)
+    ended = Chunk(trials, seeds, stage.first_step + made, curve[first], state_of)
     answers = [callback(ended) for callback in engine.callbacks]  # all of them are called
     if any(answers):
         raise budget.Enough(f"a callback ended it after {ended.num_steps:,} steps of trial {trials[0]}")
+
+
+def _state_of(engine: Engine, block: Block, states: AgentStates, rows: np.ndarray) -> Callable[[int], State]:
+    """The state of the agent in each of these rows of a block; all of them come to the host at the first call."""
+    fetched = functools.cache(states)
+
+    def state_of(row: int) -> State:
+        packed = jax.tree.map(lambda leaf: np.array(leaf[rows[row]]), fetched())  # [W, ...] -> [...]
+        return unpacked_agent(engine, block.members[rows[row], None], packed)
+
+    return state_of
 
 
 def steps_of(engine: Engine, block: Block, chunk: int, curve: np.ndarray | None) -> int:

@@ -7,6 +7,7 @@ updates of a chunk, on the host. So their length may depend on the clock.
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Iterator
@@ -56,7 +57,7 @@ def _run(program: Program, block: Block, report: Report | None) -> Iterator[Resu
         curve = mean_of(progress.updates) if returns is None else returns.mean(axis=1)  # [W]
         progress = _with_chunk(program, block, progress, curve)
         if report:
-            report(block, chunk, curve)
+            report(block, chunk, curve, functools.partial(packing.pack, states.agent_state))
         if _since(saved) >= block.save_seconds:
             yield Partial(packing.pack(states), progress)
             saved = time.perf_counter()

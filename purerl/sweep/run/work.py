@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 
 from purerl.sweep.results.skips import Skips
 from purerl.sweep.run.programs import MemberData, Updates
-from purerl.types import PyTree
+from purerl.types import PyTree, State
 
 
 class Block(NamedTuple):
@@ -96,26 +97,33 @@ class Chunk(NamedTuple):
       trials, seeds: [W] of the agents that were trained side by side.
       num_steps: environment steps that each of them has made.
       curve: [W] their points of the learning curves.
+      state_of: `state_of(row)` is the state of the agent of a row, a copy, as `evaluate` takes it. It can be asked for
+        during the call alone, since training goes on in the same memory. None for a chunk whose states stayed on
+        another machine: with Ray, all but the last chunk that a worker sends.
     """
 
     trials: np.ndarray
     seeds: np.ndarray
     num_steps: int
     curve: np.ndarray
+    state_of: Callable[[int], State] | None = None
 
 
 class Callback(Protocol):
-    """A function that the search calls on the host after every chunk: it logs, counts, or ends the search.
-
-    It sees numbers and not the states, since a block may have been trained on another machine.
-    """
+    """A function that the search calls on the host after every chunk: it logs, counts, saves, or ends the search."""
 
     def __call__(self, chunk: Chunk, /) -> bool | None:
         """True ends the search after the other callbacks of this chunk."""
 
 
+AgentStates: TypeAlias = Callable[[], PyTree]
+"""The agents' own states after a chunk, leaves [W, ...], packed; they are copied to the host if it is called."""
+
+
 class Report(Protocol):
     """Told about the progress of a block, so that a search can be watched whichever executor runs it."""
 
-    def __call__(self, block: Block, chunk: int, curve: np.ndarray | None, /) -> None:
+    def __call__(
+        self, block: Block, chunk: int, curve: np.ndarray | None, states: AgentStates | None = None, /
+    ) -> None:
         """Chunk `chunk` has ended with these points of the learning curves, [W]; None: the evaluation begins."""
