@@ -1,4 +1,4 @@
-"""Which algorithm learns CartPole best within 100k steps? PPO, DQN and PQN in one search, halved and ranked together.
+"""Which algorithm learns CartPole best within 98k steps? PPO, DQN and PQN in one search, halved and ranked together.
 
 python examples/which_algorithm.py [directory]
 """
@@ -15,7 +15,7 @@ from purerl.sweep.trials.parsing import parse_spaces
 
 def algorithm(name: str, env: purerl.types.Env) -> sweep.Algorithm:
     """An algorithm with the settings and the space that `purerl sweep --algorithm NAME` has for the environment."""
-    preset = presets.find(name, "CartPole-v1", env)._replace(num_steps=100_000)
+    preset = presets.find(name, "CartPole-v1", env)._replace(num_steps=98_304)
     agent, hparams = presets.build(preset, env), presets.hparams(preset)
     space = parse_spaces(presets.algorithm(name).space)
     return sweep.Algorithm(agent, hparams, space, preset.num_envs, preset.rollout_length)
@@ -26,7 +26,7 @@ def main(directory: str = "runs/which_algorithm") -> None:
     every = sweep.algorithms({name: algorithm(name, env) for name in ("ppo", "dqn", "pqn")})
     result = sweep.search(
         jax.random.key(0), every.agent, env, every.hparams, every.space, static=every.static, num_trials=48,
-        num_updates=195, num_envs=4, rollout_length=128, schedule=sweep.successive_halving(eta=3, num_rungs=3),
+        num_updates=192, num_envs=4, rollout_length=128, schedule=sweep.successive_halving(eta=3, num_rungs=3),
         confirm=3, directory=directory,
     )  # fmt: skip
     rich.print(sweep.table(result))

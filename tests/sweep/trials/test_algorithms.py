@@ -4,6 +4,8 @@ The first moves its action towards a target by a share per update, the second by
 """
 
 import dataclasses
+import pathlib
+import runpy
 from typing import NamedTuple
 
 import jax
@@ -16,7 +18,8 @@ from searches import make_search
 
 from purerl import pbt, plots, reports, sweep
 from purerl.hparams import UnitInterval
-from purerl.sweep.run import journal
+from purerl.sweep.run import journal, plan
+from purerl.sweep.run.programs import Program, with_choices
 from purerl.sweep.trials import algorithms, trials
 from purerl.types import Agent
 
@@ -43,6 +46,7 @@ def make_walker():
     return Agent(init, act, update)
 
 
+EXAMPLE = pathlib.Path(__file__).parents[3] / "examples" / "which_algorithm.py"
 ENV = make_env()
 SHARE = sweep.Algorithm(
     make_agent(), Hparams(target=0.3), {"learning_rate": sweep.uniform(0.2, 0.9)}, num_envs=3, rollout_length=4
@@ -214,6 +218,28 @@ def test_the_same_choices_make_the_same_agent():
     assert EVERY.agent(algorithm="walk") == EVERY.agent(algorithm="walk")
     with pytest.raises(TypeError, match="static choices size"):
         EVERY.agent(algorithm="walk", size=3)
+
+
+def test_the_rungs_of_the_example_end_after_the_same_steps(monkeypatch):
+    """Those of `examples/which_algorithm.py`: PPO, DQN and PQN, whose updates are of 512, 100 and 2,048 steps."""
+    asked = {}
+
+    def search(key, agent, env, hparams, space, **options):
+        asked.update(options, agent=agent, env=env)
+        raise Cut
+
+    monkeypatch.setattr(sweep, "search", search)
+    with pytest.raises(Cut):
+        runpy.run_path(str(EXAMPLE))["main"]()
+    sizes = {name: asked[name] for name in ("agent", "env", "num_envs", "rollout_length")}
+    base = Program(**sizes, rollout=None, eval_episodes=16, eval_max_steps=500)
+    found = [with_choices(base, {"algorithm": name}) for name in asked["static"]["algorithm"].values]
+    brackets = asked["schedule"](asked["num_trials"], asked["num_updates"])
+    planned = plan.make(brackets, found, base.update_steps, asked["num_trials"], 20)
+    for rung in range(len(planned.brackets[0])):
+        stage = planned.stage(0, rung)
+        made = [sum(chunks) * program.update_steps for chunks, program in zip(stage.chunks, found)]
+        assert max(made) <= 1.02 * min(made)
 
 
 def test_conditions_within_an_algorithm_are_kept():
