@@ -4,13 +4,13 @@ import gc
 import os
 import pathlib
 
-import compiling  # noqa: F401 (before JAX)
-import jax
+import compiling  # before JAX
 import pytest
 
 import purerl
 from purerl import runtime
 
+compiling.share_one_context()
 runtime.write_programs_whole()  # several workers share a cache
 
 # Tracing makes so many objects that looking for cycles after every 700 of them takes a fifth of its time.
@@ -22,7 +22,7 @@ def cartpole():
     return purerl.envs.make("CartPole-v1")
 
 
-MOST_MAPPINGS = 30_000  # of 65,530, beyond which Linux kills a process; each program is mapped into memory
+MOST_MAPPINGS = 45_000  # of 65,530, beyond which Linux kills a process; each program is mapped into memory
 MAPPINGS = pathlib.Path("/proc/self/maps")
 
 
@@ -38,8 +38,7 @@ def _leave_as_found():
     os.environ.clear()
     os.environ.update(found)
     if not MAPPINGS.exists() or MAPPINGS.read_bytes().count(b"\n") > MOST_MAPPINGS:
-        jax.clear_caches()
-        gc.collect()
+        compiling.unload()
 
 
 collect_ignore = ["processes", "faults"]  # programs, which set JAX up for themselves
