@@ -6,7 +6,7 @@ import pytest
 from purerl.prng import permutation
 
 
-@pytest.mark.parametrize("n", [1, 2, 7, 255, 256, 512, 600, 1000, 7919, 8192, 65536])
+@pytest.mark.parametrize("n", [1, 2, 7, 255, 512, 600, 7919, 65536])
 def test_it_is_a_permutation(n):
     assert np.array_equal(np.sort(permutation(jax.random.key(1), n)), np.arange(n))
 

@@ -130,12 +130,13 @@ def test_steps_that_do_not_count_change_nothing():
 
 
 @pytest.mark.parametrize(("kind", "continuous"), [pytest.param("vtrace", False, marks=pytest.mark.slow), ("gae", True)])
-def test_all_probes_with_every_seed(kind, continuous):
+@pytest.mark.parametrize("num_seeds", probing.SEEDS)
+def test_all_probes_with_every_seed(kind, continuous, num_seeds):
     """V-trace takes two steps on each trajectory."""
     env = envs.probe(continuous=continuous)
     network = networks.actor_critic(env, hidden=(16,))
     agent = purerl.actor_critic(network, advantage=kind, num_epochs=2 if kind == "vtrace" else 1)
-    states = probing.learn(agent, env, HPARAMS, num_updates=400)
+    states = probing.learn(agent, env, HPARAMS, num_updates=400, num_seeds=num_seeds)
     probing.check_values(probing.values_of(network), states, 0.9, continuous=continuous)
     if not continuous:
         probing.check_actions(agent, states)

@@ -146,13 +146,16 @@ def test_forbidden_actions_are_neither_valued_nor_counted():
     np.testing.assert_allclose(new.params.log_temperature, state.params.log_temperature, atol=1e-6)
 
 
-def test_all_probes_with_every_seed():
+@pytest.mark.parametrize("num_seeds", probing.SEEDS)
+def test_all_probes_with_every_seed(num_seeds):
     env = envs.probe()
     critic = networks.q_network(env, (16,), "tanh")
     agent = purerl.discrete_sac(networks.actor_critic(env, (16,), "tanh"), critic)
     replayed = combinators.with_replay(agent, capacity=1024, batch_size=64)
     hparams = purerl.DiscreteSACHparams(5e-3, 1e-2, 5e-2, discount=0.9, tau=0.05, target_entropy=0.25)
-    states = probing.learn(replayed, env, hparams, num_updates=800, num_envs=8, rollout_length=2).agent
+    states = probing.learn(
+        replayed, env, hparams, num_updates=800, num_envs=8, rollout_length=2, num_seeds=num_seeds
+    ).agent
     probing.check_values(
         lambda state, obs, reset: jax.vmap(lambda o: critic.apply(state.params.critics[0], o).max())(obs), states, 0.9,
         slack=0.2,

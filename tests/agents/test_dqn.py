@@ -46,7 +46,8 @@ ALONE = {
     "options", [*OPTIONS.values(), *(pytest.param(x, marks=pytest.mark.slow) for x in ALONE.values())],
     ids=[*OPTIONS, *ALONE],
 )  # fmt: skip
-def test_all_probes_with_every_seed(options):
+@pytest.mark.parametrize("num_seeds", probing.SEEDS)
+def test_all_probes_with_every_seed(options, num_seeds):
     of_agent, of_network, of_replay = options
     env = envs.probe()
     network = networks.q_network(env, (16,), "tanh", **of_network)
@@ -54,7 +55,9 @@ def test_all_probes_with_every_seed(options):
     replayed = combinators.with_replay(agent, capacity=512, batch_size=32, num_updates=2, **of_replay)
     noisy = of_agent.get("noisy", False)
     hparams = FAST._replace(initial_epsilon=0.0, epsilon=0.0) if noisy else FAST
-    states = probing.learn(replayed, env, hparams, num_updates=250, num_envs=8, rollout_length=2).agent
+    states = probing.learn(
+        replayed, env, hparams, num_updates=250, num_envs=8, rollout_length=2, num_seeds=num_seeds
+    ).agent
 
     def judge(state, obs, reset):
         output = jax.vmap(lambda o: network.apply(state.params, o, None) if noisy else network.apply(state.params, o))(

@@ -3,7 +3,9 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import probing
 import pytest
+from quick import jit_for_long_runs
 
 import purerl
 from purerl import combinators, envs, networks
@@ -14,48 +16,34 @@ from purerl.types import Env, EnvStep, Transition
 FAST = purerl.PPOHparams(learning_rate=5e-3, discount=0.9, entropy_coef=0.0, value_clip_epsilon=float("inf"))
 
 
-def learn(env, agent, env_params, num_seeds, num_updates=80, hparams=FAST):
-    keys = jax.random.split(jax.random.key(0), num_seeds)
-
-    def run(key, env_params):
-        return purerl.train(
-            key, agent, env, hparams, num_updates=num_updates, num_envs=16, rollout_length=8, env_params=env_params
-        )[0]
-
-    return jax.vmap(jax.vmap(run, (0, None)), (None, 0))(keys, env_params)
-
-
 @pytest.mark.parametrize("continuous", [False, pytest.param(True, marks=pytest.mark.slow)])
-def test_all_probes_with_every_seed(continuous):
+@pytest.mark.parametrize("num_seeds", probing.SEEDS)
+def test_all_probes_with_every_seed(continuous, num_seeds):
     env = envs.probe(continuous=continuous)
     network = networks.actor_critic(env, hidden=(16,))
-    params = [envs.probe_params(name) for name in envs.PROBES]
-    states = learn(env, purerl.ppo(network), jax.tree.map(lambda *x: jnp.stack(x), *params), num_seeds=10)
-    apply = jax.jit(jax.vmap(network.apply, (0, None)))
-    for i, (name, probe) in enumerate(zip(envs.PROBES, params)):
-        seen = [[-1.0], [1.0]] if probe.random_obs else [[0.0], [1.0]][: probe.length]
-        for obs in map(jnp.array, seen):
-            policy, value = apply(jax.tree.map(lambda x: x[i], states.params), obs)
-            expected = envs.probe_value(probe, obs, 0.9, continuous=continuous)
-            slack = (
-                0.1 if not continuous or "action" not in name else 0.25
-            )  # a sampled real action pays less than the best
-            np.testing.assert_allclose(value, expected, atol=slack, err_msg=name)
-            if "action" in name and not continuous:
-                best = envs.probe_action(probe, obs)
-                assert (jax.vmap(lambda d: d.mode())(policy) == best).all(), name
+    agent = purerl.ppo(network)
+    states = probing.learn(agent, env, FAST, num_updates=80, num_seeds=num_seeds)
+    probing.check_values(probing.values_of(network), states, 0.9, continuous=continuous)
+    if not continuous:
+        probing.check_actions(agent, states)
 
 
 def test_truncation_bootstraps_from_the_true_successor():
     """V = 1 / (1 - 0.98) = 50 everywhere but at the marked first observation, which is worth 7 more than that."""
     env = envs.time_limit(envs.endless(), 8)
     network = networks.actor_critic(env, hidden=(16,))
+    agent = purerl.ppo(network)
     hparams = FAST._replace(discount=0.98, learning_rate=1e-2, anneal_updates=500, max_grad_norm=10.0)
     params = envs.EndlessParams(jnp.ones(2), jnp.array([1.0, 8.0]), jnp.array([False, True]))
-    states = learn(env, purerl.ppo(network), params, num_seeds=3, num_updates=500, hparams=hparams)
-    value = jax.vmap(jax.vmap(lambda p, o: network.apply(p, o)[1], (0, None)), (0, None))
-    np.testing.assert_allclose(value(states.params, jnp.array([0.0])), 50.0, atol=1.0)
-    np.testing.assert_allclose(value(states.params, jnp.array([1.0]))[1], 57.0, atol=1.2)
+    sizes = {"num_updates": 500, "num_envs": 16, "rollout_length": 8}
+
+    def values(env_params):
+        state, _ = purerl.train(jax.random.key(0), agent, env, hparams, env_params=env_params, **sizes)
+        return jax.vmap(lambda obs: network.apply(state.params, obs)[1])(jnp.array([[0.0], [1.0]]))
+
+    found = jit_for_long_runs(jax.vmap(values))(params)
+    np.testing.assert_allclose(found[:, 0], 50.0, atol=1.0)
+    np.testing.assert_allclose(found[1, 1], 57.0, atol=1.2)
 
 
 @pytest.fixture(scope="module")
@@ -161,24 +149,16 @@ def test_the_ratio_starts_at_one_where_squashed_actions_saturate():
     wide = jax.tree.map(lambda x: x, start.agent_state.params)
     wide["params"]["policy"]["log_std"] = jnp.full(1, 3.0)  # most samples lie beyond what float32 can invert
     state = start.agent_state._replace(params=wide)
-    _, data = purerl.rollout(jax.random.key(1), agent, env, state, start.actors, length=16)
-    assert (jnp.abs(data.action) == 1).any()
-    _, metrics = agent.update(jax.random.key(2), state, data)
+
+    @jax.jit
+    def update(state, actors):
+        _, data = purerl.rollout(jax.random.key(1), agent, env, state, actors, length=16)
+        return data.action, agent.update(jax.random.key(2), state, data)[1]
+
+    action, metrics = update(state, start.actors)
+    assert (jnp.abs(action) == 1).any()
     assert np.isfinite(list(metrics.values())).all()
     assert abs(metrics["loss/approx_kl"]) < 1e-6
-
-
-def test_eight_learning_rates_equal_eight_single_runs(cartpole, setting):
-    agent = setting[0]
-    rates = jnp.geomspace(1e-5, 1e-2, 8)
-    sizes = {"num_updates": 1, "num_envs": 4, "rollout_length": 16}
-
-    def run(rate):
-        return purerl.train(jax.random.key(0), agent, cartpole, purerl.PPOHparams(rate), **sizes)[0].params
-
-    many = jax.vmap(run)(rates)
-    for i, rate in enumerate(rates):
-        jax.tree.map(lambda a, b: np.testing.assert_allclose(a[i], b, atol=1e-5), many, run(rate))
 
 
 def test_a_batch_that_does_not_divide_says_so(cartpole):

@@ -133,14 +133,15 @@ def test_minibatches_are_of_whole_environments(cartpole):
         networks.recurrent_actor_critic(cartpole, cell="rnn")
 
 
-def test_all_probes_with_every_seed():
+@pytest.mark.parametrize("num_seeds", probing.SEEDS)
+def test_all_probes_with_every_seed(num_seeds):
     env = envs.probe()
     network = networks.recurrent_actor_critic(env, hidden=(16,), memory_size=16)
     agent = purerl.ppo(network, num_minibatches=2)
     hparams = purerl.PPOHparams(
         5e-3, discount=0.9, entropy_coef=0.0, value_clip_epsilon=float("inf"), anneal_updates=120
     )
-    states = probing.learn(agent, env, hparams, num_updates=120)
+    states = probing.learn(agent, env, hparams, num_updates=120, num_seeds=num_seeds)
 
     probing.check_values(probing.values_of(network), states, 0.9)
     probing.check_actions(agent, states)

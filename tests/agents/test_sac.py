@@ -114,7 +114,8 @@ def test_lasting_noise_has_the_spread_of_the_policy_and_the_correlation_asked_fo
     assert still == 0
 
 
-def test_all_probes_with_every_seed():
+@pytest.mark.parametrize("num_seeds", probing.SEEDS)
+def test_all_probes_with_every_seed(num_seeds):
     env = envs.probe(continuous=True)
     actor, critic = (make(env, (16,)) for make in (networks.gaussian_actor, networks.critic))
     agent = purerl.sac(actor, critic)
@@ -122,7 +123,9 @@ def test_all_probes_with_every_seed():
     hparams = purerl.SACHparams(
         3e-3, 1e-2, 1e-2, discount=0.9, tau=0.05, temperature=0.1, target_entropy=-5.0
     )  # as good as deterministic in the end: an entropy bonus would be part of the value
-    states = probing.learn(replayed, env, hparams, num_updates=800, num_envs=8, rollout_length=2).agent
+    states = probing.learn(
+        replayed, env, hparams, num_updates=800, num_envs=8, rollout_length=2, num_seeds=num_seeds
+    ).agent
     probing.check_real_actions(agent, critic, states, 0.9)
 
 

@@ -7,7 +7,9 @@ import jax
 import pytest
 
 PAGES = [page for page in code_blocks.PAGES if code_blocks.blocks(page)]
-LONG = {f"docs/{name}.md" for name in ("agents", "coming_from", "pbt", "sweeps", "tour")}
+LONG = {
+    f"docs/{name}.md" for name in ("agents", "coming_from", "guides/optuna", "ideas", "index", "pbt", "sweeps", "tour")
+}
 
 
 def name(page):

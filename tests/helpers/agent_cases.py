@@ -126,7 +126,7 @@ def offline(factory, *builds, continuous=False):
 CASES = {
     "ppo": Case(ppo, purerl.PPOHparams(0.01)),
     "ppo, squashed, normalized": Case(normalized_ppo, purerl.PPOHparams(0.01)),
-    "ppo, recurrent": Case(recurrent_ppo, purerl.PPOHparams(0.01)),
+    "recurrent_ppo": Case(recurrent_ppo, purerl.PPOHparams(0.01)),
     "actor_critic": Case(
         functools.partial(on_policy, purerl.actor_critic, advantage="vtrace"), purerl.ActorCriticHparams(0.01)
     ),
@@ -251,6 +251,7 @@ for algorithm, entry in presets.ALGORITHMS.items():
         CASES[algorithm] = Case(functools.partial(by_preset, algorithm), entry.hparams()(), vary)
 
 LONG = ("td3", "discrete_sac", "tqc", "droq", "crossq", "iqn", "r2d2", "td3_bc", "iql", "cma_es")
+LONG += ("sarsa", "q_lambda", "monte_carlo_control", "td_lambda", "monte_carlo")
 """Agents that share the parts of another one in CASES: their contract is checked with `-m slow`."""
 NAMES = [pytest.param(name, marks=pytest.mark.slow) if name in LONG else name for name in CASES]
 

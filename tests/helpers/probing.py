@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from quick import jit_for_long_runs
 
 import purerl
@@ -10,6 +11,8 @@ from purerl import envs
 from purerl.agents.common import policy_network
 
 PARAMS = [envs.probe_params(name) for name in envs.PROBES]
+SEEDS = [3, pytest.param(10, marks=pytest.mark.slow)]
+"""Numbers of seeds for the agents whose learning takes seconds: a few with every change, ten with `-m slow`."""
 
 
 def learn(agent, env, hparams, *, num_updates, num_envs=16, rollout_length=8, num_seeds=10, **options):

@@ -16,7 +16,7 @@ from purerl.rlhf.generation import Completions, most_probable
 END, PAD = 1, 0
 ENCODER = Encoder(encode=list, decode=lambda ids: "".join(map(str, ids)), bos=(), eos_id=END, pad_id=PAD, stop_ids=(2,))
 NETWORK = rlhf.transformer(vocab_size=6, width=8, depth=1, num_heads=2)
-PARAMS = NETWORK.init(jax.random.key(0), jnp.zeros(4, jnp.int32), jnp.ones(4, bool))
+PARAMS = jax.jit(NETWORK.init)(jax.random.key(0), jnp.zeros(4, jnp.int32), jnp.ones(4, bool))
 
 
 def question(*ids, **columns):

@@ -31,7 +31,7 @@ class Tiny(nn.Module):
 
 
 NETWORK = Tiny()
-PARAMS = NETWORK.init(jax.random.key(0), jnp.zeros(4, jnp.int32), jnp.ones(4, bool))
+PARAMS = jax.jit(NETWORK.init)(jax.random.key(0), jnp.zeros(4, jnp.int32), jnp.ones(4, bool))
 
 
 def texts(lengths, width, pairs=False):
@@ -63,7 +63,7 @@ def test_parts_of_different_widths_give_the_gradient_of_all_tokens_together():
         return -jnp.sum(text_log_probs(NETWORK, params, data)) / 11
 
     step, _ = run.step(learner, parts)
-    expected = jax.tree.map(lambda p, g: p - 0.1 * g, PARAMS, jax.grad(mean)(PARAMS))
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, PARAMS, jax.jit(jax.grad(mean))(PARAMS))
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), step.params, expected)
 
 
@@ -71,11 +71,15 @@ def test_parts_of_different_widths_give_the_gradient_of_all_tokens_together():
 def test_missing_rows_of_pairs_do_not_count(loss):
     def total(lengths):
         data = texts(lengths, 6) | {"ref_log_prob": np.zeros((len(lengths), 2), np.float32)}
-        found = direct_loss(NETWORK, loss)
-        return jax.value_and_grad(lambda params: found(params, data, HPARAMS)[0])(PARAMS), found(PARAMS, data, HPARAMS)
 
-    (with_missing, grads), (_, weight, metrics) = total([[6, 4], [0, 0]])
-    (alone, expected), (_, _, single) = total([[6, 4]])
+        def found(params):
+            value, *others = direct_loss(NETWORK, loss)(params, data, HPARAMS)
+            return value, others
+
+        return jax.jit(jax.value_and_grad(found, has_aux=True))(PARAMS)
+
+    (with_missing, (weight, metrics)), grads = total([[6, 4], [0, 0]])
+    (alone, (_, single)), expected = total([[6, 4]])
     assert float(weight) == 1
     np.testing.assert_allclose(with_missing, alone, rtol=1e-5)
     np.testing.assert_allclose(metrics["loss/margin"], single["loss/margin"], rtol=1e-5)
@@ -216,6 +220,6 @@ def test_weights_decay_and_vectors_do_not():
     optimizer = training.adamw(training.Optimization(0.1, 10, schedule="constant", weight_decay=0.5))
     params = {"kernel": jnp.ones((2, 2)), "bias": jnp.ones(2)}
     zeros = jax.tree.map(jnp.zeros_like, params)
-    updates, _ = optimizer.update(zeros, optimizer.init(params), params)
+    updates, _ = jax.jit(lambda params: optimizer.update(zeros, optimizer.init(params), params))(params)
     assert float(updates["kernel"][0, 0]) == pytest.approx(-0.05)
     assert float(updates["bias"][0]) == 0

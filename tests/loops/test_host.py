@@ -87,7 +87,7 @@ def test_memory_starts_afresh_with_every_episode():
     np.testing.assert_array_equal(seen, [0, 2 * 2, 2 * 1, 0])
 
 
-@pytest.mark.parametrize("factory", [td.q_learning, td.sarsa], ids=["q_learning", "sarsa"])
+@pytest.mark.parametrize("factory", [td.q_learning, pytest.param(td.sarsa, marks=pytest.mark.slow)])
 def test_the_cliff_is_learned(factory):
     """Q-learning finds the path along the edge; what SARSA finds is safe. Values are those of the exact solver."""
     env = envs.from_gymnasium("CliffWalking-v1", max_episode_steps=500)

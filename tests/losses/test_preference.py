@@ -44,19 +44,19 @@ STATED = {  # the gradient that a docstring states with respect to the first arg
 def test_the_gradient_is_the_one_that_the_docstring_states(name):
     stated, arguments = STATED[name]
     arrays = [jnp.float32(x) if isinstance(x, float) else x for x in arguments]
-    assert jax.grad(getattr(losses, name))(*arrays) == pytest.approx(stated, rel=1e-5)
+    assert jax.jit(jax.grad(getattr(losses, name)))(*arrays) == pytest.approx(stated, rel=1e-5)
 
 
 def test_the_gradients_of_rankings_and_segments_are_the_stated_ones():
     r = np.array(LOGPS)
     share = [[np.exp(r[i]) / np.exp(r[k:]).sum() for k in range(i + 1)] for i in range(4)]
     expected = [sum(s) - 1 for s in share]
-    np.testing.assert_allclose(jax.grad(losses.plackett_luce)(jnp.float32(r)), expected, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.grad(losses.plackett_luce))(jnp.float32(r)), expected, atol=1e-6)
     win = sigmoid(r[:, None] - r)
     expected = [(win[i, :i].sum() - win[i + 1 :, i].sum()) / 6 for i in range(4)]
-    np.testing.assert_allclose(jax.grad(losses.pairwise_ranking)(jnp.float32(r)), expected, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.grad(losses.pairwise_ranking))(jnp.float32(r)), expected, atol=1e-6)
     expected = 0.9 * sigmoid(ONLY) * sigmoid(-ONLY) * (Q - 0.25) / (Q * (1 - Q))
-    found = jax.grad(losses.segment_preference, (0, 1))(
+    found = jax.jit(jax.grad(losses.segment_preference, (0, 1)))(
         jnp.float32(r[:1]), jnp.float32(r[1:2]), jnp.float32(0.25), error_rate=0.1
     )
     np.testing.assert_allclose(found, [[expected], [-expected]], rtol=1e-5)

@@ -78,10 +78,11 @@ def test_solve_says_what_is_wrong():
     ("name", "rows"),
     [
         ("gambler", ["    50: 50  1  2  3  4  5  6  7  8  9", "   100:  0"]),  # all on one throw at 50; over at 100
-        (
+        pytest.param(
             "car_rental",
-            ["   0   0  0  0  0  0  0  0  0 -1 -1 -2 -2 -2 -3 -3 -3 -3 -3 -4 -4 -4"],
-        ),  # figure 4.2 of the book
+            ["   0   0  0  0  0  0  0  0  0 -1 -1 -2 -2 -2 -3 -3 -3 -3 -3 -4 -4 -4"],  # figure 4.2 of the book
+            marks=pytest.mark.slow,
+        ),
         ("random_walk", ["there is one action"]),
     ],
 )

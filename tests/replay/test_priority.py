@@ -1,5 +1,7 @@
 """The tree of sums against cumulative sums, and what prioritised sampling draws."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +12,10 @@ from scipy import stats
 from purerl import replay
 from purerl.replay import priority, sum_tree
 
+FIND, UPDATE_TREE, UPDATE = map(jax.jit, (sum_tree.find, sum_tree.update, priority.update))
+ADD = jax.jit(functools.partial(priority.add, length=3))
+SAMPLE = jax.jit(priority.sample, static_argnums=(2, 4))
+
 
 @pytest.mark.parametrize("size", [1, 31, 33, 1025])
 def test_the_tree_finds_what_a_cumulative_sum_finds(size):
@@ -18,17 +24,17 @@ def test_the_tree_finds_what_a_cumulative_sum_finds(size):
     leaves[rng.integers(size)] = 3
     tree = sum_tree.init(size)
     for part in np.array_split(rng.permutation(size), 3):
-        tree = sum_tree.update(tree, jnp.asarray(part), jnp.asarray(leaves[part]))
+        tree = UPDATE_TREE(tree, jnp.asarray(part), jnp.asarray(leaves[part]))
     assert sum_tree.total(tree) == leaves.sum()
     mass = np.arange(0, leaves.sum(), 0.5, dtype=np.float32)
     expected = np.searchsorted(np.cumsum(leaves), mass, side="right")
-    np.testing.assert_array_equal(sum_tree.find(tree, jnp.asarray(mass)), expected)
-    beyond = sum_tree.find(tree, jnp.asarray([leaves.sum()], jnp.float32))
+    np.testing.assert_array_equal(FIND(tree, jnp.asarray(mass)), expected)
+    beyond = FIND(tree, jnp.asarray([leaves.sum()], jnp.float32))
     assert leaves[beyond[0]] > 0
 
 
 def test_a_leaf_set_twice_keeps_one_of_its_values_and_the_sums_agree():
-    tree = sum_tree.update(sum_tree.init(100), jnp.array([7, 7, 50]), jnp.array([2.0, 5.0, 1.0]))
+    tree = UPDATE_TREE(sum_tree.init(100), jnp.array([7, 7, 50]), jnp.array([2.0, 5.0, 1.0]))
     assert sum_tree.get(tree, jnp.array(7)) in (2.0, 5.0)
     assert sum_tree.total(tree) == tree[0].sum()
 
@@ -38,11 +44,11 @@ def filled():
     """21 rows written into 7, windows of 3, with known priorities."""
     state = priority.init(example(), 21, NUM_ENVS)
     for start in range(1, 22, 3):
-        state = priority.add(state, trajectory(start, 3), 0.5, length=3)
+        state = ADD(state, trajectory(start, 3), 0.5)
     index = jnp.arange(21)
     whole = np.asarray(sum_tree.get(state.tree, index)) > 0
     value = np.linspace(0.1, 4.0, 21).astype(np.float32)
-    return priority.update(state, index[whole], jnp.asarray(value[whole]), 0.5), value * whole
+    return UPDATE(state, index[whole], jnp.asarray(value[whole]), 0.5), value * whole
 
 
 def test_only_whole_windows_have_weight(filled):
@@ -56,14 +62,14 @@ def test_windows_are_drawn_in_proportion_and_weighted_back(filled):
     state, value = filled
     probability = np.sqrt(value.astype(float))
     probability /= probability.sum()
-    window, index, weight = priority.sample(jax.random.key(1), state, 20_000, 0.7, 3)
+    window, index, weight = SAMPLE(jax.random.key(1), state, 20_000, 0.7, 3)
     number = np.asarray(window.action) // 10
     np.testing.assert_array_equal(number[2] - number[0], 2)
     seen = np.bincount(index, minlength=21)
     assert stats.chisquare(seen[value > 0], seen.sum() * probability[value > 0]).pvalue > 1e-3
     expected = ((value > 0).sum() * probability[index]) ** -0.7
     np.testing.assert_allclose(weight, expected / expected.max(), rtol=1e-4)
-    flat = priority.sample(jax.random.key(1), priority.update(state, index, jnp.ones(20_000), 0.0), 64, 1.0, 3)[2]
+    flat = SAMPLE(jax.random.key(1), UPDATE(state, index, jnp.ones(20_000), 0.0), 64, 1.0, 3)[2]
     np.testing.assert_allclose(flat, 1.0, rtol=1e-5)
 
 
@@ -75,7 +81,7 @@ def test_new_windows_get_the_largest_priority_and_an_update_can_be_withheld(fill
     np.testing.assert_allclose(
         np.asarray(sum_tree.get(added.tree, jnp.arange(21)))[completed], value.max() ** 0.5, rtol=1e-6
     )
-    held = priority.update(state, jnp.array([3]), jnp.array([jnp.nan]), 0.5, ready=False)
+    held = UPDATE(state, jnp.array([3]), jnp.array([jnp.nan]), 0.5, ready=False)
     jax.tree.map(np.testing.assert_array_equal, held, state)
     with pytest.raises(ValueError, match="capacity must be at least"):
         priority.add(priority.init(example(), 12, NUM_ENVS), trajectory(0, 3), 0.5, length=3)

@@ -56,7 +56,7 @@ COMPILED = {name: jax.jit(function) for name, function in ESTIMATORS.items()}
 EVERY = pytest.mark.parametrize("name", ESTIMATORS)
 BOTH = pytest.mark.parametrize("dtype", precisions())
 SEEDS = st.integers(0, 2**32 - 1)
-FEW = settings(max_examples=10, deadline=None, derandomize=True)
+FEW = settings(max_examples=5, deadline=None, derandomize=True)
 
 
 def apply(name, data):

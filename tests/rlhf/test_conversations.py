@@ -48,10 +48,15 @@ def played(reward_at="end", cached=True):
     env = environment(reward_at)
     network = NETWORK if cached else models.Network(NETWORK.init, NETWORK.apply)
     agent = rlhf.ppo(NETWORK)
-    state = rlhf.initial_state(agent, jax.random.key(0), rlhf.RLHFHparams(), env, params())
-    actors = init_actors(jax.random.key(0), agent, env, state, num_envs=16)
     rollout = rlhf.token_rollout(network, eos_id=EOS, pad_id=PAD)
-    return jax.jit(lambda k, s, a: rollout(k, agent, env, s, a, length=ROOM))(jax.random.key(3), state, actors)
+
+    @jax.jit
+    def run(params):
+        state = rlhf.initial_state(agent, jax.random.key(0), rlhf.RLHFHparams(), env, params)
+        actors = init_actors(jax.random.key(0), agent, env, state, num_envs=16)
+        return rollout(jax.random.key(3), agent, env, state, actors, length=ROOM)
+
+    return run(params())
 
 
 def text_of(data, row):

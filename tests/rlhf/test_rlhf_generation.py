@@ -14,6 +14,7 @@ from purerl.rlhf import models
 
 VOCAB, EOS, PAD, WIDTH, ROOM = 11, 0, 10, 5, 7
 NETWORK = rlhf.transformer(VOCAB, width=16, depth=2, num_heads=2)
+APPLY = jax.jit(NETWORK.apply)
 PROMPTS = jnp.array([[10, 10, 10, 10, 3], [10, 10, 4, 5, 6], [1, 2, 3, 4, 5], [10, 7, 8, 9, 1]] * 4)
 
 
@@ -62,21 +63,30 @@ def test_without_a_cache_the_same_key_writes_the_same_text(params, completions):
     np.testing.assert_allclose(other.log_prob, completions.log_prob, atol=1e-5)
 
 
-def test_temperature_zero_is_greedy(params):
+@pytest.fixture(scope="module")
+def colder(params):
+    """A function of a traced temperature to four completions: greedy, at 0 as two kinds of number, and at that one."""
     sizes = {"max_length": ROOM, "eos_id": EOS, "pad_id": PAD}
-    greedy = rlhf.generate(None, NETWORK, params, PROMPTS[:4], **sizes)
-    for temperature in (0, jnp.float32(0)):
-        cold = rlhf.generate(jax.random.key(1), NETWORK, params, PROMPTS[:4], temperature=temperature, **sizes)
-        np.testing.assert_array_equal(cold.tokens, greedy.tokens)
-        np.testing.assert_array_equal(cold.log_prob, greedy.log_prob)
+
+    @jax.jit
+    def run(temperature):
+        write = functools.partial(rlhf.generate, network=NETWORK, params=params, prompts=PROMPTS[:4], **sizes)
+        sampled = [write(jax.random.key(1), temperature=each) for each in (0, np.float32(0), temperature)]
+        return [write(None), *sampled]
+
+    return run
 
 
-def test_a_traced_temperature_zero_is_greedy(params):
-    sizes = {"max_length": ROOM, "eos_id": EOS, "pad_id": PAD}
-    greedy = rlhf.generate(None, NETWORK, params, PROMPTS[:4], **sizes)
-    run = jax.jit(lambda t: rlhf.generate(jax.random.key(1), NETWORK, params, PROMPTS[:4], temperature=t, **sizes))
-    np.testing.assert_array_equal(run(0.0).tokens, greedy.tokens)
-    assert (run(1.0).tokens != greedy.tokens).any()
+def test_temperature_zero_is_greedy(colder):
+    greedy, *cold, _ = colder(1.0)
+    for each in cold:
+        np.testing.assert_array_equal(each.tokens, greedy.tokens)
+        np.testing.assert_array_equal(each.log_prob, greedy.log_prob)
+
+
+def test_a_traced_temperature_zero_is_greedy(colder):
+    np.testing.assert_array_equal(colder(0.0)[3].tokens, colder(0.0)[0].tokens)
+    assert (colder(1.0)[3].tokens != colder(1.0)[0].tokens).any()
 
 
 def test_a_negative_temperature_is_refused(params):
@@ -86,16 +96,16 @@ def test_a_negative_temperature_is_refused(params):
 
 def test_padding_moves_no_logit(params):
     text, mask = jnp.array([3, 4, 5]), jnp.ones(3, bool)
-    logits, value = NETWORK.apply(params, text, mask)
-    padded, padded_value = NETWORK.apply(params, jnp.array([9, 9, 3, 4, 5, 9]), jnp.array([0, 0, 1, 1, 1, 0], bool))
+    logits, value = APPLY(params, text, mask)
+    padded, padded_value = APPLY(params, jnp.array([9, 9, 3, 4, 5, 9]), jnp.array([0, 0, 1, 1, 1, 0], bool))
     np.testing.assert_allclose(padded[2:5], logits, atol=1e-5)
     np.testing.assert_allclose(padded_value[2:5], value, atol=1e-5)
 
 
 def test_the_network_looks_back_only(params):
     mask = jnp.ones(6, bool)
-    one, _ = NETWORK.apply(params, jnp.array([1, 2, 3, 4, 5, 6]), mask)
-    two, _ = NETWORK.apply(params, jnp.array([1, 2, 3, 9, 9, 9]), mask)
+    one, _ = APPLY(params, jnp.array([1, 2, 3, 4, 5, 6]), mask)
+    two, _ = APPLY(params, jnp.array([1, 2, 3, 9, 9, 9]), mask)
     np.testing.assert_allclose(one[:3], two[:3], atol=1e-6)
     assert not np.allclose(one[3], two[3])
 
@@ -103,10 +113,15 @@ def test_the_network_looks_back_only(params):
 def test_the_rollout_pays_once_at_the_end_and_shares_prompts_within_groups(params):
     env = rlhf.token_env(PROMPTS, lambda tokens, mask: jnp.sum(mask), ROOM, EOS, PAD)
     agent = rlhf.rloo(NETWORK, 4)
-    state = rlhf.initial_state(agent, jax.random.key(0), rlhf.RLHFHparams(), env, params)
-    actors = init_actors(jax.random.key(0), agent, env, state, num_envs=8)
     rollout = rlhf.token_rollout(NETWORK, eos_id=EOS, pad_id=PAD, group_size=4)
-    actors, data = jax.jit(lambda k, s, a: rollout(k, agent, env, s, a, length=ROOM))(jax.random.key(3), state, actors)
+
+    @jax.jit
+    def run(params):
+        state = rlhf.initial_state(agent, jax.random.key(0), rlhf.RLHFHparams(), env, params)
+        start = init_actors(jax.random.key(0), agent, env, state, num_envs=8)
+        return state, *rollout(jax.random.key(3), agent, env, state, start, length=ROOM)
+
+    state, actors, data = run(params)
     lengths = data.mask.sum(axis=0)
     np.testing.assert_array_equal(data.reward.sum(axis=0), lengths)
     np.testing.assert_array_equal((data.reward != 0).sum(axis=0), 1)
@@ -191,6 +206,11 @@ def test_the_end_token_inside_a_prompt_is_seen_where_it_pads():
         params["params"]["embedding"]["embedding"].at[9].set(params["params"]["embedding"]["embedding"][0])
     )  # tokens 0 and 9 look the same
     sizes = {"max_length": 2, "eos_id": 0}
-    one = rlhf.generate(None, NETWORK, params, jnp.array([[0, 3, 0, 4, 0]]), pad_id=0, **sizes)
-    two = rlhf.generate(None, NETWORK, params, jnp.array([[10, 3, 9, 4, 9]]), pad_id=10, **sizes)
+
+    @jax.jit
+    def run(params):
+        one = rlhf.generate(None, NETWORK, params, jnp.array([[0, 3, 0, 4, 0]]), pad_id=0, **sizes)
+        return one, rlhf.generate(None, NETWORK, params, jnp.array([[10, 3, 9, 4, 9]]), pad_id=10, **sizes)
+
+    one, two = run(params)
     np.testing.assert_allclose(one.log_prob, two.log_prob, atol=1e-6)

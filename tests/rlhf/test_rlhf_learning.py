@@ -20,9 +20,14 @@ ROWS = {"prompt": ["ab", "c", "abcd", "x"], "completion": ["yes", "n", "maybe", 
 
 def gradient_step(agent, data):
     """The gradient, read off one step of plain gradient descent with rate 1."""
-    state = agent.init(jax.random.key(0), rlhf.LearnerHparams(), data)
-    new, metrics = agent.update(jax.random.key(1), state, data)
-    return jax.tree.map(lambda a, b: a - b, state.params, new.params), metrics
+
+    @jax.jit
+    def step(data):
+        state = agent.init(jax.random.key(0), rlhf.LearnerHparams(), data)
+        new, metrics = agent.update(jax.random.key(1), state, data)
+        return jax.tree.map(lambda a, b: a - b, state.params, new.params), metrics
+
+    return step(data)
 
 
 def sgd(hparams):

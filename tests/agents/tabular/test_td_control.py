@@ -93,7 +93,7 @@ LEARNERS = {  # factory, its keywords, hyperparameters, sizes, policy of the tar
 }
 
 
-LONG = ("three_step", "q_lambda", "double")
+LONG = ("three_step", "q_lambda", "double", "expected", "expected, boltzmann")
 
 
 @pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in LONG)) for x in LEARNERS])

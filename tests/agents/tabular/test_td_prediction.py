@@ -51,7 +51,10 @@ SETTINGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", LEARNERS)
+LONG = ("three_step", "true_online", "ordinary")
+
+
+@pytest.mark.parametrize("name", [pytest.param(x, marks=[pytest.mark.slow] * (x in LONG)) for x in LEARNERS])
 def test_prediction_converges_to_the_exact_value(world, name):
     """30 seeds on five MDPs with rewards of size 1: root mean square error, and that of the mean over the seeds."""
     env, stack, policy, behavior, exact = world
