@@ -251,7 +251,7 @@ def _make_batch(network: Network, params: Params, data: Transition, hparams: PPO
     """Values, advantages and value targets of a trajectory [T, N], as rows: [T * N], with memory [N, T]."""
     chex.assert_rank([data.reward, data.terminated, data.truncated, data.aux["log_prob"]], 2)
     data = trajectories.clean(data)
-    _, value, next_value = policy_network.evaluate(network, params, data)  # [T, N]
+    _, value, next_value = policy_network.evaluate(network, params, data, differentiated=False)  # [T, N]
     discount = trajectories.discounts(data, hparams.discount)
     trace_decay = trajectories.trace_decays(data, hparams.gae_lambda)
     counted = trajectories.counted(data)

@@ -175,10 +175,15 @@ def _is_thin(head: Dense) -> bool:
 
 
 def _pull_together(activation: Activation, hidden: Towers, heads: Towers, x: jax.Array, cotangents: Outputs) -> Any:
-    """The gradients of hidden layers, heads and x. Sums over the batch of one width are one reduction."""
+    """The gradients of hidden layers, heads and x. Sums over the batch of one width are one reduction.
+
+    In a population the activations are what takes memory, so few of them are kept at a time: derivatives are read off
+    the outputs of a layer, and the sums over the last layer come before the other layers if the batch is large.
+    """
     layers, sums = _stacked(hidden), _Sums()
     zs = _preactivations(activation, layers, x)
-    h, cotangents = activation(zs[-1]), _made_at_once(cotangents)
+    hs = [lax.optimization_barrier(activation(z)) for z in zs]
+    h, cotangents = hs[-1], _made_at_once(cotangents)
     of_heads = [
         [_pull_head(sums, head, h[m], each) for head, each in zip(tower, outer)]
         for m, (tower, outer) in enumerate(zip(heads, cotangents))
@@ -186,19 +191,31 @@ def _pull_together(activation: Activation, hidden: Towers, heads: Towers, x: jax
     dh = jnp.stack([functools.reduce(jnp.add, [each for _, each in tower]) for tower in of_heads])  # [M, B, H]
     of_layers: list[Any] = []
     for i in reversed(range(len(layers))):
-        [dz] = jax.vjp(activation, zs[i])[1](dh)
+        dz = _pull_activation(activation, zs[i], hs[i], dh)
         bias = sums.add(dz)
+        if i == len(layers) - 1 > 0 and x.shape[0] >= 2 * dz.shape[-1]:
+            dz = sums.compute_before(dz)
+            sums = _Sums()
         if i:
-            kernel = _ready(lax.dot_general(activation(zs[i - 1]), dz, (((1,), (1,)), ((0,), (0,)))))
+            kernel = _ready(lax.dot_general(hs[i - 1], dz, (((1,), (1,)), ((0,), (0,)))))
         else:
             kernel = _pull_first_kernel(sums, x, dz)
         of_layers.insert(0, {"kernel": kernel, "bias": bias})
         dh = lax.dot_general(dz, layers[i]["kernel"], (((2,), (2,)), ((0,), (0,))))  # [M, B, D]
-    found = sums.compute()
-    stacked = jax.tree.map(lambda get: get(found), tuple(of_layers))  # leaves lead with [M]
+    sums.compute()
+    stacked = jax.tree.map(lambda get: get(), tuple(of_layers))  # leaves lead with [M]
     of_hidden = tuple(jax.tree.map(operator.itemgetter(m), stacked) for m in range(len(hidden)))
     head_gradients = tuple(tuple(gradient for gradient, _ in tower) for tower in of_heads)
-    return of_hidden, jax.tree.map(lambda get: get(found), head_gradients), dh.sum(axis=0)
+    return of_hidden, jax.tree.map(lambda get: get(), head_gradients), dh.sum(axis=0)
+
+
+def _pull_activation(activation: Activation, z: jax.Array, h: jax.Array, dh: jax.Array) -> jax.Array:
+    """The gradient of z from that of h = activation(z), without z where h tells it."""
+    if activation is jnp.tanh:
+        return dh * (1 - h * h)
+    if activation is jax.nn.relu:
+        return jnp.where(h > 0, dh, 0)
+    return jax.vjp(activation, z)[1](dh)[0]
 
 
 def _made_at_once(cotangents: Outputs) -> Outputs:
@@ -211,12 +228,12 @@ def _made_at_once(cotangents: Outputs) -> Outputs:
     return jax.tree.unflatten(structure, jnp.split(joined, ends[:-1], axis=1))
 
 
-_Get: TypeAlias = Callable[[dict[int, jax.Array]], jax.Array]
+_Get: TypeAlias = Callable[[], jax.Array]
 """Reads a gradient once the sums have been computed."""
 
 
 def _ready(x: jax.Array) -> _Get:
-    return lambda sums: x
+    return lambda: x
 
 
 def _pull_first_kernel(sums: _Sums, x: jax.Array, dz: jax.Array) -> _Get:
@@ -224,7 +241,7 @@ def _pull_first_kernel(sums: _Sums, x: jax.Array, dz: jax.Array) -> _Get:
     if x.shape[1] > LONGEST:
         return _ready(jnp.swapaxes(lax.dot_general(x, dz, (((0,), (1,)), ((), ()))), 0, 1))  # [D, M, H] -> [M, D, H]
     rows = [sums.add(x[None, :, i, None] * dz) for i in range(x.shape[1])]  # Σ_b x[b, i] dz[m, b, h]
-    return lambda sums: jnp.stack([row(sums) for row in rows], axis=1)
+    return lambda: jnp.stack([row() for row in rows], axis=1)
 
 
 def _pull_head(sums: _Sums, head: Dense, h: jax.Array, cotangent: jax.Array) -> tuple[dict[str, _Get], jax.Array]:
@@ -238,8 +255,8 @@ def _pull_head(sums: _Sums, head: Dense, h: jax.Array, cotangent: jax.Array) -> 
     biases = sums.add(jnp.pad(cotangent, ((0, 0), (0, width - num_outputs)))[None])  # [1, B, H], the first O count
     dh = functools.reduce(jnp.add, [cotangent[:, o, None] * head["kernel"][None, :, o] for o in range(num_outputs)])
     get = {
-        "kernel": lambda sums: jnp.stack([column(sums)[0] for column in columns], axis=-1),
-        "bias": lambda sums: biases(sums)[0, :num_outputs],
+        "kernel": lambda: jnp.stack([column()[0] for column in columns], axis=-1),
+        "bias": lambda: biases()[0, :num_outputs],
     }
     return get, dh
 
@@ -249,6 +266,7 @@ class _Sums:
 
     def __init__(self) -> None:
         self._terms: dict[int, list[jax.Array]] = {}
+        self._found: dict[int, jax.Array] = {}
 
     def add(self, terms: jax.Array) -> _Get:
         """Sum [S, B, H] over B; the function reads the sums [S, H] from all of the same width."""
@@ -256,8 +274,14 @@ class _Sums:
         waiting = self._terms.setdefault(width, [])
         start = sum(each.shape[0] for each in waiting)
         waiting.append(terms)
-        return lambda sums: sums[width][start : start + terms.shape[0]]
+        return lambda: self._found[width][start : start + terms.shape[0]]
 
-    def compute(self) -> dict[int, jax.Array]:
-        """The sums by width."""
-        return {width: jnp.concatenate(terms).sum(axis=1) for width, terms in self._terms.items()}
+    def compute(self) -> None:
+        """Compute the sums of each width."""
+        self._found = {width: jnp.concatenate(terms).sum(axis=1) for width, terms in self._terms.items()}
+
+    def compute_before(self, x: jax.Array) -> jax.Array:
+        """Compute the sums, and return x for what must come after them."""
+        self.compute()
+        x, self._found = lax.optimization_barrier((x, self._found))
+        return x

@@ -29,6 +29,7 @@ NETWORKS = {
     "one torso, a mask and many inputs": networks.actor_critic(
         space_pair(MASKED, Discrete(4)), (9,), shared_torso=True
     ),
+    "fewer units than examples": networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (2, 2), "relu"),
     "many actions": networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(11)), (12,), "silu"),
     "dueling": networks.q_network(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (7, 5), dueling=True),
     "gaussian": networks.gaussian_actor(space_pair(Box(-1.0, 1.0, (2,)), BOX), (6, 5)),

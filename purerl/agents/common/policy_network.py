@@ -103,7 +103,7 @@ def resets(data: Transition) -> jax.Array:
 
 
 def evaluate(
-    network: ActorCriticNetwork, params: Params, data: Transition
+    network: ActorCriticNetwork, params: Params, data: Transition, *, differentiated: bool = True
 ) -> tuple[Distribution, jax.Array, jax.Array]:
     """The policy and the values along a trajectory.
 
@@ -115,6 +115,8 @@ def evaluate(
       network: with or without memory.
       params: its parameters.
       data: a trajectory [T, N]; its `memory` [N] is that before the first step.
+      differentiated: False if nothing is differentiated with respect to `params`; an accelerator then makes one half of
+        the pass after the other, since in a population its activations are what takes most memory.
 
     Returns:
       The distributions [T, N], the values of obs [T, N], and those of next_obs [T, N], which are stopped and are free
@@ -126,28 +128,47 @@ def evaluate(
         reset = jnp.pad(resets(data), ((0, 1), (0, 0)))
         unroll = jax.vmap(network.unroll, (None, 1, 0, 1), (1, 0))
         (distribution, value), _ = unroll(params, obs, data.memory, reset)
-        successors = lambda: outputs_of_successors(network, fixed, data)[1]  # noqa: E731
+        successors = lambda next_obs: outputs_of_successors(network, fixed, data)[1]  # noqa: E731
     else:
-        distribution, value = _apply_steps(network, params, obs)
-        successors = jax.jit(lambda: _apply_steps(network, fixed, data.next_obs)[1])  # traced once
+        apply = functools.partial(_apply_steps, network, in_halves=not differentiated and not mesh.num_devices())
+        distribution, value = apply(params, obs)
+        successors = jax.jit(lambda next_obs: apply(fixed, next_obs)[1])  # traced once
     following = jax.lax.stop_gradient(value[1:])  # [T + 1, N] -> [T, N]
-    if_any = lambda: jax.lax.cond(data.truncated[:-1].any(), successors, lambda: following)  # noqa: E731
-    if has_memory(network):
-        next_value = if_any()
-    else:  # one more pass is less than a wait for the condition
-        next_value = jax.lax.platform_dependent(cpu=if_any, default=successors)
+
+    def if_any() -> jax.Array:
+        return jax.lax.cond(data.truncated[:-1].any(), lambda: successors(data.next_obs), lambda: following)
+
+    def always() -> jax.Array:
+        """One more pass, which is less than a wait for the condition, after the first one."""
+        return successors(_after(following, data.next_obs))
+
+    next_value = if_any() if has_memory(network) else jax.lax.platform_dependent(cpu=if_any, default=always)
     return jax.tree.map(lambda x: x[:-1], distribution), value[:-1], next_value
 
 
-def _apply_steps(network: Network, params: Params, obs: PyTree) -> tuple[Distribution, jax.Array]:
-    """The network for observations [T, N].
+def _after(first: PyTree, then: PyTree) -> PyTree:
+    """`then`, once `first` has been computed."""
+    return jax.lax.optimization_barrier((then, first))[0]
+
+
+def _apply_steps(network: Network, params: Params, obs: PyTree, *, in_halves: bool) -> tuple[Distribution, jax.Array]:
+    """The network for observations [T, N], on an accelerator one half after the other if asked for.
 
     Environments that are split over devices come first in the batch, since rows [T · N] could not stay split.
     """
     turn = functools.partial(jnp.swapaxes, axis1=0, axis2=1) if mesh.num_devices() else lambda x: x
     obs = jax.tree.map(turn, obs)  # [T, N] -> [N, T] where they are split
     first, second = jax.tree.leaves(obs)[0].shape[:2]
-    out = batches.apply_batch(network, params, trajectories.flatten(obs))  # [T * N]
+    rows = trajectories.flatten(obs)  # [T * N]
+    whole = functools.partial(batches.apply_batch, network, params)
+
+    def halves(rows: PyTree) -> PyTree:
+        half = first * second // 2
+        one = whole(jax.tree.map(lambda x: x[:half], rows))
+        other = whole(_after(one, jax.tree.map(lambda x: x[half:], rows)))
+        return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), one, other)
+
+    out = jax.lax.platform_dependent(rows, cpu=whole, default=halves) if in_halves else whole(rows)
     return jax.tree.map(lambda x: turn(x.reshape(first, second, *x.shape[1:])), out)
 
 
