@@ -74,7 +74,11 @@ def environment(target: Target) -> str:
     subprocess.run([sys.executable, "-m", "venv", directory], check=True)
     install = [python, "-m", "pip", "install", "--quiet"]
     compiler = [name.format(jax=jax) for name in target.compiler]
-    wanted = [f"jax=={jax}", *([] if target.bare else compiler)]
+    wanted = [
+        f"jax=={jax}",
+        "pytest",
+        *([] if target.bare else compiler),
+    ]  # the agents of the coverage are those of tests
     subprocess.run([*install, *wanted, str(ROOT)], check=True)
     subprocess.run(
         [python, "-m", "pip", "uninstall", "--quiet", "--yes", "purerl"], check=True
