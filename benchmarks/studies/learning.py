@@ -35,6 +35,7 @@ class Task(NamedTuple):
     Attributes:
       target: least interquartile mean of the final greedy evaluation over the seeds.
       changes: fields of the preset that are replaced.
+      fast: the fast preset.
       ceiling: greatest interquartile mean that may come out, where an agent is shown to lack something.
     """
 
@@ -44,6 +45,7 @@ class Task(NamedTuple):
     target: float
     changes: dict[str, Any] = {}
     ceiling: float = float("inf")
+    fast: bool = False
 
 
 GSDE = {
@@ -60,6 +62,7 @@ FORGETFUL = {  # all as the agent with memory has it
 }
 TASKS = {
     "ppo_cartpole_500k": Task("ppo", "CartPole-v1", 16, 495.0),
+    "ppo_cartpole_fast": Task("ppo", "CartPole-v1", 128, 495.0, fast=True),
     "ppo_cartpole_100k": Task("ppo", "CartPole-v1", 128, 470.0, {"num_steps": 100_000, "anneal": False}),
     "ppo_acrobot_200k": Task("ppo", "Acrobot-v1", 16, -95.0),
     "ppo_pendulum_1m": Task("ppo", "Pendulum-v1", 8, -200.0),
@@ -93,7 +96,7 @@ TASKS = {
 def run(name: str, task: Task, seed: int, eval_episodes: int) -> dict[str, Any]:
     """Train and evaluate one task; the record that is written down."""
     env = purerl.envs.make(task.env)
-    preset = presets.find(task.algorithm, task.env, env)._replace(**task.changes)
+    preset = presets.find(task.algorithm, task.env, env, fast=task.fast)._replace(**task.changes)
     env = presets.environment(task.algorithm, env)
     hparams = presets.hparams(preset)
     one_trial = jax.tree.map(lambda x: np.asarray([x]), hparams)

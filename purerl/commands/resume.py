@@ -9,10 +9,10 @@ from typing import Any
 
 from purerl import presets, runs
 from purerl.commands import tasks
-from purerl.commands.options import UsageError, parse_assignments
+from purerl.commands.options import Setup, UsageError, parse_assignments
 from purerl.commands.options.train import Options
 from purerl.commands.training import Config
-from purerl.presets.tasks import task_from_json
+from purerl.presets.tasks import Task, task_from_json
 
 
 def directory(resume: str, name: str | None, runs_dir: str) -> Path:
@@ -50,11 +50,20 @@ def config(path: Path, options: Options) -> Config:
     wanted["algorithm"] = presets.canonical(setup.algorithm) if setup.algorithm else None
     wanted["dataset"] = tasks.absolute(setup.dataset) or None
     _check({name: value for name, value in wanted.items() if name in before and value is not None}, before)
+    _check_preset(setup, config.task)
     _check(parse_assignments("env-settings", setup.env_settings), config.task.env_settings)
     _check(parse_assignments("hparams", setup.hparams), presets.hparams(preset)._asdict())
     _check(parse_assignments("agent", setup.agent), preset.agent)
     _check(tasks.network_settings(parse_assignments("network", setup.network)), preset.network)
     return _extended(path, config, options)
+
+
+def _check_preset(setup: Setup, task: Task) -> None:
+    """`--preset fast` must be what the run was started with, apart from what other options set."""
+    fast = presets.algorithm(task.preset.algorithm).fast.get(task.env)
+    left = [name for name in ("num_envs", "rollout_length", "hparams", "agent", "network") if not getattr(setup, name)]
+    if setup.preset == "fast" and any(getattr(fast, name, None) != getattr(task.preset, name) for name in left):
+        raise UsageError("--preset fast: the run was started with others; a resumed run keeps its settings")
 
 
 def _check(wanted: Mapping[str, Any], before: Mapping[str, Any]) -> None:

@@ -30,7 +30,8 @@ def resolve(setup: Setup, num_steps: int | None = None) -> Task:
     _check_env_settings(env_id, env_settings)
     env = bare_environment(env_id, env_settings)
     name = setup.algorithm or _DEFAULT_ALGORITHM
-    preset = _changed(presets.find(name, env_id, env)._replace(algorithm=presets.canonical(name)), setup, num_steps)
+    found = presets.find(name, env_id, env, fast=setup.preset == "fast")
+    preset = _changed(found._replace(algorithm=presets.canonical(name)), setup, num_steps)
     batch = preset.num_envs * preset.rollout_length
     if preset.num_steps < batch:
         raise UsageError(

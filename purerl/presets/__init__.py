@@ -76,16 +76,17 @@ def algorithm(name: str) -> Algorithm:
     return ALGORITHMS[known]
 
 
-def find(name: str, env_id: str, env: types.Env) -> Preset:
+def find(name: str, env_id: str, env: types.Env, *, fast: bool = False) -> Preset:
     """The preset of an algorithm for an environment: its own, otherwise that for environments of its kind.
 
     Args:
       name: name or alias of the algorithm.
       env_id: id of the environment.
       env: the environment, read for its spaces only.
+      fast: the one that reaches the environment's threshold in the least time.
 
     Raises:
-      ValueError: unknown algorithm, or one that cannot act in the environment's action space.
+      ValueError: unknown algorithm, or one that cannot act in the environment's action space, or has no fast preset.
     """
     found, env = algorithm(name), _one_of(env)
     kind = type(env.action_space).__name__
@@ -95,6 +96,11 @@ def find(name: str, env_id: str, env: types.Env) -> Preset:
         raise ValueError(
             f"{name} needs a {' or '.join(found.actions)} action space; that of {env_id} is {env.action_space}{hint}"
         )
+    if fast:
+        if env_id not in found.fast:
+            known = [f"{other} on {each}" for other, entry in ALGORITHMS.items() for each in entry.fast]
+            raise ValueError(f"{name} has no fast preset for {env_id}; there is one of {', '.join(known)}")
+        return found.fast[env_id]
     key = next((key for key in (env_id, *_kinds(env_id, env)) if key in found.presets), "any")
     preset = found.presets[key]
     plain = name.lower().replace("-", "").replace("_", "")

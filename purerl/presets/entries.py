@@ -66,6 +66,7 @@ class Algorithm(NamedTuple):
       actions: names of the action spaces that it can act in.
       wrap: `Env -> Env`, the environment that it trains and plays in instead of the bare one.
       offline: it learns from a dataset alone.
+      fast: presets by environment id that reach the environment's threshold in the least time, `find(fast=True)`.
     """
 
     summary: str
@@ -76,6 +77,7 @@ class Algorithm(NamedTuple):
     actions: tuple[str, ...] = ("Discrete", "MultiDiscrete", "Box")
     wrap: Callable[[types.Env], types.Env] = lambda env: env
     offline: bool = False
+    fast: Mapping[str, Preset] = {}
 
 
 class Alias(NamedTuple):

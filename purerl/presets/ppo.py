@@ -57,6 +57,12 @@ _PRESETS = {
     ),
     "any": Preset("ppo", 500_000, 16, 128, {}, _EPOCHS, anneal=True),
 }  # fmt: skip
+_FAST = {
+    "CartPole-v1": Preset(
+        "ppo", 65_536, 8, 32, {"learning_rate": 2.5e-3, "discount": 0.98, "gae_lambda": 0.9}, _EPOCHS,
+        {"policy_scale": 1.0}, anneal=True,
+    ),
+}  # fmt: skip
 _SPACE = {
     "learning_rate": "log_uniform(1e-4, 1e-2)",
     "gae_lambda": "uniform(0.9, 1.0)",
@@ -70,4 +76,6 @@ def _build(env: types.Env, preset: Preset) -> types.Agent:
     return purerl.ppo(purerl.networks.actor_critic(env, **preset.network), **preset.agent)
 
 
-ENTRY: Algorithm = Algorithm("proximal policy optimisation", _build, lambda: purerl.PPOHparams, _PRESETS, _SPACE)
+ENTRY: Algorithm = Algorithm(
+    "proximal policy optimisation", _build, lambda: purerl.PPOHparams, _PRESETS, _SPACE, fast=_FAST
+)

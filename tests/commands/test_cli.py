@@ -100,6 +100,7 @@ def test_a_resumed_run_is_bit_for_bit_the_run_that_was_never_stopped(run_dirs, t
         (("--agent", "num_epochs=4"), "num_epochs = 1, not 4"),
         (("--network", "activation=relu"), "no activation, not relu"),
         (("--num-steps", 160), "num_steps = 1,600, not 160"),
+        (("--preset", "fast"), "--preset fast: the run was started with others"),
     ],
 )
 def test_a_resumed_run_with_other_settings_is_refused_naming_the_setting(run_dirs, capsys, argv, message):

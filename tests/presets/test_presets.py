@@ -24,7 +24,8 @@ FLAT, IMAGE = Box(-1.0, 1.0, (3,)), Box(0.0, 1.0, (10, 10, 4))
 
 @pytest.mark.parametrize("name", presets.ALGORITHMS)
 def test_every_entry_of_a_table_is_plain_data_with_known_hyperparameters_and_whole_minibatches(name):
-    for key, preset in presets.ALGORITHMS[name].presets.items():
+    entry = presets.ALGORITHMS[name]
+    for key, preset in [*entry.presets.items(), *entry.fast.items()]:
         assert preset.algorithm == name
         assert presets.Preset(**json.loads(json.dumps(preset._asdict()))).num_updates == preset.num_updates, key
         presets.hparams(preset)
@@ -49,6 +50,14 @@ def test_an_environment_without_an_entry_takes_that_of_its_kind():
     assert presets.find("ppo", "Other-v0", fake_env(FLAT, Discrete(2))) is table["any"]
     assert presets.find("ppo", "Other-v0", fake_env(FLAT, Box(-1.0, 1.0, (2,)))) is table["continuous"]
     assert presets.find("ppo", "Other-MinAtar", fake_env(IMAGE, Discrete(4))) is table["image"]
+
+
+def test_a_fast_preset_is_asked_for_by_name_and_missed_by_name():
+    env = fake_env(FLAT, Discrete(2))
+    fast = presets.find("ppo", "CartPole-v1", env, fast=True)
+    assert fast.num_steps < presets.find("ppo", "CartPole-v1", env).num_steps / 5
+    with pytest.raises(ValueError, match="dqn has no fast preset for CartPole-v1; there is one of ppo on CartPole-v1"):
+        presets.find("dqn", "CartPole-v1", env, fast=True)
 
 
 def test_an_unknown_algorithm_suggests_the_near_name():

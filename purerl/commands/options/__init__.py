@@ -146,6 +146,13 @@ class Setup:
         metavar="ID",
         shown="CartPole-v1",
     )
+    preset: str = option(
+        "Settings for what is left out: default, or fast, which reaches the environment's threshold in the least time "
+        "where there is one (PPO on CartPole-v1).",
+        "default",
+        parse=one_of("default", "fast"),
+        metavar="PRESET",
+    )
     env_settings: tuple[str, ...] = _assignments("Settings of the environment, such as size=20.")
     dataset: str | None = option(
         "Recorded steps, for the algorithms that learn from those alone; `purerl evaluate RUN --record DIR` records.",
