@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         kind = type(error).__name__
         if kind == "RunError":
             _leave(name, str(error), 2)
-        if not (isinstance(error, _PLAIN_ERRORS) or kind in ("CheckpointError", "JaxRuntimeError")):
+        if not (isinstance(error, _PLAIN_ERRORS) or kind in ("CheckpointError", "FunctionError", "JaxRuntimeError")):
             raise
         _leave(name, str(error) or kind, 1)
 

@@ -33,7 +33,7 @@ DEFAULT_DIRECTORY = "runs"
 _CONFIG_FORMAT = 1
 HUB = "hf://"
 # Events of a search's journal that precede its results.
-_PREPARATIONS = (b"plan", b"size", b"width", b"compiled", b"limit")
+_PREPARATIONS = (b"plan", b"size", b"width", b"compiled", b"limit", b"fingerprint")
 
 
 class RunError(ValueError):

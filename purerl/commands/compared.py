@@ -72,12 +72,19 @@ def tasks_of(options: Options) -> dict[str, Task]:
         names = parsing.parse_spaces({ALGORITHM: text})[ALGORITHM].values
     except ValueError as error:
         raise UsageError(f"--space {error}") from error
-    if len(set(map(presets.canonical, map(str, names)))) < len(names):
+    for name in names:
+        if not isinstance(name, str) or not name:
+            raise UsageError(f"--space {ALGORITHM}={text}: {name!r} is not the name of an algorithm")
+        try:
+            presets.algorithm(name)
+        except ValueError as error:
+            raise UsageError(f"--space {ALGORITHM}={text}: {error}") from error
+    if len(set(map(presets.canonical, names))) < len(names):
         raise UsageError(f"--space {ALGORITHM}={text} names an algorithm twice")
     if options.setup.algorithm is not None:
         raise UsageError(f"--algorithm and --space {ALGORITHM}=... are mutually exclusive")
     steps = options.num_steps or 100_000
-    return {str(name): tasks.resolve(dataclasses.replace(options.setup, algorithm=str(name)), steps) for name in names}
+    return {name: tasks.resolve(dataclasses.replace(options.setup, algorithm=name), steps) for name in names}
 
 
 def space_of(options: Options, compared: Mapping[str, Task]) -> dict[str, Any]:
@@ -91,7 +98,7 @@ def space_of(options: Options, compared: Mapping[str, Task]) -> dict[str, Any]:
     for name, task in compared.items():
         mine = own_fields(typed, name, tuple(compared))
         texts = mine or dict(presets.algorithm(task.preset.algorithm).space)
-        found[name] = searches.parsed(texts, task)
+        found[name] = searches.parsed(texts, task, owner=f"{name}_")
     shared = {key: text for key, text in typed.items() if owner(key, tuple(compared)) is None}
     if unknown := [key for key in shared if not key.startswith("env.") and not parsing.is_static(key)]:
         example = next(iter(compared))

@@ -20,6 +20,7 @@ from purerl.commands.summaries import summary, train_command
 from purerl.distributed import is_main
 from purerl.presets.tasks import Task, file_name
 from purerl.sweep.trials import parsing
+from purerl.sweep.trials.spaces import When
 from purerl.text import with_tuples
 from purerl.types import Agent, Env, Hparams, State
 
@@ -33,17 +34,24 @@ def space_of(options: Options, task: Task) -> dict[str, Any]:
     return parsed(split_assignments("space", options.space) or presets.algorithm(task.preset.algorithm).space, task)
 
 
-def parsed(texts: Mapping[str, str], task: Task) -> dict[str, Any]:
-    """The spaces that texts stand for, with numbers that the hyperparameters of the task can have; errors as above."""
+def parsed(texts: Mapping[str, str], task: Task, owner: str = "") -> dict[str, Any]:
+    """The spaces that texts stand for, with numbers that the hyperparameters of the task can have; errors as above.
+
+    Args:
+      owner: of several algorithms, what precedes the names as typed, such as "dqn_".
+    """
     try:
         space = parsing.parse_spaces(texts)
-        defaults = presets.hparams(task.preset)
-        for name, each in space.items():
-            if name in defaults._fields:
-                for value in each.ends() if hasattr(each, "ends") else (each,):
-                    presets.check_number(name, value, type(defaults)._field_defaults.get(name))
     except ValueError as error:
-        raise UsageError(f"--space {error}") from error
+        raise UsageError(f"--space {owner}{error}") from error
+    defaults = presets.hparams(task.preset)
+    for name in filter(defaults._fields.__contains__, space):
+        each = space[name].space if isinstance(space[name], When) else space[name]
+        for value in each.ends() if hasattr(each, "ends") else (each,):
+            try:
+                presets.check_number(name, value, type(defaults)._field_defaults.get(name))
+            except ValueError as error:
+                raise UsageError(f"--space {owner}{name}: {error}") from error
     return space
 
 

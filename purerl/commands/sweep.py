@@ -8,12 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from purerl import sweep
-from purerl.commands import best_evaluation, console, machines, pbt, plans, searches, sweep_results
+from purerl.commands import best_evaluation, console, functions, machines, pbt, plans, searches, sweep_results
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.sweep import Options, check
 from purerl.commands.sweep_jobs import Job, annealed, described, job_of, num_updates, plan_lines, sizes_of
 from purerl.distributed import is_main
-from purerl.presets import references
 from purerl.sweep import Progress, Result
 from purerl.sweep.model_search import MODELS
 from purerl.sweep.run import extension, journal, ray_executor
@@ -109,8 +108,7 @@ def _settings_that_differ(resume: bool) -> Any:
 def _between(job: Job, num_steps: int) -> dict[str, Any]:
     """What happens between the chunks of training: evaluations, the best policy, and functions of the user's."""
     options = job.options
-    with usage_errors():
-        callbacks = tuple(map(references.load, options.callbacks))
+    callbacks = functions.callbacks(options.callbacks, "a purerl.sweep.Chunk")
     if not options.eval_every:
         return {"callbacks": callbacks}
     keeps = options.replay is None and options.method not in MODELS  # whose trials are not drawn before

@@ -11,9 +11,10 @@ import numpy as np
 
 import purerl
 from purerl import presets, sweep
-from purerl.commands import compared, searches, tasks, writers
+from purerl.commands import compared, functions, searches, tasks, writers
 from purerl.commands.options import UsageError
 from purerl.commands.options.sweep import Options
+from purerl.hparams import suggestion
 from purerl.presets import references
 from purerl.presets.tasks import Task, check_update
 from purerl.sweep.model_search import MODELS
@@ -57,7 +58,9 @@ def job_of(options: Options) -> Job:
     drawn = _trials(jax.random.split(key, 4)[0], options, task, drawing, several)
     for group in drawn.groups:
         chosen, (built, where) = with_choices(task, several, group), compared.env_of(agent, env, group)
-        check_update(chosen, presets.build(chosen.preset, where) if several else built, where)
+        metrics = check_update(chosen, presets.build(chosen.preset, where) if several else built, where)
+        if (curve := options.judging.curve) not in metrics:
+            raise UsageError(f"--curve {curve} is not a metric of {chosen.describe()}{suggestion(curve, metrics)}")
     return Job(options, task, Path(), agent, env, drawn, key, drawing, several)
 
 
@@ -145,7 +148,9 @@ def _drawing(
     env_params = None
     if any(name.startswith(trials.ENV_PREFIX) for name in space):
         env_params = purerl.envs.env_params(task.env, **task.env_settings)
-    constraint = None if options.constraint is None else references.load(options.constraint)
+    constraint = None
+    if options.constraint is not None:
+        constraint = functions.load("--constraint", options.constraint, "a dict of what is searched")
     made = {"hparams": hparams, "space": space, "static": static, "env_params": env_params}
     return made | {"constraint": constraint}
 
@@ -154,6 +159,8 @@ def _trials(key: Key, options: Options, task: Task, drawing: dict[str, Any], sev
     """The trials; with a model, some like those that it will choose, to be checked."""
     number = None if options.method == "grid" else options.num_trials
     drawn = trials.make(key, num_trials=number, method="random" if options.method == "random" else "sobol", **drawing)
+    if options.method in MODELS and not drawn.columns:
+        raise UsageError(f"--method {options.method} has nothing to choose: --space holds constants only")
     return annealed(task, several, drawn)
 
 
@@ -223,10 +230,10 @@ def _checked_schedule(reference: str) -> Schedule:
         try:
             found = schedule(num_trials, num_updates)
             brackets = tuple(tuple(Rung(*map(int, rung)) for rung in bracket) for bracket in found)
-        except TypeError as error:
+        except Exception as error:
             raise ValueError(
                 f"--schedule {reference} must map (num_trials, num_updates) to brackets of rungs, as "
-                f"purerl.sweep.successive_halving() does: {error}"
+                f"purerl.sweep.successive_halving() does: {type(error).__name__}: {error}"
             ) from error
         rungs = [rung for bracket in brackets for rung in bracket]
         if not rungs or not all(brackets) or min(min(rung) for rung in rungs) < 1:

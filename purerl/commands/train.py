@@ -11,13 +11,12 @@ import jax
 import numpy as np
 
 from purerl import checkpoint, plots, replay, runs
-from purerl.commands import console, evaluations, resume, tasks, training, writers
+from purerl.commands import console, evaluations, functions, resume, tasks, training, writers
 from purerl.commands.course import Course
 from purerl.commands.options import usage_errors
 from purerl.commands.options.train import Options
 from purerl.commands.summaries import summary
 from purerl.commands.training import Config, Program
-from purerl.envs import references
 from purerl.loops import Callback, LoopState
 from purerl.presets.tasks import file_name
 from purerl.text import format_bytes
@@ -73,7 +72,7 @@ def _run(job: Job) -> None:
 
 def _job(options: Options, held: contextlib.ExitStack) -> Job:
     """Validate everything before compiling, and create the directory last; `held` locks it."""
-    callbacks = tuple(references.load(name) for name in options.callbacks)
+    callbacks = functions.callbacks(options.callbacks, "a purerl.loops.Chunk")
     if options.resume is not None:
         directory = resume.directory(options.resume, options.output.name, options.output.runs_dir)
         held.enter_context(runs.locked(directory))

@@ -34,12 +34,14 @@ def load(reference: str) -> Any:
     Nothing but the import of the module and the look-up of the name is executed.
 
     Raises:
-      ValueError: the module cannot be imported or has no such name.
+      ValueError: it is not of this form, or the module cannot be imported or has no such name.
 
     Examples:
       >>> load("math:sqrt")(4.0)
       2.0
     """
+    if not is_reference(reference):
+        raise ValueError(f"{reference!r} is not of the form module:function")
     module_name, _, path = reference.partition(":")
     if (here := os.getcwd()) not in sys.path:
         sys.path.append(here)
@@ -47,6 +49,8 @@ def load(reference: str) -> Any:
         found: Any = importlib.import_module(module_name)
     except ImportError as error:
         raise ValueError(f"{reference}: cannot import {module_name} ({error}), searched from {here}") from error
+    except Exception as error:  # of the module's own code
+        raise ValueError(f"{reference}: importing {module_name} raised {type(error).__name__}: {error}") from error
     for name in path.split("."):
         if not hasattr(found, name):
             known = [other for other in dir(found) if not other.startswith("_")]

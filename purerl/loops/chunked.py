@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -106,10 +106,23 @@ def train_in_chunks(
     return loop_state.agent_state, {name: np.array([each.get(name, np.nan) for each in found]) for name in found[0]}
 
 
-def call_all(callbacks: Sequence[Callback], chunk: Chunk) -> bool:
-    """Call every callback in order, and tell whether one of them ends the run."""
-    answers = [bool(callback(chunk)) for callback in callbacks]
+def call_all(callbacks: Sequence[Callable[[Any], Any]], chunk: Any) -> bool:
+    """Call every callback in order, and tell whether one of them ends the run.
+
+    Raises:
+      TypeError: one returns neither True, False nor None.
+    """
+    answers = [_says_to_end(callback, callback(chunk)) for callback in callbacks]
     return any(answers)
+
+
+def _says_to_end(callback: Callable[[Any], Any], answer: Any) -> bool:
+    if answer is None:
+        return False
+    if np.shape(answer) != () or np.asarray(answer).dtype != bool:
+        name = getattr(callback, "__name__", repr(callback))
+        raise TypeError(f"the callback {name} must return True, False or None, got {answer!r}")
+    return bool(answer)
 
 
 @functools.partial(jax.jit, static_argnums=(2, 3, 4, 5, 6))

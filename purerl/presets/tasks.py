@@ -120,8 +120,11 @@ def time_limit(env: str, settings: Mapping[str, Any]) -> int | None:
     return made.max_steps
 
 
-def check_update(task: Task, agent: types.Agent, env: types.Env) -> None:
+def check_update(task: Task, agent: types.Agent, env: types.Env) -> list[str]:
     """Trace one update of a task, so that a misfit is reported before anything is compiled or saved.
+
+    Returns:
+      The names of its metrics.
 
     Raises:
       ValueError, TypeError: the setting that does not fit, by name.
@@ -136,4 +139,4 @@ def check_update(task: Task, agent: types.Agent, env: types.Env) -> None:
             state, agent, env, num_updates=1, rollout_length=preset.rollout_length, rollout=rollout
         )
 
-    jax.eval_shape(one_update)
+    return list(jax.eval_shape(one_update)[1])

@@ -84,6 +84,8 @@ def model_search(
     if batch_size < 1 or num_trials < 1:
         raise ValueError(f"num_trials = {num_trials} and batch_size = {batch_size} must be at least 1")
     parts = trials_module.split(hparams, space, static=static, env_params=env_params)
+    if not parts.drawn:
+        raise ValueError("space holds constants only: there is nothing to choose")
     if warm_start is not None and set(warm_start.searched) != set(parts.drawn):
         raise ValueError(f"the warm start searched {', '.join(warm_start.searched)}, not {', '.join(parts.drawn)}")
     if resume and directory is not None:

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from searches import make_search
 
 from purerl import pbt, plots, runs, sweep
-from purerl.commands import founders, parser, report, sweep_results
+from purerl.commands import founders, parser, report, sweep_jobs, sweep_results
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options import train
 from purerl.sweep.run import journal
@@ -153,7 +153,23 @@ def test_a_population_that_another_process_trains_is_let_alone(population, capsy
         (("--objective", "speed"), "there is no objective 'speed'"),
         (("--eval-every", 40, "--curve", "loss/total"), "leave out --curve loss/total"),
         (("--schedule", "pbt", "--eval-every", 40), "--eval-every has no effect with --schedule pbt"),
-        (("--callbacks", "nowhere_mine:f"), "nowhere_mine"),
+        (("--callbacks", "nowhere_mine:f"), "--callbacks nowhere_mine:f: cannot import nowhere_mine"),
+        (("--callbacks", "math"), "--callbacks 'math' is not of the form module:function"),
+        (("--callbacks", "math:pi"), "--callbacks math:pi must be a function of a purerl.sweep.Chunk"),
+        (("--callbacks", "cmath:isclose"), "--callbacks cmath:isclose must be a function of a purerl.sweep.Chunk"),
+        (("--constraint", "math:pi"), "--constraint math:pi must be a function of a dict"),
+        (("--schedule", "operator:truediv"), "--schedule operator:truediv must map"),
+        (("--curve", "loss/nothing"), "--curve loss/nothing is not a metric of ppo on CartPole-v1"),
+        (("--objective", "steps:nan"), "objective 'steps:nan': threshold = nan must be finite"),
+        (("--objective", "seconds:inf"), "objective 'seconds:inf': threshold = inf must be finite"),
+        (("--pareto", "percentile:"), "objective 'percentile:': could not convert"),
+        (("--method", "gp", "--space", "discount=0.9"), "--method gp has nothing to choose"),
+        (("--space", "rollout_length=choice:0,8"), "rollout_length must be a positive integer, got 0"),
+        (("--space", "num_envs=choice:2,0.5"), "num_envs must be a positive integer, got 0.5"),
+        (("--space", "env.length=choice:0.5,nan"), "space['env.length']: nan is not finite"),
+        (("--space", "env.length=choice:0.5,true"), "space['env.length']: True has kind bool"),
+        (("--space", "env.max_steps_in_episode=uniform:9,90"), "has kind float, but the default has kind integer"),
+        (("--space", "discount=choice:0.9,true if learning_rate=1"), "--space discount: hyperparameter discount must"),
         (("--schedule", "pbt", "--until", 5), "--until has no effect with --schedule pbt"),
         (("--distributed", "here"), "--distributed here: give auto"),
         (("--distributed", "localhost:80,2,2"), "numbered from 0 to 1"),
@@ -163,6 +179,24 @@ def test_a_population_that_another_process_trains_is_let_alone(population, capsy
 def test_options_that_do_not_go_together_are_refused_by_name(tmp_path, capsys, argv, message):
     assert message in fails(capsys, "sweep", "--runs-dir", tmp_path, "--num-steps", 160, *argv, *TINY)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_hyperparameter_is_searched_only_with_some_values_of_another():
+    argv = ("--space", "clip_epsilon=choice:0.1,0.3", "target_kl=uniform:0.01,0.1 if clip_epsilon=0.3", *TINY)
+    job = sweep_jobs.job_of(parser.parse("sweep", sweep_options.Options, [*argv, "--num-steps", "160"])[0])
+    found = job.trials.hparams
+    assert 0 < (found.clip_epsilon > 0.2).sum() < job.trials.size
+    assert ((found.target_kl < 1) == (found.clip_epsilon > 0.2)).all()
+
+
+def test_a_search_has_no_progress_before_its_first_result(tmp_path):
+    """If it fails then, its directory is removed."""
+    with journal.opened(tmp_path, resume=False) as log:
+        for kind in ("plan", "size", "width", "compiled", "limit", "fingerprint"):
+            log.add(kind)
+        assert not runs.has_progress(tmp_path)
+        log.add("block")
+        assert runs.has_progress(tmp_path)
 
 
 # --- A schedule -------------------------------------------------------------------------------------------------------

@@ -111,7 +111,15 @@ def test_a_search_over_algorithms_is_resumed_and_replayed(compared, capsys):
 @pytest.mark.parametrize(
     ("argv", "message"),
     [
-        (("--space", "algorithm=choice:ppo,pppo"), "unknown algorithm 'pppo'"),
+        (("--space", "algorithm=choice:ppo,pppo"), "--space algorithm=choice:ppo,pppo: unknown algorithm 'pppo'"),
+        (("--space", "algorithm=choice:ppo,,dqn"), "--space algorithm=choice:ppo,,dqn: '' is not the name of"),
+        (("--space", "algorithm=choice:ppo|dqn"), "('ppo',) is not the name of an algorithm"),
+        (("--space", "algorithm=choice:ppo,3"), "3 is not the name of an algorithm"),
+        (
+            ("--space", "algorithm=choice:ppo,dqn", "dqn_discount=uniform:1,0.9"),
+            "--space dqn_discount=uniform:1,0.9: low",
+        ),
+        (("--space", "algorithm=choice:ppo,dqn", "dqn_discount=true"), "--space dqn_discount: hyperparameter discount"),
         (("--space", "algorithm=choice:ppo,ppo"), "names an algorithm twice"),
         (("--space", "algorithm=choice:ppo,sac"), "sac needs a Box"),
         (("--space", "algorithm=choice:ppo,dqn", "--algorithm", "ppo"), "mutually exclusive"),

@@ -19,6 +19,7 @@ from commanding import fails, purerl
 import purerl as package
 from purerl import cli
 from purerl.commands import parser
+from purerl.commands.functions import FunctionError
 
 
 def options(command):
@@ -258,6 +259,7 @@ def ends(capsys, error):
         (PermissionError(13, "Permission denied", "runs"), 1, "Permission denied"),
         (MemoryError("a block of 16 agents takes 9 GB"), 1, "a block of 16 agents"),
         (ModuleNotFoundError("blocks need ray"), 1, "blocks need ray"),
+        (FunctionError("--callbacks mine:f raised KeyError: 'x'"), 1, "--callbacks mine:f raised"),
     ],
 )
 def test_a_command_that_fails_ends_in_one_line(capsys, error, code, message):

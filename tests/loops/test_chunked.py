@@ -8,6 +8,7 @@ import pytest
 
 import purerl
 from purerl import callbacks, checkpoint, envs, logging, networks
+from purerl.loops import chunked
 
 ENV = envs.time_limit(envs.probe(), 3)
 AGENT = purerl.actor_critic(networks.actor_critic(ENV, (4,)))
@@ -53,6 +54,15 @@ def test_evaluation_best_state_log_and_stop_in_one_run(tmp_path):
     best = checkpoint.restore(tmp_path / "best", state)
     jax.tree.map(np.testing.assert_array_equal, best.params, state.params)
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
+
+
+@pytest.mark.parametrize("answer", [1, np.array([True, False]), "stop"])
+def test_a_callback_that_answers_with_neither_a_truth_nor_none_is_named(answer):
+    def stop(chunk):
+        return answer
+
+    with pytest.raises(TypeError, match="the callback stop must return True, False or None"):
+        chunked.call_all([stop], None)
 
 
 def test_a_metric_that_no_callback_made_is_named():

@@ -167,6 +167,17 @@ def test_an_object_is_found_by_its_module_and_name():
         references.load("math:sqr")
     with pytest.raises(ValueError, match="cannot import no_such_module"):
         references.load("no_such_module:f")
+    for text in ("math", "math:", ":sqrt", "math:sqrt:x", "math.py"):
+        with pytest.raises(ValueError, match=f"'{text}' is not of the form module:function"):
+            references.load(text)
+
+
+def test_a_module_of_the_user_that_cannot_be_read_is_named(tmp_path, monkeypatch):
+    (tmp_path / "half_written.py").write_text("def f(:")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match="importing half_written raised SyntaxError"):
+        references.load("half_written:f")
 
 
 @pytest.mark.parametrize("name", ["ppo", "dqn"])

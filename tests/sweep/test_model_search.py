@@ -166,6 +166,11 @@ def test_a_search_starts_warm_from_another_one(modelled):
         run(warm_start=other)
 
 
+def test_a_space_of_constants_leaves_nothing_to_choose():
+    with pytest.raises(ValueError, match="space holds constants only"):
+        sweep.model_search(KEY, AGENT, ENV, Hparams(), {"target": 0.5}, num_trials=2, **SIZES)
+
+
 def test_joined_searches_are_one_with_more_trials(modelled):
     result, directory = modelled
     parts = [sweep.load(directory / f"batch000{b}") for b in range(3)]

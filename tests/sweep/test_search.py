@@ -231,12 +231,19 @@ def never(*_):
         (SPACE, {"block_size": 0}, "block_size"),
         (SPACE, {"num_updates": 2.5}, "num_updates"),
         (SPACE, {"keep": 0}, "keep"),
+        (SPACE, {"objective": "steps:nan"}, "threshold = nan must be finite"),
+        (SPACE, {"static": {"num_envs": sweep.choice([2, 0])}}, "num_envs must be a positive integer, got 0"),
     ],
 )
 def test_errors_are_raised_before_anything_is_compiled(space, options, message):
     agent = AGENT._replace(init=never, act=never, update=never)
     with pytest.raises(ValueError, match=message):
         sweep.search(KEY, agent, ENV, Hparams(), space, **{"num_trials": 3} | SIZES | options)
+
+
+def test_a_curve_that_is_not_a_metric_is_named():
+    with pytest.raises(ValueError, match=r"curve = 'episode_retrun' is not a metric.*did you mean 'episode_return'"):
+        sweep.search(KEY, AGENT, ENV, Hparams(), SPACE, num_trials=3, **SIZES, curve="episode_retrun")
 
 
 def test_a_key_must_be_typed():

@@ -6,6 +6,7 @@ the fastest learner as well as for the highest return.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
@@ -88,19 +89,34 @@ def curve_end(share: float = 0.1) -> Objective:
 
 
 def steps_to(threshold: float) -> Objective:
-    """Environment steps until the learning curve first reaches a threshold; the fewest win."""
+    """Environment steps until the learning curve first reaches a threshold; the fewest win.
+
+    Raises:
+      ValueError: the threshold is not finite.
+    """
+    _check_finite(threshold)
     name = f"steps_to_{threshold:g}"
     return Objective(name, lambda evidence: steps_until(evidence.curves, evidence.steps, threshold), maximize=False)
 
 
 def seconds_to(threshold: float) -> Objective:
-    """Seconds of training until the learning curve first reaches a threshold; the fewest win."""
+    """Seconds of training until the learning curve first reaches a threshold; the fewest win.
+
+    Raises:
+      ValueError: the threshold is not finite.
+    """
+    _check_finite(threshold)
 
     def measure(evidence: Evidence) -> np.ndarray:
         until = steps_until(evidence.curves, evidence.steps, threshold)
         return until / evidence.steps[-1] * evidence.seconds
 
     return Objective(f"seconds_to_{threshold:g}", measure, maximize=False)
+
+
+def _check_finite(threshold: float) -> None:
+    if not math.isfinite(threshold):
+        raise ValueError(f"threshold = {threshold} must be finite")
 
 
 def of_curve(
@@ -148,11 +164,13 @@ def parse(text: str) -> Objective:
     kind, _, number = text.partition(":")
     if kind in _PLAIN and not number:
         return _PLAIN[kind]()
+    if kind not in _OF_A_NUMBER:
+        known = ", ".join([*_PLAIN, *(f"{name}:NUMBER" for name in _OF_A_NUMBER)])
+        raise ValueError(f"there is no objective {text!r}: take {known}")
     try:
         return _OF_A_NUMBER[kind](float(number))
-    except KeyError:
-        known = ", ".join([*_PLAIN, *(f"{name}:NUMBER" for name in _OF_A_NUMBER)])
-        raise ValueError(f"there is no objective {text!r}: take {known}") from None
+    except ValueError as error:
+        raise ValueError(f"objective {text!r}: {error}") from None
 
 
 def score(objective: Objective, evidence: Evidence) -> np.ndarray:

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 
 from purerl import loops
 from purerl.distributed import over_devices, population_sharding
-from purerl.hparams import check_positive
+from purerl.hparams import check_positive, suggestion
 from purerl.loops import LoopState
 from purerl.numerics import diverged
 from purerl.sweep.run import memory
@@ -212,6 +212,8 @@ def advance_one(program: Program, num_updates: int, state: LoopState) -> tuple[L
         state, agent, env, num_updates=num_updates, rollout_length=program.rollout_length, rollout=rollout
     )
     curve = "episode_return" if program.curve == EVALUATION else program.curve
+    if curve not in metrics:
+        raise ValueError(f"curve = {curve!r} is not a metric of this agent{suggestion(curve, metrics)}")
     value = metrics[curve]  # [U]
     episodes = metrics["num_episodes"] if curve.startswith("episode_") else 1
     skipped = metrics.get("loss/skipped", jnp.float32(0))

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from purerl.hparams import annealed_longer
+from purerl.loops.chunked import call_all
 from purerl.sweep.run import blocks, budget, measurements, records, widths
 from purerl.sweep.run.engine import Engine, data_of, group_of, packed_like, unpacked_agent
 from purerl.sweep.run.plan import Stage
@@ -217,8 +218,7 @@ def call_back(
     made = sum(block.chunks[: chunk + 1]) * engine.programs[block.group].update_steps
     state_of = None if states is None else _state_of(engine, block, states, first)
     ended = Chunk(trials, seeds, stage.first_step + made, curve[first], state_of)
-    answers = [callback(ended) for callback in engine.callbacks]  # all of them are called
-    if any(answers):
+    if call_all(engine.callbacks, ended):
         raise budget.Enough(f"a callback ended it after {ended.num_steps:,} steps of trial {trials[0]}")
 
 

@@ -264,8 +264,8 @@ def check_space(hparams: Hparams, space: SearchSpace) -> tuple[Hparams, dict[str
             raise TypeError(
                 f"space[{name!r}] = {each!r} is neither a number nor uniform, log_uniform, integers or choice([...])"
             )
-        for value in _ends(each):
-            _check_kind(name, value, getattr(like, name))
+        for value in ends(each):
+            check_kind(name, value, getattr(like, name))
             check_hparams(hparams._replace(**{name: value}))
     constants = {name: each for name, each in space.items() if not isinstance(each, Range | Choice)}
     spaces = {name: each for name, each in space.items() if isinstance(each, Range | Choice)}
@@ -323,7 +323,8 @@ def _library(x: PyTree) -> Any:
     return jnp if isinstance(x, jax.Array) else np
 
 
-def _ends(each: Space | Scalar) -> tuple[Any, ...]:
+def ends(each: Space | Scalar) -> tuple[Any, ...]:
+    """The values of a space that decide whether all are valid, or the constant."""
     return each.ends() if isinstance(each, Range | Choice) else (each,)
 
 
@@ -333,14 +334,19 @@ def _check_name(name: str, hparams: Hparams) -> None:
         raise ValueError(f"space[{name!r}]: {type(hparams).__name__} has no such hyperparameter{hint}")
 
 
-def _check_kind(name: str, value: Any, like: PyTree) -> None:
+def check_kind(name: str, value: Any, like: PyTree) -> None:
+    """Reject a value of `space[name]` that is not a number, or is of another kind than the one that it replaces.
+
+    Raises:
+      ValueError: names it.
+    """
     if not isinstance(value, numbers.Number | np.ndarray | np.generic | jax.Array) or isinstance(value, complex):
         raise ValueError(f"space[{name!r}]: {value!r} is not a number")
     kind, wanted = _kind(value), _kind(like)
     if wanted == "float" and kind == "integer":
         return
     if kind != wanted:
-        raise ValueError(f"space[{name!r}]: {value!r} has kind {kind}, but the hyperparameter has kind {wanted}")
+        raise ValueError(f"space[{name!r}]: {value!r} has kind {kind}, but the default has kind {wanted}")
 
 
 def _kind(value: PyTree) -> str:

@@ -16,9 +16,19 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from purerl.hparams import cast, check_hparams, python_number, suggestion
+from purerl.hparams import cast, check_hparams, check_positive, python_number, suggestion
 from purerl.sweep.trials import draws
-from purerl.sweep.trials.spaces import Choice, Range, SearchSpace, Space, When, check_space, choice
+from purerl.sweep.trials.spaces import (
+    Choice,
+    Range,
+    SearchSpace,
+    Space,
+    When,
+    check_kind,
+    check_space,
+    choice,
+    ends,
+)
 from purerl.types import Hparams, PyTree
 
 ENV_PREFIX = "env."
@@ -289,6 +299,8 @@ def _check_static(static: Mapping[str, Choice]) -> dict[str, Choice]:
         if not isinstance(each, Choice):
             raise TypeError(f"static[{name!r}] = {each!r} must be choice([...]): each value is a separate program")
         for value in each.values:
+            if name in ("num_envs", "rollout_length"):
+                check_positive(**{name: value})
             try:
                 hash(value)
             except TypeError:
@@ -309,6 +321,10 @@ def _check_env_space(env_params: PyTree, space: SearchSpace) -> tuple[PyTree, di
         if name.removeprefix(ENV_PREFIX) not in fields:
             hint = suggestion(name.removeprefix(ENV_PREFIX), fields)
             raise ValueError(f"space[{name!r}]: {type(env_params).__name__} has no such parameter{hint}")
+        for value in ends(space[name]):
+            check_kind(name, value, getattr(env_params, name.removeprefix(ENV_PREFIX)))
+            if not np.isfinite(value).all():
+                raise ValueError(f"space[{name!r}]: {value!r} is not finite")
     constants = {name: each for name, each in space.items() if not isinstance(each, Range | Choice)}
     env_params = _replace(env_params, {name.removeprefix(ENV_PREFIX): value for name, value in constants.items()})
     return env_params, {name: each for name, each in space.items() if isinstance(each, Range | Choice)}
