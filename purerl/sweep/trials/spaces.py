@@ -323,7 +323,7 @@ def _library(x: PyTree) -> Any:
     return jnp if isinstance(x, jax.Array) else np
 
 
-def ends(each: Space | Scalar) -> tuple[Any, ...]:
+def ends(each: Space | When | Scalar) -> tuple[Any, ...]:
     """The values of a space that decide whether all are valid, or the constant."""
     return each.ends() if isinstance(each, Range | Choice) else (each,)
 
