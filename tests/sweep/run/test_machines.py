@@ -64,6 +64,28 @@ def test_after_the_death_of_a_process_the_other_ends_and_both_go_on(whole, tmp_p
     assert (tmp_path / "two" / "trials.csv").read_bytes() == whole
 
 
+def test_a_fleet_that_loses_a_process_again_and_again_ends_in_the_table_of_one(tmp_path):
+    """4 processes of 2 devices, as spot instances: whenever one is lost, all are started again and resume."""
+    finish(start(str(tmp_path / "whole"), 1, 8))
+    begun = time.monotonic()
+    finish(start(str(tmp_path / "fleet"), 4, 2, "slow"))
+    undisturbed, begun = time.monotonic() - begun, time.monotonic()
+    for victim, reports in ((1, 3), (3, 5), (0, 4), (2, 6)):
+        processes = start(str(tmp_path / "lossy"), 4, 2, "slow")
+        main = processes[0]
+        for _ in range(reports):
+            assert main.stdout.readline()
+        processes[victim].kill()
+        for process in processes:
+            process.communicate(timeout=60)
+        assert all(process.returncode for process in processes)
+    finish(start(str(tmp_path / "lossy"), 4, 2, "slow"))
+    print(f"undisturbed {undisturbed:.0f} s, with four losses {time.monotonic() - begun:.0f} s")
+    whole = (tmp_path / "whole" / "trials.csv").read_bytes()
+    assert (tmp_path / "fleet" / "trials.csv").read_bytes() == whole
+    assert (tmp_path / "lossy" / "trials.csv").read_bytes() == whole
+
+
 @pytest.fixture(scope="module")
 def alone():
     """The search without Ray."""
