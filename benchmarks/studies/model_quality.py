@@ -1,18 +1,24 @@
 """Do models and asynchronous halving find more than random search and halving do? On recorded trials.
 
-    python -m benchmarks.studies.model_quality             # models, and then asynchronous halving
+    python -m benchmarks.studies.model_quality                   # models, and then asynchronous halving
+    python -m benchmarks.studies.model_quality a2c_acrobot_wide  # models on some tables only
 
-The records are those of `search_quality`: trials of three tasks, evaluated after all of their steps and after a
-quarter, which are two landscapes each. A model chooses its trials out of the record, 8 at random, then 4 at a time;
-random search goes on at random from the same 8. Both are judged by the seeds that no search saw, 30 times. Asynchronous
-halving runs on four simulated workers, the speed of each block being drawn from a log-normal distribution of σ = 0.5.
-Writes results/model_quality.json and .png.
+The records are those of `search_quality`, trials of three tasks, evaluated after all of their steps and after a
+quarter, which are two landscapes each; and the tables of `model_tables`, with wider spaces. A model chooses its trials
+out of the record, 8 at random, then 4 at a time; random search goes on at random from the same 8. Both see two of the
+seeds and are judged by the others, 30 times. All trials share their seeds, so which ones these are is drawn each time:
+one seed that favours some trials would otherwise decide for all repetitions. Asynchronous halving runs on four
+simulated workers, the speed of each block being drawn from a log-normal distribution of σ = 0.5. Writes
+results/model_quality.json and .png.
 """
 
 from __future__ import annotations
 
+import functools
 import heapq
 import json
+import sys
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -21,6 +27,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from benchmarks.studies import model_tables
 from benchmarks.studies.search_quality import (
     EPISODES,
     ETA,
@@ -47,31 +54,46 @@ WORKERS, SPREAD = 4, 0.5
 
 
 def main() -> None:
-    record = {"models": {}, "asha": {}}
-    for name in TASKS:
-        returns = np.load(path_of(name))["returns"]
-        for rung, share in ((1, "a quarter of the steps"), (2, "all steps")):
-            record["models"][f"{name}, {share}"] = models(name, returns[rung])
-            print(name, share, json.dumps(record["models"][f"{name}, {share}"]), flush=True)
-        record["asha"][name] = asynchronous(returns)
+    path, chosen = RESULTS / "model_quality.json", sys.argv[1:]
+    record = json.loads(path.read_text(encoding="utf-8")) if chosen else {"models": {}, "asha": {}}
+    for name, table in landscapes():
+        if not chosen or name in chosen:
+            record["models"][name] = models(*table())
+            print(name, json.dumps(record["models"][name]), flush=True)
+            path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    for name in TASKS if not chosen else ():
+        record["asha"][name] = asynchronous(np.load(path_of(name))["returns"])
         print(name, json.dumps(record["asha"][name]), flush=True)
-    (RESULTS / "model_quality.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
     draw(record["models"])
+
+
+def landscapes() -> Iterator[tuple[str, Callable[[], tuple[np.ndarray, tuple[int, ...], np.ndarray]]]]:
+    """The names of all landscapes, each with a function that reads its points, categories and returns [P, S, E]."""
+    for name in TASKS:
+        for rung, share in ((1, "a quarter of the steps"), (2, "all steps")):
+            yield f"{name}, {share}", functools.partial(_recorded, name, rung)
+    for name in model_tables.TABLES:
+        yield name, functools.partial(model_tables.load, name)
+
+
+def _recorded(name: str, rung: int) -> tuple[np.ndarray, tuple[int, ...], np.ndarray]:
+    spaces = {key: each for key, each in made(name)[2].items() if isinstance(each, Range | Choice)}
+    columns = np.load(path_of(name))
+    points = encode(spaces, {key: columns[f"hparams_{key}"] for key in spaces})
+    return points, axes_of(spaces).sizes, columns["returns"][rung]
 
 
 # --- Models -----------------------------------------------------------------------------------------------------------
 
 
-def models(name: str, returns: np.ndarray) -> dict[str, Any]:
+def models(points: np.ndarray, sizes: tuple[int, ...], recorded: np.ndarray) -> dict[str, Any]:
     """The return of the trial found after 8, 12, ..., 24 trials, [P, S, E] returns of all."""
-    spaces = {key: each for key, each in made(name)[2].items() if isinstance(each, Range | Choice)}
-    columns = np.load(path_of(name))
-    points = encode(spaces, {key: columns[f"hparams_{key}"] for key in spaces})
-    sizes = axes_of(spaces).sizes
     found: dict[str, list[list[float]]] = {"random": [], **{model: [] for model in MODELS}}
     for repeat in range(REPEATS):
         rng = np.random.default_rng(repeat)
-        order = rng.permutation(len(returns)).tolist()
+        order = rng.permutation(len(recorded)).tolist()
+        returns = recorded[:, rng.permutation(recorded.shape[1])]  # the first seeds are those that searches see
         found["random"].append([worth(returns, order[:size]) for size in range(FIRST, MOST + 1, BATCH)])
         for model in MODELS:
             found[model].append(_one(model, sizes, points, returns, order[:FIRST], repeat))
@@ -181,9 +203,9 @@ def _job(returns: np.ndarray, entered: list[list[int]], done: list[list[int]], n
 
 def draw(record: dict[str, Any]) -> None:
     """What was found against the trials that were trained."""
-    figure = Figure(figsize=(11, 6), layout="constrained")
+    figure = Figure(figsize=(16, 6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, figures) in zip(figure.subplots(2, 3).T.reshape(-1), record.items()):
+    for axes, (name, figures) in zip(figure.subplots(2, 5).T.reshape(-1), record.items()):
         sizes = range(FIRST, MOST + 1, BATCH)
         axes.plot(sizes, figures["random"], "-o", color="0.5", label="random search")
         for model, color in zip(MODELS, ("#0072b2", "#d55e00")):
