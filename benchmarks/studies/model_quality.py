@@ -205,7 +205,10 @@ def draw(record: dict[str, Any]) -> None:
     """What was found against the trials that were trained."""
     figure = Figure(figsize=(16, 6), layout="constrained")
     FigureCanvasAgg(figure)
-    for axes, (name, figures) in zip(figure.subplots(2, 5).T.reshape(-1), record.items()):
+    panels = figure.subplots(2, -(-len(record) // 2)).T.reshape(-1)
+    for unused in panels[len(record) :]:
+        unused.remove()
+    for axes, (name, figures) in zip(panels, record.items()):
         sizes = range(FIRST, MOST + 1, BATCH)
         axes.plot(sizes, figures["random"], "-o", color="0.5", label="random search")
         for model, color in zip(MODELS, ("#0072b2", "#d55e00")):

@@ -4,7 +4,8 @@
 
 The first run compiles, the second finds its programs in the compile cache, and the third compiles again: they must be
 equal. A fourth one has one core alone; if its state differs, the largest relative difference of a leaf is said. Layers
-are wide enough for matrix products to be split over cores.
+are wide enough for matrix products to be split over cores, except those of CMA-ES, whose covariance is of all pairs of
+parameters.
 """
 
 import argparse
@@ -23,7 +24,8 @@ import common
 def command(algorithm, root, name):
     """The command line of a few updates with layers of 256 units and 8 environments."""
     words = [str(word) for word in common.arguments(algorithm, root, name)]
-    words = ["hidden=256,256" if word == "hidden=8" else word for word in words]
+    if algorithm != "cma_es":
+        words = ["hidden=256,256" if word == "hidden=8" else word for word in words]
     return [("8" if before == "--num-envs" else word) for before, word in zip(["", *words], words)]
 
 

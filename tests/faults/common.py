@@ -127,7 +127,7 @@ def start(argv, log, *, whole=False, largest_file=None, cache=None, cores=None):
         if cache is not None:
             jax.config.update("jax_compilation_cache_dir", str(cache))
         find = presets.find
-        presets.find = lambda *args: small(find(*args))
+        presets.find = lambda *args, **settings: small(find(*args, **settings))
         if not whole:
             purerl.commands.train._finish = _quick_end
             purerl.commands.train._draw = lambda job: None
