@@ -74,11 +74,8 @@ def environment(target: Target) -> str:
     subprocess.run([sys.executable, "-m", "venv", directory], check=True)
     install = [python, "-m", "pip", "install", "--quiet"]
     compiler = [name.format(jax=jax) for name in target.compiler]
-    wanted = [
-        f"jax=={jax}",
-        "pytest",
-        *([] if target.bare else compiler),
-    ]  # the agents of the coverage are those of tests
+    tests = "pytest"  # the agents of the coverage are those of tests
+    wanted = [f"jax=={jax}", tests, *([] if target.bare else compiler)]
     subprocess.run([*install, *wanted, str(ROOT)], check=True)
     subprocess.run(
         [python, "-m", "pip", "uninstall", "--quiet", "--yes", "purerl"], check=True

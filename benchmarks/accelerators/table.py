@@ -52,7 +52,7 @@ _SLACK = {"launches": 1.0, "waits": 1.0, "temporary_bytes": 1.01}  # by what it 
 
 
 def _held(report: dict[str, Any]) -> dict[str, Any] | None:
-    """What of a report is compared; None if the program did not compile."""
+    """The figures of a report that are compared; None if the program did not compile."""
     return report["total"] | {"temporary_bytes": report["temporary_bytes"]} if "total" in report else None
 
 

@@ -50,7 +50,8 @@ def show(
         cost = format_number(price * (seconds + compiling) / 3600)
         console.prose(f"At {price:g} per hour that is {cost}{' at least' if target else ''}, compiling included.")
     largest = format_bytes(max(each.state_bytes for each in forecasts))
-    console.prose(f"An agent's state takes {largest}; on disk they take at most {_disk(forecasts, keep)} at a time.")
+    stored = format_bytes(disk_bytes(forecasts, keep))
+    console.prose(f"An agent's state takes {largest}; on disk they take at most {stored} at a time.")
     console.prose(_HOW_HERE if target is None else _how(target))
 
 
@@ -67,10 +68,6 @@ def _how(target: Target) -> str:
         f"over {target.bandwidth / 1e12:.3g} TB/s, operations over {target.peak / 1e12:.0f} TFLOP/s. Evaluations play "
         "all of their steps."
     )
-
-
-def _disk(forecasts: Sequence[Forecast], keep: int) -> str:
-    return format_bytes(disk_bytes(forecasts, keep))
 
 
 def _row(each: Forecast) -> tuple[str, ...]:

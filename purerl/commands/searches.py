@@ -20,7 +20,7 @@ from purerl.commands.summaries import summary, train_command
 from purerl.distributed import is_main
 from purerl.presets.tasks import Task, file_name
 from purerl.sweep.trials import parsing
-from purerl.sweep.trials.spaces import When
+from purerl.sweep.trials.spaces import When, ends
 from purerl.text import with_tuples
 from purerl.types import Agent, Env, Hparams, State
 
@@ -47,7 +47,7 @@ def parsed(texts: Mapping[str, str], task: Task, owner: str = "") -> dict[str, A
     defaults = presets.hparams(task.preset)
     for name in filter(defaults._fields.__contains__, space):
         each = space[name].space if isinstance(space[name], When) else space[name]
-        for value in each.ends() if hasattr(each, "ends") else (each,):
+        for value in ends(each):
             try:
                 presets.check_number(name, value, type(defaults)._field_defaults.get(name))
             except ValueError as error:

@@ -106,7 +106,7 @@ def _settings_that_differ(resume: bool) -> Any:
 
 
 def _between(job: Job, num_steps: int) -> dict[str, Any]:
-    """What happens between the chunks of training: evaluations, the best policy, and functions of the user's."""
+    """What happens between the chunks of training: evaluations, saving the best policy, and the user's callbacks."""
     options = job.options
     callbacks = functions.callbacks(options.callbacks, "a purerl.sweep.Chunk")
     if not options.eval_every:

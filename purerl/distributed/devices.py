@@ -135,7 +135,7 @@ def over_devices(
       members: arguments with leaves [W, ...], whole and the same in every process.
       shared: further arguments, the same for all.
       at_once: how many members a device computes side by side at most, before the next ones. None: all, which suits a
-        GPU. A core of a CPU is fastest with as many as its cache holds, some 16 agents of PPO.
+        GPU. A core of a CPU is fastest with as many as its cache holds, 8 to 16 agents of PPO.
 
     Returns:
       What the function returns, spread over the devices; `to_host` fetches it.

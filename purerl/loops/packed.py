@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from purerl.distributed import mesh
 from purerl.hparams import get_hparams, set_hparams
-from purerl.packing import pack, pack_one
+from purerl.packing import Unpack, pack, pack_one
 from purerl.types import Hparams, Metrics, PyTree, State
 
 if TYPE_CHECKING:
@@ -48,14 +48,13 @@ def up_to(update: Update, state: LoopState, count: jax.Array, capacity: int) -> 
 def _repeat(loop: Loop, update: Update, state: LoopState) -> tuple[LoopState, Metrics]:
     """The loop over the state; on an accelerator over the state and the metrics as few arrays, with the same values."""
     update = jax.jit(update)  # so that it is traced once for all platforms
-    unpack_metrics: Callable[[Any], Metrics] = lambda metrics: metrics  # noqa: E731
 
     def as_it_is(state: LoopState) -> tuple[LoopState, Metrics]:
         return loop(update, state)
 
     def as_rows(state: LoopState) -> tuple[LoopState, Metrics]:
-        nonlocal unpack_metrics
         rows, unpack = _pack(state)
+        unpack_metrics: Unpack | None = None
 
         def step(rows: PyTree) -> tuple[PyTree, list[jax.Array]]:
             nonlocal unpack_metrics
@@ -64,6 +63,7 @@ def _repeat(loop: Loop, update: Update, state: LoopState) -> tuple[LoopState, Me
             return _pack(state)[0], packed
 
         rows, packed = loop(step, rows)
+        assert unpack_metrics is not None
         return unpack(rows), {name: x[:, 0] for name, x in unpack_metrics(packed).items()}
 
     if mesh.num_devices():  # what is split over devices and what is whole must not share an array

@@ -96,13 +96,11 @@ def find(name: str, env_id: str, env: types.Env, *, fast: bool = False) -> Prese
         raise ValueError(
             f"{name} needs a {' or '.join(found.actions)} action space; that of {env_id} is {env.action_space}{hint}"
         )
-    if fast:
-        if env_id not in found.fast:
-            known = [f"{other} on {each}" for other, entry in ALGORITHMS.items() for each in entry.fast]
-            raise ValueError(f"{name} has no fast preset for {env_id}; there is one of {', '.join(known)}")
-        return found.fast[env_id]
+    if fast and env_id not in found.fast:
+        known = [f"{other} on {each}" for other, entry in ALGORITHMS.items() for each in entry.fast]
+        raise ValueError(f"{name} has no fast preset for {env_id}; there is one of {', '.join(known)}")
     key = next((key for key in (env_id, *_kinds(env_id, env)) if key in found.presets), "any")
-    preset = found.presets[key]
+    preset = found.fast[env_id] if fast else found.presets[key]
     plain = name.lower().replace("-", "").replace("_", "")
     return ALIASES[plain].apply(preset) if plain in ALIASES else preset
 

@@ -75,8 +75,8 @@ def model_search(
       The `Result` of all batches.
 
     Raises:
-      TypeError, ValueError: as `search`; an unknown model; a search that is resumed is
-        made longer; or the warm start is a search over other names.
+      TypeError, ValueError: as `search`; an unknown model; a search that is resumed is made longer; or the warm start
+        is a search over other names.
     """
     check_key(key)
     if model not in MODELS:

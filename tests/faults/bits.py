@@ -12,7 +12,6 @@ import argparse
 import os
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
@@ -77,14 +76,9 @@ def main():
     parser.add_argument("algorithms", nargs="*", default=list(common.RUNS))
     parser.add_argument("--seconds", type=float, default=160.0)
     options = parser.parse_args()
-    end, good = time.monotonic() + options.seconds, 0
     with tempfile.TemporaryDirectory() as folder:
         common.record(Path(folder))
-        for algorithm in options.algorithms:
-            if time.monotonic() > end:
-                print(f"| {algorithm} | not run: out of time |", flush=True)
-                continue
-            good += check(algorithm, Path(folder))
+        good = sum(check(algorithm, Path(folder)) for algorithm in common.in_time(options.algorithms, options.seconds))
     print(f"{good} of {len(options.algorithms)} equal")
     sys.exit(good < len(options.algorithms))
 

@@ -30,7 +30,7 @@ def start(root, name, cache):
 
 
 def ended(root, name, process):
-    """What a run ends in, and how often it warned; removes it."""
+    """The digest with which a run ended, and how often it warned; deletes the run."""
     code = common.wait(process)
     end = root / name / "digest"
     found = end.read_text() if not code and end.is_file() else f"exit code {code}"
@@ -96,9 +96,12 @@ def killed(root, cache, rng, kind):
     return [run[0]], wrong or run[1] or broken(cache), said
 
 
+PARTS = {"damaged": damaged, "shared": shared, "killed": killed}
+
+
 def main():
     parser = argparse.ArgumentParser()
-    parser.add_argument("part", choices=["damaged", "shared", "killed"])
+    parser.add_argument("part", choices=PARTS)
     parser.add_argument("--number", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=140.0)
     parser.add_argument("--seed", type=int, default=0)
@@ -110,7 +113,7 @@ def main():
         expected, _ = trained(root, cache)
         while i < options.number and time.monotonic() < end:
             kind = ("flipped", "cut", "empty")[i % 3]
-            found, wrong, said = globals()[options.part](root, cache, rng, kind)
+            found, wrong, said = PARTS[options.part](root, cache, rng, kind)
             same = all(end == expected for end in found)
             print(f"| {said} | {'same bits' if same else f'WRONG {found}'} | {'WRONG' if wrong else ''} |", flush=True)
             good += same and not wrong

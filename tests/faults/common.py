@@ -173,6 +173,16 @@ def in_child(function):
         os._exit(1)
 
 
+def in_time(algorithms, seconds):
+    """The algorithms one by one; those that are left after so many seconds are printed as not run."""
+    end = time.monotonic() + seconds
+    for algorithm in algorithms:
+        if time.monotonic() > end:
+            print(f"| {algorithm} | not run: out of time |", flush=True)
+        else:
+            yield algorithm
+
+
 def record(root):
     """Two datasets of random actions, for the algorithms that learn from one: of CartPole and of the pendulum."""
 

@@ -98,13 +98,10 @@ def main():
     parser.add_argument("--latest", type=float, default=1.0, help="of the time of an undisturbed run")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    end, total, lines = time.monotonic() + options.seconds, 0, []
+    total, lines = 0, []
     with tempfile.TemporaryDirectory() as folder:
         common.record(Path(folder))
-        for algorithm in options.algorithms:
-            if time.monotonic() > end:
-                print(f"| {algorithm} | not run: out of time |", flush=True)
-                continue
+        for algorithm in common.in_time(options.algorithms, options.seconds):
             rng = random.Random(f"{options.seed}{algorithm}")
             number = signal.Signals[f"SIG{options.signal}"]
             kills, line = check(algorithm, Path(folder), number, options.kills, options.latest, rng)

@@ -1,4 +1,4 @@
-"""What the tests of suites share: the table of their last result, written when RECORD_SUITES is set."""
+"""Shared by the tests of suites: the table of their last result, written when RECORD_SUITES is set."""
 
 import importlib.metadata
 import os
