@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from purerl.distributed import is_main
 from purerl.sweep import Progress, Result
 from purerl.sweep.model_search import MODELS
 from purerl.sweep.run import extension, journal, ray_executor
+from purerl.sweep.trials.trials import Trials
 from purerl.text import format_number
 
 
@@ -76,19 +78,20 @@ def _search(job: Job, resume: bool) -> Result:
     options, preset = job.options, job.task.preset
     total = preset.num_updates * preset.num_envs * preset.rollout_length * job.trials.size * options.seeds
     limits = options.limits
+    batches = [] if options.method in MODELS else [job.trials]
     sizes: dict[str, Any] = sizes_of(job) | {
         "num_seeds": "auto" if options.num_seeds == "auto" else options.seeds,
         "stop_clearly_worse": options.stop_clearly_worse, "until": limits.until, "max_steps": limits.max_steps,
         "max_seconds": limits.max_seconds, "confirm": options.confirm, "confirm_seeds": options.confirm_seeds,
         "keep": None if options.keep == "all" else options.keep,
         "directory": job.directory, "save_seconds": options.save_seconds, **vars(options.judging),
-        **_executor(options), **_between(job, preset.num_steps),
+        **_executor(options), **_between(job, batches, preset.num_steps),
     }  # fmt: skip
     with console.progress(total) as show, _settings_that_differ(resume):
         sizes["progress"] = lambda progress: _show(show, progress)
         if options.method in MODELS:
             chosen: Any = {"model": options.method, "num_trials": options.num_trials, "batch_size": options.batch_size}
-            chosen |= {"adjust": lambda made: annealed(job.task, job.compared, made), "resume": resume}
+            chosen |= {"adjust": lambda made: _annealed(job, batches, made), "resume": resume}
             return sweep.model_search(job.key, job.agent, job.env, **chosen, **job.drawing, **sizes)
         again = resume and journal.exists(job.directory)
         return sweep.search(job.key, job.agent, job.env, job.trials, resume=again, replay=options.replay, **sizes)
@@ -105,14 +108,19 @@ def _settings_that_differ(resume: bool) -> Any:
         raise UsageError(str(error)) from error
 
 
-def _between(job: Job, num_steps: int) -> dict[str, Any]:
+def _annealed(job: Job, batches: list[Trials], made: Trials) -> Trials:
+    """The trials of the next batch, which is appended."""
+    batches.append(annealed(job.task, job.compared, made))
+    return batches[-1]
+
+
+def _between(job: Job, batches: Sequence[Trials], num_steps: int) -> dict[str, Any]:
     """What happens between the chunks of training: evaluations, saving the best policy, and the user's callbacks."""
     options = job.options
     callbacks = functions.callbacks(options.callbacks, "a purerl.sweep.Chunk")
     if not options.eval_every:
         return {"callbacks": callbacks}
-    keeps = options.replay is None and options.method not in MODELS  # whose trials are not drawn before
-    kept = (best_evaluation.keep(job),) if keeps else ()
+    kept = (best_evaluation.keep(job, batches),) if options.replay is None else ()
     num_chunks = max(1, round(num_steps / options.eval_every))
     return {"curve": "eval_return", "num_chunks": num_chunks, "callbacks": (*kept, *callbacks)}
 

@@ -18,6 +18,7 @@ from purerl.sweep.models.encoding import Observed, axes_of, encode, observed
 from purerl.sweep.results.joining import join
 from purerl.sweep.results.result import Result
 from purerl.sweep.run import journal
+from purerl.sweep.run.keeping import renumbered
 from purerl.sweep.search import search
 from purerl.sweep.trials import draws
 from purerl.sweep.trials import trials as trials_module
@@ -69,7 +70,8 @@ def model_search(
       directory: batch b is written to its folder `batch<b>`, and all together at the end to the directory itself.
       resume: resume the search in `directory`: finished batches are read, and the same ones follow. `num_trials` may be
         larger than before.
-      **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, `until`, ...
+      **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, `until`, ...;
+        `callbacks` see the numbers that trials have among those of all batches.
 
     Returns:
       The `Result` of all batches.
@@ -91,6 +93,7 @@ def model_search(
     if resume and directory is not None:
         _check_length(Path(directory), options["num_updates"])
     results: list[Result] = []
+    callbacks = options.pop("callbacks", ())
     while (done := sum(result.num_trials for result in results)) < num_trials:
         count, batch = min(batch_size, num_trials - done), len(results)
         folder = None if directory is None else Path(directory) / f"batch{batch:04d}"
@@ -98,6 +101,7 @@ def model_search(
         count = _num_trials(folder) or count if again and folder else count
         made = _next(jax.random.fold_in(key, batch), parts, model, count, constraint, warm_start, results)
         made = made if adjust is None else adjust(made)
+        options["callbacks"] = renumbered(callbacks, np.arange(done, done + count))
         results.append(search(key, agent, env, made, keep=keep, directory=folder, resume=again, **options))
         if "stopped" in results[-1].settings:
             break

@@ -20,6 +20,7 @@ from purerl.sweep import optuna_workers
 from purerl.sweep.results.result import Result
 from purerl.sweep.results.statistics import interquartile_mean
 from purerl.sweep.results.storage import Row
+from purerl.sweep.run.keeping import renumbered
 from purerl.sweep.search import search
 from purerl.sweep.trials import trials as trials_module
 from purerl.sweep.trials.algorithms import AgentSource
@@ -72,7 +73,8 @@ def optuna_search(
       study_name: its name there.
       sampler: any of Optuna's; None takes TPE with `constant_liar`, which spreads a batch, seeded from the key.
       **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, ...; with a
-        `directory`, batch b is written to its folder `batch<b>`.
+        `directory`, batch b is written to its folder `batch<b>`, `callbacks` see Optuna's numbers of trials, and a
+        search that stops early, such as with `until`, is the last one.
 
     Returns:
       The `optuna.Study`, of direction "maximize".
@@ -81,7 +83,7 @@ def optuna_search(
       ModuleNotFoundError: Optuna is not installed; the message says how.
       TypeError, ValueError: as `search`.
     """
-    optuna, directory = _import_optuna(), options.pop("directory", None)
+    optuna, directory, callbacks = _import_optuna(), options.pop("directory", None), options.pop("callbacks", ())
     parts = trials_module.split(hparams, space, static=static, env_params=env_params)
     backend = None
     if storage is not None:
@@ -105,9 +107,12 @@ def optuna_search(
             drawn = _columns(parts, [trial.params for trial in asked])
             made = trials_module.assemble(parts, drawn, len(asked))
             folder = None if directory is None else Path(directory) / f"batch{batch:04d}"
+            options["callbacks"] = renumbered(callbacks, np.array([trial.number for trial in asked]))
             result = search(jax.random.fold_in(key, batch), agent, env, made, directory=folder, **options)
             for i, trial in enumerate(asked):
                 _tell(optuna, study, trial, result, i)
+            if "stopped" in result.settings:
+                break
     return study
 
 
@@ -118,10 +123,12 @@ def _tell(optuna: ModuleType, study: Study, trial: Asked, result: Result, i: int
     for end, value in zip(result.evaluated_after()[:, i].tolist(), values.tolist()):
         if end and np.isfinite(value):
             trial.report(value, end)
-    if result.diverged[i].any():
+    if not result.num_updates[i]:  # the search stopped before
+        study.tell(trial, state=state.FAIL)
+    elif result.diverged[i].any():
         trial.set_user_attr(_DIVERGED, True)
         study.tell(trial, state=state.FAIL)
-    elif result.num_updates[i] < result.num_updates.max():
+    elif result.trained[i] < result.trained.max():
         study.tell(trial, state=state.PRUNED)
     else:
         study.tell(trial, float(result.iqm[i]))

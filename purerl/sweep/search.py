@@ -147,8 +147,9 @@ def search(
         end of every chunk all agents play the greedy episodes of the evaluation, so that objectives such as "steps:475"
         are those of greedy policies. One evaluation costs `eval_episodes` episodes of each agent.
       stop_clearly_worse: see `rungs.survivors`.
-      until: stop when a trial's objective is this good. Then, and when a budget is spent, what was measured so far is
-        the result, and the search can be resumed with other limits.
+      until: stop when a trial's objective is this good after a rung or, with `curve="eval_return"`, after a chunk of a
+        block that holds all of its seeds. Then, and when a budget is spent, what was measured so far is the result, and
+        the search can be resumed with other limits.
       max_steps: stop when all agents together have made so many environment steps.
       max_seconds: stop after this time, earlier processes included.
       confirm: number of the best trials that are trained again to the end on fresh seeds, and evaluated on fresh
@@ -260,9 +261,10 @@ def search(
         )  # fmt: skip
         check_programs(run)
         if replay is not None:
-            run, keep = run._replace(log=journal.in_memory(log, "width", "compiled", "limit")), None
+            alone = journal.in_memory(log, "width", "compiled", "limit")
+            run, keep = run._replace(log=alone, budget=Budget()), None
             parts = extension.parts(run, plan, found)
-            pools = [brackets.replay(part.engine, part.plan, replay, log.all("block")) for part in parts]
+            pools = [brackets.replay(part.engine, part.plan, replay, log) for part in parts]
             again = brackets.confirm(run, plan, key, 0, 1)
             return _finish(run, plan, bootstrap_key, again, parts, pools, goals, {**sizes, **judged})
         if directory is not None and extension.is_finished(log, found):

@@ -74,3 +74,35 @@ def test_a_search_evaluates_on_the_way_and_calls_functions_of_the_user(tmp_path,
     searched = float(rows(tmp_path / "s" / "trials.csv")[best.details["trial"]]["learning_rate"])
     assert best.task.preset.hparams["learning_rate"] == pytest.approx(searched)
     assert best.act(best.env.reset(jax.random.key(0))[0]) in (0, 1)
+
+
+def test_a_search_with_a_model_keeps_the_policy_of_the_best_evaluation(tmp_path, monkeypatch):
+    """Two batches of two trials: the number in `best/` is that of the table of all."""
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
+    sizes = ("--num-trials", 4, "--num-seeds", 1, "--num-steps", 160, "--eval-every", 80, "--batch-size", 2)
+    where = ("--runs-dir", tmp_path, "--name", "s")
+    purerl("sweep", *where, *sizes, "--method", "tpe", "--space", "learning_rate=log_uniform(1e-4,1e-1)", *TINY)
+    best = runs.load_policy("s/best", tmp_path)
+    curves = rows(tmp_path / "s" / "curves.csv")
+    assert best.details["eval_return"] == pytest.approx(max(float(row["return"]) for row in curves))
+    number = best.details["trial"]
+    assert best.details["eval_return"] in [
+        pytest.approx(float(row["return"])) for row in curves if int(row["trial"]) == number
+    ]
+    table = {int(row["trial"]): row for row in rows(tmp_path / "s" / "trials.csv")}
+    assert best.task.preset.hparams["learning_rate"] == pytest.approx(float(table[number]["learning_rate"]))
+
+
+def test_a_search_that_ended_at_an_evaluation_is_replayed_and_continued(tmp_path, capsys, monkeypatch):
+    """Any return is enough: the first evaluation ends the search, after half of the steps."""
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
+    sizes = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 160, "--eval-every", 80)
+    where = ("--runs-dir", tmp_path, "--name", "s")
+    purerl("sweep", *where, *sizes, "--until", 1, *TINY)
+    assert "reached a return of 1 after 80 steps" in said(capsys)
+    assert {int(row["steps"]) for row in rows(tmp_path / "s" / "trials.csv")} == {80}
+    policy = runs.load_policy("s", tmp_path)
+    purerl("sweep", "--resume", tmp_path / "s", "--replay", policy.details["trial"])
+    assert "bit for bit" in said(capsys)
+    purerl("sweep", "--resume", tmp_path / "s", "--until", 1e9)
+    assert {int(row["steps"]) for row in rows(tmp_path / "s" / "trials.csv")} == {160}

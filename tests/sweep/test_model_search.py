@@ -9,7 +9,7 @@ import pytest
 from bandits import Hparams, make_agent, make_env
 from scipy import stats
 
-from purerl import sweep
+from purerl import checkpoint, sweep
 from purerl.sweep.model_search import propose
 from purerl.sweep.models import gp, tpe
 from purerl.sweep.models.encoding import axes_of, encode, observed
@@ -169,6 +169,29 @@ def test_a_search_starts_warm_from_another_one(modelled):
 def test_a_space_of_constants_leaves_nothing_to_choose():
     with pytest.raises(ValueError, match="space holds constants only"):
         sweep.model_search(KEY, AGENT, ENV, Hparams(), {"target": 0.5}, num_trials=2, **SIZES)
+
+
+@pytest.mark.parametrize("model", ["tpe", "gp"])
+def test_callbacks_see_the_trials_of_all_batches_and_the_best_agent_is_kept(model, tmp_path):
+    """The best point of all curves is the agent's whose number, seed and parameters are saved."""
+    seen, keep = set(), sweep.save_best(tmp_path / "best")
+    watch = lambda chunk: seen.update(chunk.trials.tolist())  # noqa: E731
+    result = run(model=model, curve="eval_return", callbacks=[watch, keep], keep=None)
+    assert seen == set(range(24))
+    about = checkpoint.read_metadata(tmp_path / "best")
+    assert about["value"] == np.nanmax(result.curves)
+    assert about["value"] in result.curves[about["trial"], about["seed"]]
+    best = checkpoint.restore(tmp_path / "best", result.best.state)
+    assert best.hparams.target == result.hparams.target[about["trial"]]
+
+
+def test_a_search_that_ends_within_a_block_ends_the_batches(tmp_path):
+    result = run(until=3.9, curve="eval_return", num_chunks=8)
+    assert result.num_trials < 24
+    assert "reached a return of 3.9" in result.settings["stopped"]
+    assert result.best.iqm >= 3.9
+    assert result.best.state is not None
+    assert 0 < result.num_updates[result.best.number] < 8
 
 
 def test_joined_searches_are_one_with_more_trials(modelled):

@@ -56,6 +56,27 @@ def test_a_trial_that_diverges_is_told_as_failed_and_not_asked_again():
     assert [trial.state.name for trial in study.trials] == ["FAIL"] * 3
 
 
+def test_a_study_ends_with_the_search_that_found_enough_and_its_callbacks_see_the_studys_trials(tmp_path):
+    """The first batch after the limit was set has a trial that is good enough, and is the last one."""
+    numbers, level = set(), 3.5
+    run(4, tmp_path / "study")
+    watch = lambda chunk: numbers.update(chunk.trials.tolist())  # noqa: E731
+    options = {"until": level, "curve": "eval_return", "num_chunks": 8, "schedule": sweep.full, "callbacks": [watch]}
+    again = run(40, tmp_path / "study", **options)
+    assert min(numbers) == 4
+    assert numbers == {4, 5, 6, 7}
+    assert len(again.trials) == 8
+    assert max(again.trials[number].value or 0 for number in numbers) >= level
+
+
+def test_a_trial_that_a_search_never_came_to_is_asked_for_again(tmp_path):
+    study = run(4, tmp_path / "study", until=-1e9, curve="eval_return", block_size=2, schedule=sweep.full)
+    states = [trial.state.name for trial in study.trials]
+    assert states == ["COMPLETE"] + ["FAIL"] * 3
+    assert not any("diverged" in trial.user_attrs for trial in study.trials)
+    assert [t.state.name for t in run(4, tmp_path / "study").trials].count("COMPLETE") > 1
+
+
 @pytest.mark.parametrize("values", [np.array([0.25, 0.5], np.float32), jnp.array([0.25, 0.5]), [np.float64(0.25), 0.5]])
 def test_choices_of_numpy_and_jax_scalars_are_told_as_numbers(values):
     space = {"learning_rate": sweep.choice(values)}

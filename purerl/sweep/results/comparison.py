@@ -44,7 +44,7 @@ def evaluated_after(
       num_rungs: R, rungs of the longest bracket.
 
     Returns:
-      [R, P]; 0 if the trial did not reach the rung.
+      [R, P]; 0 if the trial did not reach the rung. One that ended within a rung was evaluated there.
 
     Examples:
       >>> evaluated_after([[(3, 4), (1, 16)]], np.array([4, 16, 4]), 2).tolist()
@@ -53,11 +53,12 @@ def evaluated_after(
     after = np.zeros((num_rungs, len(num_updates)), int)
     first = 0
     for bracket in brackets:
-        count = bracket[0][0]
+        made, begin = num_updates[first : first + bracket[0][0]], 0
         for r, (_, end) in enumerate(bracket):
-            after[r, first : first + count] = end
-        first += count
-    return np.where(after <= num_updates, after, 0)
+            after[r, first : first + len(made)] = np.where(made > begin, np.minimum(made, end), 0)
+            begin = end
+        first += len(made)
+    return after
 
 
 def comparable(after: np.ndarray, rung_returns: np.ndarray, update_steps: int) -> Comparison:

@@ -189,7 +189,7 @@ class Result:
     @property
     def search_order(self) -> np.ndarray:
         """[P], the trials from best to worst before the best ones were trained again; see `ranking.rank`."""
-        return ranking.rank(self.score, tuple(self.criteria.values()), self._far(self.score))
+        return ranking.rank(self.score, tuple(self.criteria.values()), self.trained)
 
     @property
     def order(self) -> np.ndarray:
@@ -199,8 +199,12 @@ class Result:
         score[lost] = np.nan  # a trial that diverged on a fresh seed has diverged
         return ranking.rank(score, tuple(self.criteria.values()), self._far(score), confirmed)
 
+    @property
+    def trained(self) -> np.ndarray:
+        """[P] updates that each trial counts with: one that was good enough to stop the search has the most."""
+        return self._far(self.score)
+
     def _far(self, score: np.ndarray) -> np.ndarray:
-        """[P], how far each trial was trained; one that is good enough to stop the search counts as fully trained."""
         until = self.settings.get("until")
         if until is None:
             return self.num_updates

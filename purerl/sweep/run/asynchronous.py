@@ -12,7 +12,7 @@ import numpy as np
 
 from purerl.sweep.results.objectives import Evidence
 from purerl.sweep.results.rules import order_of
-from purerl.sweep.run import blocks, budget, rungs, stages, widths
+from purerl.sweep.run import blocks, budget, rungs, stages, widths, within
 from purerl.sweep.run.budget import Enough
 from purerl.sweep.run.engine import Engine
 from purerl.sweep.run.plan import Plan
@@ -51,6 +51,13 @@ class _Board:
     def furthest(self) -> Pool:
         """The states after the last rung that a trial has finished: of few trials none may reach the last of all."""
         return next((pool for pool in reversed(self.pools) if pool.members.size), self.pools[-1])
+
+    def everywhere(self) -> Pool:
+        """The last states of every trial that was trained: the one that ended the search may be in any rung."""
+        whole = Pool()
+        for pool in reversed(self.pools):  # states of a higher rung come first
+            whole.merge(pool)
+        return whole
 
     def _promotable(self, r: int) -> np.ndarray:
         trials = np.array(sorted(self.finished[r]), int)
@@ -100,30 +107,37 @@ def run(engine: Engine, plan: Plan, eta: int) -> tuple[Pool, Enough | None]:
             r, place = chosen
             rung_of[place.name] = r
             before = board.pools[r - 1] if r else None
-            yield stages.make_block(engine, board.stages[r], place, before)
+            yield stages.make_block(engine, board.stages[r], place, before, board.pools[r])
 
-    def report(block: Block, chunk: int, curve: np.ndarray | None, states: AgentStates | None = None) -> None:
+    curves: dict[str, list[np.ndarray]] = {}
+
+    def report(block: Block, chunk: int, curve: np.ndarray | None, states: AgentStates | None = None) -> bool:
         engine.monitor.report("evaluate" if curve is None else "train", stages.steps_of(engine, block, chunk, curve))
+        stage = board.stages[rung_of[block.name]]
         if curve is not None:
-            stages.call_back(engine, board.stages[rung_of[block.name]], block, chunk, curve, states)
+            stages.call_back(engine, stage, block, chunk, curve, states)
         budget.check_spent(engine)
+        if curve is None:
+            return False
+        curves.setdefault(block.name, []).append(curve)
+        return within.may_end(engine, stage, block, np.stack(curves[block.name], axis=1))
 
     try:
         budget.check_spent(engine)
         while True:  # a generator that has ended stays so: what finished after it may have made others promotable
             ran = 0
             for block, result in execute(engine.programs, work(), report):
-                ran += 1
+                ran, r = ran + 1, rung_of[block.name]
                 if isinstance(result, Partial):
+                    within.check(engine, board.stages[r], block, result, board.pools[r])
                     continue
-                r = rung_of[block.name]
                 stages.enter(engine, board.stages[r], block, result, board.pools[r])
                 board.finish(r, block.members)
                 budget.check_reached(engine, np.unique(block.members), block.members)
             if not ran:
                 break
     except Enough as enough:
-        return board.furthest(), enough
+        return board.everywhere(), enough
     return board.furthest(), None
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -15,11 +14,12 @@ from purerl.sweep.results.objectives import over_seeds
 from purerl.sweep.results.rules import order_of, scores_of
 from purerl.sweep.results.skips import Skips
 from purerl.sweep.results.statistics import bootstrap_interval
-from purerl.sweep.run import measurements, records, rungs, stages
-from purerl.sweep.run.budget import Enough
-from purerl.sweep.run.engine import Engine
+from purerl.sweep.run import measurements, records, rungs, stages, within
+from purerl.sweep.run.budget import Enough, is_good
+from purerl.sweep.run.engine import Engine, group_of
+from purerl.sweep.run.journal import Journal
 from purerl.sweep.run.measurements import Measurements
-from purerl.sweep.run.plan import Plan
+from purerl.sweep.run.plan import Plan, Stage
 from purerl.sweep.run.pool import Pool
 from purerl.sweep.run.rungs import Rung
 
@@ -58,14 +58,14 @@ def run(
     return kept, None
 
 
-def replay(engine: Engine, plan: Plan, trial: int, finished: Mapping[str, Any]) -> Pool:
+def replay(engine: Engine, plan: Plan, trial: int, log: Journal) -> Pool:
     """Train one trial again as far as it went, through the rungs of its bracket.
 
     Args:
       engine: with the widths of the search, and no blocks.
       plan: of the search.
       trial: its number.
-      finished: the events of the blocks that were finished, by name.
+      log: of the search, with its blocks.
 
     Raises:
       ValueError: there is no such trial.
@@ -76,12 +76,21 @@ def replay(engine: Engine, plan: Plan, trial: int, finished: Mapping[str, Any]) 
     b = int(np.searchsorted(firsts, trial, side="right")) - 1
     members, states = engine.member_index.of_trials(np.array([trial])), None
     for r in range(len(plan.brackets[b])):
-        stage = plan.stage(b, r)
-        made = (event["members"] for name, event in finished.items() if name.startswith(f"{stage.name}-"))
-        if not any(members[0] in each for each in made):
+        stage = _made(engine, plan.stage(b, r), members[0], log)
+        if stage is None:
             break
         states = stages.run(engine, stage, members, states)
     return states or Pool()
+
+
+def _made(engine: Engine, stage: Stage, member: int, log: Journal) -> Stage | None:
+    """The stage as far as a member was trained in it; None if it was not."""
+    for kind in ("block", within.KIND):
+        for name, event in log.all(kind).items():
+            if name.startswith(f"{stage.name}-") and member in event["members"]:
+                group = int(group_of(engine, np.array([member]))[0])
+                return stage if kind == "block" else within.cut(engine, stage, group, event["chunks"])
+    return None
 
 
 class Fresh(NamedTuple):
@@ -122,10 +131,11 @@ def decide(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: in
     """
     order = best_trials(engine, None)
     interval = bootstrap_interval(key, scores_of(engine.rules, engine.measured.evidence(order)))
-    if not order.size:
-        return _none(engine, order, num_seeds)
+    whole = (engine.measured.num_updates == plan.num_updates) | is_good(engine)
+    if not whole[order].any():
+        return _none(engine, order[:0], num_seeds)
     rivals = (interval[:, 1] >= interval[0, 0]) | (np.arange(len(order)) < max(count, 1))
-    best = np.sort(order[rivals & (engine.measured.num_updates[order] == plan.num_updates)][: max(count, MOST_TRIALS)])
+    best = np.sort(order[rivals & whole[order]][: max(count, MOST_TRIALS)])
     fresh, left = _none(engine, best, num_seeds), best
     for number, first in enumerate(range(0, num_seeds, _ROUND)):
         if len(left) < 2 and number:
@@ -140,9 +150,10 @@ def decide(engine: Engine, plan: Plan, key: jax.Array, count: int, num_seeds: in
 
 
 def best_trials(engine: Engine, count: int | None) -> np.ndarray:
-    """The `count` best trials, those trained furthest first; None: all that were trained."""
+    """The `count` best trials, those trained furthest or good enough first; None: all that were trained."""
     measured = engine.measured
-    order, _ = order_of(engine.rules, measured.evidence(), measured.num_updates)
+    far = np.where(is_good(engine), measured.num_updates.max(), measured.num_updates)
+    order, _ = order_of(engine.rules, measured.evidence(), far)
     return order[: (measured.num_updates > 0).sum()][:count]
 
 

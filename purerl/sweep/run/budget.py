@@ -8,6 +8,7 @@ import numpy as np
 
 from purerl.sweep.results import objectives
 from purerl.sweep.results.rules import Rules, scores_of
+from purerl.sweep.run.measurements import Measurements
 from purerl.sweep.run.pool import Pool
 from purerl.text import format_number
 
@@ -59,11 +60,31 @@ def check_reached(engine: Engine, members: np.ndarray, finished: np.ndarray) -> 
         return
     whole = engine.member_index.by_trial(np.isin(members, finished)).all(axis=1)  # [K]
     trials = engine.member_index.by_trial(engine.member_index.decode(members)[0])[whole, 0]
-    scores = scores_of(engine.rules, engine.measured.evidence(trials))
-    good = is_reached(engine.rules, engine.budget.until, scores)
-    if good.any():
-        level = format_number(engine.budget.until)
-        raise Enough(f"trial {trials[good][0]} reached a {engine.rules.objective.name} of {level}", reached=True)
+    good = first_good(engine, engine.measured, trials)
+    if good is not None:
+        raise reached(engine, good)
+
+
+def first_good(engine: Engine, measured: Measurements, trials: np.ndarray) -> int | None:
+    """The first of these trials [K] that is good enough by these measurements; None if none is."""
+    if engine.budget.until is None:
+        return None
+    good = is_reached(engine.rules, engine.budget.until, scores_of(engine.rules, measured.evidence(trials)))
+    return int(trials[good][0]) if good.any() else None
+
+
+def reached(engine: Engine, trial: int, when: str = "") -> Enough:
+    """The end of a search in which a trial is good enough."""
+    level = format_number(engine.budget.until or 0.0)
+    return Enough(f"trial {trial} reached a {engine.rules.objective.name} of {level}{when}", reached=True)
+
+
+def is_good(engine: Engine) -> np.ndarray:
+    """[P], the trials of a search that are good enough to end it."""
+    measured, until = engine.measured, engine.budget.until
+    if until is None:
+        return np.zeros(len(measured.num_updates), bool)
+    return (measured.num_updates > 0) & is_reached(engine.rules, until, scores_of(engine.rules, measured.evidence()))
 
 
 def is_reached(rules: Rules, until: float, scores: np.ndarray) -> np.ndarray:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -12,6 +13,21 @@ from purerl import checkpoint
 from purerl.distributed import is_main
 from purerl.sweep.run.work import Callback, Chunk
 from purerl.types import State
+
+
+def renumbered(callbacks: Sequence[Callback], numbers: np.ndarray) -> tuple[Callback, ...]:
+    """Callbacks of a search of which trial i is trial `numbers[i]` of a larger one.
+
+    Examples:
+      >>> (callback,) = renumbered([lambda chunk: print(chunk.trials)], np.array([16, 17, 18]))
+      >>> callback(Chunk(np.array([0, 0, 2]), np.array([0, 1, 0]), 8, np.zeros(3)))
+      [16 16 18]
+    """
+    return tuple(functools.partial(_call_with, numbers, callback) for callback in callbacks)
+
+
+def _call_with(numbers: np.ndarray, callback: Callback, chunk: Chunk) -> bool | None:
+    return callback(chunk._replace(trials=numbers[chunk.trials]))
 
 
 def when_best(function: Callable[[Chunk, int, State], None], so_far: float = -math.inf) -> Callback:

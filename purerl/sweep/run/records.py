@@ -60,7 +60,7 @@ def record_partial(engine: Engine, block: Block, partial: Partial) -> None:
     path = states_path(engine, block.name)
     if path is None or not is_main():
         return
-    curves, (value, weight, skipped), seconds, found = partial.progress
+    curves, (value, weight, skipped), seconds, found, returns = partial.progress
     about: dict[str, Any] = {
         "curves": journal.encode(curves),
         "value": journal.encode(value),
@@ -68,6 +68,7 @@ def record_partial(engine: Engine, block: Block, partial: Partial) -> None:
         "share": journal.encode(skipped),
         **_encoded(found),
     }
+    about |= {} if returns is None else {"returns": journal.encode(returns)}
     done = sum(block.chunks[: curves.shape[1]]) + value.shape[1]
     about |= {"seconds": seconds, "members": block.members.tolist()}
     checkpoint.save_step(_partial_path(path), done, partial.states, about, keep=2)
@@ -82,8 +83,10 @@ def recall_partial(engine: Engine, name: str, group: int, width: int) -> tuple[P
     about = checkpoint.read_metadata(latest)
     curves, value, weight = (journal.decode(about[each]) for each in ("curves", "value", "weight"))
     share = journal.decode(about["share"]) if "share" in about else np.zeros_like(value)
+    returns = journal.decode(about["returns"]) if "returns" in about else None
     states = checkpoint.restore(latest, packed_like(engine, group, width))
-    return states, Progress(curves, Updates(value, weight, share), about["seconds"], skipped_in(about, width))
+    skipped = skipped_in(about, width)
+    return states, Progress(curves, Updates(value, weight, share), about["seconds"], skipped, returns)
 
 
 def recall(engine: Engine, name: str, num_steps: int) -> tuple[np.ndarray, np.ndarray, float, Skips]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from purerl.hparams import annealed_longer
 from purerl.loops.chunked import call_all
-from purerl.sweep.run import blocks, budget, measurements, records, widths
+from purerl.sweep.run import blocks, budget, measurements, records, widths, within
 from purerl.sweep.run.engine import Engine, data_of, group_of, packed_like, unpacked_agent
 from purerl.sweep.run.plan import Stage
 from purerl.sweep.run.pool import Pool
@@ -64,10 +64,11 @@ def _run(
     counts = {"total": len(places), "done": len(places) - len(missing)}
     report = _reporter(engine, stage, members, counts)
     while missing:
-        todo, missing = (make_block(engine, stage, place, before) for place in missing), []
+        todo, missing = (make_block(engine, stage, place, before, after) for place in missing), []
         for block, result in engine.execute(engine.programs, todo, report):
             if isinstance(result, Partial):
                 records.record_partial(engine, block, result)
+                within.check(engine, stage, block, result, after)
             elif isinstance(result, Failure) and len(np.unique(block.members)) > 1:
                 missing += _halves(engine, block, result)
                 counts["total"] += 1
@@ -168,16 +169,23 @@ def enter(engine: Engine, stage: Stage, block: Block, result: Outcome | Failure,
     pool.add(block.members, None if path else result.states, path, like)
 
 
-def make_block(engine: Engine, stage: Stage, place: Place, before: Pool | None) -> Block:
-    """The data of a block; one that an earlier process began continues from its last save."""
+def make_block(engine: Engine, stage: Stage, place: Place, before: Pool | None, after: Pool) -> Block:
+    """The data of a block; one that an earlier process began continues from its last save.
+
+    Raises:
+      Enough: a trial of it was good enough then; its states are in `after`.
+    """
     partial = records.recall_partial(engine, place.name, place.group, len(place.members))
     states, progress = partial or (None if before is None else _from(stage, before.gather(place.members)), None)
     elsewhere = hasattr(engine.execute, "num_parallel")  # and may be lost with its machine
     saving = engine.save_seconds if engine.log.directory is not None or elsewhere else float("inf")
-    return Block(
+    block = Block(
         place.name, place.group, place.members, tuple(stage.chunks[place.group]), data_of(engine, place.members),
         states, engine.eval_key, engine.eval_params, progress, saving,
     )  # fmt: skip
+    if partial is not None:
+        within.check(engine, stage, block, Partial(*partial), after)
+    return block
 
 
 def _from(stage: Stage, states: PyTree) -> PyTree:
@@ -192,19 +200,23 @@ def _reporter(engine: Engine, stage: Stage, members: np.ndarray, counts: dict[st
     begun: dict[str, int] = {}
     returns = np.full((len(members), max(map(len, stage.chunks))), np.nan, np.float32)
 
-    def report(block: Block, chunk: int, curve: np.ndarray | None, states: AgentStates | None = None) -> None:
+    def report(block: Block, chunk: int, curve: np.ndarray | None, states: AgentStates | None = None) -> bool:
         engine.monitor.block = begun.setdefault(block.name, counts["done"] + len(begun))
         engine.monitor.num_blocks = counts["total"]
         if curve is None:
             engine.monitor.report("evaluate")
-            return
+            return False
         real, first = np.unique(block.members, return_index=True)  # without the repeats that fill the block
-        returns[np.searchsorted(members, real), chunk] = curve[first]
+        rows = np.searchsorted(members, real)
+        if block.progress is not None:
+            returns[rows, : block.progress.curves.shape[1]] = block.progress.curves[first]
+        returns[rows, chunk] = curve[first]
         trials = engine.member_index.by_trial(returns[:, chunk])  # [K * S] -> [K, S]
         best = np.fmax.reduce(trials.mean(axis=1))  # NaN while a trial lacks seeds
         engine.monitor.report("train", steps_of(engine, block, chunk, curve), float(best))
         call_back(engine, stage, block, chunk, curve, states)
         budget.check_spent(engine)
+        return within.may_end(engine, stage, block, returns[rows, : chunk + 1])
 
     return report
 

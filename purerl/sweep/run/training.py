@@ -55,10 +55,9 @@ def _run(program: Program, block: Block, report: Report | None) -> Iterator[Resu
         if evaluates:
             returns = _evaluate(program, block, states)
         curve = mean_of(progress.updates) if returns is None else returns.mean(axis=1)  # [W]
-        progress = _with_chunk(program, block, progress, curve)
-        if report:
-            report(block, chunk, curve, functools.partial(packing.pack, states.agent_state))
-        if _since(saved) >= block.save_seconds:
+        progress = _with_chunk(program, block, progress, curve)._replace(returns=returns)
+        asked = report is not None and report(block, chunk, curve, functools.partial(packing.pack, states.agent_state))
+        if asked or _since(saved) >= block.save_seconds:
             yield Partial(packing.pack(states), progress)
             saved = time.perf_counter()
     if report:

@@ -48,12 +48,14 @@ class Progress(NamedTuple):
       updates: of the running chunk, leaves [W, U].
       seconds: of training so far.
       skips: [W] of the chunks that have ended; steps count from the beginning of the block.
+      returns: [W, E] returns of the greedy episodes after the last chunk that has ended; None if none were played.
     """
 
     curves: np.ndarray
     updates: Updates
     seconds: float
     skips: Skips
+    returns: np.ndarray | None = None
 
 
 class Partial(NamedTuple):
@@ -125,5 +127,8 @@ class Report(Protocol):
 
     def __call__(
         self, block: Block, chunk: int, curve: np.ndarray | None, states: AgentStates | None = None, /
-    ) -> None:
-        """Chunk `chunk` has ended with these points of the learning curves, [W]; None: the evaluation begins."""
+    ) -> bool:
+        """Chunk `chunk` has ended with these points of the learning curves, [W]; None: the evaluation begins.
+
+        True asks for a partial result now, since the search may end with it.
+        """

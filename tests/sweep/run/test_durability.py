@@ -16,6 +16,7 @@ from purerl.sweep.results.objectives import Evidence
 from purerl.sweep.results.rules import Rules
 from purerl.sweep.results.skips import Skips
 from purerl.sweep.run import brackets, journal, measurements, plan, programs, training
+from purerl.sweep.run.budget import Budget
 from purerl.sweep.run.programs import Program
 from purerl.sweep.run.rungs import Rung
 from purerl.sweep.run.unfinished import load_unfinished
@@ -377,8 +378,9 @@ def test_trials_that_are_decided_take_no_further_seeds(monkeypatch):
         ),
     )
     engine = SimpleNamespace(
-        rules=Rules(sweep.final_return()), measured=measured, programs=[SimpleNamespace(eval_episodes=1)]
-    )
+        rules=Rules(sweep.final_return()), measured=measured, programs=[SimpleNamespace(eval_episodes=1)],
+        budget=Budget(),
+    )  # fmt: skip
 
     def train_again(engine, plan, key, fresh, trials, seeds, name):
         rows = np.isin(fresh.trials, trials)
