@@ -7,7 +7,9 @@ from purerl import types
 from purerl.presets.entries import Algorithm, Preset
 
 _PRESETS = {
-    "CartPole-v1": Preset("actor_critic", 500_000, 16, 8, {"learning_rate": 2e-3}, anneal=True),
+    "CartPole-v1": Preset(
+        "actor_critic", 500_000, 16, 8, {"learning_rate": 2e-3, "discount": 0.98, "gae_lambda": 0.8}, anneal=True
+    ),
     "Acrobot-v1": Preset("actor_critic", 300_000, 16, 16, {"learning_rate": 2e-3}, anneal=True),
     "image": Preset(
         "actor_critic", 5_000_000, 64, 16, {"learning_rate": 1e-3}, network={"activation": "relu"}, anneal=True
