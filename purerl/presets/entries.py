@@ -61,7 +61,8 @@ class Algorithm(NamedTuple):
       summary: a few words.
       build: `(env, preset) -> Agent`, without the combinators and replay.
       hparams: `() -> type`, the class of its hyperparameters.
-      presets: by environment id, by family ("brax/"), and under "image", "continuous" and "any" for all others.
+      presets: by environment id, by family ("brax/"), and under "frames" (images of 36 x 36 pixels or more), "image",
+        "continuous" and "any" for all others.
       space: the search space of `purerl sweep`: strings as `--space` takes them, by hyperparameter.
       actions: names of the action spaces that it can act in.
       wrap: `Env -> Env`, the environment that it trains and plays in instead of the bare one.

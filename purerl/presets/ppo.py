@@ -19,6 +19,11 @@ _GRID = Preset(
     "ppo", 1_000_000, 32, 128, {"learning_rate": 1e-3}, {"num_epochs": 4, "num_minibatches": 8},
     {"activation": "relu", "convolution": False}, anneal=True,
 )  # fmt: skip
+# CleanRL's ppo_atari: Schulman et al. 2017, table 5
+_FRAMES = Preset(
+    "ppo", 10_000_000, 8, 128, {"clip_epsilon": 0.1, "value_clip_epsilon": 0.1}, _EPOCHS,
+    {"hidden": (512,), "activation": "relu", "convolution": "nature", "shared_torso": True}, anneal=True,
+)  # fmt: skip
 _PRESETS = {
     "CartPole-v1": Preset("ppo", 500_000, 4, 128, {}, _EPOCHS, anneal=True),
     "Acrobot-v1": Preset("ppo", 200_000, 16, 64, {"learning_rate": 1e-3}, _EPOCHS, anneal=True),
@@ -49,6 +54,7 @@ _PRESETS = {
         "ppo", 8_000_000, 128, 64, {"learning_rate": 2e-3}, {"num_epochs": 2, "num_minibatches": 8},
         {"hidden": (128, 128), "activation": "relu", "convolution": False}, anneal=True,
     ),
+    "frames": _FRAMES,
     "image": _MINATAR,
     "continuous": Preset(
         "ppo", 1_000_000, 8, 256, {"learning_rate": 3e-4, "entropy_coef": 0.0},

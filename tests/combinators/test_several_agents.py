@@ -203,6 +203,40 @@ def test_ppo_with_a_central_critic_trains_on_the_host():
     assert np.isfinite(metrics["loss/value"]).all()
 
 
+def painters(num_envs=2):
+    """Two agents on the host: agent i sees an image of i + 1 and a speed of 10 i, and is paid 1."""
+    camera = np.stack([np.full((3, 4, 2), i + 1, np.uint8) for i in range(2)])
+    seen = {"camera": camera, "speed": np.array([0.0, 10.0], np.float32)}
+    obs = {"agents": seen, "rewards": np.ones(2, np.float32), "alive": np.ones(2, bool)}
+    one = lambda: Single(lambda seed: obs, lambda action: (obs, 1.0, True, False), lambda: None)  # noqa: E731
+    space = Dict({"camera": Box(0, 255, (2, 3, 4, 2), "uint8"), "speed": Box(-99.0, 99.0, (2,))})
+    return side_by_side([one() for _ in range(num_envs)], Dict({"agents": space}), MultiDiscrete((2, 2)))
+
+
+def test_a_central_critic_sees_images_of_all_as_channels_and_of_a_dict_each_part():
+    env = envs.central_critic(painters())
+    seen, space = env.reset(0)["agents"], env.observation_space["agents"]
+    assert seen["critic"]["camera"].shape == (2, 2, 3, 4, 6)
+    assert seen["critic"]["camera"].dtype == np.uint8
+    assert seen["critic"]["camera"][1, :, 2, 3].tolist() == [[1, 1, 1, 1, 2, 2], [2, 2, 1, 1, 2, 2]]
+    assert seen["critic"]["speed"][0].tolist() == [[0, 0, 10], [10, 0, 10]]
+    assert seen["actor"]["camera"].shape == (2, 2, 3, 4, 2)
+    assert space["critic"]["camera"] == Box(0, 255, (2, 3, 4, 6), "uint8")
+    assert space["critic"]["speed"].shape == (2, 3)
+
+
+def test_ppo_with_a_central_critic_learns_from_images():
+    env = envs.central_critic(painters())
+    network = purerl.networks.actor_critic(envs.one_agent(env), (4,), convolution=False)
+    agent = with_shared_policy(purerl.ppo(network, num_epochs=1, num_minibatches=1), 2)
+    state, metrics = purerl.train_on_host(
+        jax.random.key(0), agent, env, purerl.PPOHparams(), num_updates=1, rollout_length=4
+    )
+    kernel = state.params["params"]["critic"]["Dense_0"]["kernel"]
+    assert kernel.shape == (3 * 4 * 6 + 3, 4)
+    assert np.isfinite(metrics["loss/value"]).all()
+
+
 def values_of_agent_0(env):
     """The values that PPO learns for agent 0 where the coin is -1 and 1."""
     network = purerl.networks.actor_critic(envs.one_agent(env), (16,))
@@ -235,8 +269,11 @@ def test_the_policy_does_not_read_what_the_critic_sees():
     assert (jnp.any(of_value["actor"] != 0), jnp.any(of_value["critic"] != 0)) == (False, True)
 
 
-def test_a_shared_torso_and_observations_that_are_not_vectors_are_refused():
+def test_a_shared_torso_and_observations_that_are_not_boxes_are_refused():
     with pytest.raises(ValueError, match="shared_torso"):
         purerl.networks.actor_critic(envs.one_agent(envs.central_critic(pair())), shared_torso=True)
-    with pytest.raises(TypeError, match=r'"agents" \[A, D\]'):
+    with pytest.raises(TypeError, match='must have the entry "agents"'):
         envs.central_critic(purerl.envs.make("CartPole-v1"))
+    numbers = pair()._replace(observation_space=Dict({"agents": MultiDiscrete((3, 3))}))
+    with pytest.raises(TypeError, match=r"observations of a Box \[A, ...\], or a dict of such; got MultiDiscrete"):
+        envs.central_critic(numbers)

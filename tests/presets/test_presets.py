@@ -10,7 +10,7 @@ import pytest
 
 from purerl import envs, presets
 from purerl.envs import references
-from purerl.hparams import cast
+from purerl.hparams import cast, get_params
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete
 from purerl.types import Env
 
@@ -20,6 +20,7 @@ def fake_env(observation_space, action_space) -> Env:
 
 
 FLAT, IMAGE = Box(-1.0, 1.0, (3,)), Box(0.0, 1.0, (10, 10, 4))
+FRAMES = Box(0, 255, (84, 84, 4), "uint8")
 
 
 @pytest.mark.parametrize("name", presets.ALGORITHMS)
@@ -50,6 +51,22 @@ def test_an_environment_without_an_entry_takes_that_of_its_kind():
     assert presets.find("ppo", "Other-v0", fake_env(FLAT, Discrete(2))) is table["any"]
     assert presets.find("ppo", "Other-v0", fake_env(FLAT, Box(-1.0, 1.0, (2,)))) is table["continuous"]
     assert presets.find("ppo", "Other-MinAtar", fake_env(IMAGE, Discrete(4))) is table["image"]
+    assert (
+        presets.find("dqn", "ale/Pong-v5", fake_env(FRAMES, Discrete(6))) is presets.ALGORITHMS["dqn"].presets["image"]
+    )
+
+
+def test_frames_of_atari_pass_the_convolution_of_dqn_and_one_torso():
+    """Of 84 x 84 x 4 pixels three layers leave 7 x 7 x 64, and the torso 512: 1,684,128 numbers without the heads."""
+    env = fake_env(FRAMES, Discrete(6))
+    preset = presets.find("ppo", "ale/Pong-v5", env)
+    assert preset is presets.ALGORITHMS["ppo"].presets["frames"]
+    state = jax.eval_shape(
+        presets.build(preset, env).init, jax.random.key(0), cast(presets.hparams(preset)),
+        jax.ShapeDtypeStruct((84, 84, 4), jnp.uint8),
+    )  # fmt: skip
+    count = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(get_params(state)))
+    assert count == 1_684_128 + 512 * 6 + 6 + 512 + 1
 
 
 def test_a_fast_preset_is_asked_for_by_name_and_missed_by_name():

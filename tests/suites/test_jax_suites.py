@@ -7,6 +7,7 @@ import re
 import zlib
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import own_api
 import pytest
@@ -98,6 +99,22 @@ def test_states_are_drawn(module, env_id):
     assert pictures[0].dtype == np.uint8
     assert pictures[0].shape[2:] == (3,)
     assert pictures[0].std() > 1
+
+
+@pytest.mark.parametrize("name", ["MPE_simple_spread_v3", "MPE_simple_tag_v3", "overcooked"])
+def test_the_limit_of_jaxmarl_is_the_length_of_its_episodes(name):
+    """Nobody acts, so that nothing but the limit ends an episode."""
+    pytest.importorskip("jaxmarl")
+    env = envs.make(f"jaxmarl/{name}")
+    key = jax.random.key(0)
+
+    def body(env_state, _):
+        new = env.step(key, env_state, jnp.zeros(env.action_space.shape, jnp.int32))
+        return new.env_state, (new.terminated, new.truncated)
+
+    _, (terminated, truncated) = jax.lax.scan(body, env.reset(key)[1], length=env.max_steps)
+    assert not terminated.any()
+    assert jnp.flatnonzero(truncated).tolist() == [env.max_steps - 1]
 
 
 def test_brax_shows_an_episode_in_its_own_viewer(tmp_path):

@@ -90,9 +90,14 @@ def _renderer(env: Environment, state: PyTree) -> RenderFn | None:
 
 
 def _limit(env: Environment) -> int | None:
-    """The number of steps of an episode, under any of the names that the library's environments give it."""
+    """The number of steps of an episode, under any of the names that the library's environments give it.
+
+    The particle environments (MPE) compare before they count, so their episodes have one step more than `max_steps`.
+    """
+    from jaxmarl.environments.mpe.simple import SimpleMPE
+
     found = next((getattr(env, name) for name in ("max_steps", "num_inner_steps") if hasattr(env, name)), None)
-    return None if found is None else int(found)
+    return None if found is None else int(found) + isinstance(env, SimpleMPE)
 
 
 def _actions(env: Environment, names: list[str]) -> tuple[Any, Any]:

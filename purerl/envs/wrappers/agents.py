@@ -56,63 +56,80 @@ def central_critic(env: AnyEnv) -> AnyEnv:
 
         obs["agents"] = {"actor": [A, D], "critic": [A, D + A · D]},   critic[i] = (own[i], own[0], ..., own[A - 1])
 
-    With `with_shared_policy` and PPO this is MAPPO: `networks.actor_critic` gives actor and critic their own parts.
-    Only learning needs the critic's, so the trained policies act apart.
+    Images [A, H, W, C] are stacked as channels, [A, H, W, C + A · C], and of a dict each part is. With
+    `with_shared_policy` and PPO this is MAPPO: `networks.actor_critic` gives actor and critic their own parts. Only
+    learning needs the critic's, so the trained policies act apart.
 
     Args:
-      env: such as those of `from_jaxmarl` and `from_pettingzoo`, with `obs["agents"]` [A, D].
+      env: such as those of `from_jaxmarl` and `from_pettingzoo`, with `obs["agents"]` [A, ...], an array or a dict.
 
     Raises:
-      TypeError: the environment is not one of several agents, or their observations are not vectors.
+      TypeError: the environment is not one of several agents, or what they observe is not made of boxes.
 
     Source: Yu et al. 2022, "The surprising effectiveness of PPO in cooperative multi-agent games", arXiv:2103.01955,
     section 3; the concatenation of all observations is its "CL", here with the agent's own in front.
     """
     space = env.observation_space
-    own = space["agents"] if isinstance(space, Dict) and "agents" in space else None
-    if not isinstance(space, Dict) or not isinstance(own, Box) or len(own.shape) != 2:
-        raise TypeError(f'observations must have the entry "agents" [A, D], as those of envs.from_jaxmarl; got {space}')
-
-    low, high = map(_with_all, own.bounds())
-    critic = Box(compact_bound(low), compact_bound(high), low.shape, own.dtype)
-    parts = Dict(dict(space.spaces) | {"agents": Dict({"actor": own, "critic": critic})})
+    if not isinstance(space, Dict) or "agents" not in space:
+        raise TypeError(f'observations must have the entry "agents", as those of envs.from_jaxmarl; got {space}')
+    own = space["agents"]
+    parts = Dict(dict(space.spaces) | {"agents": Dict({"actor": own, "critic": _space_of_all(own)})})
     if isinstance(env, HostEnv):
-        return _on_host(env)._replace(observation_space=parts)
-    return _in_jax(env)._replace(observation_space=parts)
+        return _on_host(env, own)._replace(observation_space=parts)
+    return _in_jax(env, own)._replace(observation_space=parts)
 
 
-def _in_jax(env: Env) -> Env:
+def _space_of_all(own: Space) -> Space:
+    """What the critic sees, by what the A agents see."""
+    if isinstance(own, Dict):
+        return Dict({name: _space_of_all(part) for name, part in own.spaces})
+    if not isinstance(own, Box) or not own.shape:
+        raise TypeError(f"a central critic needs observations of a Box [A, ...], or a dict of such; got {own}")
+    low, high = (_with_all(bound, own) for bound in own.bounds())
+    return Box(compact_bound(low), compact_bound(high), low.shape, own.dtype)
+
+
+def _in_jax(env: Env, own: Space) -> Env:
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
         obs, env_state = env.reset(key, env_params)
-        return _seen(obs), env_state
+        return _seen(obs, own), env_state
 
     def step(key: Key, env_state: PyTree, action: jax.Array, env_params: PyTree = None) -> EnvStep:
         new = env.step(key, env_state, action, env_params)
-        return new._replace(obs=_seen(new.obs))
+        return new._replace(obs=_seen(new.obs, own))
 
     return env._replace(reset=reset, step=step)
 
 
-def _on_host(env: HostEnv) -> HostEnv:
+def _on_host(env: HostEnv, own: Space) -> HostEnv:
     def step(action: PyTree) -> HostStep:
         new = env.step(action)
-        return new._replace(obs=_seen(new.obs), next_obs=_seen(new.next_obs))
+        return new._replace(obs=_seen(new.obs, own), next_obs=_seen(new.next_obs, own))
 
-    return env._replace(reset=lambda seed: _seen(env.reset(seed)), step=step)
-
-
-def _seen(obs: PyTree) -> PyTree:
-    own = obs["agents"]  # [..., A, D]
-    return obs | {"agents": {"actor": own, "critic": _with_all(own)}}
+    return env._replace(reset=lambda seed: _seen(env.reset(seed), own), step=step)
 
 
-def _with_all(own: Any) -> Any:
-    """Every agent's own part and then those of all, [..., A, D] to [..., A, D + A · D]; of NumPy or JAX."""
-    xp = own.__array_namespace__()
-    num_agents, size = own.shape[-2:]
-    everyone = own.reshape(*own.shape[:-2], 1, num_agents * size)  # [..., 1, A · D]
-    everyone = xp.broadcast_to(everyone, (*own.shape[:-1], num_agents * size))  # [..., A, A · D]
-    return xp.concatenate([own, everyone], axis=-1)
+def _seen(obs: PyTree, own: Space) -> PyTree:
+    return obs | {"agents": {"actor": obs["agents"], "critic": _with_all(obs["agents"], own)}}
+
+
+def _with_all(seen: Any, own: Space) -> Any:
+    """Every agent's own part and then those of all, along the last axis; of NumPy or JAX.
+
+    Args:
+      seen: [..., A, D], [..., A, H, W, C] or the like, or a dict of such; [..., A] counts as [..., A, 1].
+      own: its space, without the axes in front.
+    """
+    if isinstance(own, Dict):
+        return {name: _with_all(seen[name], part) for name, part in own.spaces}
+    assert isinstance(own, Box)
+    xp, rank = seen.__array_namespace__(), len(own.shape)
+    seen = seen if rank > 1 else seen[..., None]
+    agents = -max(rank, 2)  # the axis
+    everyone = xp.moveaxis(seen, agents, -2)  # [..., H, W, A, C]
+    everyone = everyone.reshape(*everyone.shape[:-2], -1)  # [..., H, W, A · C]
+    everyone = xp.broadcast_to(xp.expand_dims(everyone, agents), (*seen.shape[:-1], everyone.shape[-1]))
+    return xp.concatenate([seen, everyone], axis=-1)  # [..., A, H, W, C + A · C]
 
 
 def _row(space: Space) -> Space:
