@@ -14,11 +14,24 @@ PACKAGE = pathlib.Path(purerl.__file__).parent
 STUB = PACKAGE / "__init__.pyi"
 
 # The parts of the package that each part may import, from the bottom up. A part that is missing may import none.
-BASE = {"files", "hparams", "numerics", "packing", "prng", "reductions", "runtime", "spaces", "text", "types"}
+BASE = {
+    "files",
+    "hparams",
+    "numerics",
+    "orthonormal",
+    "packing",
+    "prng",
+    "reductions",
+    "runtime",
+    "spaces",
+    "text",
+    "types",
+}
 PIECES = {"distributions", "exploration", "losses", "mdp", "networks", "replay", "returns", "schedules"}
 ALLOWED = {
     "types": {"hparams", "spaces"},
     "hparams": {"prng", "types"},
+    "orthonormal": {"prng"},
     "packing": {"prng", "types"},
     "numerics": {"hparams", "types"},
     "losses": {"returns"},

@@ -53,3 +53,36 @@ def test_for_another_platform_the_program_is_that_of_jax():
     assert [ours.count(f"stablehlo.{name} ") for name in ("xor", "while", "add", "case")] == [
         jaxs.count(f"stablehlo.{name} ") for name in ("xor", "while", "add", "case")
     ]
+
+
+@pytest.mark.parametrize("num", [2, 5, (2, 3)])
+def test_split_and_fold_in_make_the_keys_of_jax(num):
+    key = jax.random.key(3)
+    assert (prng.split(key, num) == jax.random.split(key, num)).all()
+    assert prng.fold_in(key, 7) == jax.random.fold_in(key, 7)
+
+
+def test_split_keeps_the_implementation_of_its_key():
+    for key in (jax.random.key(0, impl="rbg"), jax.random.key(0), prng.unrolled(jax.random.key(0))):
+        assert prng.split(key).dtype == prng.fold_in(key, 1).dtype == key.dtype
+
+
+def test_standard_leaves_all_but_unrolled_keys():
+    tree = {
+        "unrolled": prng.unrolled(jax.random.key(1)),
+        "rbg": jax.random.key(0, impl="rbg"),
+        "x": jnp.ones(2),
+        "n": 3,
+    }
+    found = prng.standard(tree)
+    assert found["unrolled"] == jax.random.key(1)
+    assert all(found[name] is tree[name] for name in ("rbg", "x"))
+
+
+def test_a_key_is_made_once_for_all_that_draw_from_it():
+    def several(key):
+        a, b = jax.random.split(key)
+        return jax.random.uniform(a, (3,)), jax.random.uniform(a, (5,)), jax.random.normal(b, (7,)), jax.random.bits(b)
+
+    text = jax.jit(lambda key: several(prng.unrolled(key))).lower(jax.random.key(0)).compile().as_text()
+    assert text.count(" xor(") < 6 * 25  # 21 in each of five draws, and none of them twice

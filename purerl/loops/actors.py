@@ -77,7 +77,7 @@ def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int
     step = jax.eval_shape(
         functools.partial(_one_step, agent, env),
         env_params,
-        jax.random.split(jax.random.clone(key)),  # only for its shape: its key may come again
+        prng.split(jax.random.clone(key)),  # only for its shape: its key may come again
         state,
         first((obs, env_state, memory)),
     )
@@ -88,11 +88,12 @@ def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int
 
 def begin_episodes(key: Key, agent: Agent, env: Env, state: State, num_envs: int, env_params: PyTree) -> Actor:
     """Observations, environment states and memories of N fresh episodes."""
-    reset_key, memory_key = jax.random.split(key)
-    obs, env_state = jax.vmap(env.reset, (0, None))(jax.random.split(reset_key, num_envs), env_params)
+    reset_key, memory_key = prng.split(key)
+    keys = prng.unrolled(prng.split(reset_key, num_envs))
+    obs, env_state = prng.standard(jax.vmap(env.reset, (0, None))(keys, env_params))
     if agent.memory is None:
         return obs, env_state, ()
-    return obs, env_state, jax.vmap(agent.memory, (0, None))(jax.random.split(memory_key, num_envs), state)
+    return obs, env_state, jax.vmap(agent.memory, (0, None))(prng.split(memory_key, num_envs), state)
 
 
 def split_actors(actors: Actors) -> Actors:

@@ -8,6 +8,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from purerl import prng
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
 from purerl.prng import check_key
@@ -88,15 +89,16 @@ def _evaluate(
     env_params: PyTree,
 ) -> Evaluation:
     def begin(key: Key) -> Episode:
-        reset_key, memory_key, step_key = jax.random.split(key, 3)
-        obs, env_state = env.reset(reset_key, env_params)
+        reset_key, memory_key, step_key = prng.split(key, 3)
+        obs, env_state = prng.standard(env.reset(prng.unrolled(reset_key), env_params))
         memory = agent.memory(None if greedy else memory_key, state) if agent.memory else ()
         return step_key, obs, env_state, memory, jnp.bool_(True), jnp.float32(0), jnp.int32(0)
 
     def step(carry: Episode, t: jax.Array) -> Episode:
         key, obs, env_state, memory, alive, total, length = carry
-        act_key, env_key = jax.random.split(jax.random.fold_in(key, t))
-        action, _, *rest = agent.act(None if greedy else act_key, state, obs, *([memory] if agent.memory else []))
+        act_key, env_key = prng.split(prng.fold_in(key, t))
+        act_key = None if greedy else prng.unrolled(act_key)
+        action, _, *rest = agent.act(act_key, state, obs, *([memory] if agent.memory else []))
         new = env.step(env_key, env_state, action, env_params)
         total += jnp.where(alive, new.reward, 0)
         length += alive
@@ -111,6 +113,6 @@ def _evaluate(
         t, episodes = carry
         return (t < max_steps) & episodes[4].any()
 
-    episodes = jax.vmap(begin)(jax.random.split(key, num_episodes))  # leaves [num_episodes, ...]
+    episodes = jax.vmap(begin)(prng.split(key, num_episodes))  # leaves [num_episodes, ...]
     _, (_, _, _, _, _, total, length) = jax.lax.while_loop(unfinished, body, (jnp.int32(0), episodes))
     return Evaluation(total, length)

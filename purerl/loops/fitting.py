@@ -7,6 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
+from purerl import prng
 from purerl.hparams import (
     cast,
     check_hparams,
@@ -15,6 +16,7 @@ from purerl.hparams import (
     set_hparams,
     warn_if_annealed,
 )
+from purerl.loops import agents
 from purerl.prng import check_key
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, example_of
 
@@ -64,13 +66,14 @@ def _check_data(data: PyTree) -> None:
 def _fit(
     key: Key, agent: Agent, data: PyTree, hparams: Hparams, num_updates: int, state: State | None
 ) -> tuple[State, Metrics]:
-    init_key, loop_key = jax.random.split(key)
+    init_key, loop_key = prng.split(key)
     if state is None:
-        state = agent.init(init_key, hparams, example_of(agent, data))
+        example = example_of(agent, data)
+        state = agents.initial_state(lambda key: agent.init(key, hparams, example), init_key)
     else:
         state = set_hparams(state, hparams)
 
     def update(state: State, i: jax.Array) -> tuple[State, Metrics]:
-        return agent.update(jax.random.fold_in(loop_key, i), state, data)
+        return agents.update(agent, prng.fold_in(loop_key, i), state, data)
 
     return jax.lax.scan(update, state, jnp.arange(num_updates))

@@ -14,9 +14,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl import prng
 from purerl.envs.adapters.gymnasium import HostEnv, check_host
 from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
-from purerl.loops import Evaluation
+from purerl.loops import Evaluation, agents
 from purerl.loops.actors import first
 from purerl.loops.chunked import Callback, Chunk, call_all
 from purerl.prng import check_key
@@ -248,12 +249,12 @@ def _seed(key: Key) -> int:
 
 def _keys(key: Key, i: int | jax.Array) -> Key:
     """Keys of update i: for acting, for fresh memories, for learning."""
-    return jax.random.split(jax.random.fold_in(key, i), 3)
+    return prng.split(prng.fold_in(key, i), 3)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 4))
 def _init(key: Key, agent: Agent, hparams: Hparams, example: PyTree, num_envs: int) -> State:
-    return agent.init(key, hparams, example, num_envs)
+    return agents.initial_state(lambda key: agent.init(key, hparams, example, num_envs), key)
 
 
 def _act_once(
@@ -270,8 +271,10 @@ def _act(
 ) -> tuple[PyTree, PyTree, PyTree]:
     if key is None:
         return jax.vmap(lambda obs, memory: _act_once(None, agent, state, obs, memory))(obs, memory)
-    keys = jax.random.split(jax.random.fold_in(_keys(key, i)[0], t), jax.tree.leaves(obs)[0].shape[0])
-    return jax.vmap(lambda key, obs, memory: _act_once(key, agent, state, obs, memory))(keys, obs, memory)
+    keys = prng.split(prng.fold_in(_keys(key, i)[0], t), jax.tree.leaves(obs)[0].shape[0])
+    return jax.vmap(lambda key, obs, memory: _act_once(key, agent, state, obs, memory))(
+        prng.unrolled(keys), obs, memory
+    )
 
 
 @functools.partial(jax.jit, static_argnums=(1, 3))
@@ -294,4 +297,4 @@ def _restart_memory(
 
 @functools.partial(jax.jit, static_argnums=2)
 def _update(key: Key, i: int, agent: Agent, state: State, trajectory: Transition) -> tuple[State, Metrics]:
-    return agent.update(_keys(key, i)[2], state, trajectory)
+    return agents.update(agent, _keys(key, i)[2], state, trajectory)

@@ -15,6 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl import prng
 from purerl.distributed import mesh, platform
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
@@ -85,8 +86,8 @@ def _rollout(
     key: Key, agent: Agent, env: Env, state: State, actors: Actors, length: int, env_params: PyTree
 ) -> tuple[Actors, Transition]:
     num_envs, memory = actors.episode_return.shape[0], actors.memory
-    step_key, reset_key = jax.random.split(key)
-    keys, reset_keys = jax.random.split(step_key, (length, num_envs, 2)), jax.random.split(reset_key, length)
+    step_key, reset_key = prng.split(key)
+    keys, reset_keys = prng.split(step_key, (length, num_envs, 2)), prng.split(reset_key, length)
     begin = functools.partial(
         begin_episodes, agent=agent, env=env, state=state, num_envs=num_envs, env_params=env_params
     )
@@ -200,7 +201,7 @@ def _rollout_episodes(
     key: Key, agent: Agent, env: Env, state: State, actors: Actors, length: int, env_params: PyTree
 ) -> tuple[Actors, Transition]:
     num_envs = actors.episode_return.shape[0]
-    step_key, reset_key = jax.random.split(key)
+    step_key, reset_key = prng.split(key)
     obs, env_state, memory = begin_episodes(reset_key, agent, env, state, num_envs, env_params)
     actors = split_actors(Actors(env_state, obs, memory, *no_episodes(num_envs), actors.info, actors.info_at_end))
 
@@ -220,7 +221,7 @@ def _rollout_episodes(
         finished = count_episodes(actors.finished, ended, stepped.episode_return, stepped.episode_length)
         return (stepped._replace(finished=finished), alive & ~ended), (transition, new.info)
 
-    xs = jax.random.split(step_key, (length, num_envs, 2)), jnp.arange(length) == length - 1  # [T, N, 2], [T]
+    xs = prng.split(step_key, (length, num_envs, 2)), jnp.arange(length) == length - 1  # [T, N, 2], [T]
     (actors, _), (trajectory, info) = jax.lax.scan(step, (actors, jnp.ones(num_envs, bool)), xs)
     played = trajectory.mask > 0
     info, done = dict(info or {}), played & (trajectory.terminated | trajectory.truncated)

@@ -13,6 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl import prng
 from purerl.envs.checking import check
 from purerl.hparams import (
     cast,
@@ -23,7 +24,7 @@ from purerl.hparams import (
     set_hparams,
     warn_if_annealed,
 )
-from purerl.loops import packed
+from purerl.loops import agents, packed
 from purerl.loops.actors import Actors, init_actors
 from purerl.loops.rollouts import Rollout, rollout
 from purerl.numerics import missing
@@ -155,10 +156,10 @@ def _start(
 ) -> LoopState:
     if agent.requires.data == "whole":
         raise ValueError("this agent learns from fixed data as a whole, such as an MDP or minibatches: use purerl.fit")
-    init_key, actors_key, loop_key = jax.random.split(key, 3)
+    init_key, actors_key, loop_key = prng.split(key, 3)
     if state is None:
         example, _ = env.reset(jax.random.clone(actors_key), env_params)  # only an example: its key may come again
-        state = agent.init(init_key, hparams, example, num_envs)
+        state = agents.initial_state(lambda key: agent.init(key, hparams, example, num_envs), init_key)
     else:
         state = set_hparams(agent.cut(state) if agent.cut else state, hparams)
     actors = init_actors(actors_key, agent, env, state, num_envs=num_envs, env_params=env_params)
@@ -207,9 +208,9 @@ def _update(
 ) -> tuple[LoopState, Metrics]:
     """One rollout and one update."""
     key, state, actors, env_params, count = loop_state
-    rollout_key, update_key = jax.random.split(jax.random.fold_in(key, count))
+    rollout_key, update_key = prng.split(prng.fold_in(key, count))
     actors, trajectory = rollout(rollout_key, agent, env, state, actors, length=rollout_length, env_params=env_params)
-    state, metrics = agent.update(update_key, state, trajectory)
+    state, metrics = agents.update(agent, update_key, state, trajectory)
     return LoopState(key, state, actors, env_params, count + 1), metrics | _loop_metrics(actors, trajectory)
 
 

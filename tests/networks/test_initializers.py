@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from purerl.networks import initializers
 from purerl.networks.initializers import orthogonal
 
 
@@ -25,13 +24,6 @@ def test_the_distribution_is_uniform():
     np.testing.assert_allclose((q**2).mean(0), 1 / n, atol=0.01)
     np.testing.assert_allclose((q**4).mean(0), 3 / (n * (n + 2)), atol=0.008)
     assert abs((np.linalg.det(q) > 0).mean() - 0.5) < 0.02
-
-
-def test_accelerators_multiply_the_same_reflections():
-    u = jax.random.normal(jax.random.key(0), (12, 20))
-    u, sign = u / jnp.linalg.norm(u, axis=1, keepdims=True), jnp.where(jnp.arange(12) % 3, 1.0, -1.0)
-    expected = initializers._reflections(u, sign)
-    np.testing.assert_allclose(initializers._one_product(u, sign), expected, atol=2e-6)
 
 
 def test_a_vector_is_refused():

@@ -7,9 +7,9 @@ from typing import Any, TypeVar
 
 import jax
 
+from purerl import prng
 from purerl.distributed import mesh, platform
 from purerl.packing import Unpack, pack
-from purerl.prng import permutation
 from purerl.types import Key, PyTree
 
 Carry = TypeVar("Carry")
@@ -68,7 +68,7 @@ def epochs(
         prepared = jax.vmap(lambda part: prepare(unpack(part)))(parts)
         return platform.scan(one, carry, (parts, prepared))
 
-    orders = jax.vmap(lambda key: permutation(key, size))(jax.random.split(key, num_epochs))
+    orders = jax.vmap(lambda key: prng.permutation(key, size))(prng.split(key, num_epochs))
     carry, rows = jax.lax.scan(epoch, carry, orders)
     assert unpack_out is not None
     return carry, jax.tree.map(lambda x: x[:, :, 0], unpack_out(rows))
