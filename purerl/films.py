@@ -238,6 +238,9 @@ def _save_mp4(images: Frames, path: Path, fps: int) -> None:
 def save_page(env: Env, played: Played, path: str | os.PathLike[str], max_frames: int = 500) -> Path:
     """Write an episode as a page for a browser, with the viewer of the environment's library.
 
+    The page holds the episode. The viewer's scripts (brax's, three.js and others, over a megabyte) are fetched from the
+    network when it is opened, as in the pages that brax itself writes.
+
     Args:
       env: an environment that has pages, such as those of brax.
       played: from `play`.

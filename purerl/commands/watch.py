@@ -33,7 +33,8 @@ def run(options: Options) -> None:
         path = _path(options, policy)
     if path.suffix == ".html" and not options.live:
         played = _played(options, policy)
-        console.say(f"{films.save_page(policy.env, played, path, options.max_frames)}: open it in a browser")
+        path = films.save_page(policy.env, played, path, options.max_frames)
+        console.prose(f"{path}: open it in a browser with a network connection, which fetches the viewer's scripts")
     else:
         images, played = _filmed(options, policy)
         if options.live:
