@@ -74,9 +74,9 @@ def environment(target: Target) -> str:
     subprocess.run([sys.executable, "-m", "venv", directory], check=True)
     install = [python, "-m", "pip", "install", "--quiet"]
     compiler = [name.format(jax=jax) for name in target.compiler]
-    tests = "pytest"  # the agents of the coverage are those of tests
+    tests = "pytest"  # the agents of the coverage are those of the tests, planners among them
     wanted = [f"jax=={jax}", tests, *([] if target.bare else compiler)]
-    subprocess.run([*install, *wanted, str(ROOT)], check=True)
+    subprocess.run([*install, *wanted, f"{ROOT}[planning]"], check=True)
     subprocess.run(
         [python, "-m", "pip", "uninstall", "--quiet", "--yes", "purerl"], check=True
     )  # the checkout's is used

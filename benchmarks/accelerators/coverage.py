@@ -26,6 +26,7 @@ RESULTS = ROOT / "benchmarks" / "results"
 MODES = ("single", "population over devices", "environments over devices", "population")
 POPULATION = 64
 SIZES = {"num_updates": 1, "num_envs": 8, "rollout_length": 4}
+MORE_ENVS = {"recurrent_ppo": 16}  # of which a minibatch is 8 whole environments, one for each device
 Run = Callable[[Any, Any], Any]
 
 
@@ -66,7 +67,8 @@ def _agent(name: str, case: Any) -> Run:
 
     agent, env, _ = agent_cases.built(name)
     if isinstance(env, purerl.Env):
-        return lambda key, hparams: purerl.train(key, agent, env, hparams, **SIZES, rollout=case.rollout)
+        sizes = SIZES | {"num_envs": MORE_ENVS.get(name, SIZES["num_envs"])}
+        return lambda key, hparams: purerl.train(key, agent, env, hparams, **sizes, rollout=case.rollout)
     return lambda key, hparams: purerl.fit(key, agent, env, hparams, num_updates=1)
 
 
@@ -129,11 +131,16 @@ def _compile(job: Job, target: Any) -> tuple[str, int]:
 
 
 def compile_missing(target_name: str, seconds: float, only: str) -> None:
-    """Compile what the record lacks, for about so long; a program that ends the process is named at the next start."""
+    """Compile what the record lacks, for about so long; a program that ends the process is named at the next start.
+
+    What the record holds of programs that no longer exist is dropped.
+    """
     from purerl.accelerators.targets import TARGETS
 
-    end, done = time.perf_counter() + seconds, read(target_name)
-    for job in jobs():
+    end, wanted = time.perf_counter() + seconds, list(jobs())
+    found = read(target_name)
+    done = {job.name: found[job.name] for job in wanted if job.name in found}
+    for job in wanted:
         if job.name in done or only not in job.name:
             continue
         if time.perf_counter() > end:

@@ -210,10 +210,10 @@ def _named(instruction: Instruction, role: str) -> str:
 def rollout_step(root: Loop, rollout_length: int) -> dict[str, float] | None:
     """Launches, waits and copies of one step of a rollout, on average; None if the program has no loop of these steps.
 
-    A trip of the loop may be two steps, which half as many trips show.
+    A trip of the loop may be two or four steps, which a half or a quarter as many trips show.
     """
-    found = list(root.walk())
-    named = [loop for loop in found if "rollout" in loop.name and loop.trips in (rollout_length, rollout_length // 2)]
+    found, trips = list(root.walk()), [rollout_length // steps for steps in (1, 2, 4)]
+    named = [loop for loop in found if "rollout" in loop.name and loop.trips in trips]
     loops = named or [loop for loop in found if loop.trips == rollout_length and not loop.loops]
     if not loops or not loops[0].trips:
         return None

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from purerl import exploration, losses, returns
+from purerl import exploration, returns
 from purerl.agents.common import action_values, batches, optimization, trajectories
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
@@ -141,7 +141,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
 
 def _loss(network: Network, params: Params, part: Batch) -> tuple[jax.Array, Metrics]:
     """Mean of ½ (G − q(s, a))² over a minibatch."""
-    q = losses.action_value(batches.apply_batch(network, params, part.obs), part.action)  # [B, A] -> [B]
+    q = action_values.take(batches.apply_batch(network, params, part.obs), part.action)  # [B, A] -> [B]
     error = part.target - q
     loss = trajectories.masked_mean(0.5 * jnp.square(error), part.weight)
     return loss, {"loss/value": loss, "loss/td_error": jnp.abs(error).mean(), "q_value": q.mean()}

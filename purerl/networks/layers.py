@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
 from purerl.networks.images import Activation, Convolution, Features, flat_features
 from purerl.networks.initializers import orthogonal
+from purerl.networks.layer_norm import LayerNorm
 from purerl.networks.products import thin_product
 from purerl.types import Key
 
@@ -59,8 +62,11 @@ class Torso(nn.Module):
         return bool(self.hidden) and not (self.layer_norm or self.dropout or self.dtype)
 
     def _activate(self, x: jax.Array) -> jax.Array:
-        normalized = nn.LayerNorm(dtype=self.dtype, reduction_axes=range(x.ndim))(x) if self.layer_norm else x
-        return ACTIVATIONS[self.activation](normalized)
+        return ACTIVATIONS[self.activation](self._normalize(x) if self.layer_norm else x)
+
+    def _normalize(self, x: jax.Array) -> jax.Array:
+        norm = LayerNorm if self.dtype is None else functools.partial(nn.LayerNorm, dtype=self.dtype)
+        return norm()(x)
 
 
 def check_hidden(hidden: tuple[int, ...], activation: str) -> None:

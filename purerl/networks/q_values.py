@@ -107,10 +107,24 @@ class QNetwork(nn.Module):
     @nn.nowrap
     def apply_batch(self, params: Params, obs: PyTree) -> jax.Array:
         """`apply` for observations [B], without noise."""
-        usual = self.hidden and not (self.noisy or self.layer_norm or self.dtype)
+        usual = self.hidden and not (self.noisy or self.dtype)
         x = batched_features(obs, self.observation_space) if usual else None
         if x is None:
             return one_by_one(self, params, obs)
+        if not self.layer_norm:
+            return self._joined(params, x)
+        # On a CPU, normalized layers are computed and differentiated one example at a time.
+        return jax.lax.platform_dependent(
+            params,
+            obs,
+            x,
+            cpu=lambda params, obs, x: one_by_one(self, params, obs),
+            default=lambda params, obs, x: self._joined(params, x),
+        )
+
+    @nn.nowrap
+    def _joined(self, params: Params, x: jax.Array) -> jax.Array:
+        """`apply` for the features [B, D] of observations, differentiated as `towers` does it."""
         own = params["params"]
         heads = (own["Dense_0"], *([own["Dense_1"]] if self.dueling else []))
         [outputs] = towers((layers_of(own["Torso_0"]),), (heads,), x, ACTIVATIONS[self.activation])

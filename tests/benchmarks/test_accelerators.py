@@ -4,11 +4,12 @@ import pathlib
 import subprocess
 import sys
 
+import agent_cases
 import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[2]))
 
-from benchmarks.accelerators import table
+from benchmarks.accelerators import coverage, table
 from benchmarks.accelerators.__main__ import parse_case
 from benchmarks.accelerators.cases import Case
 
@@ -54,6 +55,12 @@ def test_a_program_that_launches_or_takes_more_than_recorded_is_a_regression(now
 def test_a_program_that_is_not_recorded_is_named(capsys):
     assert table.regressions({"reports": {}}, _report()) == 1
     assert "not in the record" in capsys.readouterr().out
+
+
+def test_every_agent_is_a_program_of_the_coverage_once_for_each_mode():
+    names = [job.name for job in coverage.jobs()]
+    assert len(set(names)) == len(names)
+    assert {f"{name}: {mode}" for name in agent_cases.CASES for mode in ("single", "population")} <= set(names)
 
 
 @pytest.mark.slow

@@ -32,6 +32,11 @@ NETWORKS = {
     "fewer units than examples": networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (2, 2), "relu"),
     "many actions": networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(11)), (12,), "silu"),
     "dueling": networks.q_network(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (7, 5), dueling=True),
+    "padded widths": networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (40, 36)),
+    "normalized": networks.q_network(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (7, 5), layer_norm=True),
+    "normalized, padded widths": networks.q_network(
+        space_pair(Box(-1.0, 1.0, (10,)), Discrete(3)), (40, 36), "tanh", layer_norm=True, dueling=True
+    ),
     "gaussian": networks.gaussian_actor(space_pair(Box(-1.0, 1.0, (2,)), BOX), (6, 5)),
 }
 
