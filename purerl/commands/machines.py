@@ -49,6 +49,7 @@ def joined(text: str | None) -> Iterator[None]:
             stack.enter_context(contextlib.redirect_stdout(nowhere))
         try:
             yield
+            distributed.wait_for_all()  # the main one may still evaluate and draw
         except (UsageError, runs.RunError):
             raise
         except KeyboardInterrupt:

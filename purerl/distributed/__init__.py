@@ -1,19 +1,18 @@
-"""One program on several devices, of one machine or of many; see `distributed.devices`."""
+"""One program on several devices, of one machine or of many; see `distributed.devices` and `distributed.processes`."""
 
 from purerl.distributed.devices import (
+    connect_population,
     data_parallel,
-    from_main,
-    initialize,
-    is_main,
     num_parts,
     over_devices,
     population_sharding,
+    to_devices,
     to_host,
     use_all_cores,
-    wait_for_all,
 )
+from purerl.distributed.processes import from_main, initialize, is_main, wait_for_all
 
 __all__ = [
-    "data_parallel", "from_main", "initialize", "is_main", "num_parts", "over_devices", "population_sharding",
-    "to_host", "use_all_cores", "wait_for_all",
+    "connect_population", "data_parallel", "from_main", "initialize", "is_main", "num_parts", "over_devices",
+    "population_sharding", "to_devices", "to_host", "use_all_cores", "wait_for_all",
 ]  # fmt: skip

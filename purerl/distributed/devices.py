@@ -12,19 +12,17 @@ from __future__ import annotations
 
 import contextlib
 import os
-import sys
-import traceback
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.experimental import multihost_utils
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, NamedSharding, PartitionSpec, Sharding
 
 from purerl.distributed import mesh
+from purerl.distributed.processes import connect, wait_for_all
 from purerl.hparams import check_positive
 from purerl.prng import is_key
 from purerl.runtime import num_cores
@@ -43,61 +41,6 @@ def use_all_cores() -> None:
         "XLA_FLAGS", ""
     ):
         jax.config.update("jax_num_cpu_devices", num_cores())
-
-
-def initialize(
-    coordinator: str | None = None,
-    num_processes: int | None = None,
-    process_id: int | None = None,
-    *,
-    heartbeat_seconds: int = 10,
-) -> None:
-    """Join this process to the others of a run. Call it in each process, before anything runs on JAX.
-
-    All processes then run one program: the same calls in the same order, with the same arguments. The death of one ends
-    all others within two heartbeats: XLA ends them with "another task died" and exit code 134, or, if one notices a
-    broken connection first, with that exception. An uncaught exception ends its process at once; JAX alone would wait
-    for the others. Nothing recovers by itself: start all processes again.
-
-    Args:
-      coordinator: "host:port" of process 0; None: read from Slurm, Open MPI, Kubernetes or the TPU pod.
-      num_processes: number of processes; None: read in the same way.
-      process_id: index of this process, from 0; None: read in the same way.
-      heartbeat_seconds: a process that is silent for this time counts as dead.
-
-    Raises:
-      ValueError: the coordinator or a number is missing and no cluster provides it; or `heartbeat_seconds` is below 1.
-      RuntimeError: it was called before, or JAX has initialised its devices already.
-    """
-    if heartbeat_seconds < 1:
-        raise ValueError(f"heartbeat_seconds = {heartbeat_seconds} must be at least 1")
-    jax.distributed.initialize(coordinator, num_processes, process_id, heartbeat_timeout_seconds=heartbeat_seconds)
-    sys.excepthook = _end_at_once
-
-
-def _end_at_once(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    """Print the exception and exit with 1. The others notice that; waiting for them would block all."""
-    traceback.print_exception(kind, error, where)
-    process = f"process {jax.process_index()} of {jax.process_count()}"
-    print(f"{process} ends here, and with it the run: start all processes again", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(1)
-
-
-def is_main() -> bool:
-    """Whether this process is process 0, the one that writes files and prints."""
-    return jax.process_index() == 0
-
-
-def wait_for_all() -> None:
-    """Wait until every process has called this; no effect with a single process."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices("purerl")
-
-
-def from_main(value: np.ndarray | np.generic) -> PyTree:
-    """The main process's value, in every process."""
-    return multihost_utils.broadcast_one_to_all(value) if jax.process_count() > 1 else value
 
 
 def num_parts(width: int) -> int:
@@ -182,6 +125,17 @@ def population_sharding(width: int) -> NamedSharding | None:
     return NamedSharding(_population_mesh(parts), PartitionSpec("population")) if parts > 1 else None
 
 
+def connect_population(width: int) -> None:
+    """Connect the devices of all processes that a population of this width is spread over; see `processes.connect`.
+
+    Programs whose members exchange data need it, as those of population-based training.
+
+    Raises:
+      ValueError: as `num_parts`.
+    """
+    connect(_population_mesh(num_parts(width)))
+
+
 def _population_mesh(parts: int) -> jax.sharding.Mesh:
     return jax.make_mesh((parts,), ("population",), (AxisType.Auto,), devices=_devices(parts))
 
@@ -197,13 +151,32 @@ def to_host(tree: PyTree) -> PyTree:
 
     Typed keys stay typed keys, on this process's own device.
     """
+    if any(map(_is_spread, jax.tree.leaves(tree))):
+        jax.block_until_ready(tree)  # the devices meet when all of them are free
+        wait_for_all()
     return jax.tree.map(_leaf_to_host, tree)
+
+
+def to_devices(leaf: np.ndarray | jax.Array, sharding: Sharding | None) -> jax.Array:
+    """The array, the same in every process, placed on devices of all processes; None: on this process's own.
+
+    `jax.device_put` would compare the whole array with that of every other process.
+    """
+    if sharding is None or sharding.is_fully_addressable:
+        return jax.device_put(leaf, sharding)
+    host = np.asarray(leaf)
+    return jax.make_array_from_callback(host.shape, sharding, lambda index: host[index])
+
+
+def _is_spread(leaf: PyTree) -> bool:
+    """Whether parts of an array lie in other processes."""
+    return isinstance(leaf, jax.Array) and not leaf.is_fully_addressable
 
 
 def _leaf_to_host(leaf: PyTree) -> PyTree:
     if is_key(leaf):
         return jax.random.wrap_key_data(_leaf_to_host(jax.random.key_data(leaf)), impl=jax.random.key_impl(leaf))
-    if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
+    if _is_spread(leaf):
         return multihost_utils.process_allgather(leaf, tiled=True)
     return np.asarray(leaf)
 
@@ -226,4 +199,6 @@ def data_parallel(num_devices: int | None = None) -> contextlib.AbstractContextM
     count = jax.device_count() if num_devices is None else num_devices
     if not 1 <= count <= jax.device_count():
         raise ValueError(f"num_devices = {count} is not between 1 and {jax.device_count()}, the number of devices")
-    return jax.set_mesh(jax.make_mesh((count,), (mesh.AXIS,), (AxisType.Auto,), devices=jax.devices()[:count]))
+    found = jax.make_mesh((count,), (mesh.AXIS,), (AxisType.Auto,), devices=jax.devices()[:count])
+    connect(found)
+    return jax.set_mesh(found)

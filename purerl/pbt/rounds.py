@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import loops
-from purerl.distributed import over_devices
+from purerl.distributed import connect_population, over_devices
 from purerl.hparams import cast, check_positive, get_hparams, set_learner
 from purerl.numerics import diverged
 from purerl.pbt import backtracking, exploit_explore
@@ -195,6 +195,7 @@ def advance(
     """
     check_positive(num_rounds=num_rounds)
     told = _no_decisions(state, num_rounds) if lineage is None else (lineage.parents, lineage.hparams)
+    connect_population(padded_size(state.scores.size))
     run = _advance_donated if donate else _advance
     return run(state, told, jnp.bool_(lineage is not None), program, num_rounds)
 

@@ -250,6 +250,39 @@ def test_two_processes_equal_one_with_all_their_devices(tmp_path):
     assert (parents // 4 != np.arange(16) // 4).any()  # some copies went from one device to another
 
 
+LATE_SECONDS = 40  # gloo waits for 30 when it connects devices
+POINTS = ("wait_for_all", "from_main", "to_host", "data_parallel", "population")
+
+
+@pytest.fixture(scope="module")
+def late():
+    """What each of two processes said and its exit code, by the point to which process 1 came late; all at once."""
+    running = {}
+    for point in POINTS:
+        port = free_port()
+        for process in (0, 1):
+            command = [sys.executable, PROGRAMS / "late.py", str(port), str(process), point, str(LATE_SECONDS)]
+            running[point, process] = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+    try:
+        return {name: (process.communicate(timeout=280)[0], process.returncode) for name, process in running.items()}
+    finally:
+        end(running.values())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("point", "found"),
+    zip(POINTS, ("0", "7", "[0, 1, 2, 3]", "6", "(2, 16)")),
+)
+def test_a_process_that_comes_later_than_gloo_waits_is_waited_for(late, point, found):
+    for process in (0, 1):
+        text, code = late[point, process]
+        assert code == 0, text
+        assert f"found {found}" in text
+
+
 # What happens: the mode of the program, and the process that gets a signal.
 FAULTS = {
     "SIGKILL of process 1": ("forever", 1, signal.SIGKILL),

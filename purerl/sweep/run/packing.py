@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import jax
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
-from purerl.distributed import to_host
+from purerl.distributed import to_devices, to_host
 from purerl.prng import is_key, key_implementation
 from purerl.types import PyTree
 
@@ -30,7 +30,7 @@ def unpack(packed: PyTree, like: PyTree, sharding: Sharding | None = None) -> Py
     """The tree of arrays that `pack` was given; `like` has its types, such as `programs.states_like` returns."""
 
     def typed(leaf: Leaf, spec: Leaf) -> Leaf:
-        leaf = jax.device_put(leaf, leaf_sharding(leaf, sharding))
+        leaf = to_devices(leaf, leaf_sharding(leaf, sharding))
         return jax.random.wrap_key_data(leaf, impl=key_implementation(spec)) if is_key(spec) else leaf
 
     return jax.tree.map(typed, packed, like)
