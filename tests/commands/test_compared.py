@@ -4,6 +4,7 @@ import json
 import shlex
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from commanding import fails, purerl, rows, said
@@ -11,12 +12,13 @@ from commanding import fails, purerl, rows, said
 import purerl as package
 from purerl import runs, sweep
 from purerl.commands import parser, sweep_results
+from purerl.commands import sweep as command
 from purerl.commands.options import train
 from purerl.reports import pieces
 
-ALGORITHMS = ("--space", "algorithm=choice:actor_critic,dqn", "dqn_learning_rate=log_uniform:1e-3,1e-2")
+ALGORITHMS = ("--space", "algorithm=choice:actor_critic,pqn", "pqn_learning_rate=log_uniform:1e-3,1e-2")
 SMALL = ("--num-envs", 2, "--rollout-length", 8)
-SMALL += ("--network", "hidden=4,4", "--eval-episodes", 2, "--num-seeds", 1, "--num-trials", 4)
+SMALL += ("--network", "hidden=4", "--eval-episodes", 2, "--num-seeds", 1, "--num-trials", 4)
 
 
 @pytest.fixture(scope="module")
@@ -27,15 +29,15 @@ def compared(tmp_path_factory):
         patch.setenv("COLUMNS", "120")
         patch.setattr(sweep_results, "draw", lambda *_: [])
         purerl("sweep", "--runs-dir", root, *ALGORITHMS, *SMALL, *halving)
-    return root / "sweep-actor_critic-dqn-CartPole-v1"
+    return root / "sweep-actor_critic-pqn-CartPole-v1"
 
 
 def test_every_algorithm_has_its_own_space(compared):
     table = sorted(rows(compared / "trials.csv"), key=lambda row: int(row["trial"]))
-    assert [row["algorithm"] for row in table] == ["actor_critic", "dqn", "actor_critic", "dqn"]
+    assert [row["algorithm"] for row in table] == ["actor_critic", "pqn", "actor_critic", "pqn"]
     assert [bool(row["actor_critic_gae_lambda"]) for row in table] == [True, False, True, False]
-    assert [bool(row["dqn_learning_rate"]) for row in table] == [False, True, False, True]
-    assert "dqn_epsilon" not in table[0]  # its space was typed, that of the actor-critic is its preset's
+    assert [bool(row["pqn_learning_rate"]) for row in table] == [False, True, False, True]
+    assert "pqn_trace_decay" not in table[0]  # its space was typed, that of the actor-critic is its preset's
     assert sorted(row["steps"] for row in table) == ["32", "32", "64", "64"]
 
 
@@ -52,7 +54,7 @@ def test_the_report_names_the_algorithms_and_trains_the_best_again(compared, tmp
     monkeypatch.setattr(pieces, "pictures", lambda _: "")
     purerl("report", compared, "--output", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert "<title>actor_critic, dqn on CartPole-v1" in page
+    assert "<title>actor_critic, pqn on CartPole-v1" in page
     assert "<h2>Algorithms</h2>" in page
     command = page[page.index("purerl train") :].split("\n\n")[0].replace("\\\n", " ")
     _, name, *arguments = shlex.split(command)
@@ -100,9 +102,23 @@ def test_options_of_a_report_that_do_not_go_together_are_refused(compared, capsy
     assert message in fails(capsys, "report", compared, *argv)
 
 
-def test_a_search_over_algorithms_is_resumed_and_replayed(compared, capsys):
+def test_a_search_over_algorithms_is_resumed_with_its_algorithms_and_its_trials(compared, monkeypatch):
     before = json.loads((compared / "config.json").read_text())
-    assert list(before["compared"]) == ["actor_critic", "dqn"]
+    assert list(before["compared"]) == ["actor_critic", "pqn"]
+    seen = []
+    monkeypatch.setattr(command, "_search", lambda job, resume: seen.append((job, resume)))
+    monkeypatch.setattr(sweep_results, "compare", lambda job, result: None)
+    purerl("sweep", "--resume", compared, "--replay", 0)
+    ((job, resume),) = seen
+    assert resume
+    assert list(job.compared) == ["actor_critic", "pqn"]
+    first = sweep.load(compared).trials
+    jax.tree.map(np.testing.assert_array_equal, job.trials.columns, first.columns)
+    assert job.trials.groups == first.groups
+
+
+@pytest.mark.slow
+def test_a_trial_of_a_search_over_algorithms_is_replayed(compared, capsys):
     trial = rows(compared / "trials.csv")[0]["trial"]
     purerl("sweep", "--resume", compared, "--replay", trial)
     assert "bit for bit" in said(capsys)
