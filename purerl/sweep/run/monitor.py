@@ -16,7 +16,7 @@ class Progress(NamedTuple):
       block, num_blocks: index of the running block, from 0, and the number of blocks.
       steps, total_steps: environment steps of all agents, so far and in total.
       seconds: since the search began, including earlier processes of a resumed search.
-      steps_per_second: since the first chunk ended, so without compiling; NaN until the second one has.
+      steps_per_second: since the first chunk of this process ended, so without compiling; NaN until the second one has.
       seconds_left: at that rate; NaN until it is known.
       best_return: highest training return of a trial in a chunk so far, the mean over its seeds; NaN if none yet.
       note: what has just been decided: the exact plan before the first rung, then the width of the blocks; often empty.
@@ -44,7 +44,8 @@ class Monitor:
         self._best = math.nan
         self._before, self._skipped = 0.0, 0
         self._begin = time.perf_counter()
-        self._first = self._last = (self._begin, 0)
+        self._first: tuple[float, int] | None = None  # when the first chunk of this process ended, and the steps then
+        self._last = (self._begin, 0)
         self.block = 0
         self.num_blocks = 0
 
@@ -52,7 +53,8 @@ class Monitor:
         """Count the steps of an earlier process, which ended `seconds` after the search began."""
         self._steps += steps
         self._skipped += steps
-        self._first = self._last = (self._last[0], self._last[1] + steps)
+        if self._first is not None:  # steps that this process has not made are none of its rate
+            self._first, self._last = ((moment, done + steps) for moment, done in (self._first, self._last))
         self._before = max(self._before, seconds)
 
     def report(self, phase: str, steps: int = 0, best: float = math.nan, note: str = "") -> None:
@@ -61,7 +63,7 @@ class Monitor:
         self._best = max((x for x in (self._best, best) if not math.isnan(x)), default=math.nan)
         if steps:
             self._last = time.perf_counter(), self._steps
-            self._first = self._first if self._first[1] else self._last
+            self._first = self._first or self._last
         if self._callback is None:
             return
         rate = self.steps_per_second()
@@ -90,11 +92,11 @@ class Monitor:
         return self._before + time.perf_counter() - self._begin
 
     def steps_per_second(self) -> float:
-        """Environment steps per second since the first chunk ended.
+        """Environment steps per second of this process since its first chunk ended.
 
         Before the second has ended it is the rate of earlier processes, compiling included; NaN without any.
         """
-        (first_time, first_steps), (last_time, last_steps) = self._first, self._last
+        (last_time, last_steps), (first_time, first_steps) = self._last, self._first or self._last
         if last_time > first_time:
             return (last_steps - first_steps) / (last_time - first_time)
         return self._skipped / self._before if self._before else math.nan
