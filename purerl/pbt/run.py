@@ -23,7 +23,7 @@ from purerl.pbt.rounds import Lineage, Population, Rounds, advance, padded_size,
 from purerl.pbt.snapshots import Standing
 from purerl.sweep.results import storage
 from purerl.sweep.results.result import Result
-from purerl.sweep.run import fingerprint, journal
+from purerl.sweep.run import fingerprint, identity, journal
 from purerl.sweep.run.fingerprint import digest_of
 from purerl.sweep.run.journal import Journal
 from purerl.sweep.run.programs import MemberData, Program
@@ -151,9 +151,15 @@ def pbt(
     sizes = {"population_size": population_size, "num_rounds": num_rounds, "num_envs": num_envs}
     settings = sizes | {name: getattr(program, name) for name in _RECORDED}
     settings |= {"num_elites": num_elites or None}  # as in the journals of runs that do not name it
+    origin = identity.surroundings() | {"explore": explore, "space": spaces.to_json(searched)}
+    for name, part in (
+        ("key", key), ("hyperparameter", hparams), ("parameter of the environment", env_params),
+        ("part of the lineage", lineage), ("initial hyperparameter", table),
+    ):  # fmt: skip
+        origin |= identity.parts_of(name, part)
     with journal.opened(directory, resume=resume) as log:
-        start_from = digest_of(key, hparams, env_params, lineage, table)
-        journal.check_same(log, settings | {"explore": explore, "space": spaces.to_json(searched), "start": start_from})
+        start_from = {"start": digest_of(key, hparams, env_params, lineage, table)}  # as in earlier versions
+        identity.check(log, settings | origin | start_from)
         fingerprint.check(log, *_member(program, key, hparams, env_params, num_envs))
         if log.find("end") and directory is not None:
             return load_pbt(directory, agent, env, hparams)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -17,10 +18,11 @@ from purerl.sweep.models import gp, tpe
 from purerl.sweep.models.encoding import Observed, axes_of, encode, observed
 from purerl.sweep.results.joining import join
 from purerl.sweep.results.result import Result
-from purerl.sweep.run import journal
+from purerl.sweep.run import identity, journal
+from purerl.sweep.run.fingerprint import digest_of
 from purerl.sweep.run.keeping import renumbered
 from purerl.sweep.search import search
-from purerl.sweep.trials import draws
+from purerl.sweep.trials import draws, spaces
 from purerl.sweep.trials import trials as trials_module
 from purerl.sweep.trials.algorithms import AgentSource
 from purerl.sweep.trials.spaces import Choice, SearchSpace
@@ -67,7 +69,8 @@ def model_search(
       warm_start: a search over the same names, from which the model learns before the first batch.
       adjust: applied to the trials of each batch, for hyperparameters that depend on others.
       keep: number of the best trials whose states are kept; None: all.
-      directory: batch b is written to its folder `batch<b>`, and all together at the end to the directory itself.
+      directory: batch b is written to its folder `batch<b>`, what decides the choices to `model`, and all together at
+        the end to the directory itself.
       resume: resume the search in `directory`: finished batches are read, and the same ones follow. `num_trials` may be
         larger than before.
       **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, `until`, ...;
@@ -77,8 +80,8 @@ def model_search(
       The `Result` of all batches.
 
     Raises:
-      TypeError, ValueError: as `search`; an unknown model; a search that is resumed is made longer; or the warm start
-        is a search over other names.
+      TypeError, ValueError: as `search`; an unknown model; a search that is resumed is made longer, or with another
+        model, batch size, constraint or warm start; or the warm start is a search over other names.
     """
     check_key(key)
     if model not in MODELS:
@@ -94,19 +97,50 @@ def model_search(
         _check_length(Path(directory), options["num_updates"])
     results: list[Result] = []
     callbacks = options.pop("callbacks", ())
-    while (done := sum(result.num_trials for result in results)) < num_trials:
-        count, batch = min(batch_size, num_trials - done), len(results)
-        folder = None if directory is None else Path(directory) / f"batch{batch:04d}"
-        again = resume and folder is not None and journal.exists(folder)
-        count = _num_trials(folder) or count if again and folder else count
-        made = _next(jax.random.fold_in(key, batch), parts, model, count, constraint, warm_start, results)
-        made = made if adjust is None else adjust(made)
-        options["callbacks"] = renumbered(callbacks, np.arange(done, done + count))
-        results.append(search(key, agent, env, made, keep=keep, directory=folder, resume=again, **options))
-        if "stopped" in results[-1].settings:
-            break
+    with _opened(directory, resume, _definition(key, parts, model, batch_size, constraint, warm_start)):
+        while (done := sum(result.num_trials for result in results)) < num_trials:
+            count, batch = min(batch_size, num_trials - done), len(results)
+            folder = None if directory is None else Path(directory) / f"batch{batch:04d}"
+            again = resume and folder is not None and journal.exists(folder)
+            count = _num_trials(folder) or count if again and folder else count
+            made = _next(jax.random.fold_in(key, batch), parts, model, count, constraint, warm_start, results)
+            made = made if adjust is None else adjust(made)
+            options["callbacks"] = renumbered(callbacks, np.arange(done, done + count))
+            results.append(search(key, agent, env, made, keep=keep, directory=folder, resume=again, **options))
+            if "stopped" in results[-1].settings:
+                break
     result = join(results, keep)
     return result if directory is None or not is_main() else _saved(result, directory)
+
+
+def _definition(
+    key: jax.Array,
+    parts: Parts,
+    model: Model,
+    batch_size: int,
+    constraint: Constraint | None,
+    warm_start: Result | None,
+) -> dict[str, Any]:
+    """What decides which trials are tried; each batch has a definition of its own training."""
+    made: dict[str, Any] = {"model": model, "batch_size": batch_size, **identity.parts_of("key", key)}
+    made["space"] = spaces.to_json(parts.drawn)
+    made["constraint"] = None if constraint is None else identity.of_function(constraint)
+    known = None if warm_start is None else _evaluated(parts, warm_start)
+    return made | {"warm start": None if known is None else digest_of(known)}
+
+
+@contextlib.contextmanager
+def _opened(directory: str | os.PathLike[str] | None, resume: bool, definition: dict[str, Any]) -> Iterator[None]:
+    """Hold the journal of the choices, `directory/model`, and compare the definition with the one that it began with.
+
+    Raises:
+      As `journal.opened` and `identity.check`.
+    """
+    folder = None if directory is None else Path(directory) / "model"
+    again = resume and folder is not None and journal.exists(folder)  # earlier versions had none
+    with journal.opened(folder, resume=again) as log:
+        identity.check(log, definition)
+        yield
 
 
 def _num_trials(folder: Path) -> int | None:

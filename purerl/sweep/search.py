@@ -30,6 +30,7 @@ from purerl.sweep.run import (
     brackets,
     executors,
     extension,
+    identity,
     journal,
     measurements,
     memory,
@@ -240,14 +241,15 @@ def search(
     about: dict[str, Any] = {"eval_episodes": eval_episodes, "eval_max_steps": eval_max_steps, "keep": keep}
     about |= {"confirm": [confirm, confirm_seeds], "auto": auto, "evaluate_in": where} | judged
     about |= {"stop_clearly_worse": stop_clearly_worse, "block_size": block_size, "brackets": first.brackets}
+    about |= {"function of the objective": identity.of_function(rules.objective.measure)}
+    about |= identity.parts_of("parameter of the environment of the evaluation", eval_params)
     fresh_agents = 0 if auto else min(confirm, trials.size) * confirm_seeds  # of auto nobody knows before
     with journal.opened(directory, resume=resume) as log:
         began: dict[str, Any] = {"num_seeds": found.seeds[0], "num_chunks": len(first.steps)}
-        began |= {
-            "num_updates": first.num_updates,
-            "trials": extension.digest(first_trials(trials, found.trials[0]), key),
-        }
-        journal.check_same(log, {**sizes, **about, **began})
+        began |= {"num_updates": first.num_updates}
+        first_ones = first_trials(trials, found.trials[0])
+        began["trials"] = extension.digest(first_ones, key)  # in one, as in journals of earlier versions
+        identity.check(log, {**_origin(key, first_ones, schedule), **sizes, **about, **began})
         grown = extension.record(log, found, trials, key)
         so_far = {**sizes, **judged, "eval_episodes": eval_episodes, "parts_of_seeds": found.seeds}
         unfinished.record(log, trials, plan, so_far, anew=grown)
@@ -286,6 +288,15 @@ def search(
             enough, fresh = error, brackets.confirm(run, plan, key, 0, confirm_seeds)
         stopped = {} if enough is None else {"stopped": str(enough), "until": until}
         return _finish(run, plan, bootstrap_key, fresh, parts, pools, goals, {**sizes, **judged, **stopped})
+
+
+def _origin(key: jax.Array, trials: Trials, schedule: rungs.Schedule) -> dict[str, Any]:
+    """What the trials of a search are and with what they are trained, by name, for its definition."""
+    found = identity.surroundings() | identity.parts_of("key", key)
+    found |= identity.parts_of("hyperparameter", trials.hparams)
+    found |= identity.parts_of("parameter of the environment", trials.env_params)
+    found |= identity.parts_of("static choice", trials.group) | {"static choices": trials.groups}
+    return found | {"asha": schedule.eta if isinstance(schedule, rungs.Asha) else None}
 
 
 def _train(

@@ -1,5 +1,6 @@
 """Models that choose trials: against oracles, on functions that are known, and in a whole search."""
 
+import dataclasses
 import functools
 
 import jax
@@ -194,16 +195,34 @@ def test_a_search_that_ends_within_a_block_ends_the_batches(tmp_path):
     assert 0 < result.num_updates[result.best.number] < 8
 
 
-def test_joined_searches_are_one_with_more_trials(modelled):
+@pytest.fixture(scope="module")
+def two_seeds():
+    return sweep.search(KEY, AGENT, ENV, Hparams(), SPACE, num_trials=2, **SIZES | {"num_seeds": 2})
+
+
+def test_kept_members_of_joined_searches_are_counted_on(two_seeds):
+    """Two trials of two seeds each: the members of the second search begin at 4."""
+    joined = sweep.join([two_seeds, two_seeds], keep=None)
+    assert joined.kept.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert joined.settings["seconds"] == 2 * two_seeds.settings["seconds"]
+
+
+def test_joined_searches_have_no_return_after_rungs_that_were_not_theirs(two_seeds):
+    longer = dataclasses.replace(two_seeds, rung_returns=np.concatenate([two_seeds.rung_returns] * 2))
+    joined = sweep.join([two_seeds, longer])
+    assert np.isnan(joined.rung_returns[1, :2]).all()
+    np.testing.assert_array_equal(joined.rung_returns[1, 2:], two_seeds.returns)
+
+
+def test_joined_searches_are_one_with_more_trials(modelled, two_seeds):
     result, directory = modelled
     parts = [sweep.load(directory / f"batch000{b}") for b in range(3)]
     joined = sweep.join(parts)
     np.testing.assert_array_equal(joined.returns, result.returns)
     assert joined.order.tolist() == result.order.tolist()
     assert [row["return"] for row in joined.rows()] == [row["return"] for row in result.rows()]
-    other = sweep.search(KEY, AGENT, ENV, Hparams(), SPACE, num_trials=2, **SIZES | {"num_seeds": 2})
     with pytest.raises(ValueError, match="searches with other seeds cannot be joined: 1 and 2"):
-        sweep.join([joined, other])
+        sweep.join([joined, two_seeds])
 
 
 def test_different_searches_are_ranked_in_one_table(modelled):
@@ -218,6 +237,25 @@ def test_different_searches_are_ranked_in_one_table(modelled):
 def test_a_search_with_a_model_is_not_made_longer(modelled):
     with pytest.raises(ValueError, match="begun with num_updates = 8, not 16: a model chose"):
         run(modelled[1], resume=True, num_updates=16)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"model": "gp"}, "begun with model = 'tpe', not 'gp'"),
+        ({"batch_size": 4}, "begun with batch_size = 8, not 4"),
+        ({"constraint": lambda settings: True}, "begun with another constraint"),
+    ],
+)
+def test_a_search_with_a_model_goes_on_with_the_same_choices(modelled, changes, message):
+    options = {"num_trials": 32, "batch_size": 8, "model": "tpe", "directory": modelled[1], "resume": True}
+    with pytest.raises(ValueError, match=message):
+        sweep.model_search(KEY, AGENT, ENV, Hparams(), SPACE, **SIZES | options | changes)
+
+
+def test_a_search_with_a_model_goes_on_with_the_same_warm_start(modelled):
+    with pytest.raises(ValueError, match="begun with another warm start"):
+        run(modelled[1], num_trials=32, resume=True, warm_start=modelled[0])
 
 
 def test_asha_promotes_the_best_so_far_and_resumes(tmp_path):

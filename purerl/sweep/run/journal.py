@@ -22,7 +22,7 @@ from purerl.checkpoint import CheckpointError, Json
 from purerl.distributed import is_main, wait_for_all
 from purerl.sweep.results.encoded import decode, encode
 
-__all__ = ["NAME", "Journal", "check_same", "decode", "encode", "exists", "in_memory", "opened", "read"]
+__all__ = ["NAME", "Journal", "decode", "encode", "exists", "in_memory", "opened", "read"]
 
 NAME = "journal"
 
@@ -120,25 +120,6 @@ def exists(directory: str | os.PathLike[str]) -> bool:
 def in_memory(log: Journal, *kinds: str) -> Journal:
     """A journal that writes nothing, with the events of some kinds of another one."""
     return Journal(None, None, [event for kind in kinds for event in log.all(kind).values()])
-
-
-def check_same(journal: Journal, plan: Mapping[str, Json]) -> None:
-    """Record the plan in a new journal; when resuming, reject other settings.
-
-    Raises:
-      ValueError: names the first difference.
-    """
-    before = journal.find("plan")
-    plan = json.loads(json.dumps(plan))
-    if before is None:
-        journal.add("plan", plan=plan)
-        return
-    for name, value in plan.items():
-        if before["plan"].get(name) != value:
-            raise ValueError(
-                f"{journal.directory} was begun with {name} = {before['plan'].get(name)!r}, not {value!r}: "
-                "resume with the same settings, or begin in another directory"
-            )
 
 
 def _lock(descriptor: int, path: Path) -> None:

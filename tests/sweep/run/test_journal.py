@@ -63,9 +63,9 @@ def test_a_directory_without_a_search_cannot_be_read(tmp_path):
 def test_a_search_is_not_resumed_with_other_trials_of_the_same_number(tmp_path):
     space = {"target": sweep.uniform(0.0, 1.0)}
     sweep.search(jax.random.key(0), AGENT, ENV, Hparams(), space, num_trials=2, directory=tmp_path, **SIZES)
-    for key, other in ((0, {"target": sweep.uniform(0.0, 0.9)}), (1, space)):
+    for key, other, name in ((0, {"target": sweep.uniform(0.0, 0.9)}, "hyperparameter target"), (1, space, "key")):
         options = {"num_trials": 2, "directory": tmp_path, "resume": True}
-        with pytest.raises(ValueError, match="begun with trials"):
+        with pytest.raises(ValueError, match=f"begun with another {name}"):
             sweep.search(jax.random.key(key), AGENT, ENV, Hparams(), other, **options, **SIZES)
 
 
@@ -155,6 +155,11 @@ def test_trials_are_compared_after_the_training_that_most_of_them_had():
     assert found.trials.tolist() == [0, 2, 3, 4]
     assert found.returns.reshape(-1).tolist() == [5, 7, 3, 4]
     assert found.steps == 40
+
+
+def test_brackets_take_the_trials_in_turn():
+    after = comparison.evaluated_after([[(2, 4), (1, 16)], [(1, 16)]], np.array([16, 4, 16]), 2)
+    assert after.tolist() == [[4, 4, 16], [16, 0, 0]]
 
 
 def test_the_middle_of_the_seeds_is_compared_and_not_their_mean():
