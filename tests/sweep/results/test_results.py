@@ -15,7 +15,7 @@ from purerl import reports, sweep
 from purerl.checkpoint import CheckpointError
 from purerl.sweep.results import objectives
 from purerl.sweep.results.objectives import Evidence
-from purerl.sweep.results.ranking import rank
+from purerl.sweep.results.ranking import num_tied, rank
 from purerl.sweep.results.rules import Rules, order_of
 
 ENV, AGENT = make_env(), make_agent()
@@ -66,6 +66,21 @@ def test_ties_are_broken_by_the_criteria_that_are_named():
     assert order([[10, 10], [10, 10]], curves, ties=("threshold", "area")) == [1, 0]
     assert order([[10, 10], [10, 10]], curves, ties=("threshold",), threshold=8.0) == [0, 1]
     assert order([[10, 10], [10, 10]], curves, ties=()) == [0, 1]
+
+
+def test_the_area_that_breaks_ties_is_that_of_the_mean_seed():
+    uneven, even = [[10.0] * 3, [0.0] * 3], [[6.0] * 3] * 2
+    assert order([[10, 10], [10, 10]], np.array([uneven, even])) == [1, 0]
+
+
+def test_trials_that_were_trained_otherwise_do_not_tie():
+    assert num_tied(np.array([5.0, 5.0, 5.0]), np.array([4, 8, 8])).tolist() == [1, 2, 2]
+
+
+def test_the_threshold_of_negative_returns_lies_below_them():
+    """Both trials end at -100, one of them is at -105 sooner."""
+    late, early = [[-400.0, -300.0, -105.0]] * 2, [[-900.0, -105.0, -105.0]] * 2
+    assert order([[-100, -100], [-100, -100]], np.array([late, early]), ties=("threshold",)) == [1, 0]
 
 
 def test_a_trial_that_was_stopped_ranks_below_all_that_were_trained_further():

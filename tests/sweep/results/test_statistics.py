@@ -165,6 +165,14 @@ def test_rank_intervals_are_tight_where_the_seeds_agree_and_wide_where_they_do_n
     np.testing.assert_array_equal(interval[1], [3, 4])  # 4 where both of the others have 3.5 from two seeds of each
 
 
+def test_a_rank_interval_holds_the_central_share_of_the_resamples():
+    """Of the resamples of two seeds a quarter has the first trial ahead, a quarter the second, and half tie."""
+    values = np.array([[0.0, 3.0], [1.0, 2.0]])
+    wide, narrow = (statistics.rank_interval(jax.random.key(0), values, confidence=share) for share in (0.6, 0.4))
+    np.testing.assert_array_equal(wide, [[1, 2], [1, 2]])  # from the 20th to the 80th percentile
+    np.testing.assert_array_equal(narrow, [[1.5, 1.5], [1.5, 1.5]])
+
+
 def test_equal_trials_share_their_rank_and_one_seed_has_no_interval():
     np.testing.assert_array_equal(statistics.rank_interval(jax.random.key(0), np.ones((4, 3))), [[2.5, 2.5]] * 4)
     assert np.isnan(statistics.rank_interval(jax.random.key(0), np.ones((4, 1)))).all()
