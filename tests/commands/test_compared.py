@@ -3,22 +3,59 @@
 import json
 import shlex
 import shutil
+from typing import NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from commanding import fails, purerl, rows, said
 
 import purerl as package
-from purerl import runs, sweep
+from purerl import presets, runs, sweep
 from purerl.commands import parser, sweep_results
 from purerl.commands import sweep as command
 from purerl.commands.options import train
+from purerl.hparams import NonNegative
 from purerl.reports import pieces
+from purerl.types import Agent
 
-ALGORITHMS = ("--space", "algorithm=choice:actor_critic,pqn", "pqn_learning_rate=log_uniform:1e-3,1e-2")
-SMALL = ("--num-envs", 2, "--rollout-length", 8)
-SMALL += ("--network", "hidden=4", "--eval-episodes", 2, "--num-seeds", 1, "--num-trials", 4)
+ALGORITHMS = ("--space", "algorithm=choice:left,right", "right_learning_rate=log_uniform:1e-3,1e-2")
+SMALL = ("--num-envs", 2, "--rollout-length", 8, "--eval-episodes", 2, "--num-seeds", 1, "--num-trials", 4)
+
+
+class Hparams(NamedTuple):
+    learning_rate: NonNegative = 0.1
+    push: NonNegative = 0.5
+
+
+class Learner(NamedTuple):
+    theta: jax.Array
+    hparams: Hparams
+
+
+def constant(action):
+    """An agent that compiles at once: it always takes one action, and learns a number that has no effect."""
+    return Agent(
+        init=lambda key, hparams, example, num_envs=1: Learner(jnp.float32(0), hparams),
+        act=lambda key, state, obs: (jnp.int32(action), ()),
+        update=lambda key, state, data: (state._replace(theta=state.theta + state.hparams.learning_rate), {}),
+    )
+
+
+def entry(name, action):
+    space = {"learning_rate": "log_uniform(1e-4, 1e-2)", "push": "uniform(0, 1)"}
+    preset = presets.Preset(name, 64, 2, 8)
+    made = constant(action)
+    return presets.Algorithm("pushes", lambda env, preset: made, lambda: Hparams, {"any": preset}, space, ("Discrete",))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def two_algorithms():
+    with pytest.MonkeyPatch.context() as patch:
+        for action, name in enumerate(("left", "right")):
+            patch.setitem(presets.ALGORITHMS, name, entry(name, action))
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +66,15 @@ def compared(tmp_path_factory):
         patch.setenv("COLUMNS", "120")
         patch.setattr(sweep_results, "draw", lambda *_: [])
         purerl("sweep", "--runs-dir", root, *ALGORITHMS, *SMALL, *halving)
-    return root / "sweep-actor_critic-pqn-CartPole-v1"
+    return root / "sweep-left-right-CartPole-v1"
 
 
 def test_every_algorithm_has_its_own_space(compared):
     table = sorted(rows(compared / "trials.csv"), key=lambda row: int(row["trial"]))
-    assert [row["algorithm"] for row in table] == ["actor_critic", "pqn", "actor_critic", "pqn"]
-    assert [bool(row["actor_critic_gae_lambda"]) for row in table] == [True, False, True, False]
-    assert [bool(row["pqn_learning_rate"]) for row in table] == [False, True, False, True]
-    assert "pqn_trace_decay" not in table[0]  # its space was typed, that of the actor-critic is its preset's
+    assert [row["algorithm"] for row in table] == ["left", "right", "left", "right"]
+    assert [bool(row["left_push"]) for row in table] == [True, False, True, False]
+    assert [bool(row["right_learning_rate"]) for row in table] == [False, True, False, True]
+    assert "right_push" not in table[0]  # its space was typed, that of the other one is its preset's
     assert sorted(row["steps"] for row in table) == ["32", "32", "64", "64"]
 
 
@@ -54,7 +91,7 @@ def test_the_report_names_the_algorithms_and_trains_the_best_again(compared, tmp
     monkeypatch.setattr(pieces, "pictures", lambda _: "")
     purerl("report", compared, "--output", tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert "<title>actor_critic, pqn on CartPole-v1" in page
+    assert "<title>left, right on CartPole-v1" in page
     assert "<h2>Algorithms</h2>" in page
     command = page[page.index("purerl train") :].split("\n\n")[0].replace("\\\n", " ")
     _, name, *arguments = shlex.split(command)
@@ -104,24 +141,30 @@ def test_options_of_a_report_that_do_not_go_together_are_refused(compared, capsy
 
 def test_a_search_over_algorithms_is_resumed_with_its_algorithms_and_its_trials(compared, monkeypatch):
     before = json.loads((compared / "config.json").read_text())
-    assert list(before["compared"]) == ["actor_critic", "pqn"]
+    assert list(before["compared"]) == ["left", "right"]
     seen = []
     monkeypatch.setattr(command, "_search", lambda job, resume: seen.append((job, resume)))
     monkeypatch.setattr(sweep_results, "compare", lambda job, result: None)
     purerl("sweep", "--resume", compared, "--replay", 0)
     ((job, resume),) = seen
     assert resume
-    assert list(job.compared) == ["actor_critic", "pqn"]
+    assert list(job.compared) == ["left", "right"]
     first = sweep.load(compared).trials
     jax.tree.map(np.testing.assert_array_equal, job.trials.columns, first.columns)
     assert job.trials.groups == first.groups
 
 
-@pytest.mark.slow
 def test_a_trial_of_a_search_over_algorithms_is_replayed(compared, capsys):
     trial = rows(compared / "trials.csv")[0]["trial"]
     purerl("sweep", "--resume", compared, "--replay", trial)
     assert "bit for bit" in said(capsys)
+
+
+@pytest.mark.slow
+def test_algorithms_with_and_without_replay_are_compared(tmp_path, capsys):
+    sizes = ("--network", "hidden=4", "--num-steps", 64)
+    purerl("sweep", "--runs-dir", tmp_path, "--space", "algorithm=choice:actor_critic,dqn", *SMALL, *sizes)
+    assert {row["algorithm"] for row in rows(next(tmp_path.iterdir()) / "trials.csv")} == {"actor_critic", "dqn"}
 
 
 @pytest.mark.parametrize(
