@@ -1,11 +1,11 @@
 """A search by several processes, all of which are started again whenever one of them is killed, as on spot instances.
 
-    python tests/faults/fleet.py [--processes 4] [--devices 2] [--every 60] [--seed 0] [--folder DIR] [--trials 64]
+    python tests/faults/fleet.py [--processes 4] [--devices 2] [--trials 64] [--every 60] [--laps N] [--folder DIR]
 
 `purerl sweep --distributed` trains PPO on CartPole with successive halving: once undisturbed by the fleet, once by one
 process with as many devices, and once by a fleet that loses a process by SIGKILL `every` seconds after each start,
 until it ends sooner. All tables must be the same, byte for byte, and no process may end before the kill. In a folder
-that is kept, a run that was cut goes on where it stopped.
+that is kept, a run that was ended after N laps goes on where it stopped.
 """
 
 import argparse
@@ -79,14 +79,16 @@ def lap(root, every, victim, processes, devices, trials):
     return False, time.monotonic() - killed
 
 
-def lossy(root, every, rng, processes, devices, trials):
+def lossy(root, every, most, seed, processes, devices, trials):
     """Kill and start again until the search has ended; kills, seconds in all, and the longest wait after a kill."""
     done = root / "lossy.laps"
     laps = done.read_text().splitlines() if done.is_file() else []
-    over = (root / "lossy" / "trials.csv").is_file()
+    over, last = (root / "lossy" / "trials.csv").is_file(), len(laps) + most
     while not over:
-        begun = time.monotonic()
-        over, waited = lap(root, every, rng.randrange(processes), processes, devices, trials)
+        if len(laps) == last:
+            sys.exit(f"{most} laps were made, and the search has not ended")
+        begun, victim = time.monotonic(), random.Random(f"{seed}-{len(laps)}").randrange(processes)
+        over, waited = lap(root, every, victim, processes, devices, trials)
         laps.append(f"{time.monotonic() - begun:.1f} {waited:.1f}")
         done.write_text("\n".join(laps))
         print(f"lap {len(laps)}: {laps[-1]} s, {'ended' if over else 'killed'}", flush=True)
@@ -102,6 +104,7 @@ def main():
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--trials", type=int, default=64)
+    parser.add_argument("--laps", type=int, default=1000)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = options.folder or Path(folder)
@@ -110,8 +113,8 @@ def main():
         print(f"one process: {alone:.0f} s", flush=True)
         whole = undisturbed(root, "whole", options.processes, options.devices, options.trials)
         print(f"{options.processes} processes: {whole:.0f} s", flush=True)
-        rng = random.Random(options.seed)
-        kills, seconds, waited = lossy(root, options.every, rng, options.processes, options.devices, options.trials)
+        sizes = options.processes, options.devices, options.trials
+        kills, seconds, waited = lossy(root, options.every, options.laps, options.seed, *sizes)
         print(f"{kills} kills: {seconds:.0f} s, the others ended within {waited:.1f} s of a kill")
         same = all(
             (root / name / table).read_bytes() == (root / "alone" / table).read_bytes()
