@@ -121,6 +121,12 @@ def test_a_trial_that_diverged_has_no_objective():
     assert np.isnan(objectives.score(sweep.area(), evidence([[np.nan, 1]]))).tolist() == [[True, False]]
 
 
+def test_seconds_to_a_threshold_are_the_share_of_the_steps_until_then():
+    """The curve reaches 1 after 10 of its 20 steps, and 5 at their end; training took 8 s."""
+    found = Evidence(np.zeros((1, 1, 1)), np.array([[[1.0, 5.0]]]), np.array([10, 20]), np.full((1, 1), 8.0))
+    assert [sweep.seconds_to(threshold).measure(found).item() for threshold in (1, 5)] == [4.0, 8.0]
+
+
 def test_the_area_under_a_curve_weighs_steps_and_not_points():
     """The value 0 until step 90, and 10 from there to step 100."""
     assert objectives.area_under(np.array([0.0, 10.0]), np.array([90, 100])) == 1.0
@@ -182,6 +188,13 @@ def test_the_front_is_listed_from_the_best_in_the_first_objective():
     cheap = sweep.front(result, ["steps:200", "return"])
     assert len(cheap.trials) > 1
     assert (np.diff(cheap.values[cheap.trials, 0]) > 0).all()
+
+
+def test_the_seconds_of_a_trial_are_those_of_its_mean_seed(result):
+    seconds = np.tile([2.0, 4.0], (5, 1))
+    costs = sweep.front(dataclasses.replace(result, seconds=seconds), ["seconds", "return"]).values
+    assert costs[:, 0].tolist() == [3.0] * 5
+    np.testing.assert_array_equal(costs[:, 1], result.score)
 
 
 def test_a_trial_that_diverged_costs_nothing_that_is_known():
