@@ -57,7 +57,7 @@ BY_MODULE = {
     ],
     "sweep.run.training": [
         ("curve weighs updates equally", "weight = np.where(np.isnan(updates.value), 0, updates.weight)", "weight = np.where(np.isnan(updates.value), 0, 1 + 0 * updates.weight)", JOURNAL),
-        ("never saved in between", "        if _since(saved) >= block.save_seconds:\n            yield Partial(packing.pack(states), progress)", "        if False:\n            yield Partial(packing.pack(states), progress)", DURABLE + "::test_a_killed_search_loses_no_more_than_the_time_between_two_saves"),
+        ("never saved in between", "        if asked or _since(saved) >= block.save_seconds:", "        if asked:", DURABLE + "::test_a_killed_search_loses_no_more_than_the_time_between_two_saves"),
         ("pieces grow without bound", "2 * length * update_seconds <= save_seconds / 2", "2 * length <= 1e9", DURABLE + "::test_the_length_of_pieces_follows_the_clock_in_powers_of_two"),
         ("failure of a block ends the search", "    except (jax.errors.JaxRuntimeError, MemoryError) as error:", "    except (jax.errors.JaxRuntimeError,) as error:", DURABLE + "::test_a_block_that_fails_is_tried_narrower"),
     ],
@@ -72,7 +72,7 @@ BY_MODULE = {
         ("checkpoints on disk stay for ever", "            if not source.members.size and source.path is not None and is_main():", "            if False:", DURABLE + "::test_the_states_on_the_disk_are_bounded"),
     ],
     "sweep.run.brackets": [
-        ("a trial that was stopped is replayed to the end", "if not any(members[0] in each for each in made):", "if False:", EXTENSION + "::test_a_trial_that_was_stopped_is_replayed_no_further"),
+        ("a trial that was stopped is replayed to the end", "stage = _made(engine, plan.stage(b, r), members[0], log)", "stage = plan.stage(b, r)", EXTENSION + "::test_a_trial_that_was_stopped_is_replayed_no_further"),
         ("fresh seeds are the old ones", "    seed_key, eval_key = jax.random.split(jax.random.fold_in(key, 1))", "    seed_key, eval_key = jax.random.split(key, 4)[1:3]", DURABLE + "::test_fresh_seeds_and_episodes_are_others_than_those_of_the_search"),
         ("fresh returns on other trials", "rows, evidence = np.isin(fresh.trials, trials), again.measured.evidence(trials)", "rows, evidence = np.isin(fresh.trials, trials), again.measured.evidence(trials[::-1])", DURABLE + "::test_fresh_returns_are_those_of_their_trials"),
         ("the worst trials are confirmed", "best = np.sort(best_trials(engine, count)) if count", "best = np.sort(best_trials(engine, None)[-count:]) if count", DURABLE + "::test_the_best_follows_the_confirmed_returns"),
