@@ -256,7 +256,7 @@ def test_a_search_neither_shrinks_nor_takes_other_trials(small):
         run(small, num_trials=5)
     with pytest.raises(ValueError, match="a search of 2 seeds, and num_seeds = 1 is less"):
         run(small, num_seeds=1)
-    with pytest.raises(ValueError, match="begun with trials ="):
+    with pytest.raises(ValueError, match="begun with another hyperparameter"):
         run(small, num_trials=9, method="sobol")
     run(small, num_trials=9)
     with pytest.raises(ValueError, match="asha drops"):
