@@ -6,11 +6,13 @@ import purerl
 from purerl import types
 from purerl.presets.entries import Algorithm, Preset
 
+_SEARCH = {"num_simulations": 16, "num_epochs": 4, "num_minibatches": 16}
 _PRESETS = {
-    "any": Preset(
-        "alphazero", 100_000, 32, 16, {"learning_rate": 2e-3},
-        {"num_simulations": 16, "num_epochs": 4, "num_minibatches": 16}, anneal=True,
+    "CartPole-v1": Preset(
+        "alphazero", 100_000, 32, 16, {"learning_rate": 2e-3, "discount": 0.95, "trace_decay": 0.9}, _SEARCH,
+        anneal=True,
     ),
+    "any": Preset("alphazero", 100_000, 32, 16, {"learning_rate": 2e-3}, _SEARCH, anneal=True),
 }  # fmt: skip
 _SPACE = {
     "learning_rate": "log_uniform(1e-4, 1e-2)",

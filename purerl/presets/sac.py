@@ -9,7 +9,8 @@ from purerl.presets.real_actions import SMALL, SPACE, builder, replay
 
 _PRESETS = {
     "Pendulum-v1": Preset(
-        "sac", 20_000, 2, 1, {"actor_learning_rate": 1e-3, "temperature_learning_rate": 3e-3}, network=SMALL,
+        "sac", 20_000, 2, 1,
+        {"actor_learning_rate": 1e-3, "temperature_learning_rate": 3e-3, "discount": 0.98, "tau": 0.01}, network=SMALL,
         replay=replay(20_000, 64, 500),
     ),
     "MountainCarContinuous-v0": Preset(
