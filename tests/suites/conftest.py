@@ -1,5 +1,6 @@
 """Shared by the tests of suites: the table of their last result, written when RECORD_SUITES is set."""
 
+import datetime
 import importlib.metadata
 import os
 import pathlib
@@ -15,7 +16,7 @@ and `next_obs` is the true successor. In a fresh environment with the suites ins
 
     pip install -e '.[suites,test]' && RECORD_SUITES=1 pytest tests/suites
 
-and the row of dm_control in another one, with `.[dm_control,test]`.
+and the row of dm_control in another one, with `.[dm_control,test]`. Last recorded on {date}.
 
 | family | version | steps | terminated | truncated |
 |---|---|---|---|---|
@@ -36,7 +37,8 @@ def pytest_sessionfinish(session):
     lines = {line.split("|")[1].strip(): line for line in old if line.startswith("| ") and "family" not in line}
     for family, ended, cut in ROWS:
         lines[family] = f"| {family} | {_version(family)} | 1,000 | {ended} | {cut} |"
-    RECORD.write_text(HEAD + "\n".join(lines[family] for family in sorted(lines)) + "\n")
+    today = datetime.date.today().isoformat()
+    RECORD.write_text(HEAD.format(date=today) + "\n".join(lines[family] for family in sorted(lines)) + "\n")
 
 
 def _version(family):
