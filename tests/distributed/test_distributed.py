@@ -274,7 +274,7 @@ def late():
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "found"),
-    zip(POINTS, ("0", "7", "[0, 1, 2, 3]", "6", "(2, 16)")),
+    list(zip(POINTS, ("0", "7", "[0, 1, 2, 3]", "6", "(2, 16)"))),
 )
 def test_a_process_that_comes_later_than_gloo_waits_is_waited_for(late, point, found):
     for process in (0, 1):

@@ -4,6 +4,7 @@ A mutant is (module, mistake, line as it is, line as it is wrong, tests), the te
 """
 
 # ruff: noqa: E501 (a mistake a line)
+import second_search_mutants
 from mutants import Mutant
 
 JOURNAL, RUNGS, DURABLE = "sweep/run/test_journal.py", "sweep/run/test_rungs.py", "sweep/run/test_durability.py"
@@ -220,4 +221,5 @@ BY_MODULE = {
     ],
 }  # fmt: skip
 
-MUTANTS = [Mutant(module, *mutant) for module, mutants in BY_MODULE.items() for mutant in mutants]
+EVERY = (BY_MODULE, second_search_mutants.BY_MODULE)
+MUTANTS = [Mutant(module, *mutant) for each in EVERY for module, mutants in each.items() for mutant in mutants]

@@ -13,7 +13,7 @@ from searches import make_search
 
 from purerl import reports, sweep
 from purerl.checkpoint import CheckpointError
-from purerl.sweep.results import objectives
+from purerl.sweep.results import objectives, pareto
 from purerl.sweep.results.objectives import Evidence
 from purerl.sweep.results.ranking import num_tied, rank
 from purerl.sweep.results.rules import Rules, order_of
@@ -188,6 +188,22 @@ def test_the_front_is_listed_from_the_best_in_the_first_objective():
     cheap = sweep.front(result, ["steps:200", "return"])
     assert len(cheap.trials) > 1
     assert (np.diff(cheap.values[cheap.trials, 0]) > 0).all()
+
+
+def test_the_table_of_a_front_has_the_ranks_of_the_trials(result):
+    """What is good in one of the two objectives is bad in the other, so all trials are on the front."""
+    goals = [{"name": "gain", "maximize": True}, {"name": "loss", "maximize": True}]
+    values = np.stack([result.score, -result.score], axis=1)
+    whole = dataclasses.replace(result, pareto=values, settings=result.settings | {"pareto": goals})
+    table = pareto.rows(whole)
+    assert len(table) == 5
+    assert [row["trial"] for row in table] == [int(result.order[row["rank"] - 1]) for row in table]
+
+
+def test_an_objective_that_is_minimised_keeps_its_sign(result):
+    highest = sweep.of_curve(lambda returns, steps: float(returns.max()), "highest", maximize=False)
+    expected = np.nanmax(result.curves, axis=2).mean(axis=1, dtype=np.float64)
+    np.testing.assert_allclose(sweep.front(result, [highest]).values[:, 0], expected)
 
 
 def test_the_seconds_of_a_trial_are_those_of_its_mean_seed(result):

@@ -138,6 +138,15 @@ def test_the_widest_block_stays_within_its_limit():
         memory.widest(64, 8, 60.0, measure)
 
 
+def test_the_widest_block_is_a_multiple_of_the_devices():
+    assert memory.widest(10, 4, 1e9, float) == (8, 8.0)
+
+
+def test_a_container_has_no_more_memory_than_its_limit(monkeypatch):
+    monkeypatch.setattr(memory, "_container_limit", lambda: 1000.0)
+    assert memory._free_host_memory() == 1000.0
+
+
 def test_free_memory_of_the_host_is_shared_by_its_devices(monkeypatch):
     monkeypatch.setattr(memory, "_free_host_memory", lambda: 1000.0)
     monkeypatch.setattr(jax, "local_device_count", lambda: 4)

@@ -20,6 +20,11 @@ class Hparams(NamedTuple):
     average: Any = False
 
 
+class Params(NamedTuple):
+    low: Any
+    high: Any
+
+
 def draws(space, num_trials=4000, name="discount"):
     return getattr(sweep.sample(KEY, Hparams(), {name: space}, num_trials), name)
 
@@ -150,6 +155,11 @@ def test_a_space_that_makes_no_sense_cannot_be_built(make, message):
         make()
 
 
+def test_a_space_from_its_high_to_its_low_is_refused():
+    with pytest.raises(ValueError, match=r"low = 2\.0 must be below high = 1\.0"):
+        sweep.uniform(2.0, 1.0)
+
+
 def test_the_kind_of_a_hyperparameter_is_that_of_its_default_not_of_the_value_given():
     table = sweep.sample(KEY, Hparams(discount=1), {"discount": sweep.uniform(0.5, 1.0)}, 3)
     assert table.discount.dtype == np.float32
@@ -188,6 +198,24 @@ def test_integers_in_the_logarithm_have_equal_shares_in_equal_ratios():
 def test_positions_are_the_inverse_of_draws(space):
     values = space.from_unit(np.linspace(0.001, 0.999, 40))
     np.testing.assert_allclose(space.from_unit(space.to_unit(values.astype(np.float32))), values, rtol=1e-5)
+
+
+def test_a_choice_in_turn_survives_json():
+    space = {"discount": sweep.choice([0.9, 0.99], in_turn=True)}
+    assert spaces.from_json(spaces.to_json(space)) == space
+
+
+def test_a_value_lies_in_the_middle_of_its_share():
+    assert sweep.choice([8, 16, 32]).to_unit(np.array([8, 32])).tolist() == pytest.approx([1 / 6, 5 / 6])
+
+
+def test_points_of_integers_are_the_nearest_ones():
+    assert sweep.integers(0, 10, points=4).grid().tolist() == [0, 3, 7, 10]  # of 0, 3.33, 6.67 and 10
+
+
+def test_a_prior_is_cut_to_its_bounds_and_not_piled_up_there():
+    space, units = sweep.uniform(0.0, 1.0, prior=(0.0, 0.5)), np.array([0.05, 0.5, 0.95])
+    np.testing.assert_allclose(space.from_unit(units), stats.truncnorm.ppf(units, 0, 2, 0.0, 0.5), rtol=1e-6)
 
 
 def test_a_prior_gathers_draws_around_its_center():
@@ -253,6 +281,43 @@ def test_a_constraint_leaves_out_what_it_does_not_allow():
     assert odd.columns["num_steps"].tolist() == [1, 3, 5, 7, 9]
     with pytest.raises(ValueError, match="only 0 of 512 draws are allowed"):
         trials.make(KEY, Hparams(), space, 4, constraint=lambda it: False)
+
+
+def test_the_first_trials_of_a_table_are_those_of_a_smaller_search_with_its_groups_alone():
+    def make(count):
+        return trials.make(KEY, Hparams(), {}, count, static={"num_envs": sweep.choice([2, 4], in_turn=True)})
+
+    assert trials.first_trials(make(4), 1).groups == make(1).groups == ({"num_envs": 2},)
+
+
+def test_a_larger_search_with_a_constraint_begins_with_the_smaller_one():
+    def make(count):
+        space = {"discount": sweep.uniform(0.0, 1.0)}
+        return trials.make(KEY, Hparams(), space, count, constraint=lambda settings: settings["discount"] < 0.5)
+
+    np.testing.assert_array_equal(make(8).columns["discount"][:4], make(4).columns["discount"])
+
+
+def test_a_condition_holds_for_a_float_that_was_rounded():
+    """The default of `env.low` is 0.3 in float32, and `env.high` depends on it."""
+    space = {
+        "discount": sweep.choice([0.5, 0.9]),
+        "env.low": sweep.when("discount", [0.5], sweep.uniform(0.1, 0.2)),
+        "env.high": sweep.when("env.low", [0.3], sweep.uniform(1.0, 2.0)),
+    }
+    made = trials.make(KEY, Hparams(), space, 16, env_params=Params(np.float32(0.3), 5.0)).columns
+    searched = made["env.high"] != 5.0
+    np.testing.assert_array_equal(searched, np.isclose(made["discount"], 0.9))
+    assert searched.any()
+
+
+def test_what_shapes_a_program_is_known_by_its_name():
+    names = ("algorithm", "num_envs", "rollout_length", "agent.num_epochs", "network.hidden", "learning_rate")
+    assert [parsing.is_static(name) for name in names] == [True] * 5 + [False]
+
+
+def test_points_of_a_grid_can_be_typed():
+    assert parsing.parse_space("uniform:0,1,points=3").grid().tolist() == [0.0, 0.5, 1.0]
 
 
 def test_a_condition_can_be_typed():
