@@ -197,18 +197,14 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
     annealed = optimization.annealed(hparams, state.num_updates)
     packed, unpack = optimization.pack(settings.optimizer, state.params)
 
-    def loss(packed: PyTree, part: Batch) -> tuple[jax.Array, Metrics]:
-        return _loss(
-            settings.network,
-            unpack(packed),
-            part,
-            hparams,
-            settings.policy_loss,
-            settings.value_loss,
-        )
+    def gradient(network: Network, packed: PyTree, part: Batch) -> tuple[PyTree, Metrics]:
+        def loss(packed: PyTree) -> tuple[jax.Array, Metrics]:
+            return _loss(network, unpack(packed), part, hparams, settings.policy_loss, settings.value_loss)
+
+        return jax.grad(loss, has_aux=True)(packed)
 
     def step(learner: _Learner, part: Batch) -> tuple[_Learner, jax.Array]:
-        grads, metrics = jax.grad(loss, has_aux=True)(learner.packed, part)
+        grads, metrics = policy_network.by_platform(settings.network, gradient, learner.packed, part)
         packed, opt_state = optimization.apply_gradients(
             settings.optimizer, annealed, grads, learner.packed, learner.opt_state
         )

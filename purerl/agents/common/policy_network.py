@@ -8,13 +8,15 @@ has `unroll` and `memory` too:
     apply(params, obs, memory) -> ((distribution, value), memory)
     unroll(params, obs [T], memory, reset [T]) -> ((distributions, values), memory), both [T]
 
-where `reset[t]` starts a new memory before `obs[t]` is read. Agents built on this module take either kind.
+where `reset[t]` starts a new memory before `obs[t]` is read. It may also have `trace`, which is `unroll` with the
+memories after each of the T steps, and is what accelerators run. Agents built on this module take either kind.
 """
 
 from __future__ import annotations
 
 import functools
-from typing import Any, TypeAlias
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +29,7 @@ ActorCriticNetwork: TypeAlias = Any
 """A network as described above; one without memory is a `types.Network`."""
 Distribution: TypeAlias = Any
 """A distribution of `purerl.distributions` or distrax, with `sample`, `mode`, `log_prob` and `entropy`."""
+Result = TypeVar("Result")
 
 
 def has_memory(network: Network) -> bool:
@@ -96,6 +99,28 @@ def evaluate_actions(
     return *jax.vmap(log_prob_and_entropy)(distribution, action), value
 
 
+class _Traced(NamedTuple):
+    """A network with memory that is unrolled by its `trace`."""
+
+    network: ActorCriticNetwork
+
+    def unroll(self, params: Params, obs: PyTree, memory: PyTree, reset: jax.Array) -> tuple[PyTree, PyTree]:
+        outputs, memories = self.network.trace(params, obs, memory, reset)
+        return outputs, jax.tree.map(lambda x: x[-1], memories)
+
+
+def by_platform(network: ActorCriticNetwork, function: Callable[..., Result], *args: PyTree) -> Result:
+    """`function(network, *args)`, which may evaluate actions and differentiate.
+
+    On an accelerator a network that has a `trace` is unrolled by it. The whole function is chosen and not the unroll
+    within it, since JAX would round the derivative of a choice differently on a CPU.
+    """
+    if not hasattr(network, "trace"):
+        return function(network, *args)
+    usual, traced = (functools.partial(function, each) for each in (network, _Traced(network)))
+    return jax.lax.platform_dependent(*args, cpu=usual, default=traced)
+
+
 def resets(data: Transition) -> jax.Array:
     """[T, N] bool: whether a new episode begins at the step. The memory of the first step is that of the trajectory."""
     done = trajectories.done(data)
@@ -123,6 +148,26 @@ def evaluate(
       where terminated.
     """
     obs = jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), data.obs, data.next_obs)  # [T + 1, N]
+    if hasattr(network, "trace") and not differentiated:
+        stepwise, traced = (functools.partial(each, network) for each in (_evaluate, _evaluate_traced))
+        return jax.lax.platform_dependent(params, data, obs, cpu=stepwise, default=traced)
+    return _evaluate(network, params, data, obs, differentiated)
+
+
+def _evaluate_traced(
+    network: ActorCriticNetwork, params: Params, data: Transition, obs: PyTree
+) -> tuple[Distribution, jax.Array, jax.Array]:
+    """As `evaluate`, not differentiated: successors are read with the memories that the pass over obs has made."""
+    reset = jnp.pad(resets(data), ((0, 1), (0, 0)))
+    (distribution, value), memories = jax.vmap(network.trace, (None, 1, 0, 1), 1)(params, obs, data.memory, reset)
+    apply = jax.vmap(jax.vmap(network.apply, (None, 0, 0)), (None, 0, 0))
+    (_, next_value), _ = apply(params, data.next_obs, jax.tree.map(lambda x: x[:-1], memories))  # [T, N]
+    return jax.tree.map(lambda x: x[:-1], distribution), value[:-1], next_value
+
+
+def _evaluate(
+    network: ActorCriticNetwork, params: Params, data: Transition, obs: PyTree, differentiated: bool = True
+) -> tuple[Distribution, jax.Array, jax.Array]:
     fixed = jax.lax.stop_gradient(params)
     if has_memory(network):
         reset = jnp.pad(resets(data), ((0, 1), (0, 0)))
