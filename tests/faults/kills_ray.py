@@ -47,7 +47,7 @@ def killed_search(cluster, node, raylet, kind, after):
             else:
                 os.kill(mine[0], signal.SIGKILL)
 
-    return search(executor=ray_executor.on_ray(cluster.address), progress=progress), done
+    return search(executor=ray_executor.on_ray(), progress=progress), done
 
 
 def main():

@@ -81,6 +81,7 @@ BY_MODULE = {
         ("skips counted from the beginning of the piece", "after = first_step + update_steps *", "after = update_steps *", doctests("sweep.results.skips")),
     ],
     "sweep.results.joining": [
+        ("kept members of a later search by their own numbers", "r.kept + begin * first.num_seeds for r", "r.kept + begin for r", f"{MODELS}::test_kept_members_of_joined_searches_are_counted_on"),
         ("trials on fresh seeds by their own numbers", "result.fresh_trials + first for result", "result.fresh_trials for result", f"{MODELS} {RESULTS}"),
         ("rungs that a search did not have returned 0", "len(result.rung_returns)), *[(0, 0)] * 3], constant_values=np.nan)", "len(result.rung_returns)), *[(0, 0)] * 3], constant_values=0)", f"{MODELS} {RESULTS}"),
         ("the time of the last search alone", '"brackets": brackets, "seconds": seconds}', '"brackets": brackets}', f"{MODELS} {RESULTS}"),
@@ -121,9 +122,16 @@ BY_MODULE = {
         ("all trials draw the same numbers", "draw(np.arange(count))", "draw(np.zeros(count, int))", SPACES),
     ],
     "sweep.trials.trials": [
+        ("a larger search with a constraint begins with other trials", "np.flatnonzero(good)[:num_trials]", "np.flatnonzero(good)[-num_trials:]", SPACES),
+        ("groups of trials that are not there yet", "groups=trials.groups[: group.max(initial=0) + 1]", "groups=trials.groups", f"{SPACES}::test_the_first_trials_of_a_table_are_those_of_a_smaller_search_with_its_groups_alone"),
         ("groups in the order of their values", "order = np.argsort(first)", "order = np.arange(len(first))", f"{EXTENSION}::test_groups_keep_their_numbers_when_trials_are_added"),
+        ("a condition on a float that was rounded fails", "return math.isclose(value, option, rel_tol=1e-6) if numeric else value == option", "return value == option", SPACES),
         ("conditions in the order in which they are typed", "if name not in order and (each.parent not in conditions or each.parent in order)", "if name not in order", SPACES),
         ("constants of a table count as searched", "if (column != column[0]).any()}", "}", SPACES),
+    ],
+    "sweep.trials.parsing": [
+        ("the rollout length is a hyperparameter", 'name in ("algorithm", "num_envs", "rollout_length")', 'name in ("algorithm", "num_envs")', f"{SPACES} {doctests('sweep.trials.parsing')}"),
+        ("points of a typed grid are ignored", 'points = {"points": _number(value)}', "points = {}", f"{SPACES} {doctests('sweep.trials.parsing')}"),
     ],
     "sweep.trials.members": [
         ("members seed by seed", "self.encode(trials[:, None], np.arange(self.num_seeds)).reshape(-1)", "self.encode(trials[None], np.arange(self.num_seeds)[:, None]).reshape(-1)", doctests("sweep.trials.members")),
@@ -131,10 +139,13 @@ BY_MODULE = {
     ],
     "sweep.run.memory": [
         ("the line begins at the first width", "return Line(bytes_1 - per_agent * width_1, per_agent)", "return Line(bytes_1, per_agent)", doctests("sweep.run.memory")),
+        ("the limit of the container is ignored", "min(float(found[1]) * 1024, _container_limit())", "float(found[1]) * 1024", JOURNAL),
         ("one member more than fits", "max(0, math.floor((limit - self.fixed) / self.per_agent))", "max(0, math.ceil((limit - self.fixed) / self.per_agent))", f"{doctests('sweep.run.memory')}"),
+        ("a width that the devices do not divide", "width = max(unit, block_size // unit * unit)", "width = max(unit, block_size)", JOURNAL),
     ],
     "sweep.run.blocks": [
         ("a compiled width beyond the largest one", "if width <= block_size and slots(width)", "if slots(width)", f"{RUNGS}::test_a_width_that_is_compiled_is_used_again_if_it_wastes_little"),
+        ("the width is not a multiple of the devices", "width = math.ceil(num_agents / num_blocks / unit) * unit", "width = math.ceil(num_agents / num_blocks)", "sweep/run/test_blocks.py"),
     ],
     "sweep.run.measurements": [
         ("repeats share the time of a block", "seconds / len(np.unique(members))", "seconds / (len(members) + 1)", MEASURED),
@@ -180,5 +191,9 @@ BY_MODULE = {
     "checkpoint.series": [
         ("checkpoints of later steps count among the last", "[path for path in numbered if int(path.name) <= step][-keep:]", "numbered[-keep:]", f"{CHECKPOINT}::test_the_last_k_are_kept_in_order_of_their_number {CHECKPOINT}::test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it"),
         ("the oldest checkpoint is found", "for path in reversed(_numbered(Path(root))):", "for path in _numbered(Path(root)):", f"{CHECKPOINT}::test_a_damaged_checkpoint_is_passed_over_for_the_one_before_it {CHECKPOINT}::test_the_last_k_are_kept_in_order_of_their_number"),
+        ("checkpoints in the order of their names", "return sorted(found, key=lambda path: int(path.name))", "return sorted(found, key=lambda path: path.name[::-1])", f"{CHECKPOINT}::test_the_last_k_are_kept_in_order_of_their_number"),
+    ],
+    "checkpoint.manifest": [
+        ("a file that does not belong there is let in", "if written != text_of(actual).encode():", "if any(text not in text_of(actual) for text in written.decode().splitlines()):", f"{CHECKPOINT}::test_a_missing_and_an_extra_file_are_refused_by_name"),
     ],
 }  # fmt: skip
