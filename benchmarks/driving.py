@@ -37,7 +37,9 @@ class Worker:
 
     def __init__(self, side: Side, workload: Mapping[str, Any]):
         command = [side.python, str(WORKERS / f"in_{side.name}.py"), json.dumps(dict(workload))]
-        variables = {} if side.checkout is None else {"PURERL_CHECKOUT": str(side.checkout.resolve())}
+        variables = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # each side compiles, whatever was compiled before
+        if side.checkout is not None:
+            variables["PURERL_CHECKOUT"] = str(side.checkout.resolve())
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | variables
         )

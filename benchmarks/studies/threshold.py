@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.experimental.compilation_cache import compilation_cache
 
 import purerl
 from benchmarks.peers import plain_ppo
@@ -93,6 +94,7 @@ def record(runs: list[tuple[int | None, float | None]], compile_seconds: float) 
 def main() -> None:
     """Measure, print and write the record."""
     jax.config.update("jax_enable_compilation_cache", False)
+    compilation_cache.reset_cache()  # importing may have asked already whether there is one
     env = purerl.envs.make(ENV)
     default, fast = (presets.find("ppo", ENV, env, fast=fast) for fast in (False, True))
     sides = {

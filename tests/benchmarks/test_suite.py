@@ -54,13 +54,16 @@ def test_an_unknown_row_is_refused_with_the_groups():
         rows.chosen(["poo"])
 
 
-def test_a_row_is_measured_from_end_to_end():
+def test_a_row_is_measured_from_end_to_end_and_compiles_whatever_was_compiled_before(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
     workload = {"kind": "policy_iteration"}
     sides = {side: driving.Side(side, environments.python(side)) for side in ("purerl", "numpy")}
     found = records.entry("solves", driving.measure(sides, workload, 2), 2)
     assert found["sides"]["purerl"]["rate"] > 0
     assert "times NumPy" in pages.lines("mdp/policy_iteration", found)[1]
     assert "| policy_iteration |" in pages.markdown({"mdp/policy_iteration": found})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_worker_that_fails_says_which():
