@@ -143,8 +143,13 @@ def _draw(keys: Sequence[jax.Array], shapes: Sequence[tuple[int, int]]) -> list[
         if len(group) == 1:
             batch = orthonormal_columns(keys[group[0]], n, widths[0])[None]
         else:
-            batch = jax.vmap(functools.partial(_columns, n=n, width=max(widths)))(
-                jnp.stack([keys[i] for i in group]), m=jnp.array(widths)
-            )
+            draw = jax.vmap(functools.partial(_columns, n=n, width=max(widths)))
+            batch = draw(_stack([keys[i] for i in group]), m=jnp.array(widths))
         found |= {i: matrix[:, :m] for i, matrix, m in zip(group, batch, widths)}
     return [found[i] for i in range(len(keys))]
+
+
+def _stack(keys: Sequence[jax.Array]) -> jax.Array:
+    """`jnp.stack`, by the keys' data, since `jax_debug_key_reuse` takes a stack of keys for used ones."""
+    data = jnp.stack([jax.random.key_data(key) for key in keys])
+    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys[0]))
