@@ -11,6 +11,11 @@ _MINATAR = Preset(
     "ppo", 5_000_000, 64, 128, {"learning_rate": 5e-3}, {"num_epochs": 4, "num_minibatches": 8},
     {"activation": "relu", "convolution": False}, anneal=True,
 )  # fmt: skip
+# gymnax's own settings
+_ASTERIX = Preset(
+    "ppo", 10_000_000, 64, 128, {"learning_rate": 5e-4, "discount": 0.999}, {"num_epochs": 4, "num_minibatches": 8},
+    {"hidden": (256, 256), "activation": "relu", "convolution": False},
+)  # fmt: skip
 _PHYSICS = Preset(
     "ppo", 2_000_000, 64, 32, {"learning_rate": 1e-3, "entropy_coef": 0.0}, {"num_epochs": 4, "num_minibatches": 8},
     combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
@@ -55,6 +60,7 @@ _PRESETS = {
         {"hidden": (128, 128), "activation": "relu", "convolution": False}, anneal=True,
     ),
     "frames": _FRAMES,
+    "Asterix-MinAtar": _ASTERIX,
     "image": _MINATAR,
     "continuous": Preset(
         "ppo", 1_000_000, 8, 256, {"learning_rate": 3e-4, "entropy_coef": 0.0},
