@@ -75,7 +75,7 @@ def _reflections(u: jax.Array, sign: jax.Array) -> jax.Array:
     """H₀ H₁ ... H_{m-1} D I[:, :m], one reflection after another: u is [m, n], sign [m], the result [n, m]."""
 
     def reflect(q: jax.Array, u: jax.Array) -> tuple[jax.Array, None]:
-        return q - 2 * u[:, None] * (u @ q)[None], None
+        return q - 2 * u[:, None] * jnp.matmul(u, q, precision="highest")[None], None
 
     q, _ = jax.lax.scan(reflect, jnp.eye(u.shape[1], u.shape[0], dtype=jnp.float32) * -sign[None], u, reverse=True)
     return q

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -65,8 +63,9 @@ class Torso(nn.Module):
         return ACTIVATIONS[self.activation](self._normalize(x) if self.layer_norm else x)
 
     def _normalize(self, x: jax.Array) -> jax.Array:
-        norm = LayerNorm if self.dtype is None else functools.partial(nn.LayerNorm, dtype=self.dtype)
-        return norm()(x)
+        if self.dtype is None and x.ndim == 1:
+            return LayerNorm()(x)
+        return nn.LayerNorm(dtype=self.dtype, reduction_axes=range(x.ndim))(x)  # of an image: over all its pixels
 
 
 def check_hidden(hidden: tuple[int, ...], activation: str) -> None:

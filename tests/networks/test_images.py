@@ -7,6 +7,7 @@ import pytest
 
 from purerl import networks
 from purerl.networks import images
+from purerl.networks.layers import Torso
 from purerl.spaces import Box, Dict, Discrete, Tuple
 from purerl.types import Env
 
@@ -154,3 +155,14 @@ def test_images_inside_dicts_are_too_small_for_a_convolution_by_name():
 def test_something_without_spaces_is_named(build):
     with pytest.raises(TypeError, match=r"pass purerl\.envs\.make\('Pong-misc'\)"):
         build("Pong-misc")
+
+
+@pytest.mark.parametrize(("dtype", "atol"), [(None, 1e-5), ("bfloat16", 0.05)])
+def test_layer_normalization_of_an_image_is_over_all_its_pixels(dtype, atol):
+    bare, torso = (Torso((), "tanh", layer_norm=norm, convolution=True, dtype=dtype) for norm in (False, True))
+    image = jax.random.normal(jax.random.key(0), (10, 10, 4)) / 4
+    params = torso.init(jax.random.key(1), image)
+    convolution = {"params": {"PatchConv_0": params["params"]["PatchConv_0"]}}
+    z = np.arctanh(np.asarray(bare.apply(convolution, image), np.float64))
+    found = np.asarray(torso.apply(params, image), np.float64)
+    np.testing.assert_allclose(found, np.tanh((z - z.mean()) / z.std()), atol=atol)
