@@ -64,7 +64,7 @@ def main():
         cluster.wait_for_nodes()
         raylet, kind = node.all_processes["raylet"][0].process.pid, rng.choice(("node", "node", "worker"))
         begun = time.monotonic()
-        result, done = killed_search(cluster, node, raylet, kind, rng.randrange(1, 12))
+        result, done = killed_search(cluster, node, raylet, kind, rng.randrange(1, 6))
         check_equal(result, alone)
         if done and kind == "node":
             assert not pathlib.Path(f"/proc/{raylet}/exe").exists()
