@@ -53,12 +53,6 @@ GSDE = {
     "hparams": {"actor_learning_rate": 1e-3, "temperature": 0.1, "tau": 0.01, "noise_theta": 0.03},
     "agent": {"exploration": "gsde", "learn_temperature": False},
 }
-SHORT_ASTERIX = {  # as the other games of MinAtar
-    "num_steps": 5_000_000,
-    "hparams": {"learning_rate": 5e-3},
-    "network": {"activation": "relu", "convolution": False},
-    "anneal": True,
-}
 FORGETFUL = {  # all as the agent with memory has it
     "num_steps": 1_000_000,
     "num_envs": 32,
@@ -74,7 +68,7 @@ TASKS = {
     "ppo_pendulum_1m": Task("ppo", "Pendulum-v1", 8, -200.0),
     "ppo_breakout_5m": Task("ppo", "Breakout-MinAtar", 5, 15.0),
     "ppo_asterix": Task("ppo", "Asterix-MinAtar", 1, 15.0),
-    "ppo_asterix_5m": Task("ppo", "Asterix-MinAtar", 5, 5.0, SHORT_ASTERIX),
+    "ppo_asterix_5m": Task("ppo", "Asterix-MinAtar", 5, 5.0, presets.ALGORITHMS["ppo"].presets["image"]._asdict()),
     "pqn_asterix_5m": Task("pqn", "Asterix-MinAtar", 5, 5.0),
     "ppo_freeway_5m": Task("ppo", "Freeway-MinAtar", 5, 50.0),
     "ppo_space_invaders_5m": Task("ppo", "SpaceInvaders-MinAtar", 5, 60.0),

@@ -46,8 +46,9 @@ def keep(job: Job, batches: Sequence[Trials]) -> Callback:
 
 def _find(batches: Sequence[Trials], number: int) -> tuple[Trials, int]:
     """The batch of a trial, and its place there."""
+    place = number
     for trials in batches:
-        if number < trials.size:
-            return trials, number
-        number -= trials.size
-    raise IndexError("there is no such trial")
+        if place < trials.size:
+            return trials, place
+        place -= trials.size
+    raise IndexError(f"no batch has trial {number}")

@@ -115,7 +115,7 @@ def _annealed(job: Job, batches: list[Trials], made: Trials) -> Trials:
 
 
 def _between(job: Job, batches: Sequence[Trials], num_steps: int) -> dict[str, Any]:
-    """What happens between the chunks of training: evaluations, saving the best policy, and the user's callbacks."""
+    """Arguments of a search for evaluation between chunks: the curve, the best policy, the user's callbacks."""
     options = job.options
     callbacks = functions.callbacks(options.callbacks, "a purerl.sweep.Chunk")
     if not options.eval_every:

@@ -6,6 +6,7 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -32,7 +33,10 @@ def run(options: Options) -> None:
         policy = runs.load(options.run, options.runs_dir)
         path = _path(options, policy)
     if path.suffix == ".html" and not options.live:
-        played = _played(options, policy)
+        played = films.play(
+            jax.random.key(options.seed), policy.agent, policy.env, policy.state, max_steps=_max_steps(options, policy),
+            greedy=not options.sample,
+        )  # fmt: skip
         path = films.save_page(policy.env, played, path, options.max_frames)
         console.prose(f"{path}: open it in a browser with a network connection, which fetches the viewer's scripts")
     else:
@@ -60,25 +64,17 @@ def _path(options: Options, policy: Policy) -> Path:
     return path
 
 
-def _played(options: Options, policy: Policy) -> Played:
-    """An episode in JAX."""
-    return films.play(
-        jax.random.key(options.seed), policy.agent, policy.env, policy.state, max_steps=_max_steps(options, policy),
-        greedy=not options.sample,
-    )  # fmt: skip
-
-
 def _filmed(options: Options, policy: Policy) -> tuple[Frames, Played]:
     """An episode and its pictures, in JAX or on the host."""
+    key, agent, state = jax.random.key(options.seed), policy.agent, policy.state
+    settings: dict[str, Any] = {
+        "title": policy.task.env, "max_steps": _max_steps(options, policy), "greedy": not options.sample,
+        "max_frames": options.max_frames,
+    }  # fmt: skip
     if not isinstance(policy.env, HostEnv):
-        played = _played(options, policy)
-        images = films.frames(policy.env, played, options.max_frames)
-        return films.captioned(images, played, policy.task.env), played
+        return films.film(key, agent, policy.env, state, **settings)
     with _drawn(policy.task) as env:
-        return films.film_on_host(
-            jax.random.key(options.seed), policy.agent, env, policy.state, title=policy.task.env,
-            max_steps=_max_steps(options, policy), greedy=not options.sample, max_frames=options.max_frames,
-        )  # fmt: skip
+        return films.film_on_host(key, agent, env, state, **settings)
 
 
 @contextlib.contextmanager

@@ -39,7 +39,6 @@ def _entries() -> dict[str, Algorithm]:
 ALGORITHMS = _entries()
 
 
-_FRAME = 36  # the smallest side of an image that the convolution of DQN takes, see `networks.actor_critic`
 _SUPPORT = {"value_min": -100.0, "value_max": 100.0}
 _NOISY = {"initial_epsilon": 0.0, "epsilon": 0.0}
 # Names by which an algorithm is known elsewhere, and the settings that make it so.
@@ -210,7 +209,7 @@ def _kinds(env_id: str, env: types.Env) -> list[str]:
     """The kinds of environment that this one is, the most specific first: "brax/", "frames", "image", "continuous"."""
     family, slash, _ = env_id.partition("/")
     shape = env.observation_space.shape if isinstance(env.observation_space, types.Box) else ()
-    image = len(shape) == 3
-    found = {f"{family}/": bool(slash), "frames": image and min(shape[:2]) >= _FRAME, "image": image}
+    frames = purerl.networks.images.kind_of_convolution(shape, True) == "nature"  # so large that the preset convolves
+    found = {f"{family}/": bool(slash), "frames": frames, "image": len(shape) == 3}
     found["continuous"] = isinstance(env.action_space, types.Box)
     return [kind for kind, fits in found.items() if fits]

@@ -11,11 +11,6 @@ _MINATAR = Preset(
     "ppo", 5_000_000, 64, 128, {"learning_rate": 5e-3}, {"num_epochs": 4, "num_minibatches": 8},
     {"activation": "relu", "convolution": False}, anneal=True,
 )  # fmt: skip
-# gymnax's own settings
-_ASTERIX = Preset(
-    "ppo", 10_000_000, 64, 128, {"learning_rate": 5e-4, "discount": 0.999}, {"num_epochs": 4, "num_minibatches": 8},
-    {"hidden": (256, 256), "activation": "relu", "convolution": False},
-)  # fmt: skip
 _PHYSICS = Preset(
     "ppo", 2_000_000, 64, 32, {"learning_rate": 1e-3, "entropy_coef": 0.0}, {"num_epochs": 4, "num_minibatches": 8},
     combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
@@ -41,6 +36,11 @@ _PRESETS = {
         "ppo", 400_000, 16, 64, {"learning_rate": 1e-3, "gae_lambda": 0.98, "entropy_coef": 0.0}, _EPOCHS,
         combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
     ),
+    # gymnax's own settings
+    "Asterix-MinAtar": _MINATAR._replace(
+        num_steps=10_000_000, hparams={"learning_rate": 5e-4, "discount": 0.999},
+        network={"hidden": (256, 256), **_MINATAR.network}, anneal=False,
+    ),
     # Stable-Baselines3's zoo, with rewards scaled
     "gymnasium/LunarLander-v3": Preset(
         "ppo", 1_000_000, 16, 1024, {"learning_rate": 3e-4, "discount": 0.999, "gae_lambda": 0.98},
@@ -60,7 +60,6 @@ _PRESETS = {
         {"hidden": (128, 128), "activation": "relu", "convolution": False}, anneal=True,
     ),
     "frames": _FRAMES,
-    "Asterix-MinAtar": _ASTERIX,
     "image": _MINATAR,
     "continuous": Preset(
         "ppo", 1_000_000, 8, 256, {"learning_rate": 3e-4, "entropy_coef": 0.0},

@@ -1,4 +1,4 @@
-"""What a search would take, on an accelerator that need not be there or on this machine: `forecast`."""
+"""Time, memory and disk of a search on an accelerator that need not be there, or on this machine: `forecast`."""
 
 from __future__ import annotations
 

@@ -121,7 +121,7 @@ def _definition(
     constraint: Constraint | None,
     warm_start: Result | None,
 ) -> dict[str, Any]:
-    """What decides which trials are tried; each batch has a definition of its own training."""
+    """The settings that decide which trials are tried; each batch has a definition of its own for its training."""
     made: dict[str, Any] = {"model": model, "batch_size": batch_size, **identity.parts_of("key", key)}
     made["space"] = spaces.to_json(parts.drawn)
     made["constraint"] = None if constraint is None else identity.of_function(constraint)

@@ -291,7 +291,7 @@ def search(
 
 
 def _origin(key: jax.Array, trials: Trials, schedule: rungs.Schedule) -> dict[str, Any]:
-    """What the trials of a search are and with what they are trained, by name, for its definition."""
+    """The part of the definition of a search that is about its trials: key, hyperparameters, environment, schedule."""
     found = identity.surroundings() | identity.parts_of("key", key)
     found |= identity.parts_of("hyperparameter", trials.hparams)
     found |= identity.parts_of("parameter of the environment", trials.env_params)

@@ -80,7 +80,7 @@ def central_critic(env: AnyEnv) -> AnyEnv:
 
 
 def _space_of_all(own: Space) -> Space:
-    """What the critic sees, by what the A agents see."""
+    """The observation space of the critic, given that of the A agents."""
     if isinstance(own, Dict):
         return Dict({name: _space_of_all(part) for name, part in own.spaces})
     if not isinstance(own, Box) or not own.shape:

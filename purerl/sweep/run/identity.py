@@ -1,4 +1,4 @@
-"""What a run is: everything that decides its numbers, by name and under one digest, so that it resumes as no other one.
+"""The definition of a run: all settings that decide its numbers, by name and under one digest. Only it resumes.
 
 Whatever a call was given is part of the definition, apart from limits, the machine, and what only watches. The traced
 programs of agent and environment are beside it in the journal, one per group of static choices; see `fingerprint`.
