@@ -37,7 +37,7 @@ ALLOWED = {
     "losses": {"returns"},
     "exploration": BASE | {"schedules"},
     "distributions": BASE | {"losses"},
-    "networks": BASE | {"distributions", "exploration"},
+    "networks": BASE | {"distributed", "distributions", "exploration"},
     "mdp": BASE,
     "replay": BASE,
     "distributed": BASE | {"runtime"},

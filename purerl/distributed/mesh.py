@@ -9,6 +9,7 @@ from __future__ import annotations
 import jax
 from jax.sharding import PartitionSpec
 
+from purerl.packing import pack
 from purerl.types import PyTree
 
 AXIS = "environments"
@@ -32,6 +33,14 @@ def split(tree: PyTree, axis: int = 0) -> PyTree:
 def whole(tree: PyTree) -> PyTree:
     """The same tree with every leaf whole on each of the devices; the tree itself if no mesh is set."""
     return _constrain(tree, PartitionSpec())
+
+
+def whole_rows(tree: PyTree) -> PyTree:
+    """As `whole`, of a tree whose leaves lead with one axis: those of four bytes per element move as one array."""
+    if not num_devices():
+        return tree
+    rows, unpack = pack(tree)
+    return unpack(whole(rows))
 
 
 def num_devices() -> int:

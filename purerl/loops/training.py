@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import prng
+from purerl.distributed import mesh
 from purerl.envs.checking import check
 from purerl.hparams import (
     cast,
@@ -248,7 +249,7 @@ def advance_up_to(
 
 def _loop_metrics(actors: Actors, trajectory: Transition) -> Metrics:
     """Metrics of one update that do not depend on the agent."""
-    finished, mask = actors.finished, trajectory.mask
+    finished, mask = mesh.whole_rows(actors.finished), trajectory.mask
     steps = {} if isinstance(mask, tuple) else {"num_env_steps": (mask != 0).sum()}
     num_episodes = finished.num_episodes.sum()
     ended = jnp.maximum(num_episodes, 1)

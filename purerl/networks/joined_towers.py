@@ -15,6 +15,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from purerl.distributed import mesh
 from purerl.networks.images import Activation
 from purerl.networks.layer_norm import Standardized, pull, scaled, standardize
 from purerl.reductions import LONGEST
@@ -125,7 +126,9 @@ def _heads(heads: Towers, h: jax.Array) -> Outputs:
         if _is_thin(head)
         for column in head["kernel"].T  # [B, H] of each output
     ]
-    sums: Iterator[jax.Array] = iter(jnp.stack(terms).sum(axis=-1) if terms else ())  # [K, B]
+    # Behind a barrier, since XLA for GPUs fails if one part of a stack is read in the kernel of a softmax, another not.
+    found = lax.optimization_barrier(jnp.stack(terms).sum(axis=-1)) if terms else ()
+    sums: Iterator[jax.Array] = iter(found)  # [K, B]
 
     def output(head: Dense, h: jax.Array) -> jax.Array:
         if not _is_thin(head):
@@ -143,7 +146,8 @@ def pull_together(activation: Activation, hidden: Towers, heads: Towers, x: jax.
     """The gradients of hidden layers, heads and x. Sums over the batch are one reduction.
 
     In a population the activations are what takes memory, so few of them are kept at a time: derivatives are read off
-    the outputs of a layer, and the sums over the last layer come before the other layers if the batch is large.
+    the outputs of a layer, and the sums over the last layer come before the other layers if the batch is large. A batch
+    that is split over devices is of one agent: there all gradients come together, so that one all-reduce sums them.
     """
     layers, sums = _stacked(hidden), _Sums()
     before = _preactivations(activation, layers, x)
@@ -160,7 +164,7 @@ def pull_together(activation: Activation, hidden: Towers, heads: Towers, x: jax.
         dy = _pull_activation(activation, before[i].y, hs[i], dh)
         dz, of_norm = _pull_norm(sums, layers[i], before[i].standardized, dy)
         bias = sums.add(dz)
-        if i == len(layers) - 1 > 0 and x.shape[0] >= 2 * dz.shape[-1]:
+        if i == len(layers) - 1 > 0 and x.shape[0] >= 2 * dz.shape[-1] and not mesh.num_devices():
             dz = sums.compute_before(dz)
             sums = _Sums()
         if i:

@@ -179,6 +179,10 @@ def test_a_gradient_step_sums_gradients_and_moves_nothing_else(one_agent):
     assert one_agent["collectives of a gradient step"] == {"all-reduce": 1}
 
 
+def test_on_accelerators_an_update_has_one_all_reduce_per_gradient_step_and_no_other(one_agent):
+    assert one_agent["all-reduces of four gradient steps as on accelerators"] == 4
+
+
 def test_a_population_moves_nothing_between_devices(one_agent):
     assert one_agent["collectives of a population"] == {}
 
@@ -195,7 +199,7 @@ def test_without_a_mesh_nothing_is_added():
     assert mesh.whole(x) is x
     assert "sharding_constraint" not in str(jax.make_jaxpr(pass_over)(x))
     with distributed.data_parallel(1):
-        assert str(jax.make_jaxpr(pass_over)(x)).count("sharding_constraint") == 3
+        assert str(jax.make_jaxpr(pass_over)(x)).count("sharding_constraint") == 4
     assert "sharding_constraint" not in str(jax.make_jaxpr(pass_over)(x))
 
 

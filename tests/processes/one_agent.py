@@ -14,7 +14,7 @@ sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "helpers"))
 
 from bandits import make_env
 
-from purerl import distributed, loops
+from purerl import distributed, loops, networks
 from purerl.accelerators import hlo
 from purerl.agents.ppo import PPOHparams, ppo
 
@@ -61,11 +61,26 @@ def run(agent, env):
     return new, metrics, compiled.cost_analysis()["flops"], sorted(set(collectives)), step
 
 
-def collectives(agent, env):
-    """What one gradient step moves between devices, by the compiled program."""
+def program(agent, env):
+    """One update, compiled."""
     state = loops.start(jax.random.key(0), agent, env, PPOHparams(), num_envs=16)
     compiled = jax.jit(lambda state: loops.advance(state, agent, env, **SIZES)).lower(state).compile()
-    return dict(hlo.gradient_step(hlo.read(compiled.as_text())).total_each.collectives)
+    return hlo.read(compiled.as_text())
+
+
+def collectives(agent, env):
+    """What one gradient step moves between devices, by the compiled program."""
+    return dict(hlo.gradient_step(program(agent, env)).total_each.collectives)
+
+
+def all_reduces_as_on_accelerators(env):
+    """All-reduces of an update of four gradient steps on two towers, by the program that accelerators run."""
+    agent = ppo(networks.actor_critic(env, hidden=(8, 8)), num_epochs=2, num_minibatches=2)
+    usual, jax.lax.platform_dependent = jax.lax.platform_dependent, lambda *args, cpu, default: default(*args)
+    try:
+        return dict(program(agent, env).total.collectives)["all-reduce"]
+    finally:
+        jax.lax.platform_dependent = usual
 
 
 def collectives_of_a_population(agent, env):
@@ -91,6 +106,7 @@ def main():
         four, four_metrics, four_flops, four_collectives, _ = run(agent, env)
         plain = ppo(Network(), num_epochs=2, num_minibatches=2, normalize_advantage=False)
         gradient_step = collectives(plain, env)
+        all_reduces = all_reduces_as_on_accelerators(env)
     params = jax.tree.leaves(four.agent_state.params)
     report = {
         "distance": distance(one.agent_state.params, four.agent_state.params),
@@ -100,6 +116,7 @@ def main():
         "flops": [one_flops, four_flops],
         "collectives": [one_collectives, four_collectives],
         "collectives of a gradient step": gradient_step,
+        "all-reduces of four gradient steps as on accelerators": all_reduces,
         "collectives of a population": collectives_of_a_population(agent, env),
         "devices": [len(x.sharding.device_set) for x in (params[0], four.actors.obs)],
         "parameters whole": all(x.sharding.is_fully_replicated for x in params),

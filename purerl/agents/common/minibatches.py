@@ -62,11 +62,17 @@ def epochs(
         rows, unpack_out = pack(jax.tree.map(lambda x: x[None], out))  # on a GPU each array that is written is a kernel
         return carry, rows
 
+    def prepared(order: jax.Array, parts: list[jax.Array]) -> PyTree:
+        """What `prepare` computes of the parts; each of several devices does it for all rows, to need no sums."""
+        if not mesh.num_devices():
+            return jax.vmap(lambda part: prepare(unpack(part)))(parts)
+        rows = jax.tree.map(lambda x: x[order].reshape(num_minibatches, -1, *x.shape[1:]), unpack(packed))
+        return mesh.split(mesh.whole(jax.vmap(prepare)(mesh.whole(rows))), axis=1)
+
     def epoch(carry: Carry, order: jax.Array) -> tuple[Carry, list[jax.Array]]:
         # each [B, D] -> [num_minibatches, B / num_minibatches, D]
         parts = mesh.split([x[order].reshape(num_minibatches, -1, x.shape[1]) for x in packed], axis=1)
-        prepared = jax.vmap(lambda part: prepare(unpack(part)))(parts)
-        return platform.scan(one, carry, (parts, prepared))
+        return platform.scan(one, carry, (parts, prepared(order, parts)))
 
     orders = jax.vmap(lambda key: prng.permutation(key, size))(prng.split(key, num_epochs))
     carry, rows = jax.lax.scan(epoch, carry, orders)
