@@ -74,8 +74,8 @@ def environment(target: Target) -> str:
     subprocess.run([sys.executable, "-m", "venv", directory], check=True)
     install = [python, "-m", "pip", "install", "--quiet"]
     compiler = [name.format(jax=jax) for name in target.compiler]
-    tests = "pytest"  # the agents of the coverage are those of the tests, planners among them
-    wanted = [f"jax=={jax}", tests, *([] if target.bare else compiler)]
+    others = ("pytest", "distrax")  # for the agents of the coverage, which are those of the tests, and for plain-ppo
+    wanted = [f"jax=={jax}", *others, *([] if target.bare else compiler)]
     subprocess.run([*install, *wanted, f"{ROOT}[planning]"], check=True)
     subprocess.run(
         [python, "-m", "pip", "uninstall", "--quiet", "--yes", "purerl"], check=True
