@@ -13,12 +13,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax import lax
 
 from purerl.networks.images import Activation
 from purerl.networks.joined_towers import Dense, Outputs, Tower, Towers, dense, pull_together, together
 from purerl.networks.layer_norm import scaled, standardize
 from purerl.networks.products import thin_product
+from purerl.reductions import LONGEST
 from purerl.types import Network, Params, PyTree
 
 
@@ -93,12 +95,45 @@ def _normalized(layer: Dense, z: jax.Array) -> jax.Array:
     return scaled(standardize(z, z.shape[-1]), layer["scale"][None], layer["shift"][None])
 
 
+def _dense(layer: Dense, x: jax.Array) -> jax.Array:
+    """`joined_towers.dense`, with a faster gradient of the kernel."""
+    return _product(x, layer["kernel"]) + layer["bias"][None]
+
+
+@jax.custom_vjp
+def _product(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """x [B, D] times kernel [D, H]."""
+    return lax.dot_general(x, kernel, (((1,), (0,)), ((), ())))
+
+
+def _pull_product(inputs: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[jax.Array, jax.Array]:
+    x, kernel = inputs
+    return lax.dot_general(dy, kernel, (((1,), (1,)), ((), ()))), _kernel_gradient(x, dy)
+
+
+_product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _pull_product)
+
+
+def _kernel_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
+    """xᵀ dy, [D, H]: sums over the batch, which XLA computes slowly if they are one product of x as it lies in memory.
+
+    With the layers of PPO (64, 64, 2) and 2,048 rows, this took 0.87 of 1.29 ms for a whole gradient.
+    """
+    first = (((0,), (0,)), ((), ()))
+    inputs, outputs = x.shape[1], dy.shape[1]
+    if 1 < outputs <= LONGEST:
+        return jnp.concatenate([lax.dot_general(dy[:, i, None], x, first) for i in range(outputs)]).T  # [1, D] each
+    if min(inputs, outputs) > LONGEST:
+        return lax.optimization_barrier(x.T) @ dy
+    return lax.dot_general(x, dy, first)
+
+
 def _apart(
     activation: Activation,
     hidden: Towers,
     heads: Towers,
     x: jax.Array,
-    dense: Callable[[Dense, jax.Array], jax.Array] = dense,
+    dense: Callable[[Dense, jax.Array], jax.Array] = _dense,
 ) -> Outputs:
     def tower(layers: Tower, heads: Tower) -> tuple[jax.Array, ...]:
         h = functools.reduce(lambda h, layer: activation(_normalized(layer, dense(layer, h))), layers, x)
