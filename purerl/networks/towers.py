@@ -17,7 +17,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from purerl.networks.images import Activation
-from purerl.networks.joined_towers import Dense, Outputs, Tower, Towers, dense, pull_together, together
+from purerl.networks.joined_towers import Dense, Outputs, Tower, Towers, pull_together, together
 from purerl.networks.layer_norm import scaled, standardize
 from purerl.networks.products import thin_product
 from purerl.reductions import LONGEST
