@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses, returns
-from purerl.agents.common import counts, minibatches, optimization, policy_network, trajectories
+from purerl.agents.common import blocks, counts, minibatches, optimization, policy_network, trajectories
 from purerl.distributed import platform
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
@@ -197,14 +197,19 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
     annealed = optimization.annealed(hparams, state.num_updates)
     packed, unpack = optimization.pack(settings.optimizer, state.params)
 
-    def gradient(network: Network, packed: PyTree, part: Batch) -> tuple[PyTree, Metrics]:
+    def gradient_with(network: Network, packed: PyTree, part: Batch) -> tuple[PyTree, Metrics]:
         def loss(packed: PyTree) -> tuple[jax.Array, Metrics]:
             return _loss(network, unpack(packed), part, hparams, settings.policy_loss, settings.value_loss)
 
         return jax.grad(loss, has_aux=True)(packed)
 
+    def gradient(packed: PyTree, part: Batch) -> tuple[PyTree, Metrics]:
+        of_rows = functools.partial(policy_network.by_platform, settings.network, gradient_with, packed)
+        is_mean = not trajectories.has(batch.mask) and not policy_network.has_memory(settings.network)
+        return blocks.mean(of_rows, part) if is_mean else of_rows(part)
+
     def step(learner: _Learner, part: Batch) -> tuple[_Learner, jax.Array]:
-        grads, metrics = policy_network.by_platform(settings.network, gradient, learner.packed, part)
+        grads, metrics = gradient(learner.packed, part)
         packed, opt_state = optimization.apply_gradients(
             settings.optimizer, annealed, grads, learner.packed, learner.opt_state
         )

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import counts, optimization
+from purerl.agents.common import blocks, counts, optimization
 from purerl.hparams import AtLeastOne, NonNegative, check_positive
 from purerl.rlhf.columns import TEXT, Columns, log_probs, require_columns
 from purerl.rlhf.models import logits_of
@@ -91,7 +91,7 @@ def learner(
             summed, weight, metrics = loss(unpack(packed), part, state.hparams)
             return summed, (summed, weight, metrics)
 
-        grads, (summed, weight, metrics) = optimization.accumulate(
+        grads, (summed, weight, metrics) = blocks.accumulate(
             lambda part: jax.grad(total, has_aux=True)(packed, part), data, num_microbatches
         )
         divisor = jnp.maximum(weight, 1e-8)

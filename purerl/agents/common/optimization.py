@@ -256,32 +256,6 @@ def minibatch_update(
     return TrainState(unpack(packed), opt_state, state.hparams, num_updates), jax.tree.map(jnp.mean, metrics)
 
 
-def accumulate(function: Callable[[PyTree], PyTree], batch: PyTree, num_microbatches: int) -> PyTree:
-    """Σ function(part) over equal parts of a batch, computed one after the other in the memory of one part.
-
-    Args:
-      function: `part -> tree of sums over the part's rows`, such as the gradient of a sum of losses.
-      batch: leaves lead with [B].
-      num_microbatches: number of parts.
-
-    Raises:
-      ValueError: B does not divide into `num_microbatches`.
-
-    Examples:
-      >>> accumulate(lambda part: {"sum": part.sum()}, jnp.arange(6.0), num_microbatches=3)["sum"].item()
-      15.0
-    """
-    if num_microbatches == 1:
-        return function(batch)
-    size = jax.tree.leaves(batch)[0].shape[0]
-    if size % num_microbatches:
-        raise ValueError(f"num_microbatches = {num_microbatches} does not divide the {size} rows")
-    parts = jax.tree.map(lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), batch)  # [B] -> [M, B / M]
-    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], parts))
-    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), zeros, parts)[0]
-
-
 def polyak(params: Params, target_params: Params, tau: Scalar) -> Params:
     """Target parameters after a step towards the online ones: τ θ + (1 − τ) θ⁻, in the dtypes that they have."""
     moved = optax.incremental_update(params, target_params, tau)

@@ -1,0 +1,67 @@
+"""Functions of many rows, computed a block of them after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import jax
+import jax.numpy as jnp
+
+from purerl.distributed import mesh
+from purerl.types import PyTree
+
+Result = TypeVar("Result")
+
+_ROWS = 2048  # whose activations in layers of 64 stay in the cache, and which XLA still spreads over two cores
+
+
+def accumulate(function: Callable[[PyTree], PyTree], batch: PyTree, num_microbatches: int) -> PyTree:
+    """Σ function(part) over equal parts of a batch, computed one after the other in the memory of one part.
+
+    Args:
+      function: `part -> tree of sums over the part's rows`, such as the gradient of a sum of losses.
+      batch: leaves lead with [B].
+      num_microbatches: number of parts.
+
+    Raises:
+      ValueError: B does not divide into `num_microbatches`.
+
+    Examples:
+      >>> accumulate(lambda part: {"sum": part.sum()}, jnp.arange(6.0), num_microbatches=3)["sum"].item()
+      15.0
+    """
+    if num_microbatches == 1:
+        return function(batch)
+    size = jax.tree.leaves(batch)[0].shape[0]
+    if size % num_microbatches:
+        raise ValueError(f"num_microbatches = {num_microbatches} does not divide the {size} rows")
+    parts = jax.tree.map(lambda x: x.reshape(num_microbatches, -1, *x.shape[1:]), batch)  # [B] -> [M, B / M]
+    shapes = jax.eval_shape(function, jax.tree.map(lambda x: x[0], parts))
+    zeros = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
+    return jax.lax.scan(lambda total, part: (jax.tree.map(jnp.add, total, function(part)), None), zeros, parts)[0]
+
+
+def mean(function: Callable[[PyTree], Result], batch: PyTree) -> Result:
+    """`function(batch)`, a mean over rows; on a CPU, if they are many, as the mean over blocks of 2,048 rows.
+
+    PPO on minibatches of 16,384 rows, with layers of 64, then takes 0.89 of the time. On an accelerator, and where rows
+    are split over devices, all are one block; so they are if they do not divide into blocks of half that size or more.
+
+    Args:
+      function: `batch -> tree of means over the batch's rows`, such as the gradient of a mean of losses and the loss.
+      batch: leaves lead with [B].
+
+    Examples:
+      >>> mean(lambda batch: batch.mean(), jnp.arange(6144.0)).item()
+      3071.5
+    """
+    size = jax.tree.leaves(batch)[0].shape[0]
+    count = next((n for n in range(-(-size // _ROWS), size // (_ROWS // 2) + 1) if size % n == 0), 1)
+    if count == 1 or mesh.num_devices():
+        return function(batch)
+
+    def in_blocks(batch: PyTree) -> Result:
+        return jax.tree.map(lambda total: total / count, accumulate(function, batch, count))
+
+    return jax.lax.platform_dependent(batch, cpu=in_blocks, default=function)

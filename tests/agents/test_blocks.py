@@ -1,0 +1,43 @@
+"""Functions of many rows, in blocks."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import purerl
+from purerl.agents.common import blocks
+from purerl.types import PyTree
+
+
+@pytest.mark.parametrize(("size", "count"), [(2048, 1), (4096, 2), (6000, 3), (5000, 4), (4099, 1), (2 * 4099, 1)])
+def test_a_mean_over_many_rows_is_that_of_equal_blocks(size: int, count: int) -> None:
+    rows = np.random.default_rng(0).normal(size=(size, 3)).astype(np.float32)
+    seen = []
+
+    def mean(batch: PyTree) -> PyTree:
+        seen.append(batch.shape[0])
+        return {"mean": batch.mean(0), "square": jnp.square(batch).mean()}
+
+    found = jax.jit(lambda batch: blocks.mean(mean, batch))(rows)
+    assert min(seen) == size // count
+    np.testing.assert_allclose(found["mean"], rows.astype(np.float64).mean(0), atol=1e-6)
+    np.testing.assert_allclose(found["square"], np.square(rows.astype(np.float64)).mean(), rtol=1e-6)
+
+
+def test_an_update_on_a_large_minibatch_is_that_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    env = purerl.envs.probe()
+    agent = purerl.ppo(purerl.networks.actor_critic(env, hidden=(4,)), num_epochs=1, num_minibatches=1)
+    start = purerl.start(jax.random.key(0), agent, env, purerl.PPOHparams(), num_envs=64)
+    state, actors = start.agent_state, start.actors
+    _, batch = purerl.loops.rollout(jax.random.key(1), agent, env, state, actors, length=8)
+
+    def updated(rows: int) -> PyTree:
+        monkeypatch.setattr(blocks, "_ROWS", rows)
+        return jax.jit(lambda state, batch: agent.update(jax.random.key(2), state, batch))(state, batch)
+
+    (whole, metrics), (parts, of_parts) = updated(512), updated(64)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), whole.params, parts.params)
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, atol=1e-5), metrics, of_parts)
+    moved = jax.tree.map(lambda x, y: np.abs(x - y).max(), whole.params, state.params)
+    assert max(jax.tree.leaves(moved)) > 1e-4
