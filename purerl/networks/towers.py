@@ -117,15 +117,12 @@ _product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _pull_prod
 def _kernel_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
     """xᵀ dy, [D, H]: sums over the batch, which XLA computes slowly if they are one product of x as it lies in memory.
 
-    With the layers of PPO (64, 64, 2) and 2,048 rows, this took 0.87 of 1.29 ms for a whole gradient.
+    With the layers of PPO (64, 64, 2) and 2,048 rows, a gradient with all parts takes 0.90 ms in place of 1.29.
     """
-    first = (((0,), (0,)), ((), ()))
-    inputs, outputs = x.shape[1], dy.shape[1]
-    if 1 < outputs <= LONGEST:
-        return jnp.concatenate([lax.dot_general(dy[:, i, None], x, first) for i in range(outputs)]).T  # [1, D] each
-    if min(inputs, outputs) > LONGEST:
+    if dy.shape[1] > LONGEST:
         return lax.optimization_barrier(x.T) @ dy
-    return lax.dot_general(x, dy, first)
+    rows = [lax.dot_general(dy[:, i, None], x, (((0,), (0,)), ((), ()))) for i in range(dy.shape[1])]  # [1, D] each
+    return jnp.concatenate(rows).T
 
 
 def _apart(
