@@ -9,11 +9,12 @@ from __future__ import annotations
 import functools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.extend
 import jax.numpy as jnp
+import numpy as np
 
 from purerl.prng import unrolled
 
@@ -31,7 +32,9 @@ def orthonormal_columns(key: jax.Array, n: int, m: int) -> jax.Array:
 
     Source: Stewart 1980, "The efficient generation of random orthogonal matrices", section 3.
     """
-    return _columns(key, n, m, m)
+    x = _gaussian(key, n, m, m)
+    one_product = functools.partial(_one_product, m=m, matrix=jnp.zeros(m, jnp.int32), column=jnp.arange(m))
+    return jax.lax.platform_dependent(x, cpu=functools.partial(_one_by_one, m=m), default=one_product)
 
 
 def jointly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -59,39 +62,71 @@ def jointly(function: Callable[..., Any]) -> Callable[..., Any]:
 # --- The matrices -----------------------------------------------------------------------------------------------------
 
 
-def _columns(key: jax.Array, n: int, width: int, m: int | jax.Array) -> jax.Array:
-    """[n, width], whose first m columns are `orthonormal_columns(key, n, m)`."""
+class _Reflections(NamedTuple):
+    """Reflections H_j, the last of which may be none.
+
+    Attributes:
+      u: their unit vectors, [m, n]; 0 for no reflection.
+      sign: of x_jj, [m].
+    """
+
+    u: jax.Array
+    sign: jax.Array
+
+
+def _gaussian(key: jax.Array, n: int, width: int, m: int | jax.Array) -> jax.Array:
+    """The vectors x_j of the first m columns, and zeros instead of more: [width, n]."""
     x = jax.random.normal(unrolled(key), (width, n), jnp.float32)
     column, row = jnp.arange(width)[:, None], jnp.arange(n)[None]
-    x = jnp.where((row >= column) & (column < m), x, 0)
-    sign = jnp.where(jnp.diagonal(x) >= 0, jnp.float32(1), jnp.float32(-1))  # [width]
-    u = x + (sign * jnp.linalg.norm(x, axis=1))[:, None] * jnp.eye(width, n, dtype=jnp.float32)  # [width, n]
-    # without a reflection in the columns beyond m
-    u = jnp.where(column < m, u / jnp.linalg.norm(u, axis=1, keepdims=True), 0)
-    return jax.lax.platform_dependent(u, sign, cpu=_reflections, default=_one_product)
+    return jnp.where((row >= column) & (column < m), x, 0)
 
 
-def _reflections(u: jax.Array, sign: jax.Array) -> jax.Array:
-    """H₀ H₁ ... H_{m-1} D I[:, :m], one reflection after another: u is [m, n], sign [m], the result [n, m]."""
+def _reflections(x: jax.Array, column: jax.Array, m: int | jax.Array) -> _Reflections:
+    """From vectors x [width, n], the number of each in its matrix, [width], and the number of columns that has."""
+    own = jnp.arange(x.shape[1])[None] == column[:, None]  # e_j, [width, n]
+    sign = jnp.where(jnp.take_along_axis(x, column[:, None], axis=1)[:, 0] >= 0, jnp.float32(1), jnp.float32(-1))
+    u = x + (sign * jnp.linalg.norm(x, axis=1))[:, None] * own
+    used = (column < m)[:, None]
+    return _Reflections(jnp.where(used, u / jnp.linalg.norm(u, axis=1, keepdims=True), 0), sign)
+
+
+def _one_by_one(x: jax.Array, m: int | jax.Array) -> jax.Array:
+    """H₀ H₁ ... H_{m-1} D I, [n, width], one reflection after another, from vectors x [width, n]."""
 
     def reflect(q: jax.Array, u: jax.Array) -> tuple[jax.Array, None]:
         return q - 2 * u[:, None] * jnp.matmul(u, q, precision="highest")[None], None
 
-    q, _ = jax.lax.scan(reflect, jnp.eye(u.shape[1], u.shape[0], dtype=jnp.float32) * -sign[None], u, reverse=True)
+    width, n = x.shape
+    h = _reflections(x, jnp.arange(width), m)
+    q, _ = jax.lax.scan(reflect, jnp.eye(n, width, dtype=jnp.float32) * -h.sign[None], h.u, reverse=True)
     return q
 
 
-def _one_product(u: jax.Array, sign: jax.Array) -> jax.Array:
+def _one_product(x: jax.Array, m: int | jax.Array, matrix: jax.Array, column: jax.Array) -> jax.Array:
     """The same by their compact form I - Uᵀ T U, T⁻¹ = ½ I + the part of U Uᵀ above the diagonal.
 
-    On a GPU it takes a handful of launches where the loop takes three per column.
+    On a GPU it takes a handful of launches where the loop takes three per column. Several matrices may stand side by
+    side in it: T has a block for each.
+
+    Args:
+      x: vectors, [width, n].
+      m: columns of the matrix that each belongs to, [width] or one number.
+      matrix: the number of that matrix, [width].
+      column: the number of the vector in it, [width].
+
+    Returns:
+      [n, width], the columns of all matrices.
 
     Source: Puglisi 1992, "Modification of the Householder method based on the compact WY representation".
     """
-    m, n = u.shape
-    start = jnp.eye(n, m, dtype=jnp.float32) * -sign[None]  # [n, m]
-    inverse = jnp.triu(jnp.matmul(u, u.T, precision="highest"), 1) + jnp.eye(m, dtype=jnp.float32) / 2  # [m, m]
-    inner = jax.scipy.linalg.solve_triangular(inverse, u[:, :m] * -sign[None])  # T U start
+    width, n = x.shape
+    u, sign = _reflections(x, column, m)
+    u = jax.lax.optimization_barrier(u)  # in one layout
+    start = jnp.where(jnp.arange(n)[:, None] == column[None], -sign[None], 0)  # [n, width]
+    block = matrix[:, None] == matrix[None]  # [width, width]
+    products = jnp.matmul(u, u.T, precision="highest")
+    inverse = jnp.where(block, jnp.triu(products, 1), 0) + jnp.eye(width, dtype=jnp.float32) / 2  # [width, width]
+    inner = jax.scipy.linalg.solve_triangular(inverse, jnp.where(block, u[:, column] * -sign[None], 0))  # T U start
     return start - jnp.matmul(u.T, inner, precision="highest")
 
 
@@ -141,12 +176,63 @@ def _draw(keys: Sequence[jax.Array], shapes: Sequence[tuple[int, int]]) -> list[
     for n, group in groups.items():
         widths = [shapes[i][1] for i in group]
         if len(group) == 1:
-            batch = orthonormal_columns(keys[group[0]], n, widths[0])[None]
+            matrices = [orthonormal_columns(keys[group[0]], n, widths[0])]
         else:
-            draw = jax.vmap(functools.partial(_columns, n=n, width=max(widths)))
-            batch = draw(_stack([keys[i] for i in group]), m=jnp.array(widths))
-        found |= {i: matrix[:, :m] for i, matrix, m in zip(group, batch, widths)}
+            draw = jax.vmap(functools.partial(_gaussian, n=n, width=max(widths)))
+            x = draw(_stack([keys[i] for i in group]), m=jnp.array(widths))
+            apart, packed = functools.partial(_apart, widths), functools.partial(_packed, widths)
+            matrices = jax.lax.platform_dependent(x, cpu=apart, default=packed)
+        found |= dict(zip(group, matrices))
     return [found[i] for i in range(len(keys))]
+
+
+def _apart(widths: Sequence[int], x: jax.Array) -> list[jax.Array]:
+    """The matrices [n, m], m being each of the widths, from the vectors of all, [K, W, n]."""
+    return [matrix[:, :m] for matrix, m in zip(jax.vmap(_one_by_one)(x, jnp.array(widths)), widths)]
+
+
+def _packed(widths: Sequence[int], x: jax.Array) -> list[jax.Array]:
+    """The same with thin matrices side by side, as many as have W columns: in a population padding takes memory."""
+    bins = _bins(widths, x.shape[1])
+    matrix, column = np.array([_filled(each, widths, x.shape[1]) for each in bins]).swapaxes(0, 1)  # [S, W]
+    products = jax.vmap(_one_product)(x[matrix, column], np.array(widths)[matrix], matrix, column)  # [S, n, W]
+    found: dict[int, jax.Array] = {}
+    for product, each in zip(products, bins):
+        ends = np.cumsum([widths[k] for k in each])
+        found |= dict(zip(each, jnp.split(product[:, : ends[-1]], ends[:-1], axis=1)))
+    return [found[k] for k in range(len(widths))]
+
+
+def _filled(numbers: Sequence[int], widths: Sequence[int], capacity: int) -> tuple[list[int], list[int]]:
+    """The columns of some matrices side by side, W each: numbers of the matrices, and of columns in them.
+
+    The last column fills what is left, since no matrix there has it.
+
+    Examples:
+      >>> _filled([5, 3], {5: 2, 3: 1}, 4)
+      ([5, 5, 3, 3], [0, 1, 0, 3])
+    """
+    pairs = [(k, w) for k in numbers for w in range(widths[k])]
+    pairs += [(numbers[-1], capacity - 1)] * (capacity - len(pairs))
+    return [k for k, _ in pairs], [w for _, w in pairs]
+
+
+def _bins(widths: Sequence[int], capacity: int) -> list[list[int]]:
+    """Numbers of matrices that together have up to `capacity` columns, each number once.
+
+    Examples:
+      >>> _bins([4, 64, 2, 4, 64, 1], 64)
+      [[1], [4], [0, 3, 2, 5]]
+    """
+    bins: list[list[int]] = []
+    for k in sorted(range(len(widths)), key=lambda k: -widths[k]):
+        fits = (each for each in bins if sum(widths[i] for i in each) + widths[k] <= capacity)
+        each = next(fits, None)
+        if each is None:
+            bins.append([k])
+        else:
+            each.append(k)
+    return bins
 
 
 def _stack(keys: Sequence[jax.Array]) -> jax.Array:

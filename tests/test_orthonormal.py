@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from purerl import orthonormal
 from purerl.orthonormal import jointly, orthonormal_columns
@@ -63,8 +64,20 @@ def test_values_around_them_are_computed_once_and_returned():
     np.testing.assert_allclose(found["matrix"].T @ found["matrix"], 4 * np.eye(3), atol=1e-5)
 
 
+def gaussian(widths, n):
+    keys = jax.random.split(jax.random.key(0), len(widths))
+    draw = jax.vmap(lambda key, m: orthonormal._gaussian(key, n, max(widths), m))
+    return draw(keys, jnp.array(widths))
+
+
 def test_accelerators_multiply_the_same_reflections():
-    u = jax.random.normal(jax.random.key(0), (12, 20))
-    u, sign = u / jnp.linalg.norm(u, axis=1, keepdims=True), jnp.where(jnp.arange(12) % 3, 1.0, -1.0)
-    expected = orthonormal._reflections(u, sign)
-    np.testing.assert_allclose(orthonormal._one_product(u, sign), expected, atol=2e-6)
+    [x] = gaussian((12,), 20)
+    found = orthonormal._one_product(x, 12, jnp.zeros(12, int), jnp.arange(12))
+    np.testing.assert_allclose(found, orthonormal._one_by_one(x, 12), atol=2e-6)
+
+
+@pytest.mark.parametrize("widths", [(2, 6, 1, 6, 2), (5, 4), (3, 3, 3, 2)], ids=str)
+def test_accelerators_put_thin_matrices_side_by_side(widths):
+    x = gaussian(widths, 8)
+    for apart, packed in zip(orthonormal._apart(widths, x), orthonormal._packed(widths, x), strict=True):
+        np.testing.assert_allclose(packed, apart, atol=2e-6)

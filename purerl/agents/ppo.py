@@ -82,7 +82,8 @@ class Batch(NamedTuple):
     """The inputs of the loss. Leaves lead with [B], or for a network with memory [B, T].
 
     `memory` [B] is the one before the first step and `reset` [B, T] is true where it starts anew; both are `()` without
-    memory. `mask` is how much a step counts, `()` if all count equally.
+    memory. `mask` is how much a step counts, `()` if all count equally. `value_target` is `()` until a minibatch is
+    drawn: it is the sum of two other fields, and would take memory in every agent of a population.
     """
 
     obs: PyTree
@@ -90,7 +91,7 @@ class Batch(NamedTuple):
     old_log_prob: jax.Array
     advantage: jax.Array
     old_value: jax.Array
-    value_target: jax.Array
+    value_target: PyTree
     mask: PyTree
     memory: PyTree = ()
     reset: PyTree = ()
@@ -218,7 +219,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
         return _Learner(packed, opt_state, stopped), jnp.stack([metrics[name] for name in _METRICS])
 
     def step_unless_stopped(learner: _Learner, part: Batch, advantage: jax.Array) -> tuple[_Learner, jax.Array]:
-        part = part._replace(advantage=advantage)
+        part = part._replace(advantage=advantage, value_target=part.advantage + part.old_value)
 
         def skip(learner: _Learner) -> tuple[_Learner, jax.Array]:
             return learner, jnp.full(len(_METRICS), jnp.nan)
@@ -257,7 +258,7 @@ def _make_batch(network: Network, params: Params, data: Transition, hparams: PPO
     trace_decay = trajectories.trace_decays(data, hparams.gae_lambda)
     counted = trajectories.counted(data)
     advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
-    batch = Batch(data.obs, data.action, data.aux["log_prob"], advantage, value, advantage + value, counted)
+    batch = Batch(data.obs, data.action, data.aux["log_prob"], advantage, value, (), counted)
     if policy_network.has_memory(network):
         batch = batch._replace(reset=policy_network.resets(data))
         rows = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), batch)  # [T, N] -> [N, T]

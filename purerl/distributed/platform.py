@@ -35,18 +35,30 @@ def select(
     return jax.tree.map(lambda yes, no: jnp.where(elsewhere, yes, no), if_true(operand), result)
 
 
-def scan(step: Callable[[Operand, Any], tuple[Operand, Any]], carry: Operand, xs: Any) -> tuple[Operand, Any]:
+_HEAVY = 16  # elements of a carry for each that a step reads
+
+
+def scan(
+    step: Callable[[Operand, Any], tuple[Operand, Any]], carry: Operand, xs: Any, *, in_place: bool = False
+) -> tuple[Operand, Any]:
     """`lax.scan`; on an accelerator several steps at a time, so that fewer trips copy the carry, count and write.
 
     Args:
       step: under `jax.jit`, so that it is traced once for all platforms.
       carry: the first carry.
       xs: leaves lead with the number of steps: four at a time if it is a multiple of four from 16 on, otherwise two.
+      in_place: make one step at a time and not two if the carry is large compared with what a step reads. Each step
+        then overwrites the carry, while two would keep what the first one changes in memory beside it.
 
     Returns:
       As `lax.scan`.
     """
     length = jax.tree.leaves(xs)[0].shape[0]
-    at_a_time = 4 if length >= 16 and length % 4 == 0 else 2
+    heavy = in_place and _size(carry) * length > _HEAVY * _size(xs)
+    at_a_time = 4 if length >= 16 and length % 4 == 0 else 1 if heavy else 2
     one, several = (functools.partial(jax.lax.scan, step, unroll=unroll) for unroll in (1, at_a_time))
     return jax.lax.platform_dependent(carry, xs, cpu=one, default=several)
+
+
+def _size(tree: Any) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(tree))

@@ -146,38 +146,57 @@ def pull_together(activation: Activation, hidden: Towers, heads: Towers, x: jax.
     """The gradients of hidden layers, heads and x. Sums over the batch are one reduction.
 
     In a population the activations are what takes memory, so few of them are kept at a time: derivatives are read off
-    the outputs of a layer, and the sums over the last layer come before the other layers if the batch is large. A batch
-    that is split over devices is of one agent: there all gradients come together, so that one all-reduce sums them.
+    the outputs of a layer. If the batch is large, the sums over the last layer come before the other layers, and the
+    outputs of a first layer of few inputs are not kept: they are computed again for its own gradient, and once more for
+    that of the second layer, which comes last. A batch that is split over devices is of one agent: there all gradients
+    come together, so that one all-reduce sums them.
     """
     layers, sums = _stacked(hidden), _Sums()
     before = _preactivations(activation, layers, x)
     hs = [_kept(each, activation(each.y)) for each in before]
-    h, cotangents = hs[-1][:, :, : layers[-1].width], _made_at_once(cotangents)
-    of_heads = [
-        [_pull_head(sums, head, h[m], each) for head, each in zip(tower, outer)]
-        for m, (tower, outer) in enumerate(zip(heads, cotangents))
-    ]
-    dh = jnp.stack([functools.reduce(jnp.add, [each for _, each in tower]) for tower in of_heads])
-    dh = _padded(dh, 2, hs[-1].shape[2] - dh.shape[2])  # [M, B, H]
-    of_layers: list[Any] = []
-    for i in reversed(range(len(layers))):
+    of_heads, dh = _pull_heads(sums, heads, hs[-1], cotangents)
+    is_large = len(layers) > 1 and x.shape[0] >= 2 * dh.shape[2] and not mesh.num_devices()
+    is_first_kept = not is_large or x.shape[1] > LONGEST or before[0].standardized is not None
+    columns = [] if is_first_kept else [x[:, i] for i in range(x.shape[1])]  # of x, for outputs that are computed again
+    dzs: dict[int, jax.Array] = {}
+    of_layers: list[dict[str, _Get]] = []
+    for i in reversed(range(1, len(layers))):
         dy = _pull_activation(activation, before[i].y, hs[i], dh)
-        dz, of_norm = _pull_norm(sums, layers[i], before[i].standardized, dy)
-        bias = sums.add(dz)
-        if i == len(layers) - 1 > 0 and x.shape[0] >= 2 * dz.shape[-1] and not mesh.num_devices():
-            dz = sums.compute_before(dz)
+        dzs[i], of_norm = _pull_norm(sums, layers[i], before[i].standardized, dy)
+        of_layers.insert(0, {"bias": sums.add(dzs[i])} | of_norm)
+        if i == len(layers) - 1 and is_large:
+            dzs[i], columns = sums.compute_before((dzs[i], columns))
             sums = _Sums()
-        if i:
-            kernel = _ready(lax.dot_general(hs[i - 1], dz, (((1,), (1,)), ((0,), (0,)))))
-        else:
-            kernel = _pull_first_kernel(sums, x, dz)
-        of_layers.insert(0, {"kernel": kernel, "bias": bias} | of_norm)
-        dh = lax.dot_general(dz, layers[i].kernel, (((2,), (2,)), ((0,), (0,))))  # [M, B, D]
-    sums.compute()
+        if i > 1 or is_first_kept:
+            of_layers[0]["kernel"] = _ready(_pull_kernel(hs[i - 1], dzs[i]))
+        dh = _pull_input(layers[i], dzs[i])
+    h = hs[0] if is_first_kept else _first_outputs(activation, layers[0], columns)
+    dz, of_norm = _pull_norm(sums, layers[0], before[0].standardized, _pull_activation(activation, before[0].y, h, dh))
+    dz = dz if is_first_kept else lax.optimization_barrier(dz)  # an array of its own, in the place of dh
+    of_layers.insert(0, {"bias": sums.add(dz), "kernel": _pull_first_kernel(sums, x, dz)} | of_norm)
+    if is_first_kept:
+        sums.compute()
+    else:
+        dzs[1], columns = sums.compute_before((dzs[1], columns))
+        of_layers[1]["kernel"] = _ready(_pull_kernel(_first_outputs(activation, layers[0], columns), dzs[1]))
     stacked = jax.tree.map(lambda get: get(), tuple(of_layers))  # leaves lead with [M]
     of_hidden = tuple(jax.tree.map(functools.partial(_own_part, m), stacked, own) for m, own in enumerate(hidden))
-    head_gradients = tuple(tuple(gradient for gradient, _ in tower) for tower in of_heads)
-    return of_hidden, jax.tree.map(lambda get: get(), head_gradients), dh.sum(axis=0)
+    return of_hidden, jax.tree.map(lambda get: get(), of_heads), _pull_input(layers[0], dz).sum(axis=0)
+
+
+def _first_outputs(activation: Activation, layer: _Layer, columns: list[jax.Array]) -> jax.Array:
+    """Of the first layer, [M, B, H], from columns [B] of x that the compiler takes for others than those of x."""
+    return activation(_preactivations(activation, [layer], jnp.stack(columns, axis=1))[0].y)
+
+
+def _pull_kernel(h: jax.Array, dz: jax.Array) -> jax.Array:
+    """Of [M, D, H], from h [M, B, D] and dz [M, B, H]."""
+    return lax.dot_general(h, dz, (((1,), (1,)), ((0,), (0,))))
+
+
+def _pull_input(layer: _Layer, dz: jax.Array) -> jax.Array:
+    """[M, B, D] of what a layer reads, from dz [M, B, H]."""
+    return lax.dot_general(dz, layer.kernel, (((2,), (2,)), ((0,), (0,))))
 
 
 def _own_part(m: int, stacked: jax.Array, like: jax.Array) -> jax.Array:
@@ -233,6 +252,17 @@ def _pull_first_kernel(sums: _Sums, x: jax.Array, dz: jax.Array) -> _Get:
     return lambda: jnp.stack([row() for row in rows], axis=1)
 
 
+def _pull_heads(sums: _Sums, heads: Towers, h: jax.Array, cotangents: Outputs) -> tuple[Any, jax.Array]:
+    """The gradients of all heads, to be read once the sums have been computed, and of h [M, B, H]."""
+    width = heads[0][0]["kernel"].shape[0]  # of h without its padding
+    pulled = [
+        [_pull_head(sums, head, h[m, :, :width], each) for head, each in zip(tower, outer)]
+        for m, (tower, outer) in enumerate(zip(heads, _made_at_once(cotangents)))
+    ]
+    dh = jnp.stack([functools.reduce(jnp.add, [each for _, each in tower]) for tower in pulled])
+    return tuple(tuple(get for get, _ in tower) for tower in pulled), _padded(dh, 2, h.shape[2] - width)
+
+
 def _pull_head(sums: _Sums, head: Dense, h: jax.Array, cotangent: jax.Array) -> tuple[dict[str, _Get], jax.Array]:
     """Of a head and of its input h [B, H], from the cotangent [B, O]."""
     width, num_outputs = head["kernel"].shape
@@ -274,7 +304,7 @@ class _Sums:
         terms = [_padded(each, 2, widest - each.shape[2]) for each in self._terms]
         self._found = jnp.concatenate(terms).sum(axis=1)
 
-    def compute_before(self, x: jax.Array) -> jax.Array:
+    def compute_before(self, x: Any) -> Any:
         """Compute the sums, and return x for what must come after them."""
         self.compute()
         x, self._found = lax.optimization_barrier((x, self._found))

@@ -30,6 +30,8 @@ NETWORKS = {
         space_pair(MASKED, Discrete(4)), (9,), shared_torso=True
     ),
     "fewer units than examples": networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (2, 2), "relu"),
+    "three layers of fewer units": networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (2, 3, 2)),
+    "fewer units and many inputs": networks.actor_critic(space_pair(Box(-1.0, 1.0, (10,)), Discrete(3)), (2, 2)),
     "many actions": networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(11)), (12,), "silu"),
     "dueling": networks.q_network(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (7, 5), dueling=True),
     "padded widths": networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (40, 36)),
@@ -111,6 +113,19 @@ def test_two_torsos_take_the_products_of_one_on_an_accelerator(monkeypatch):
     )
     # The second layer, forward (twice, of which the compiler keeps one) and backward twice, and the gradient of obs.
     assert text.count("dot_general") == 2 + 2 + 1
+
+
+def test_outputs_of_a_first_layer_of_few_inputs_are_not_kept_for_a_large_batch(monkeypatch):
+    network = networks.actor_critic(space_pair(Box(-1.0, 1.0, (2,)), Discrete(3)), (2, 2), "tanh")
+    params = network.init(jax.random.key(0), jnp.ones(2))
+    on_accelerator(monkeypatch)
+
+    def num_activations(batch_size):
+        outputs, pull = jax.vjp(lambda params: apply_batch(network, params, jnp.ones((batch_size, 2))), params)
+        return str(jax.make_jaxpr(pull)(outputs)).count("= tanh")
+
+    # Of the first layer, which two others read, and of the second one; then for the two gradients that need the first.
+    assert (num_activations(3), num_activations(4)) == (3, 3 + 2)
 
 
 def test_values_alone_take_no_products_of_the_policy(monkeypatch):

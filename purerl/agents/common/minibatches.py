@@ -72,7 +72,7 @@ def epochs(
     def epoch(carry: Carry, order: jax.Array) -> tuple[Carry, list[jax.Array]]:
         # each [B, D] -> [num_minibatches, B / num_minibatches, D]
         parts = mesh.split([x[order].reshape(num_minibatches, -1, x.shape[1]) for x in packed], axis=1)
-        return platform.scan(one, carry, (parts, prepared(order, parts)))
+        return platform.scan(one, carry, (parts, prepared(order, parts)), in_place=True)
 
     orders = jax.vmap(lambda key: prng.permutation(key, size))(prng.split(key, num_epochs))
     carry, rows = jax.lax.scan(epoch, carry, orders)
