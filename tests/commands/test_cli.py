@@ -542,14 +542,17 @@ def test_counts_are_read_as_people_write_them(text, number):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_the_first_signal_sets_a_flag_and_the_second_interrupts(number):
-    before = signal.getsignal(signal.SIGINT)
-    with console.stop_signals() as stopped:
-        assert not stopped()
-        signal.raise_signal(number)
-        assert stopped()
-        with pytest.raises(KeyboardInterrupt):
+    outside = signal.signal(number, signal.default_int_handler)  # under nohup SIGHUP would be ignored
+    try:
+        with console.stop_signals() as stopped:
+            assert not stopped()
             signal.raise_signal(number)
-    assert signal.getsignal(signal.SIGINT) is before
+            assert stopped()
+            with pytest.raises(KeyboardInterrupt):
+                signal.raise_signal(number)
+        assert signal.getsignal(number) is signal.default_int_handler
+    finally:
+        signal.signal(number, outside)
 
 
 def test_progress_without_a_terminal_is_plain_lines(capsys):
