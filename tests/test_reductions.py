@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from accelerated import on_accelerator
 
 from purerl import reductions
 
@@ -11,7 +12,7 @@ from purerl import reductions
 @pytest.fixture
 def accelerator(monkeypatch):
     """Programs are traced as for an accelerator."""
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    on_accelerator(monkeypatch)
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import pytest
+from accelerated import on_accelerator
 
 from purerl.distributed import platform
 
@@ -25,7 +26,7 @@ def test_a_cpu_keeps_one_branch_and_folds_the_rest():
 
 def steps_of_a_trip(monkeypatch, length, width, **settings):
     """How many steps of a scan over rows of four make a trip of its loop, on an accelerator."""
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    on_accelerator(monkeypatch)
     step = jax.jit(lambda carry, x: (carry + x.sum(), ()))
     args = jnp.ones(width), jnp.ones((length, 4))
     [scan] = jax.make_jaxpr(lambda *args: platform.scan(step, *args, **settings))(*args).eqns

@@ -6,6 +6,7 @@ import chex
 import jax
 import jax.numpy as jnp
 import pytest
+from accelerated import on_accelerator
 
 from purerl import loops
 from purerl.loops import packed
@@ -61,7 +62,7 @@ def state(request):
 def _both(monkeypatch, run):
     usual = run()
     with monkeypatch.context() as patch:
-        patch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+        on_accelerator(patch)
         return usual, run()
 
 

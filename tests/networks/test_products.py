@@ -4,14 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from accelerated import on_accelerator
 
 from purerl.networks.products import thin_product
 
 CONTRACTION = (((0,), (0,)), ((), ()))
-
-
-def on_accelerator(monkeypatch):
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
 
 
 def value_and_gradients(function, *args):

@@ -4,16 +4,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from accelerated import on_accelerator
 
 import purerl
 from purerl import envs, networks
 from purerl.agents.common import policy_network
 
 LENGTH, NUM_ENVS = 6, 2
-
-
-def on_accelerator(monkeypatch):
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
 
 
 def network_of(cell):

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from accelerated import on_accelerator
 
 from purerl import envs, networks
 from purerl.agents.common.batches import apply_batch, apply_each
@@ -13,10 +14,6 @@ from purerl.networks.towers import one_by_one
 from purerl.spaces import Box, Dict, Discrete
 
 BOX = Box(-2.0, 2.0, (3,))
-
-
-def on_accelerator(monkeypatch):
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
 
 
 def space_pair(observation, action):

@@ -9,9 +9,11 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 sys.path.insert(0, str(pathlib.Path(__file__).parents[1] / "helpers"))
 
+from accelerated import on_accelerator
 from bandits import make_env
 
 from purerl import distributed, loops, networks
@@ -69,18 +71,16 @@ def program(agent, env):
 
 
 def collectives(agent, env):
-    """What one gradient step moves between devices, by the compiled program."""
+    """The collectives of one gradient step, by the compiled program."""
     return dict(hlo.gradient_step(program(agent, env)).total_each.collectives)
 
 
 def all_reduces_as_on_accelerators(env):
     """All-reduces of an update of four gradient steps on two towers, by the program that accelerators run."""
     agent = ppo(networks.actor_critic(env, hidden=(8, 8)), num_epochs=2, num_minibatches=2)
-    usual, jax.lax.platform_dependent = jax.lax.platform_dependent, lambda *args, cpu, default: default(*args)
-    try:
+    with pytest.MonkeyPatch.context() as patch:
+        on_accelerator(patch)
         return dict(program(agent, env).total.collectives)["all-reduce"]
-    finally:
-        jax.lax.platform_dependent = usual
 
 
 def collectives_of_a_population(agent, env):

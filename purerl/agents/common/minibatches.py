@@ -63,7 +63,7 @@ def epochs(
         return carry, rows
 
     def prepared(order: jax.Array, parts: list[jax.Array]) -> PyTree:
-        """What `prepare` computes of the parts; each of several devices does it for all rows, to need no sums."""
+        """The results of `prepare` for all parts; several devices each compute all of them, so that none is reduced."""
         if not mesh.num_devices():
             return jax.vmap(lambda part: prepare(unpack(part)))(parts)
         rows = jax.tree.map(lambda x: x[order].reshape(num_minibatches, -1, *x.shape[1:]), unpack(packed))
