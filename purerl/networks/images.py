@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.networks.initializers import orthogonal
+from purerl.networks.products import product
 from purerl.spaces import Box, Dict, Space, Tuple, has_channels_first
 
 Convolution: TypeAlias = bool | str
@@ -144,7 +145,8 @@ class PatchConv(nn.Module):
             margin = self.size // 2
             x = jnp.pad(x, ((margin, margin), (margin, margin), (0, 0)))
         patches = jnp.concatenate(shifted(x, self.size, self.stride), axis=-1)  # [H', W', size² C]
-        return nn.Dense(self.channels, kernel_init=orthogonal(self.scale), dtype=self.dtype)(patches)
+        initial = orthogonal(self.scale)
+        return nn.Dense(self.channels, kernel_init=initial, dtype=self.dtype, dot_general=product)(patches)
 
 
 def shifted(x: jax.Array, size: int, stride: int) -> list[jax.Array]:

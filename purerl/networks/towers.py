@@ -13,14 +13,12 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jax import lax
 
 from purerl.networks.images import Activation
 from purerl.networks.joined_towers import Dense, Outputs, Tower, Towers, pull_together, together
 from purerl.networks.layer_norm import scaled, standardize
-from purerl.networks.products import thin_product
-from purerl.reductions import LONGEST
+from purerl.networks.products import kernel_gradient, thin_product
 from purerl.types import Network, Params, PyTree
 
 
@@ -110,21 +108,10 @@ def _pull_product(inputs: tuple[jax.Array, jax.Array], dy: jax.Array) -> tuple[j
     """Both gradients behind one barrier: XLA then orders them so that two cores work at once, 1.07 times as fast."""
     x, kernel = inputs
     dx = lax.dot_general(dy, kernel, (((1,), (1,)), ((), ())))
-    return lax.optimization_barrier((dx, _kernel_gradient(x, dy)))
+    return lax.optimization_barrier((dx, kernel_gradient(x, dy)))
 
 
 _product.defvjp(lambda x, kernel: (_product(x, kernel), (x, kernel)), _pull_product)
-
-
-def _kernel_gradient(x: jax.Array, dy: jax.Array) -> jax.Array:
-    """xᵀ dy, [D, H]: sums over the batch, which XLA computes slowly if they are one product of x as it lies in memory.
-
-    With the layers of PPO (64, 64, 2) and 2,048 rows, a gradient with all parts takes 0.90 ms in place of 1.29.
-    """
-    if dy.shape[1] > LONGEST:
-        return lax.optimization_barrier(x.T) @ dy
-    rows = [lax.dot_general(dy[:, i, None], x, (((0,), (0,)), ((), ()))) for i in range(dy.shape[1])]  # [1, D] each
-    return jnp.concatenate(rows).T
 
 
 def _apart(

@@ -17,22 +17,22 @@ def precisions(agent, name):
     case, env = CASES[name], built(name)[1]
     run = jax.make_jaxpr(lambda key: purerl.train(key, agent, env, case.hparams, **SIZES, rollout=case.rollout))
     text = str(run(jax.random.key(0)))
-    return re.findall(r"dot_general\[(?:[^\[\]]|\[[^\]]*\])*?precision=([^\n]*)\n", text), text.count("dot_general[")
+    return re.findall(r"dot_general\[(?:[^\[\]]|\[[^\]]*\])*?precision=([^\n\]]*)", text), text.count("dot_general[")
 
 
 @pytest.mark.parametrize("name", ["dqn, prioritized, quantile, noisy, dueling", "sac"])
 def test_it_reaches_every_product_of_every_network(name):
     found, number = precisions(with_precision(built(name)[0], "tensorfloat32"), name)
     assert len(found) == number > 0
-    assert {each for each in found if "HIGHEST" not in each} == {
-        HIGH
-    }  # sums of priorities and initial weights stay exact
+    asked = {each for each in found if "HIGHEST" not in each}  # sums of priorities and initial weights stay exact
+    assert asked <= {HIGH, "tensorfloat32"}
+    assert HIGH in asked
 
 
 def test_without_it_nothing_is_asked_for():
     found, number = precisions(built("sac")[0], "sac")
     assert len(found) < number
-    assert set(found) <= {"(Precision.HIGHEST, Precision.HIGHEST)"}  # orthogonal initial weights stay exact
+    assert set(found) <= {"None", "(Precision.HIGHEST, Precision.HIGHEST)"}  # orthogonal initial weights stay exact
 
 
 def test_an_unknown_precision_is_named():
