@@ -2,7 +2,7 @@
 
 On CPU, JAX compiles threefry as a loop of five trips. In a rollout of few environments that loop is a third of a step,
 and it takes two to six times as long to compile. `unrolled` turns a key into one that draws the same bits straight
-through, in one fused kernel.
+through, by functions that XLA compiles once for all draws of one shape.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
+from jax.experimental.xla_metadata import set_xla_metadata
 
 Key: TypeAlias = jax.Array
 
@@ -151,8 +152,8 @@ def _on_cpu(
 
 def _split(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     def unrolled(key: jax.Array) -> jax.Array:
-        keys = jnp.stack(_threefry(key, *_counts(shape)), axis=-1).reshape(*shape, 2)
-        return jax.lax.optimization_barrier(keys)  # or whoever uses a key would compute it again
+        count = math.prod(shape)
+        return _keys(key, jnp.uint32(0), max(count, _FEW))[:count].reshape(*shape, 2)
 
     return _on_cpu(unrolled, lambda key: jax.random.key_data(jax.random.split(key, shape)), key)
 
@@ -161,34 +162,69 @@ def _fold_in(key: jax.Array, data: int | jax.Array) -> jax.Array:
     word = jnp.asarray(data).astype(jnp.uint32)
 
     def unrolled(key: jax.Array) -> jax.Array:
-        return jax.lax.optimization_barrier(jnp.stack(_threefry(key, jnp.zeros_like(word), word)))
+        return _keys(key, word, _FEW)[0]
 
     return _on_cpu(unrolled, lambda key: jax.random.key_data(jax.random.fold_in(key, word)), key)
 
 
 def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.Array:
-    dtype = f"uint{bit_width}"
+    dtype, count = f"uint{bit_width}", math.prod(shape)
 
     def unrolled(key: jax.Array) -> jax.Array:
-        high, low = _threefry(key, *_counts(shape))
         if bit_width == 64:
+            high, low = _threefry(key, *_counts(count))
             return ((high.astype(jnp.uint64) << 32) | low.astype(jnp.uint64)).reshape(shape)
-        return (high ^ low).astype(dtype).reshape(shape)
+        words = _call(_make_words, key, count) if count <= _MANY else _make_words(key, count)
+        return words.astype(dtype).reshape(shape)
 
     return _on_cpu(unrolled, lambda key: jax.random.bits(key, shape, dtype), key)
 
 
-def _counts(shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
-    """The high and low words of 0, 1, 2, ..., as many as the shape has elements; fewer than 2³² of them.
+_FEW = 4  # keys of one vector of eight words, as many as a CPU makes at once
+
+
+_MANY = 2**10  # numbers from which on they are made where they are used, which saves writing them
+
+
+def _call(function: Callable[..., jax.Array], *args: Any) -> jax.Array:
+    """A function under `jit` that is not inlined.
+
+    XLA compiles it once for all calls in a program that have the same shapes. Inlined, it would be compiled, and
+    computed, again by whatever uses the result.
+    """
+    with set_xla_metadata(inlineable="false"):
+        return function(*args)
+
+
+def _keys(key: jax.Array, first: jax.Array, count: int) -> jax.Array:
+    """Threefry of the words 0 and first, first + 1, ...: [count, 2]."""
+    return _call(_make_keys, key, jax.lax.optimization_barrier(first), count)  # or a constant would become part of it
+
+
+@functools.partial(jax.jit, static_argnums=2)
+def _make_keys(key: jax.Array, first: jax.Array, count: int) -> jax.Array:
+    word = jax.lax.iota(jnp.uint32, 2 * count)  # [2 count]: both words of each key side by side, one expression
+    x0, x1 = _rounds(key, jnp.zeros_like(word), first + (word >> 1))
+    return jax.lax.select((word & 1) == 0, x0, x1).reshape(count, 2)
+
+
+@functools.partial(jax.jit, static_argnums=1)
+def _make_words(key: jax.Array, count: int) -> jax.Array:
+    """Random words, [count]."""
+    high, low = _rounds(key, *_counts(count))
+    return high ^ low
+
+
+def _counts(count: int) -> tuple[jax.Array, jax.Array]:
+    """The high and low words of 0, 1, 2, ..., fewer than 2³² of them.
 
     They are flat, [n], since a compiler unrolls loops over short axes.
     """
-    low = jax.lax.iota(jnp.uint32, math.prod(shape))
+    low = jax.lax.iota(jnp.uint32, count)
     return jnp.zeros_like(low), low
 
 
-@jax.jit
-def _threefry(key: jax.Array, x0: jax.Array, x1: jax.Array) -> tuple[jax.Array, jax.Array]:
+def _rounds(key: jax.Array, x0: jax.Array, x1: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Threefry-2x32 with 20 rounds: key [2] and two arrays of words to two arrays of words.
 
     Source: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3", section 3.3.
@@ -202,6 +238,9 @@ def _threefry(key: jax.Array, x0: jax.Array, x1: jax.Array) -> tuple[jax.Array, 
         x0 = x0 + words[(group + 1) % 3]
         x1 = x1 + words[(group + 2) % 3] + jnp.uint32(group + 1)
     return x0, x1
+
+
+_threefry = jax.jit(_rounds)
 
 
 # --- Shuffling without a sort -----------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """The unrolled generator draws the bits of JAX's own."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -43,6 +45,16 @@ def draw(make_key):
 
 def test_on_a_cpu_there_is_no_loop():
     assert "while(" not in draw(prng.unrolled).lower(jax.random.key(0)).compile().as_text()
+
+
+def test_keys_of_a_program_share_one_kernel_on_a_cpu():
+    def keys_of_keys(key):
+        return jax.random.key_data(prng.split(prng.fold_in(prng.split(key)[1], 7), 3))
+
+    text = jax.jit(keys_of_keys).lower(jax.random.key(0)).compile().as_text()
+    kernels = re.findall(r"%fused_computation\S* \((.*)\) -> u32\[4,2\]", text)
+    assert text.count(" call(") == 3
+    assert [re.sub(r"\S+: ", "", kernel) for kernel in kernels] == ["u32[2], u32[]"] * 3
 
 
 def test_for_another_platform_the_program_is_that_of_jax():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import chex
 import jax
@@ -177,25 +177,75 @@ def _update(settings: _Settings, key: Key, state: ReplayState, data: Transition)
     keys = jax.random.split(key, settings.num_updates)
     xs = keys if settings.prioritized else _draws(settings, keys, ring)
     step = _prioritized_step if settings.prioritized else _uniform_step
+
+    @jax.jit  # so that it is traced once for all platforms
+    def learn(before: ReplayState, xs: PyTree) -> tuple[ReplayState, Metrics]:
+        after, metrics = step(settings, xs, before, ready)
+        chex.assert_trees_all_equal_shapes_and_dtypes(after.agent, before.agent)  # which packed arrays would not tell
+        return after, {name: x for name, x in metrics.items() if name != "priority"}
+
+    either = functools.partial(jax.lax.platform_dependent, ready, ReplayState(state.agent, ring), xs)
+    state, metrics = either(
+        cpu=functools.partial(_learn_if_ready, learn), default=functools.partial(_learn_packed, learn)
+    )
+    return state, metrics | {"replay/size": size}
+
+
+_Learn: TypeAlias = Callable[[ReplayState, PyTree], tuple[ReplayState, Metrics]]
+"""One gradient step: the state and the draw to the state and its metrics."""
+
+
+def _learn_if_ready(learn: _Learn, ready: jax.Array, state: ReplayState, xs: PyTree) -> tuple[ReplayState, Metrics]:
+    """All gradient steps on a CPU, made only if the ring holds enough: the state, and the means of the metrics."""
+    changing, whole = _changing(state)
+    shapes = jax.eval_shape(lambda state, xs: learn(state, jax.tree.map(lambda x: x[0], xs)), state, xs)[1]
+
+    def one(changing: PyTree, xs: PyTree) -> tuple[PyTree, jax.Array]:
+        after, metrics = learn(whole(changing), xs)
+        return _changing(after)[0], jnp.array([metrics[name] for name in shapes], float)
+
+    def every(changing: PyTree) -> tuple[PyTree, jax.Array]:
+        changing, metrics = jax.lax.scan(one, changing, xs)
+        return changing, metrics.mean(axis=0)  # [U, M] -> [M]
+
+    def none(changing: PyTree) -> tuple[PyTree, jax.Array]:
+        return changing, jnp.full(len(shapes), numerics.missing(), float)
+
+    changing, means = jax.lax.cond(ready, every, none, changing)
+    metrics = {
+        name: mean.astype(jnp.result_type(shape.dtype, 0.0)) for mean, (name, shape) in zip(means, shapes.items())
+    }
+    return whole(changing), metrics
+
+
+def _changing(state: ReplayState) -> tuple[PyTree, Callable[[PyTree], ReplayState]]:
+    """What gradient steps change, and the function that puts it beside the steps in the ring, which stay."""
+    ring = state.ring
+    if isinstance(ring, priority.PriorityRing):
+        return (state.agent, ring.tree, ring.largest), lambda parts: ReplayState(
+            parts[0], priority.PriorityRing(ring.ring, *parts[1:])
+        )
+    return (state.agent,), lambda parts: ReplayState(parts[0], ring)
+
+
+def _learn_packed(learn: _Learn, ready: jax.Array, state: ReplayState, xs: PyTree) -> tuple[ReplayState, Metrics]:
+    """As `_learn_if_ready` for an accelerator, which carries few arrays and makes every step, wanted or not."""
     learner, unpack = _pack(state.agent)
     unpack_metrics: packing.Unpack | None = None
 
-    @jax.jit  # so that it is traced once for all platforms
-    def learn(carry: tuple[_Packed, Experience], xs: PyTree) -> tuple[tuple[_Packed, Experience], list[jax.Array]]:
+    def one(carry: tuple[_Packed, Experience], xs: PyTree) -> tuple[tuple[_Packed, Experience], list[jax.Array]]:
         nonlocal unpack_metrics
         old, ring = carry
         before = ReplayState(unpack(old), ring)
-        new, metrics = step(settings, xs, before, ready)
+        new, metrics = learn(before, xs)
         inner = jax.tree.map(lambda new, old: jnp.where(ready, new, old), new.agent, before.agent)
-        chex.assert_trees_all_equal_shapes_and_dtypes(inner, before.agent)  # which packed arrays would not tell
-        metrics = {name: jnp.where(ready, x, numerics.missing()) for name, x in metrics.items() if name != "priority"}
+        metrics = {name: jnp.where(ready, x, numerics.missing()) for name, x in metrics.items()}
         rows, unpack_metrics = packing.pack({name: x[None] for name, x in metrics.items()})
         return (_pack(inner)[0], new.ring), rows
 
-    (learner, ring), rows = platform.scan(learn, (learner, ring), xs)
+    (learner, ring), rows = platform.scan_unrolled(one, (learner, state.ring), xs)
     assert unpack_metrics is not None
-    metrics = {name: x.mean() for name, x in unpack_metrics(rows).items()}
-    return ReplayState(unpack(learner), ring), metrics | {"replay/size": size}
+    return ReplayState(unpack(learner), ring), {name: x.mean() for name, x in unpack_metrics(rows).items()}
 
 
 class _Packed(NamedTuple):

@@ -53,11 +53,18 @@ def scan(
     Returns:
       As `lax.scan`.
     """
+    one, several = functools.partial(jax.lax.scan, step), functools.partial(scan_unrolled, step, in_place=in_place)
+    return jax.lax.platform_dependent(carry, xs, cpu=one, default=several)
+
+
+def scan_unrolled(
+    step: Callable[[Operand, Any], tuple[Operand, Any]], carry: Operand, xs: Any, *, in_place: bool = False
+) -> tuple[Operand, Any]:
+    """`scan` as an accelerator computes it, for use within a branch for accelerators."""
     length = jax.tree.leaves(xs)[0].shape[0]
     heavy = in_place and _size(carry) * length > _HEAVY * _size(xs)
     at_a_time = 4 if length >= 16 and length % 4 == 0 else 1 if heavy else 2
-    one, several = (functools.partial(jax.lax.scan, step, unroll=unroll) for unroll in (1, at_a_time))
-    return jax.lax.platform_dependent(carry, xs, cpu=one, default=several)
+    return jax.lax.scan(step, carry, xs, unroll=at_a_time)
 
 
 def _size(tree: Any) -> int:
