@@ -25,6 +25,20 @@ def test_a_mean_over_many_rows_is_that_of_equal_blocks(size: int, count: int) ->
     np.testing.assert_allclose(found["square"], np.square(rows.astype(np.float64)).mean(), rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("size", "width", "count"), [(2048, 600, 1), (2048, 2000, 4), (512, 10**5, 4), (255, 10**5, 1)]
+)
+def test_blocks_have_fewer_rows_if_these_take_more_memory(size: int, width: int, count: int) -> None:
+    seen = []
+
+    def mean(batch: PyTree) -> PyTree:
+        seen.append(batch.shape[0])
+        return jax.vmap(lambda x: jnp.sin(x * jnp.arange(width)).sum())(batch).mean()
+
+    jax.make_jaxpr(lambda batch: blocks.mean(mean, batch))(jnp.ones(size))
+    assert min(seen) == size // count
+
+
 def test_an_update_on_a_large_minibatch_is_that_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
     env = purerl.envs.probe()
     agent = purerl.ppo(purerl.networks.actor_critic(env, hidden=(4,)), num_epochs=1, num_minibatches=1)
