@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import purerl
+from benchmarks.peers.flax_weights import FlaxWeights
 from purerl.types import Agent, Env, Hparams
 
 Workload = dict[str, Any]
@@ -16,7 +17,7 @@ def make(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
 
 
 def _ppo(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
-    network = purerl.networks.actor_critic(env, policy_scale=1.0)  # the peers have a layer of full scale
+    network = FlaxWeights(purerl.networks.actor_critic(env))
     return purerl.ppo(network, num_epochs=4, num_minibatches=4), purerl.PPOHparams()
 
 
