@@ -109,12 +109,14 @@ def _one_step(
 ) -> tuple[PyTree, PyTree, PyTree, EnvStep]:
     """(action, aux, memory, EnvStep) of one step in one environment; keys: [2], for the agent and the environment."""
     obs, env_state, memory = actor
-    act_key, env_key = prng.unrolled(keys[0]), keys[1]
+    # An environment that keeps keys may choose between them and this one, so they have to be of one kind.
+    keeps_keys = any(map(prng.is_key, jax.tree.leaves(env_state)))
+    act_key, env_key = prng.unrolled(keys[0]), keys[1] if keeps_keys else prng.unrolled(keys[1])
     if agent.memory is None:
         action, aux = agent.act(act_key, state, obs)
     else:
         action, aux, memory = agent.act(act_key, state, obs, memory)
-    return action, aux, memory, env.step(env_key, env_state, action, env_params)
+    return action, aux, memory, prng.standard(env.step(env_key, env_state, action, env_params))
 
 
 def step_all(

@@ -28,8 +28,12 @@ from purerl.types import Agent, Env, Key, PyTree, State, Transition
 Rows: TypeAlias = list[jax.Array]
 """A tree as few arrays [N, D], by `packing.pack`."""
 
-Steps: TypeAlias = tuple[tuple[Key, Key], Rows | None]
-"""The keys of steps and of resets, and fresh episodes."""
+Running: TypeAlias = tuple[Actor, PyTree]
+"""What changes from step to step: where environments stand, and the counts of episodes."""
+
+_Step: TypeAlias = Callable[[Running, Key], tuple[Running, jax.Array, Rows]]
+_Begin: TypeAlias = Callable[[Key], Actor]
+_Collected: TypeAlias = tuple[Running, Rows]
 
 _AHEAD_BYTES = 64e6  # of the fresh episodes of one rollout
 
@@ -92,28 +96,24 @@ def _rollout(
         begin_episodes, agent=agent, env=env, state=state, num_envs=num_envs, env_params=env_params
     )
     actors = split_actors(actors._replace(finished=jax.tree.map(jnp.zeros_like, actors.finished)))
-    # Each step carries a few arrays [N, D] and writes a few, however many fields there are: on a GPU each is a kernel.
-    running, unpack_running = pack(_running(actors))
     unpack_step: Unpack | None = None
 
     @jax.jit  # so that it is traced once for all platforms
-    def step(running: Rows, xs: Steps) -> tuple[Rows, Rows]:
+    def step(running: Running, keys: Key) -> tuple[Running, jax.Array, Rows]:
+        """What runs on, where an episode ended [N], and what is written."""
         nonlocal unpack_step
-        (keys, reset_key), fresh = xs
-        before = _with_running(actors, unpack_running(running))
+        before = _with_running(actors, running)
         transition, new, stepped = step_all(keys, agent, env, state, before, env_params)
         done = transition.terminated | transition.truncated
         chex.assert_trees_all_equal_shapes_and_dtypes(_where(before), _where(stepped))
-        after, _ = pack(_running(_count_ended(before, done, stepped)))
         row, unpack_step = pack((transition, new.info))
-        return _restart(done, after, fresh, lambda: pack(begin(reset_key))[0]), row
+        return _running(_count_ended(before, done, stepped)), done, row
 
-    # Each platform uses one of the two ways to reset.
-    fresh = _draw_ahead(begin, jax.random.clone(reset_keys), pack(_where(actors))[0])
-    running, rows = platform.scan(step, running, ((keys, reset_keys), fresh))
+    on_cpu, elsewhere = (functools.partial(way, step, begin) for way in (_reset_if_any_ended, _reset_from_drawn))
+    running, rows = jax.lax.platform_dependent(_running(actors), keys, reset_keys, cpu=on_cpu, default=elsewhere)
     assert unpack_step is not None
     trajectory, info = unpack_step(rows)
-    actors = _with_running(actors, unpack_running(running))
+    actors = _with_running(actors, running)
     info, done = dict(info or {}), trajectory.terminated | trajectory.truncated
     actors = actors._replace(
         info={name: jnp.mean(x.astype(jnp.float32)) for name, x in info.items()},
@@ -126,51 +126,49 @@ def _where(actors: Actors) -> Actor:
     return actors.obs, actors.env_state, actors.memory
 
 
-def _running(actors: Actors) -> PyTree:
-    """The part of the actors that changes from step to step: states of the environments, then counts."""
+def _running(actors: Actors) -> Running:
+    """The part of the actors that changes from step to step."""
     return _where(actors), (actors.episode_return, actors.episode_length, actors.finished)
 
 
-def _with_running(actors: Actors, running: PyTree) -> Actors:
+def _with_running(actors: Actors, running: Running) -> Actors:
     (obs, env_state, memory), (episode_return, episode_length, finished) = running
     return Actors(env_state, obs, memory, episode_return, episode_length, finished, actors.info, actors.info_at_end)
 
 
-def _draw_ahead(begin: Callable[[Key], Actor], reset_keys: Key, running: Rows) -> Rows | None:
-    """Fresh episodes for every step, [T, N, D], drawn at once on an accelerator; None if they take too much memory.
+def _reset_if_any_ended(step: _Step, begin: _Begin, running: Running, keys: Key, reset_keys: Key) -> _Collected:
+    """All steps on a CPU: fresh episodes are drawn in the steps in which one ended."""
 
-    On a CPU they are placeholders that nobody reads, and the compiler removes them.
-    """
-    length = reset_keys.shape[0]
-    if length * sum(rows.size * rows.dtype.itemsize for rows in running) > _AHEAD_BYTES:
-        return None
+    def one(running: Running, keys: tuple[Key, Key]) -> tuple[Running, Rows]:
+        (where, counts), done, row = step(running, keys[0])
 
-    def draw(keys: Key) -> Rows:
-        return jax.vmap(lambda key: pack(begin(key))[0])(keys)
+        def replace(where: Actor) -> Actor:
+            return jax.tree.map(functools.partial(_overwrite, done), begin(keys[1]), where)
 
-    def skip(keys: Key) -> Rows:
-        return [jnp.broadcast_to(rows, (length, *rows.shape)) for rows in running]
+        return (jax.lax.cond(done.any(), replace, lambda where: where, where), counts), row
 
-    return jax.lax.platform_dependent(reset_keys, cpu=skip, default=draw)
+    return jax.lax.scan(one, running, (keys, reset_keys))
 
 
-def _restart(done: jax.Array, running: Rows, fresh: Rows | None, begin: Callable[[], Rows]) -> Rows:
-    """Put fresh episodes where one ended, before the counts, which stay.
+def _reset_from_drawn(step: _Step, begin: _Begin, running: Running, keys: Key, reset_keys: Key) -> _Collected:
+    """All steps on an accelerator: the same episodes, drawn before the first step unless they take too much memory."""
+    # Each step carries a few arrays [N, D], however many fields there are: on a GPU each is a kernel.
+    rows, unpack = pack(running)
 
-    The same values on every platform, drawn in whatever way is fastest there.
-    """
+    def draw(key: Key) -> Rows:
+        return pack(begin(key))[0]
 
-    def replace(running: Rows, fresh: Rows) -> Rows:
-        changed = [_overwrite(done, new, old) for new, old in zip(fresh, running)]
-        return changed + running[len(changed) :]
+    def one(rows: Rows, xs: tuple[tuple[Key, Key], Rows | None]) -> tuple[Rows, Rows]:
+        (keys, reset_key), fresh = xs
+        after, done, row = step(unpack(rows), keys)
+        rows, _ = pack(after)
+        changed = [_overwrite(done, *pair) for pair in zip(draw(reset_key) if fresh is None else fresh, rows)]
+        return changed + rows[len(changed) :], row
 
-    def if_any(running: Rows, fresh: Rows | None) -> Rows:
-        return jax.lax.cond(done.any(), lambda rows: replace(rows, begin()), lambda rows: rows, running)
-
-    def always(running: Rows, fresh: Rows | None) -> Rows:
-        return replace(running, begin() if fresh is None else fresh)
-
-    return jax.lax.platform_dependent(running, fresh, cpu=if_any, default=always)
+    size = reset_keys.shape[0] * sum(each.size * each.dtype.itemsize for each in pack(running[0])[0])
+    fresh = jax.vmap(draw)(jax.random.clone(reset_keys)) if size <= _AHEAD_BYTES else None
+    rows, written = platform.scan_unrolled(one, rows, ((keys, reset_keys), fresh))
+    return unpack(rows), written
 
 
 def _count_ended(actors: Actors, done: jax.Array, stepped: Actors) -> Actors:

@@ -9,7 +9,7 @@ import pytest
 
 import purerl
 from purerl import loops
-from purerl.spaces import Discrete
+from purerl.spaces import Box, Discrete
 from purerl.types import Agent, Env, EnvStep
 
 SIZES = {"num_envs": 3, "rollout_length": 7}
@@ -296,3 +296,41 @@ def test_bad_arguments_are_named(change, error, message):
     arguments = {"key": jax.random.key(0), "hparams": Hparams(), "num_updates": 1, **SIZES} | change
     with pytest.raises(error, match=message):
         purerl.train(agent=AGENT, env=ENV, **arguments)
+
+
+class Kept(NamedTuple):
+    key: Any
+    value: jax.Array
+
+
+def wandering(keeps_keys: bool) -> Env:
+    """Noise in every step; one that keeps keys draws it from the kept key or from the step's, by the action."""
+
+    def reset(key, env_params=None):
+        return jnp.float32(0), Kept(key if keeps_keys else (), jnp.float32(0))
+
+    def step(key, env_state, action, env_params=None):
+        chosen = jax.lax.select(action == 0, env_state.key, key) if keeps_keys else key
+        value = env_state.value + jax.random.normal(chosen)
+        never = jnp.bool_(False)
+        return EnvStep(value, Kept(key if keeps_keys else (), value), value, never, never)
+
+    return Env(reset, step, Box(-jnp.inf, jnp.inf, ()), Discrete(2))
+
+
+def test_an_environment_may_choose_between_a_key_that_it_keeps_and_the_step_s():
+    agent, env = accountant(False), wandering(keeps_keys=True)
+    _, metrics = purerl.train(jax.random.key(0), agent, env, Hparams(), num_updates=2, **SIZES)
+    assert np.isfinite(metrics["total"]).all()
+
+
+def test_random_steps_compile_without_loops_within_a_step_on_a_cpu():
+    agent, env = accountant(False), wandering(keeps_keys=False)
+    state = agent.init(jax.random.key(0), Hparams(), jnp.float32(0))
+    actors = loops.init_actors(jax.random.key(1), agent, env, state, num_envs=2)
+
+    def run(key, actors):
+        return loops.rollout(key, agent, env, state, actors, length=5)
+
+    text = jax.jit(run).lower(jax.random.key(2), actors).compile().as_text()
+    assert text.count(" while(") == 1
