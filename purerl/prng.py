@@ -150,6 +150,7 @@ def _on_cpu(
     return jax.lax.platform_dependent(key, cpu=unrolled, default=default)
 
 
+@functools.partial(jax.jit, static_argnums=1, inline=True)  # so that each shape is traced once
 def _split(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     def unrolled(key: jax.Array) -> jax.Array:
         count = math.prod(shape)
@@ -158,6 +159,7 @@ def _split(key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
     return _on_cpu(unrolled, lambda key: jax.random.key_data(jax.random.split(key, shape)), key)
 
 
+@functools.partial(jax.jit, inline=True)
 def _fold_in(key: jax.Array, data: int | jax.Array) -> jax.Array:
     word = jnp.asarray(data).astype(jnp.uint32)
 
@@ -167,6 +169,7 @@ def _fold_in(key: jax.Array, data: int | jax.Array) -> jax.Array:
     return _on_cpu(unrolled, lambda key: jax.random.key_data(jax.random.fold_in(key, word)), key)
 
 
+@functools.partial(jax.jit, static_argnums=(1, 2), inline=True)
 def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.Array:
     dtype, count = f"uint{bit_width}", math.prod(shape)
 
