@@ -3,9 +3,9 @@
     python -m benchmarks.studies.compile_time                          results/compile_time.json
     python -m benchmarks.studies.compile_time --against ../before ppo  and another checkout of purerl beside this one
 
-The program is that of `purerl.train` with the agent's preset, as a library user calls it; importing packages and making
-the environment come on top. CPU time, too, grows where cores are shared, so checkouts take turns, agent by agent, each
-in a process of its own.
+The program is that of `purerl.train` with the agent's preset, as a library user calls it, of agents that learn from
+recorded steps that of `purerl.fit`; importing packages and making the environment come on top. CPU time, too, grows
+where cores are shared, so checkouts take turns, agent by agent, each in a process of its own.
 """
 
 from __future__ import annotations
@@ -22,22 +22,42 @@ RESULTS = HERE / "benchmarks" / "results"
 ENVS = {
     "CartPole-v1": (
         "ppo", "recurrent_ppo", "actor_critic", "reinforce", "evolution", "cma_es", "pqn", "dqn", "iqn", "r2d2",
-        "discrete_sac", "alphazero", "muzero",
+        "discrete_sac", "alphazero", "muzero", "behavior_cloning", "cql",
     ),
-    "Pendulum-v1": ("sac", "td3", "tqc", "droq", "crossq"),
+    "FrozenLake-v1": ("q_learning", "sarsa"),
+    "Pendulum-v1": ("sac", "td3", "tqc", "droq", "crossq", "td3_bc", "iql"),
 }  # fmt: skip
 _PROGRAM = """
 import json, sys, time
 import jax
+import numpy as np
 import purerl
 from purerl import presets
+
+def tabular(name, env_id):
+    env = purerl.envs.from_mdp(purerl.mdp.from_gymnasium(env_id), max_steps=100)
+    agent, hparams = getattr(purerl, name)(env), purerl.TDControlHparams()
+    return lambda key: purerl.train(key, agent, env, hparams, num_updates=10_000, num_envs=1, rollout_length=1)
+
+def of_preset(name, env_id):
+    env = purerl.envs.make(env_id)
+    preset = presets.find(name, env_id, env)
+    env = presets.environment(name, env)
+    agent, hparams = presets.build(preset, env), presets.hparams(preset)
+    sizes = {each: getattr(preset, each) for each in ("num_updates", "num_envs", "rollout_length")}
+    if presets.algorithm(name).offline:
+        data = recorded(env, 10_000)
+        return lambda key: purerl.fit(key, agent, data, hparams, num_updates=preset.num_updates)
+    return lambda key: purerl.train(key, agent, env, hparams, **sizes, rollout=presets.rollout(preset))
+
+def recorded(env, count):
+    (obs, _), space = env.reset(jax.random.key(0)), env.action_space
+    action = np.zeros(space.shape, space.dtype)
+    step = purerl.Transition(obs, action, np.float32(0), np.bool_(False), np.bool_(False), obs)
+    return jax.tree.map(lambda x: np.zeros((count, *np.shape(x)), x.dtype), step)
+
 name, env_id = sys.argv[1:]
-env = purerl.envs.make(env_id)
-preset = presets.find(name, env_id, env)
-env = presets.environment(name, env)
-agent, hparams = presets.build(preset, env), presets.hparams(preset)
-sizes = {each: getattr(preset, each) for each in ("num_updates", "num_envs", "rollout_length")}
-run = lambda key: purerl.train(key, agent, env, hparams, **sizes, rollout=presets.rollout(preset))
+run = of_preset(name, env_id) if name in presets.ALGORITHMS else tabular(name, env_id)
 key, begin = jax.random.key(0), time.process_time()
 program = jax.jit(run).lower(key)
 lowered = time.process_time()
