@@ -16,7 +16,8 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental.xla_metadata import set_xla_metadata
+
+from purerl.calls import not_inlined
 
 Key: TypeAlias = jax.Array
 
@@ -177,7 +178,7 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
         if bit_width == 64:
             high, low = _threefry(key, *_counts(count))
             return ((high.astype(jnp.uint64) << 32) | low.astype(jnp.uint64)).reshape(shape)
-        words = _call(_make_words, key, count) if count <= _MANY else _make_words(key, count)
+        words = not_inlined(_make_words, key, count) if count <= _MANY else _make_words(key, count)
         return words.astype(dtype).reshape(shape)
 
     return _on_cpu(unrolled, lambda key: jax.random.bits(key, shape, dtype), key)
@@ -189,19 +190,10 @@ _FEW = 4  # keys of one vector of eight words, as many as a CPU makes at once
 _MANY = 2**10  # numbers from which on they are made where they are used, which saves writing them
 
 
-def _call(function: Callable[..., jax.Array], *args: Any) -> jax.Array:
-    """A function under `jit` that is not inlined.
-
-    XLA compiles it once for all calls in a program that have the same shapes. Inlined, it would be compiled, and
-    computed, again by whatever uses the result.
-    """
-    with set_xla_metadata(inlineable="false"):
-        return function(*args)
-
-
 def _keys(key: jax.Array, first: jax.Array, count: int) -> jax.Array:
     """Threefry of the words 0 and first, first + 1, ...: [count, 2]."""
-    return _call(_make_keys, key, jax.lax.optimization_barrier(first), count)  # or a constant would become part of it
+    first = jax.lax.optimization_barrier(first)  # or a constant would become part of the function
+    return not_inlined(_make_keys, key, first, count)
 
 
 @functools.partial(jax.jit, static_argnums=2)

@@ -15,6 +15,7 @@ STUB = PACKAGE / "__init__.pyi"
 
 # The parts of the package that each part may import, from the bottom up. A part that is missing may import none.
 BASE = {
+    "calls",
     "files",
     "hparams",
     "numerics",
@@ -31,6 +32,7 @@ PIECES = {"distributions", "exploration", "losses", "mdp", "networks", "replay",
 ALLOWED = {
     "types": {"hparams", "spaces"},
     "hparams": {"prng", "types"},
+    "prng": {"calls"},
     "orthonormal": {"prng"},
     "packing": {"prng", "types"},
     "numerics": {"hparams", "types"},

@@ -22,6 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.agents.common import batches, trajectories
+from purerl.calls import not_inlined
 from purerl.distributed import mesh
 from purerl.types import ActFn, Key, MemoryFn, Network, Params, PyTree, State, Transition
 
@@ -50,7 +51,7 @@ def make_act(network: ActorCriticNetwork) -> tuple[ActFn, MemoryFn | None]:
 
     def choose(key: Key | None, distribution: Distribution) -> tuple[PyTree, dict[str, jax.Array]]:
         action = distribution.mode() if key is None else distribution.sample(seed=key)
-        return action, {"log_prob": distribution.log_prob(action)}
+        return action, {"log_prob": _log_prob_as_stored(distribution, action)}
 
     def act(key: Key | None, state: State, obs: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
         distribution, _ = network.apply(state.params, obs)
@@ -64,6 +65,20 @@ def make_act(network: ActorCriticNetwork) -> tuple[ActFn, MemoryFn | None]:
         return network.memory()
 
     return (act_with_memory, memory) if has_memory(network) else (act, None)
+
+
+def _log_prob_as_stored(distribution: Distribution, action: PyTree) -> jax.Array:
+    """The log-probability of the action that is stored.
+
+    XLA on a CPU would compute a real action again for its log-probability, with other roundings than the stored one.
+    Where squashed actions saturate, the last bit of the action decides over the log-probability.
+    """
+    if not any(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(action)):
+        return distribution.log_prob(action)
+    log_prob = jax.jit(lambda action: distribution.log_prob(action))
+    return jax.lax.platform_dependent(
+        action, cpu=functools.partial(not_inlined, log_prob), default=distribution.log_prob
+    )
 
 
 def log_prob_and_entropy(distribution: Distribution, action: PyTree) -> tuple[jax.Array, jax.Array]:
