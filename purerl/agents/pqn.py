@@ -136,6 +136,7 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
         batch,
         num_epochs=settings.num_epochs,
         num_minibatches=settings.num_minibatches,
+        in_blocks=not trajectories.has(batch.weight),
     )
 
 

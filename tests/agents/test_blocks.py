@@ -26,7 +26,7 @@ def test_a_mean_over_many_rows_is_that_of_equal_blocks(size: int, count: int) ->
 
 
 @pytest.mark.parametrize(
-    ("size", "width", "count"), [(2048, 600, 1), (2048, 2000, 4), (512, 10**5, 4), (255, 10**5, 1)]
+    ("size", "width", "count"), [(2048, 600, 1), (2048, 2000, 4), (512, 10**5, 16), (63, 10**5, 1)]
 )
 def test_blocks_have_fewer_rows_if_these_take_more_memory(size: int, width: int, count: int) -> None:
     seen = []
@@ -39,10 +39,18 @@ def test_blocks_have_fewer_rows_if_these_take_more_memory(size: int, width: int,
     assert min(seen) == size // count
 
 
-def test_an_update_on_a_large_minibatch_is_that_of_one_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    env = purerl.envs.probe()
-    agent = purerl.ppo(purerl.networks.actor_critic(env, hidden=(4,)), num_epochs=1, num_minibatches=1)
-    start = purerl.start(jax.random.key(0), agent, env, purerl.PPOHparams(), num_envs=64)
+PROBE = purerl.envs.probe()
+AGENTS = {
+    "ppo": (purerl.ppo, purerl.networks.actor_critic(PROBE, hidden=(4,)), purerl.PPOHparams()),
+    "pqn": (purerl.pqn, purerl.networks.q_network(PROBE, hidden=(4,), layer_norm=True), purerl.PQNHparams()),
+}
+
+
+@pytest.mark.parametrize("name", AGENTS)
+def test_an_update_on_a_large_minibatch_is_that_of_one_block(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    make, network, hparams = AGENTS[name]
+    env, agent = PROBE, make(network, num_epochs=1, num_minibatches=1)
+    start = purerl.start(jax.random.key(0), agent, env, hparams, num_envs=64)
     state, actors = start.agent_state, start.actors
     _, batch = purerl.loops.rollout(jax.random.key(1), agent, env, state, actors, length=8)
 

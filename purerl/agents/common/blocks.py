@@ -15,7 +15,7 @@ Result = TypeVar("Result")
 
 _ROWS = 2048  # whose activations in layers of 64 stay in the cache, and which XLA still spreads over two cores
 _LARGEST = 5 * 2**18  # elements of an array, 5 MB, so that those of a convolution stay in the cache
-_FEWEST = 128  # rows, each block of which reads all weights
+_FEWEST = 32  # rows of a block, which reads all weights
 
 
 def accumulate(function: Callable[[PyTree], PyTree], batch: PyTree, num_microbatches: int) -> PyTree:
@@ -47,8 +47,8 @@ def accumulate(function: Callable[[PyTree], PyTree], batch: PyTree, num_microbat
 def mean(function: Callable[[PyTree], Result], batch: PyTree) -> Result:
     """`function(batch)`, a mean over rows; on a CPU, if they are many, as the mean over blocks of them.
 
-    Blocks have at most 2,048 rows, and fewer, down to 128, if the function computes an array of more than 5 MB. PPO
-    then takes 0.89 of the time on minibatches of 16,384 rows with layers of 64. On an accelerator, and where rows are
+    Blocks have at most 2,048 rows, and fewer, down to 32, if the function computes an array of more than 5 MB. PPO then
+    takes 0.89 of the time on minibatches of 16,384 rows with layers of 64. On an accelerator, and where rows are
     split over devices, all are one block; so they are if they do not divide into blocks of half that size or more.
 
     Args:

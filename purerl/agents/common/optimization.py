@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from purerl.agents.common import counts, minibatches
+from purerl.agents.common import blocks, counts, minibatches
 from purerl.hparams import AtLeastOne, NonNegative
 from purerl.types import Hparams, Key, Metrics, Params, PyTree, Scalar, TrainState
 
@@ -223,6 +223,7 @@ def minibatch_update(
     *,
     num_epochs: int,
     num_minibatches: int,
+    in_blocks: bool = False,
 ) -> tuple[TrainState, Metrics]:
     """One update of an agent of one optimizer: a gradient step on each shuffled minibatch, several times over.
 
@@ -233,6 +234,7 @@ def minibatch_update(
       state: where to step from.
       batch: leaves lead with [B].
       num_epochs, num_minibatches: as for `minibatches.epochs`.
+      in_blocks: the loss and the metrics are means over rows that all count the same, for `blocks.mean`.
 
     Returns:
       The state after the update, and the metrics' means over the steps.
@@ -246,7 +248,10 @@ def minibatch_update(
     def step(
         learner: tuple[PyTree, PyTree], part: PyTree, prepared: tuple[()]
     ) -> tuple[tuple[PyTree, PyTree], Metrics]:
-        grads, metrics = jax.grad(lambda packed: loss(unpack(packed), part), has_aux=True)(learner[0])
+        def gradient(part: PyTree) -> tuple[PyTree, Metrics]:
+            return jax.grad(lambda packed: loss(unpack(packed), part), has_aux=True)(learner[0])
+
+        grads, metrics = blocks.mean(gradient, part) if in_blocks else gradient(part)
         return apply_gradients(optimizer, hparams, grads, *learner), metrics | {SKIPPED: skipped(grads)}
 
     (packed, opt_state), metrics = minibatches.epochs(
