@@ -33,18 +33,29 @@ def main() -> None:
         raise SystemExit(f"benchmarks: {error}") from None
     if options.list:
         return print("\n".join(f"{row.name:44s} {', '.join(row.peers)}" for row in chosen))
-    record = records.load()
-    for row in chosen:
-        peers = [peer for peer in row.peers if not options.peers or peer in options.peers]
-        sides = {side: driving.Side(side, environments.python(side)) for side in (driving.OURS, *peers)}
-        if options.against:
-            sides["before"] = driving.Side(driving.OURS, environments.python(driving.OURS), options.against)
+    failed = [row.name for row in chosen if not _measured(row, options)]
+    if failed:
+        raise SystemExit(f"benchmarks: not measured: {', '.join(failed)}")
+
+
+def _measured(row: rows.Row, options: argparse.Namespace) -> bool:
+    """Measure one row, print it and keep it; False if one of its sides failed, such as for data that are not there."""
+    peers = [peer for peer in row.peers if not options.peers or peer in options.peers]
+    sides = {side: driving.Side(side, environments.python(side)) for side in (driving.OURS, *peers)}
+    if options.against:
+        sides["before"] = driving.Side(driving.OURS, environments.python(driving.OURS), options.against)
+    try:
         entry = records.entry(row.unit, driving.measure(sides, row.workload, options.rounds), options.rounds)
-        print("\n".join(pages.lines(row.name, entry)), flush=True)
-        if options.compare and row.name in record:
-            print(f"  {records.verdict(entry, record[row.name])}", flush=True)
-        if options.save:
-            records.save(records.load() | {row.name: entry})
+    except RuntimeError as error:
+        print(f"{row.name}: {error}", flush=True)
+        return False
+    print("\n".join(pages.lines(row.name, entry)), flush=True)
+    record = records.load()
+    if options.compare and row.name in record:
+        print(f"  {records.verdict(entry, record[row.name])}", flush=True)
+    if options.save:
+        records.save(record | {row.name: entry})
+    return True
 
 
 def parse() -> argparse.Namespace:

@@ -12,6 +12,7 @@ from purerl.prng import is_key
 from purerl.types import PyTree
 
 Unpack = Callable[[list[jax.Array]], PyTree]
+Step = Callable[[PyTree, Any], tuple[PyTree, PyTree]]
 
 _WIDE = 128  # elements of a row from which on a copy costs more than the kernel that it saves
 
@@ -71,6 +72,37 @@ def pack_one(tree: PyTree, wide: int = 2**16) -> tuple[list[jax.Array], Unpack]:
     """
     packed, unpack = pack(jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], tree), wide)
     return packed, lambda packed: jax.tree.map(lambda leaf: leaf[0], unpack(packed))
+
+
+def scan_packed(
+    scan: Callable[..., Any], step: Step, carry: PyTree, xs: Any, wide: int = _WIDE
+) -> tuple[PyTree, PyTree]:
+    """A scan whose results are written as few arrays, since on a GPU each array that is written is a kernel.
+
+    Args:
+      scan: `lax.scan`, or one like it.
+      step: `(carry, x) -> (carry, y)`; all leaves of y lead with the same axis [B].
+      carry, xs: as `scan` takes them.
+      wide: as `pack` takes it.
+
+    Examples:
+      >>> def step(total, x):
+      ...     return total + x, {"double": 2 * x, "total": total}
+      >>> total, written = scan_packed(jax.lax.scan, step, jnp.zeros(2), jnp.arange(6.0).reshape(3, 2))
+      >>> written["double"].tolist()
+      [[0.0, 2.0], [4.0, 6.0], [8.0, 10.0]]
+    """
+    unpack: Unpack | None = None
+
+    def packed(carry: PyTree, x: Any) -> tuple[PyTree, list[jax.Array]]:
+        nonlocal unpack
+        carry, y = step(carry, x)
+        rows, unpack = pack(y, wide)
+        return carry, rows
+
+    carry, rows = scan(packed, carry, xs)
+    assert unpack is not None
+    return carry, unpack(rows)
 
 
 def _group(leaf: jax.Array, width: int, index: int, wide: int) -> str:

@@ -21,7 +21,7 @@ from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
 from purerl.loops.actors import Actor, Actors, begin_episodes, count_episodes, no_episodes, split_actors, step_all
 from purerl.numerics import missing
-from purerl.packing import Unpack, pack
+from purerl.packing import pack, scan_packed
 from purerl.prng import check_key
 from purerl.types import Agent, Env, Key, PyTree, State, Transition
 
@@ -31,11 +31,12 @@ Rows: TypeAlias = list[jax.Array]
 Running: TypeAlias = tuple[Actor, PyTree]
 """What changes from step to step: where environments stand, and the counts of episodes."""
 
-_Step: TypeAlias = Callable[[Running, Key], tuple[Running, jax.Array, Rows]]
+_Step: TypeAlias = Callable[[Running, Key], tuple[Running, jax.Array, PyTree]]
 _Begin: TypeAlias = Callable[[Key], Actor]
-_Collected: TypeAlias = tuple[Running, Rows]
+_Collected: TypeAlias = tuple[Running, PyTree]
 
 _AHEAD_BYTES = 64e6  # of the fresh episodes of one rollout
+_WIDE_ON_CPU = 8  # elements of a row from which on it is written faster by itself
 
 
 class Rollout(Protocol):
@@ -96,23 +97,20 @@ def _rollout(
         begin_episodes, agent=agent, env=env, state=state, num_envs=num_envs, env_params=env_params
     )
     actors = split_actors(actors._replace(finished=jax.tree.map(jnp.zeros_like, actors.finished)))
-    unpack_step: Unpack | None = None
 
     @jax.jit  # so that it is traced once for all platforms
-    def step(running: Running, keys: Key) -> tuple[Running, jax.Array, Rows]:
+    def step(running: Running, keys: Key) -> tuple[Running, jax.Array, PyTree]:
         """What runs on, where an episode ended [N], and what is written."""
-        nonlocal unpack_step
         before = _with_running(actors, running)
         transition, new, stepped = step_all(keys, agent, env, state, before, env_params)
         done = transition.terminated | transition.truncated
         chex.assert_trees_all_equal_shapes_and_dtypes(_where(before), _where(stepped))
-        row, unpack_step = pack((transition, new.info))
-        return _running(_count_ended(before, done, stepped)), done, row
+        return _running(_count_ended(before, done, stepped)), done, (transition, new.info)
 
     on_cpu, elsewhere = (functools.partial(way, step, begin) for way in (_reset_if_any_ended, _reset_from_drawn))
-    running, rows = jax.lax.platform_dependent(_running(actors), keys, reset_keys, cpu=on_cpu, default=elsewhere)
-    assert unpack_step is not None
-    trajectory, info = unpack_step(rows)
+    running, (trajectory, info) = jax.lax.platform_dependent(
+        _running(actors), keys, reset_keys, cpu=on_cpu, default=elsewhere
+    )
     actors = _with_running(actors, running)
     info, done = dict(info or {}), trajectory.terminated | trajectory.truncated
     actors = actors._replace(
@@ -139,7 +137,7 @@ def _with_running(actors: Actors, running: Running) -> Actors:
 def _reset_if_any_ended(step: _Step, begin: _Begin, running: Running, keys: Key, reset_keys: Key) -> _Collected:
     """All steps on a CPU: fresh episodes are drawn in the steps in which one ended."""
 
-    def one(running: Running, keys: tuple[Key, Key]) -> tuple[Running, Rows]:
+    def one(running: Running, keys: tuple[Key, Key]) -> tuple[Running, PyTree]:
         (where, counts), done, row = step(running, keys[0])
 
         def replace(where: Actor) -> Actor:
@@ -147,28 +145,28 @@ def _reset_if_any_ended(step: _Step, begin: _Begin, running: Running, keys: Key,
 
         return (jax.lax.cond(done.any(), replace, lambda where: where, where), counts), row
 
-    return jax.lax.scan(one, running, (keys, reset_keys))
+    return scan_packed(jax.lax.scan, one, running, (keys, reset_keys), wide=_WIDE_ON_CPU)
 
 
 def _reset_from_drawn(step: _Step, begin: _Begin, running: Running, keys: Key, reset_keys: Key) -> _Collected:
     """All steps on an accelerator: the same episodes, drawn before the first step unless they take too much memory."""
     # Each step carries a few arrays [N, D], however many fields there are: on a GPU each is a kernel.
-    rows, unpack = pack(running)
+    carried, unpack = pack(running)
 
     def draw(key: Key) -> Rows:
         return pack(begin(key))[0]
 
-    def one(rows: Rows, xs: tuple[tuple[Key, Key], Rows | None]) -> tuple[Rows, Rows]:
+    def one(carried: Rows, xs: tuple[tuple[Key, Key], Rows | None]) -> tuple[Rows, PyTree]:
         (keys, reset_key), fresh = xs
-        after, done, row = step(unpack(rows), keys)
-        rows, _ = pack(after)
-        changed = [_overwrite(done, *pair) for pair in zip(draw(reset_key) if fresh is None else fresh, rows)]
-        return changed + rows[len(changed) :], row
+        after, done, row = step(unpack(carried), keys)
+        carried, _ = pack(after)
+        changed = [_overwrite(done, *pair) for pair in zip(draw(reset_key) if fresh is None else fresh, carried)]
+        return changed + carried[len(changed) :], row
 
     size = reset_keys.shape[0] * sum(each.size * each.dtype.itemsize for each in pack(running[0])[0])
     fresh = jax.vmap(draw)(jax.random.clone(reset_keys)) if size <= _AHEAD_BYTES else None
-    rows, written = platform.scan_unrolled(one, rows, ((keys, reset_keys), fresh))
-    return unpack(rows), written
+    carried, trajectory = scan_packed(platform.scan_unrolled, one, carried, ((keys, reset_keys), fresh))
+    return unpack(carried), trajectory
 
 
 def _count_ended(actors: Actors, done: jax.Array, stepped: Actors) -> Actors:
