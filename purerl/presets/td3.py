@@ -8,7 +8,7 @@ from purerl.presets.real_actions import SMALL, SPACE, builder, replay
 
 _PRESETS = {
     "Pendulum-v1": Preset(
-        "td3", 20_000, 4, 1,
+        "td3", 30_000, 4, 1,
         {"actor_learning_rate": 1e-3, "discount": 0.98, "tau": 0.01, "exploration_noise": 0.3}, network=SMALL,
         replay=replay(20_000, 128, 500),
     ),
