@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
-from matplotlib.ticker import EngFormatter
+from matplotlib.ticker import EngFormatter, NullFormatter
 
 from benchmarks.driving import OURS
 from benchmarks.records import Record
@@ -89,6 +89,11 @@ def _scores(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
     return f"; return {ours['score']:.4g} and {theirs['score']:.4g}"
 
 
+def _decades(values: list[float]) -> tuple[float, float]:
+    """The powers of ten around all values."""
+    return 10.0 ** math.floor(math.log10(min(values))), 10.0 ** math.ceil(math.log10(max(values)))
+
+
 def scaling(record: Record, directory: pathlib.Path) -> None:
     """Steps per second and memory against environments and agents, as `scaling.png`, once those rows are measured."""
     if not any(name.startswith("scaling/") for name in record):
@@ -108,9 +113,11 @@ def scaling(record: Record, directory: pathlib.Path) -> None:
         memory.set_xlabel(f"number of {what}")
         memory.set_xscale("log", base=2)
         memory.set_yscale("log")
+        memory.set_ylim(*_decades([each["temporary_bytes"] for each in ours]))
         rates.set_ylim(bottom=0)
         for axes, unit in ((rates, ""), (memory, "B")):
             axes.yaxis.set_major_formatter(EngFormatter(unit, sep="" if not unit else " "))
+            axes.yaxis.set_minor_formatter(NullFormatter())
             axes.spines[["top", "right"]].set_visible(False)
     grid[0][0].set_ylabel("environment steps/s")
     grid[1][0].set_ylabel("temporary memory")

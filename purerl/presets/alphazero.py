@@ -9,7 +9,7 @@ from purerl.presets.entries import Algorithm, Preset
 _SEARCH = {"num_simulations": 16, "num_epochs": 4, "num_minibatches": 16}
 _PRESETS = {
     "CartPole-v1": Preset(
-        "alphazero", 100_000, 32, 16, {"learning_rate": 2e-3, "discount": 0.95, "trace_decay": 0.9}, _SEARCH,
+        "alphazero", 150_000, 32, 16, {"learning_rate": 2e-3, "discount": 0.95, "trace_decay": 0.9}, _SEARCH,
         anneal=True,
     ),
     "any": Preset("alphazero", 100_000, 32, 16, {"learning_rate": 2e-3}, _SEARCH, anneal=True),
