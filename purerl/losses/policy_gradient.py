@@ -87,8 +87,7 @@ def clipped_surrogate(
     advantage = lax.stop_gradient(advantage)
     ratio = bounded_ratio(log_prob - lax.stop_gradient(old_log_prob))
     capped = ratio if max_ratio is None else jnp.minimum(ratio, max_ratio)
-    plain, clipped = capped * advantage, _clip(ratio, 1 - clip_epsilon, 1 + high) * advantage
-    return -jnp.where(plain <= clipped, plain, clipped)
+    return -jnp.minimum(capped * advantage, jnp.clip(ratio, 1 - clip_epsilon, 1 + high) * advantage)
 
 
 def clipped_value(
@@ -123,16 +122,8 @@ def clipped_value(
     chex.assert_equal_shape([value, old_value, value_target])
     chex.assert_type(value, float)
     old_value, value_target = lax.stop_gradient((old_value, value_target))
-    clipped = jnp.square(_clip(value, old_value - clip_epsilon, old_value + clip_epsilon) - value_target)
-    plain = jnp.square(value - value_target)
-    return 0.5 * jnp.where(plain >= clipped, plain, clipped)
-
-
-def _clip(x: jax.Array, low: float | jax.Array, high: float | jax.Array) -> jax.Array:
-    """`jnp.clip`, whose gradient is a selection: those of minima and maxima divide by the number of ties."""
-    dtype = jnp.result_type(x, low, high)
-    low, high = (jnp.broadcast_to(jnp.asarray(bound, dtype), x.shape) for bound in (low, high))
-    return lax.clamp(low, x.astype(dtype), high)
+    clipped = jnp.clip(value, old_value - clip_epsilon, old_value + clip_epsilon)
+    return 0.5 * jnp.maximum(jnp.square(value - value_target), jnp.square(clipped - value_target))
 
 
 def kl_penalized_surrogate(

@@ -20,8 +20,7 @@ def largest_log_ratio(dtype: jnp.dtype) -> float:
 def split(log_ratio: jax.Array) -> tuple[jax.Array, jax.Array]:
     """The part of a log ratio up to the bound, and e^bound times the part beyond it, which is 0 for ordinary ratios."""
     bound = largest_log_ratio(log_ratio.dtype)
-    inside = log_ratio < bound  # selections, since gradients of minima and maxima divide by the number of ties
-    return jnp.where(inside, log_ratio, bound), math.exp(bound) * jnp.where(inside, 0, log_ratio - bound)
+    return jnp.minimum(log_ratio, bound), math.exp(bound) * jnp.maximum(log_ratio - bound, 0)
 
 
 def ratio(log_ratio: jax.Array) -> jax.Array:
