@@ -49,7 +49,7 @@ def _ppo(workload: Workload, shared: dict[str, Any]) -> Any:
 
 def _pqn(workload: Workload, shared: dict[str, Any]) -> Any:
     return rejax.PQN.create(
-        **shared, **_tanh("relu"), num_steps=workload["rollout_length"], num_epochs=4, num_minibatches=4,
+        **shared, num_steps=workload["rollout_length"], num_epochs=4, num_minibatches=4,
         learning_rate=5e-4,
     )  # fmt: skip
 

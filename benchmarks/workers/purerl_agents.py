@@ -23,11 +23,12 @@ def _ppo(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
 
 def _recurrent_ppo(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
     network = purerl.networks.recurrent_actor_critic(env)
-    return purerl.recurrent_ppo(network, num_epochs=4, num_minibatches=4), purerl.RecurrentPPOHparams()
+    return purerl.ppo(network, num_epochs=4, num_minibatches=4), purerl.PPOHparams()
 
 
 def _pqn(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
-    return purerl.pqn(purerl.networks.q_network(env, (64, 64))), purerl.PQNHparams()
+    network = purerl.networks.q_network(env, (64, 64), layer_norm=True)  # as rejax has it, whatever it is asked for
+    return purerl.pqn(network, num_epochs=4, num_minibatches=4), purerl.PQNHparams()
 
 
 def _dqn(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
