@@ -185,8 +185,6 @@ def _random_bits(key: jax.Array, bit_width: int, shape: tuple[int, ...]) -> jax.
 
 
 _FEW = 4  # keys of one vector of eight words, as many as a CPU makes at once
-
-
 _MANY = 2**10  # numbers from which on they are made where they are used, which saves writing them
 
 

@@ -113,7 +113,6 @@ def measure(sizes: plain_ppo.Sizes, num_seeds: int) -> dict[str, Any]:
         "difference": found._asdict(),
         "not_worse": found.low > -MARGIN,
         "means": {name: float(each.mean()) for name, each in scores.items()},
-        "last_fifth": {name: float(np.nanmean(each[:, -(-4 * each.shape[1] // 5) :])) for name, each in sides.items()},
         "steps": steps.tolist(),
         "curves": {name: np.round(each, 2).tolist() for name, each in bands.items()},
     }
@@ -127,8 +126,7 @@ def main() -> None:
         mean, low, high = each["difference"].values()
         print(
             f"{name}: purerl {each['means']['purerl']:.1f}, single file {each['means']['single file']:.1f}, difference "
-            f"{mean:+.1f} [{low:.1f}, {high:.1f}]: {'not worse' if each['not_worse'] else 'OPEN'} by {MARGIN:.0f}; "
-            f"last fifth {each['last_fifth']}",
+            f"{mean:+.1f} [{low:.1f}, {high:.1f}]: {'not worse' if each['not_worse'] else 'OPEN'} by {MARGIN:.0f}",
             flush=True,
         )
     machine = f"{jax.devices()[0].platform}, {platform.machine()}, jax {jax.__version__}"

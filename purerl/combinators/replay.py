@@ -219,7 +219,7 @@ def _learn_if_ready(learn: _Learn, ready: jax.Array, state: ReplayState, xs: PyT
 
 
 def _changing(state: ReplayState) -> tuple[PyTree, Callable[[PyTree], ReplayState]]:
-    """What gradient steps change, and the function that puts it beside the steps in the ring, which stay."""
+    """The arrays that gradient steps change, and the function that completes them by the recorded steps of the ring."""
     ring = state.ring
     if isinstance(ring, priority.PriorityRing):
         return (state.agent, ring.tree, ring.largest), lambda parts: ReplayState(
@@ -231,21 +231,17 @@ def _changing(state: ReplayState) -> tuple[PyTree, Callable[[PyTree], ReplayStat
 def _learn_packed(learn: _Learn, ready: jax.Array, state: ReplayState, xs: PyTree) -> tuple[ReplayState, Metrics]:
     """As `_learn_if_ready` for an accelerator, which carries few arrays and makes every step, wanted or not."""
     learner, unpack = _pack(state.agent)
-    unpack_metrics: packing.Unpack | None = None
 
-    def one(carry: tuple[_Packed, Experience], xs: PyTree) -> tuple[tuple[_Packed, Experience], list[jax.Array]]:
-        nonlocal unpack_metrics
+    def one(carry: tuple[_Packed, Experience], xs: PyTree) -> tuple[tuple[_Packed, Experience], Metrics]:
         old, ring = carry
         before = ReplayState(unpack(old), ring)
         new, metrics = learn(before, xs)
         inner = jax.tree.map(lambda new, old: jnp.where(ready, new, old), new.agent, before.agent)
         metrics = {name: jnp.where(ready, x, numerics.missing()) for name, x in metrics.items()}
-        rows, unpack_metrics = packing.pack({name: x[None] for name, x in metrics.items()})
-        return (_pack(inner)[0], new.ring), rows
+        return (_pack(inner)[0], new.ring), {name: x[None] for name, x in metrics.items()}
 
-    (learner, ring), rows = platform.scan_unrolled(one, (learner, state.ring), xs)
-    assert unpack_metrics is not None
-    return ReplayState(unpack(learner), ring), {name: x.mean() for name, x in unpack_metrics(rows).items()}
+    (learner, ring), metrics = packing.scan_packed(platform.scan_unrolled, one, (learner, state.ring), xs)
+    return ReplayState(unpack(learner), ring), {name: x.mean() for name, x in metrics.items()}
 
 
 class _Packed(NamedTuple):

@@ -29,7 +29,7 @@ Rows: TypeAlias = list[jax.Array]
 """A tree as few arrays [N, D], by `packing.pack`."""
 
 Running: TypeAlias = tuple[Actor, PyTree]
-"""What changes from step to step: where environments stand, and the counts of episodes."""
+"""The carry of a rollout: observations, states and memories of the environments, and the counts of episodes."""
 
 _Step: TypeAlias = Callable[[Running, Key], tuple[Running, jax.Array, PyTree]]
 _Begin: TypeAlias = Callable[[Key], Actor]
@@ -100,7 +100,7 @@ def _rollout(
 
     @jax.jit  # so that it is traced once for all platforms
     def step(running: Running, keys: Key) -> tuple[Running, jax.Array, PyTree]:
-        """What runs on, where an episode ended [N], and what is written."""
+        """The next carry, which episodes ended, [N], and the step's transition and info."""
         before = _with_running(actors, running)
         transition, new, stepped = step_all(keys, agent, env, state, before, env_params)
         done = transition.terminated | transition.truncated

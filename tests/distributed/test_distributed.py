@@ -167,7 +167,7 @@ def test_one_agent_on_four_devices_learns_what_it_learns_on_one(one_agent):
 
 def test_its_work_is_split_and_its_gradients_are_summed(one_agent):
     alone, split = one_agent["flops"]
-    assert split < 0.5 * alone  # some random numbers are made on every device
+    assert split < 0.45 * alone  # 0.40: every device makes the keys of all
     assert one_agent["collectives"][0] == []
     assert "all-reduce" in one_agent["collectives"][1]
     assert one_agent["devices"] == [4, 4]

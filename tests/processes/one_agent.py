@@ -43,10 +43,10 @@ class Normal(NamedTuple):
 
 
 class Network(NamedTuple):
-    """One hidden layer of 64 for the mean and the value."""
+    """One hidden layer of 128 for the mean and the value."""
 
     def init(self, key, obs):
-        return {"in": 0.5 * jax.random.normal(key, (2, 64)), "out": 0.1 * jax.random.normal(key, (64, 2))}
+        return {"in": 0.5 * jax.random.normal(key, (2, 128)), "out": 0.1 * jax.random.normal(key, (128, 2))}
 
     def apply(self, params, obs):
         mean, value = jnp.tanh(jnp.array([obs, 1.0]) @ params["in"]) @ params["out"]
