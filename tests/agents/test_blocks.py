@@ -10,7 +10,9 @@ from purerl.agents.common import blocks
 from purerl.types import PyTree
 
 
-@pytest.mark.parametrize(("size", "count"), [(2048, 1), (4096, 2), (6000, 4), (5625, 3), (5000, 4), (4099, 1), (2 * 4099, 1)])
+@pytest.mark.parametrize(
+    ("size", "count"), [(2048, 1), (4096, 2), (6000, 4), (5625, 3), (5000, 4), (4099, 1), (2 * 4099, 1)]
+)
 def test_a_mean_over_many_rows_is_that_of_equal_blocks(size: int, count: int) -> None:
     rows = np.random.default_rng(0).normal(size=(size, 3)).astype(np.float32)
     seen = []
@@ -42,7 +44,8 @@ def test_blocks_have_fewer_rows_if_these_take_more_memory(size: int, width: int,
 def test_two_blocks_are_computed_beside_each_other() -> None:
     rows = jnp.ones((8 * 2048, 3))
     program = jax.make_jaxpr(lambda batch: blocks.mean(lambda part: jnp.sin(part).mean(), batch))(rows)
-    assert "length=8" in str(program) and "unroll=2" in str(program)
+    assert "length=8" in str(program)
+    assert "unroll=2" in str(program)
 
 
 PROBE = purerl.envs.probe()
