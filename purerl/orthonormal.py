@@ -16,6 +16,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
+from purerl import branches
 from purerl.prng import unrolled
 
 
@@ -34,7 +35,7 @@ def orthonormal_columns(key: jax.Array, n: int, m: int) -> jax.Array:
     """
     x = _gaussian(key, n, m, m)
     one_product = functools.partial(_one_product, m=m, matrix=jnp.zeros(m, jnp.int32), column=jnp.arange(m))
-    return jax.lax.platform_dependent(x, cpu=functools.partial(_one_by_one, m=m), default=one_product)
+    return branches.dependent(x, cpu=functools.partial(_one_by_one, m=m), default=one_product)
 
 
 def jointly(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -181,7 +182,7 @@ def _draw(keys: Sequence[jax.Array], shapes: Sequence[tuple[int, int]]) -> list[
             draw = jax.vmap(functools.partial(_gaussian, n=n, width=max(widths)))
             x = draw(_stack([keys[i] for i in group]), m=jnp.array(widths))
             apart, packed = functools.partial(_apart, widths), functools.partial(_packed, widths)
-            matrices = jax.lax.platform_dependent(x, cpu=apart, default=packed)
+            matrices = branches.dependent(x, cpu=apart, default=packed)
         found |= dict(zip(group, matrices))
     return [found[i] for i in range(len(keys))]
 

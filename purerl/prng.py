@@ -17,6 +17,7 @@ import jax.extend
 import jax.numpy as jnp
 import numpy as np
 
+from purerl import branches
 from purerl.calls import not_inlined
 
 Key: TypeAlias = jax.Array
@@ -148,7 +149,7 @@ def _on_cpu(
     def default(key: jax.Array) -> jax.Array:
         return standard(jax.random.wrap_key_data(key, impl="threefry2x32"))
 
-    return jax.lax.platform_dependent(key, cpu=unrolled, default=default)
+    return branches.dependent(key, cpu=unrolled, default=default)
 
 
 @functools.partial(jax.jit, static_argnums=1, inline=True)  # so that each shape is traced once

@@ -14,6 +14,8 @@ from typing import TypeAlias
 import jax
 import jax.numpy as jnp
 
+from purerl import branches
+
 LONGEST = 8
 """Axes beyond this are reduced as usual on every platform."""
 
@@ -51,7 +53,7 @@ def argmax_last(x: jax.Array) -> jax.Array:
 def repeat_last(x: jax.Array, count: int) -> jax.Array:
     """A new last axis of equal entries, [...] -> [..., count]; its gradient is `sum_last`."""
     repeated, stacked = functools.partial(_repeat, count), functools.partial(_stack, count)
-    return jax.lax.platform_dependent(x, cpu=repeated, default=stacked) if 0 < count <= LONGEST else repeated(x)
+    return branches.dependent(x, cpu=repeated, default=stacked) if 0 < count <= LONGEST else repeated(x)
 
 
 # --- The two ways: functions of the module, which JAX traces once for arguments of one shape --------------------------
@@ -62,7 +64,7 @@ _Reduction: TypeAlias = Callable[[jax.Array], jax.Array]
 def _reduce(usual: _Reduction, written_out: _Reduction, x: jax.Array) -> jax.Array:
     if not 0 < x.shape[-1] <= LONGEST:
         return usual(x)
-    return jax.lax.platform_dependent(x, cpu=usual, default=written_out)
+    return branches.dependent(x, cpu=usual, default=written_out)
 
 
 def _sum(x: jax.Array) -> jax.Array:

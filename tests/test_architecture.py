@@ -15,6 +15,7 @@ STUB = PACKAGE / "__init__.pyi"
 
 # The parts of the package that each part may import, from the bottom up. A part that is missing may import none.
 BASE = {
+    "branches",
     "calls",
     "files",
     "hparams",
@@ -32,9 +33,10 @@ PIECES = {"distributions", "exploration", "losses", "mdp", "networks", "replay",
 ALLOWED = {
     "types": {"hparams", "spaces"},
     "hparams": {"prng", "types"},
-    "prng": {"calls"},
-    "orthonormal": {"prng"},
+    "prng": {"branches", "calls"},
+    "orthonormal": {"branches", "prng"},
     "packing": {"prng", "types"},
+    "reductions": {"branches"},
     "numerics": {"hparams", "types"},
     "losses": {"returns"},
     "exploration": BASE | {"schedules"},

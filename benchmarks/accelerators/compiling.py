@@ -16,6 +16,7 @@ import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from benchmarks.accelerators.cases import NUM_UPDATES, Case, Program, build
+from purerl import branches
 from purerl.accelerators import hlo, targets, work
 from purerl.accelerators.programs import modelled_seconds
 
@@ -25,7 +26,7 @@ def compile_case(case: Case, target: targets.Target) -> Any:
     program = build(case)
     devices = targets.devices(target)[: case.num_devices]
     function, sharding, mesh = _placed(case, program, devices)
-    with mesh:
+    with mesh, branches.for_any_platform():
         jitted = jax.jit(function, in_shardings=sharding, out_shardings=sharding)
         return jitted.trace(*_specs(case, program)).lower(lowering_platforms=(target.platform,)).compile()
 

@@ -102,6 +102,7 @@ def _compile(job: Job, target: Any) -> tuple[str, int]:
     import numpy as np
     from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+    from purerl import branches
     from purerl.accelerators.targets import devices
     from purerl.distributed.mesh import AXIS
     from purerl.hparams import cast
@@ -124,7 +125,7 @@ def _compile(job: Job, target: Any) -> tuple[str, int]:
             part = PartitionSpec(axis)
             function = jax.shard_map(function, mesh=mesh, in_specs=part, out_specs=part, check_vma=False)
     context = jax.sharding.set_mesh(mesh) if spread and not many else contextlib.nullcontext()
-    with context:
+    with context, branches.for_any_platform():
         jitted = jax.jit(function, in_shardings=place, out_shardings=place)
         compiled = jitted.trace(*specs).lower(lowering_platforms=(target.platform,)).compile()
     return compiled.as_text(), compiled.memory_analysis().temp_size_in_bytes

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from purerl import branches
 from purerl.accelerators import hlo, work
 from purerl.accelerators.targets import Target, devices
 from purerl.types import PyTree
@@ -44,7 +45,8 @@ def compile_for(target: Target, function: Callable[..., Any], *arguments: PyTree
     place = NamedSharding(mesh, PartitionSpec())
     jitted = jax.jit(function, in_shardings=place, out_shardings=place, donate_argnums=donate)
     shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), arguments)
-    return jitted.trace(*shapes).lower(lowering_platforms=(target.platform,)).compile()
+    with branches.for_any_platform():
+        return jitted.trace(*shapes).lower(lowering_platforms=(target.platform,)).compile()
 
 
 def modelled_seconds(target: Target, text: str) -> Seconds:

@@ -10,7 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl import numerics, packing, replay, schedules
+from purerl import branches, numerics, packing, replay, schedules
 from purerl.agents.common import trajectories
 from purerl.combinators import _inner, _windows
 from purerl.distributed import platform
@@ -184,7 +184,7 @@ def _update(settings: _Settings, key: Key, state: ReplayState, data: Transition)
         chex.assert_trees_all_equal_shapes_and_dtypes(after.agent, before.agent)  # which packed arrays would not tell
         return after, {name: x for name, x in metrics.items() if name != "priority"}
 
-    either = functools.partial(jax.lax.platform_dependent, ready, ReplayState(state.agent, ring), xs)
+    either = functools.partial(branches.dependent, ready, ReplayState(state.agent, ring), xs)
     state, metrics = either(
         cpu=functools.partial(_learn_if_ready, learn), default=functools.partial(_learn_packed, learn)
     )

@@ -9,6 +9,8 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from purerl import branches
+
 Operand = TypeVar("Operand")
 
 
@@ -28,8 +30,10 @@ def select(
     Returns:
       What the branch returns.
     """
-    on_cpu = jax.lax.platform_dependent(predicate, cpu=lambda x: x, default=jnp.zeros_like)
-    elsewhere = jax.lax.platform_dependent(predicate, cpu=jnp.zeros_like, default=lambda x: x)
+    if branches.only_cpu():
+        return jax.lax.cond(predicate, if_true, if_false, operand)
+    on_cpu = branches.dependent(predicate, cpu=lambda x: x, default=jnp.zeros_like)
+    elsewhere = branches.dependent(predicate, cpu=jnp.zeros_like, default=lambda x: x)
     # One of the two predicates is a constant, so that one of the next two lines folds away.
     result = jax.lax.cond(on_cpu, if_true, if_false, operand)
     return jax.tree.map(lambda yes, no: jnp.where(elsewhere, yes, no), if_true(operand), result)
@@ -54,7 +58,7 @@ def scan(
       As `lax.scan`.
     """
     one, several = functools.partial(jax.lax.scan, step), functools.partial(scan_unrolled, step, in_place=in_place)
-    return jax.lax.platform_dependent(carry, xs, cpu=one, default=several)
+    return branches.dependent(carry, xs, cpu=one, default=several)
 
 
 def scan_unrolled(

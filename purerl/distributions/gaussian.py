@@ -10,6 +10,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl import branches
 from purerl.calls import not_inlined
 from purerl.losses.divergences import gaussian_entropy, gaussian_kl
 from purerl.types import Key
@@ -70,7 +71,7 @@ class DiagonalGaussian:
     def _noise(self, key: Key) -> jax.Array:
         """ε, which on a CPU is drawn by a call: inlined, everything that uses it would draw it again."""
         draw = jax.jit(lambda key: jax.random.normal(key, self.mean.shape, self.mean.dtype))
-        return jax.lax.platform_dependent(key, cpu=partial(not_inlined, draw), default=draw)
+        return branches.dependent(key, cpu=partial(not_inlined, draw), default=draw)
 
     def _log_prob_of_noise(self, noise: jax.Array) -> jax.Array:
         return -self.sum_event(0.5 * jnp.square(noise) + self.log_std + 0.5 * _LOG_2PI)

@@ -8,7 +8,7 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 
-from purerl import prng
+from purerl import branches, prng
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
 from purerl.prng import check_key
@@ -60,7 +60,9 @@ def evaluate(
     max_steps = _limit(env, env_params) if max_steps is None else max_steps
     check_positive(num_episodes=num_episodes, max_steps=max_steps)
     env_params = cast(env_params)
-    return _evaluate(key, agent, check(env, env_params), state, num_episodes, max_steps, greedy, env_params)
+    env = check(env, env_params)
+    with branches.for_this_process():
+        return _evaluate(key, agent, env, state, num_episodes, max_steps, greedy, env_params)
 
 
 def longest_episode(env: Env, env_params: PyTree = None, default: int = 1000) -> int:

@@ -7,7 +7,7 @@ import functools
 import jax
 import jax.numpy as jnp
 
-from purerl import prng
+from purerl import branches, prng
 from purerl.hparams import (
     cast,
     check_hparams,
@@ -51,7 +51,7 @@ def fit(
     warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates)
     _check_data(data)
-    with naming_what_is_missing(hparams):
+    with naming_what_is_missing(hparams), branches.for_this_process():
         return _fit(key, agent, data, cast(hparams), num_updates, state)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import jax
 import jax.numpy as jnp
 
+from purerl import branches
 from purerl.distributed import mesh
 from purerl.hparams import get_hparams, set_hparams
 from purerl.packing import Unpack, pack, pack_one
@@ -68,7 +69,7 @@ def _repeat(loop: Loop, update: Update, state: LoopState) -> tuple[LoopState, Me
 
     if mesh.num_devices():  # what is split over devices and what is whole must not share an array
         return as_it_is(state)
-    return jax.lax.platform_dependent(state, cpu=as_it_is, default=as_rows)
+    return branches.dependent(state, cpu=as_it_is, default=as_rows)
 
 
 def _pack(state: LoopState) -> tuple[PyTree, Callable[[PyTree], LoopState]]:

@@ -15,7 +15,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl import prng
+from purerl import branches, prng
 from purerl.distributed import mesh, platform
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
@@ -83,7 +83,9 @@ def rollout(
     check_key(key)
     check_positive(length=length)
     env_params = cast(env_params)
-    return _rollout(key, agent, check(env, env_params), state, actors, length, env_params)
+    env = check(env, env_params)
+    with branches.for_this_process():
+        return _rollout(key, agent, env, state, actors, length, env_params)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 5))
@@ -108,9 +110,7 @@ def _rollout(
         return _running(_count_ended(before, done, stepped)), done, (transition, new.info)
 
     on_cpu, elsewhere = (functools.partial(way, step, begin) for way in (_reset_if_any_ended, _reset_from_drawn))
-    running, (trajectory, info) = jax.lax.platform_dependent(
-        _running(actors), keys, reset_keys, cpu=on_cpu, default=elsewhere
-    )
+    running, (trajectory, info) = branches.dependent(_running(actors), keys, reset_keys, cpu=on_cpu, default=elsewhere)
     actors = _with_running(actors, running)
     info, done = dict(info or {}), trajectory.terminated | trajectory.truncated
     actors = actors._replace(
@@ -189,7 +189,9 @@ def rollout_episodes(
     check_key(key)
     check_positive(length=length)
     env_params = cast(env_params)
-    return _rollout_episodes(key, agent, check(env, env_params), state, actors, length, env_params)
+    env = check(env, env_params)
+    with branches.for_this_process():
+        return _rollout_episodes(key, agent, env, state, actors, length, env_params)
 
 
 @functools.partial(jax.jit, static_argnums=(1, 2, 5))

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl import prng
+from purerl import branches, prng
 from purerl.distributed import mesh
 from purerl.envs.checking import check
 from purerl.hparams import (
@@ -106,7 +106,7 @@ def train(
     check_positive(num_updates=num_updates, num_envs=num_envs, rollout_length=rollout_length)
     hparams, env_params = cast(hparams), cast(env_params)
     env = check(env, env_params)
-    with naming_what_is_missing(hparams):
+    with naming_what_is_missing(hparams), branches.for_this_process():
         loop_state, metrics = _train(
             key, agent, env, hparams, env_params, state, num_updates, num_envs, rollout_length, rollout
         )
@@ -147,7 +147,7 @@ def start(
     warn_if_annealed(state, hparams)
     check_positive(num_envs=num_envs)
     env_params = cast(env_params)
-    with naming_what_is_missing(hparams):
+    with naming_what_is_missing(hparams), branches.for_this_process():
         return _start(key, agent, check(env, env_params), cast(hparams), env_params, state, num_envs)
 
 
@@ -192,7 +192,8 @@ def advance(
     check_positive(num_updates=num_updates, rollout_length=rollout_length)
     run = _advance_donated if donate else _advance
     env = check(env, loop_state.env_params)
-    return run(loop_state, agent, env, num_updates, rollout_length, rollout)
+    with branches.for_this_process():
+        return run(loop_state, agent, env, num_updates, rollout_length, rollout)
 
 
 def _advance_impl(
@@ -244,7 +245,8 @@ def advance_up_to(
     def update(loop_state: LoopState) -> tuple[LoopState, Metrics]:
         return _update(loop_state, agent, env, rollout_length, rollout)
 
-    return packed.up_to(update, loop_state, count, capacity)
+    with branches.for_this_process():
+        return packed.up_to(update, loop_state, count, capacity)
 
 
 def _loop_metrics(actors: Actors, trajectory: Transition) -> Metrics:

@@ -14,6 +14,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from purerl import branches
+
 EPSILON = 1e-6
 
 
@@ -25,7 +27,7 @@ class LayerNorm(nn.Module):
         """[H] to [H]."""
         scale = self.param("scale", nn.initializers.ones, z.shape, jnp.float32)
         bias = self.param("bias", nn.initializers.zeros, z.shape, jnp.float32)
-        return lax.platform_dependent(z, scale, bias, cpu=_usual, default=_in_one_reduction)
+        return branches.dependent(z, scale, bias, cpu=_usual, default=_in_one_reduction)
 
 
 class Standardized(NamedTuple):

@@ -18,6 +18,7 @@ from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 
+from purerl import branches
 from purerl.reductions import LONGEST
 
 _WIDE = 32  # outputs of a layer above which the transposed copy of its inputs pays
@@ -72,7 +73,7 @@ def thin_product(x: jax.Array, kernel: jax.Array, contraction: Contraction, prec
     """
     if x.ndim != 1 or precision is not None or not 0 < min(kernel.shape) <= LONGEST:
         return product(x, kernel, contraction, precision)
-    return lax.platform_dependent(x, kernel, cpu=product, default=_written_out)
+    return branches.dependent(x, kernel, cpu=product, default=_written_out)
 
 
 # --- The primitive ----------------------------------------------------------------------------------------------------
@@ -109,7 +110,7 @@ def _pull_kernel(dy: jax.Array, x: jax.Array, kernel: Any, *, precision: Any) ->
     def on_cpu(x: jax.Array, dy: jax.Array) -> jax.Array:
         return kernel_gradient(x.reshape(-1, x.shape[-1]), dy.reshape(-1, dy.shape[-1]))
 
-    return lax.platform_dependent(x, dy, cpu=on_cpu, default=usual) if leading else usual(x, dy)
+    return branches.dependent(x, dy, cpu=on_cpu, default=usual) if leading else usual(x, dy)
 
 
 def _batched(args: Pair, axes: tuple[int | None, int | None], *, precision: Any) -> tuple[jax.Array, int]:

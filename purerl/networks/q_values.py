@@ -6,6 +6,7 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
+from purerl import branches
 from purerl.hparams import check_positive
 from purerl.networks.images import Convolution, Features, check_convolution, flat_features
 from purerl.networks.initializers import Initializer, orthogonal
@@ -114,7 +115,7 @@ class QNetwork(nn.Module):
         if not self.layer_norm:
             return self._joined(params, x)
         # On a CPU, normalized layers are computed and differentiated one example at a time.
-        return jax.lax.platform_dependent(
+        return branches.dependent(
             params,
             obs,
             x,

@@ -15,6 +15,7 @@ from typing import Any
 import jax
 from jax import lax
 
+from purerl import branches
 from purerl.networks.images import Activation
 from purerl.networks.joined_towers import Dense, Outputs, Tower, Towers, pull_together, together
 from purerl.networks.layer_norm import scaled, standardize
@@ -70,14 +71,14 @@ def _differentiable(activation: Activation) -> Callable[[Towers, Towers, jax.Arr
     pull_apart, pull_joined = (functools.partial(each, activation) for each in (_pull_apart, pull_together))
 
     def forward(hidden: Towers, heads: Towers, x: jax.Array) -> tuple[Outputs, Any]:
-        return lax.platform_dependent(hidden, heads, x, cpu=apart, default=joined), (hidden, heads, x)
+        return branches.dependent(hidden, heads, x, cpu=apart, default=joined), (hidden, heads, x)
 
     def backward(inputs: Any, cotangents: Outputs) -> Any:
-        return lax.platform_dependent(*inputs, cotangents, cpu=pull_apart, default=pull_joined)
+        return branches.dependent(*inputs, cotangents, cpu=pull_apart, default=pull_joined)
 
     def undifferentiated(hidden: Towers, heads: Towers, x: jax.Array) -> Outputs:
         """Tower by tower, so that one whose outputs nobody reads is not computed."""
-        return lax.platform_dependent(hidden, heads, x, cpu=apart, default=functools.partial(apart, dense=_thin_dense))
+        return branches.dependent(hidden, heads, x, cpu=apart, default=functools.partial(apart, dense=_thin_dense))
 
     function = jax.custom_vjp(undifferentiated)
     function.defvjp(forward, backward)

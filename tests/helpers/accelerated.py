@@ -2,7 +2,15 @@
 
 import jax
 
+from purerl import branches
+
 
 def on_accelerator(monkeypatch):
-    """From now on `lax.platform_dependent` is the branch for accelerators."""
-    monkeypatch.setattr(jax.lax, "platform_dependent", lambda *args, cpu, default: default(*args))
+    """From now on every choice by platform is the branch for accelerators."""
+
+    def default_branch(*args, cpu, default):
+        return default(*args)
+
+    monkeypatch.setattr(branches, "only_cpu", lambda: False)
+    monkeypatch.setattr(branches, "dependent", default_branch)
+    monkeypatch.setattr(jax.lax, "platform_dependent", default_branch)

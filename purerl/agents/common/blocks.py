@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 
+from purerl import branches
 from purerl.distributed import mesh
 from purerl.types import PyTree
 
@@ -80,7 +81,7 @@ def mean(function: Callable[[PyTree], Result], batch: PyTree) -> Result:
     def in_blocks(batch: PyTree) -> Result:
         return jax.tree.map(lambda total: total / count, accumulate(function, batch, count, beside=_BESIDE))
 
-    return jax.lax.platform_dependent(batch, cpu=in_blocks, default=function)
+    return branches.dependent(batch, cpu=in_blocks, default=function)
 
 
 def _largest(program: Any) -> int:

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeVar
 import jax
 import jax.numpy as jnp
 
+from purerl import branches
 from purerl.agents.common import batches, trajectories
 from purerl.calls import not_inlined
 from purerl.distributed import mesh
@@ -76,9 +77,7 @@ def _log_prob_as_stored(distribution: Distribution, action: PyTree) -> jax.Array
     if not any(jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(action)):
         return distribution.log_prob(action)
     log_prob = jax.jit(lambda action: distribution.log_prob(action))
-    return jax.lax.platform_dependent(
-        action, cpu=functools.partial(not_inlined, log_prob), default=distribution.log_prob
-    )
+    return branches.dependent(action, cpu=functools.partial(not_inlined, log_prob), default=distribution.log_prob)
 
 
 def log_prob_and_entropy(distribution: Distribution, action: PyTree) -> tuple[jax.Array, jax.Array]:
@@ -133,7 +132,7 @@ def by_platform(network: ActorCriticNetwork, function: Callable[..., Result], *a
     if not hasattr(network, "trace"):
         return function(network, *args)
     usual, traced = (functools.partial(function, each) for each in (network, _Traced(network)))
-    return jax.lax.platform_dependent(*args, cpu=usual, default=traced)
+    return branches.dependent(*args, cpu=usual, default=traced)
 
 
 def resets(data: Transition) -> jax.Array:
@@ -165,7 +164,7 @@ def evaluate(
     obs = jax.tree.map(lambda x, y: jnp.concatenate([x, y[-1:]]), data.obs, data.next_obs)  # [T + 1, N]
     if hasattr(network, "trace") and not differentiated:
         stepwise, traced = (functools.partial(each, network) for each in (_evaluate, _evaluate_traced))
-        return jax.lax.platform_dependent(params, data, obs, cpu=stepwise, default=traced)
+        return branches.dependent(params, data, obs, cpu=stepwise, default=traced)
     return _evaluate(network, params, data, obs, differentiated)
 
 
@@ -202,7 +201,7 @@ def _evaluate(
         """One more pass, which is less than a wait for the condition, after the first one."""
         return successors(_after(following, data.next_obs))
 
-    next_value = if_any() if has_memory(network) else jax.lax.platform_dependent(cpu=if_any, default=always)
+    next_value = if_any() if has_memory(network) else branches.dependent(cpu=if_any, default=always)
     return jax.tree.map(lambda x: x[:-1], distribution), value[:-1], next_value
 
 
@@ -228,7 +227,7 @@ def _apply_steps(network: Network, params: Params, obs: PyTree, *, in_halves: bo
         other = whole(_after(one, jax.tree.map(lambda x: x[half:], rows)))
         return jax.tree.map(lambda x, y: jnp.concatenate([x, y]), one, other)
 
-    out = jax.lax.platform_dependent(rows, cpu=whole, default=halves) if in_halves else whole(rows)
+    out = branches.dependent(rows, cpu=whole, default=halves) if in_halves else whole(rows)
     return jax.tree.map(lambda x: turn(x.reshape(first, second, *x.shape[1:])), out)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from purerl import branches
 from purerl.types import PyTree, Transition
 
 
@@ -81,9 +82,7 @@ def masked_means(xs: list[jax.Array], mask: PyTree) -> list[jax.Array]:
         mean = jax.vmap(lambda x: masked_mean(x, mask))(stacked)
         return [mean[i] for i in range(len(xs))]
 
-    return jax.lax.platform_dependent(
-        xs, cpu=lambda xs: [masked_mean(x, mask).astype(float) for x in xs], default=together
-    )
+    return branches.dependent(xs, cpu=lambda xs: [masked_mean(x, mask).astype(float) for x in xs], default=together)
 
 
 def optional_mask(mask: PyTree) -> jax.Array | None:
