@@ -82,6 +82,8 @@ A text without completion tokens is absent from its ranking. "aot" and "aot_unpa
 rewards, so they are losses of the rows that are computed together: their micro-batches are not those of a larger batch.
 The two texts of a row of "aot_unpaired" may answer different prompts."""
 
+_BETWEEN_ROWS = ("aot", "aot_unpaired")
+
 
 def direct_alignment(
     network: Network,
@@ -115,7 +117,8 @@ def direct_alignment(
       >>> sorted(metrics)
       ['loss/accuracy', 'loss/margin', 'loss/total']
     """
-    return learner(network, direct_loss(network, loss), num_microbatches=num_microbatches, optimizer=optimizer)
+    each, by_row = direct_loss(network, loss), isinstance(loss, str) and loss not in _BETWEEN_ROWS
+    return learner(network, each, num_microbatches=num_microbatches, by_row=by_row, optimizer=optimizer)
 
 
 def direct_loss(network: Network, loss: str | DirectLoss | PreferenceLoss = "dpo") -> SummedLoss:

@@ -72,7 +72,8 @@ def reward_model(
       ['loss/accuracy', 'loss/margin', 'loss/total']
     """
     each = reward_loss(network, loss, centering)
-    return learner(network, each, num_microbatches=num_microbatches, optimizer=optimizer)
+    by_row = isinstance(loss, str)
+    return learner(network, each, num_microbatches=num_microbatches, by_row=by_row, optimizer=optimizer)
 
 
 def reward_loss(network: Network, loss: str | RankingLoss = "plackett_luce", centering: float = 0.0) -> SummedLoss:

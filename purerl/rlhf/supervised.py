@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -57,6 +58,7 @@ def learner(
     loss: SummedLoss,
     *,
     num_microbatches: int = 1,
+    by_row: bool = False,
     optimizer: optimization.Optimizer = optimization.tree_adam,
 ) -> Agent:
     """An agent for `fit` that descends on Σ loss / Σ weight over the rows it is shown.
@@ -68,6 +70,7 @@ def learner(
       network: see `rlhf.models`.
       loss: `(params, batch, hparams) -> (sum of losses, sum of weights, metrics that are sums over rows)`.
       num_microbatches: parts that the rows are computed in, one after the other, to save memory.
+      by_row: the loss of a row depends on no other row, so that a CPU may compute blocks of them (`blocks.total`).
       optimizer: `hparams -> optax.GradientTransformation`.
 
     Returns:
@@ -91,9 +94,13 @@ def learner(
             summed, weight, metrics = loss(unpack(packed), part, state.hparams)
             return summed, (summed, weight, metrics)
 
-        grads, (summed, weight, metrics) = blocks.accumulate(
-            lambda part: jax.grad(total, has_aux=True)(packed, part), data, num_microbatches
-        )
+        def gradient(part: Columns) -> tuple[PyTree, tuple[jax.Array, jax.Array, Metrics]]:
+            return jax.grad(total, has_aux=True)(packed, part)
+
+        def of_part(part: Columns) -> tuple[PyTree, tuple[jax.Array, jax.Array, Metrics]]:
+            return blocks.total(gradient, part, math.prod(part["tokens"].shape[1:])) if by_row else gradient(part)
+
+        grads, (summed, weight, metrics) = blocks.accumulate(of_part, data, num_microbatches)
         divisor = jnp.maximum(weight, 1e-8)
         grads = jax.tree.map(lambda g: g / divisor, grads)
         hparams = optimization.annealed(state.hparams, state.num_updates)
@@ -137,7 +144,7 @@ def sft(
       >>> sorted(metrics)
       ['loss/total']
     """
-    return learner(network, sft_loss(network), num_microbatches=num_microbatches, optimizer=optimizer)
+    return learner(network, sft_loss(network), num_microbatches=num_microbatches, by_row=True, optimizer=optimizer)
 
 
 def sft_loss(network: Network) -> SummedLoss:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.hparams import check_positive
+from purerl.networks.products import product
 from purerl.types import Params
 
 _NEVER = -1e30  # score of a key that is masked: finite, so that a row without keys stays finite
@@ -86,7 +88,7 @@ class Transformer(nn.Module):
         self.embedding = nn.Embed(self.vocab_size, self.width, embedding_init=nn.initializers.normal(1.0))
         self.blocks = [Block(self.width, self.num_heads) for _ in range(self.depth)]
         self.norm = nn.RMSNorm()
-        self.logits = nn.Dense(self.vocab_size, kernel_init=nn.initializers.normal(0.02))
+        self.logits = nn.Dense(self.vocab_size, kernel_init=nn.initializers.normal(0.02), dot_general=product)
         self.value = nn.Dense(1, kernel_init=nn.initializers.zeros)
 
     def __call__(self, tokens: jax.Array, mask: jax.Array) -> tuple[jax.Array, jax.Array]:
@@ -133,10 +135,11 @@ class Block(nn.Module):
     def setup(self) -> None:
         """Modules."""
         self.attention_norm, self.hidden_norm = nn.RMSNorm(), nn.RMSNorm()
-        self.qkv = nn.Dense(3 * self.width, use_bias=False)
-        self.out = nn.Dense(self.width, use_bias=False)
-        self.up = nn.Dense(4 * self.width)
-        self.down = nn.Dense(self.width)
+        dense = functools.partial(nn.Dense, dot_general=product)
+        self.qkv = dense(3 * self.width, use_bias=False)
+        self.out = dense(self.width, use_bias=False)
+        self.up = dense(4 * self.width)
+        self.down = dense(self.width)
 
     def project(self, x: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         """[L, width] to queries, keys and values [L, H, D]; queries and keys are rotated by their columns [L]."""

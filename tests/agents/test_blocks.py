@@ -48,6 +48,26 @@ def test_two_blocks_are_computed_beside_each_other() -> None:
     assert "unroll=2" in str(program)
 
 
+@pytest.mark.parametrize(
+    ("size", "row_size", "width", "count"),
+    [(64, 160, 100, 1), (64, 160, 2**14, 2), (64, 160, 2**20, 16), (64, 512, 2**20, 64), (63, 160, 2**17, 21)],
+)
+def test_a_sum_over_many_texts_is_that_of_blocks(size: int, row_size: int, width: int, count: int) -> None:
+    seen = []
+
+    def summed(batch: PyTree) -> PyTree:
+        seen.append(batch.shape[0])
+        return jax.vmap(lambda x: jnp.sin(x * jnp.arange(width)).sum())(batch).sum()
+
+    jax.make_jaxpr(lambda batch: blocks.total(summed, batch, row_size))(jnp.ones(size))
+    assert min(seen) == size // count
+
+    rows = np.random.default_rng(0).normal(size=(size, 3)).astype(np.float32)
+    found = jax.jit(lambda batch: blocks.total(lambda batch: batch.sum(0) + 0 * summed(batch[:, 0]), batch, row_size))
+    if width < 2**20:
+        np.testing.assert_allclose(found(rows), rows.astype(np.float64).sum(0), atol=1e-5)
+
+
 PROBE = purerl.envs.probe()
 AGENTS = {
     "ppo": (purerl.ppo, purerl.networks.actor_critic(PROBE, hidden=(4,)), purerl.PPOHparams()),

@@ -47,6 +47,7 @@ def along_gradients(product):
 
 CALLS = {
     "gradients": (gradients, (50, 9), (9, 40)),
+    "gradients of a layer that narrows": (gradients, (50, 90), (90, 40)),
     "gradients of 12 outputs": (gradients, (50, 9), (9, 12)),
     "gradients of few outputs": (gradients, (50, 9), (9, 3)),
     "gradients of a kernel over an image": (gradients, (6, 4, 5, 9), (9, 40)),

@@ -7,6 +7,7 @@ import pytest
 
 import purerl
 from purerl import rlhf
+from purerl.agents.common import blocks
 from purerl.combinators.minibatches import with_minibatches
 from purerl.experiments import goodhart
 
@@ -55,6 +56,37 @@ def test_sft_counts_completion_tokens_alike_however_the_batch_is_cut():
     assert not np.allclose(np.mean(means, axis=0), expected, atol=1e-4), "a mean of means would pass"
     with pytest.raises(ValueError, match="num_microbatches = 3"):
         gradient_step(rlhf.sft(NETWORK, num_microbatches=3), data)
+
+
+# name -> factory, what it takes beside the network, and whether a CPU computes blocks of rows
+LEARNERS = {
+    "sft": (rlhf.sft, (), True),
+    "reward model": (rlhf.reward_model, (), True),
+    "reward model with a loss of one's own": (rlhf.reward_model, (lambda reward, _: reward[:, 1],), False),
+    **{name: (rlhf.direct_alignment, (name,), True) for name in ("dpo", "simpo")},
+    **{name: (rlhf.direct_alignment, (name,), False) for name in ("aot", "aot_unpaired")},
+    "alignment with a loss of one's own": (rlhf.direct_alignment, (lambda logp, *_: logp[:, 1] - logp[:, 0],), False),
+}
+
+
+@pytest.mark.parametrize("name", LEARNERS)
+def test_blocks_of_texts_make_the_step_of_the_whole_batch(monkeypatch, name):
+    make, settings, by_row = LEARNERS[name]
+    rng, shape = np.random.default_rng(0), (12, 5) if name == "sft" else (12, 2, 5)
+    tokens = rng.integers(0, 258, shape)
+    data = {"tokens": tokens, "mask": tokens >= 0, "completion": (tokens >= 0) & (np.arange(5) > 1)}
+    data["ref_log_prob"] = rng.uniform(-30, -2, shape[:-1]).astype(np.float32)
+    data["mask"][3:5], data["completion"][3:5] = False, False
+    count, counts = blocks._count, []
+    monkeypatch.setattr(blocks, "_count", lambda *args: counts.append(count(*args)) or counts[-1])
+    agent = make(NETWORK, *settings, optimizer=sgd)
+    whole = gradient_step(agent, data)
+    monkeypatch.setattr(blocks, "_FEWEST_TOKENS", 10)
+    monkeypatch.setattr(blocks, "_LARGEST_OF_TEXTS", 1)
+    parts = gradient_step(make(NETWORK, *settings, optimizer=sgd), data)
+    assert len(set(counts)) == (2 if by_row else 0)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), whole, parts)
+    assert max(np.abs(x).max() for x in jax.tree.leaves(whole[0])) > 1e-4
 
 
 def _rows(data, i):

@@ -17,6 +17,7 @@ Result = TypeVar("Result")
 _ROWS = 2048  # whose activations in layers of 64 stay in the cache, and which XLA still spreads over two cores
 _LARGEST = 5 * 2**18  # elements of an array, 5 MB, so that those of a convolution stay in the cache
 _FEWEST = 32  # rows of a block, which reads all weights
+_FEWEST_TOKENS, _LARGEST_OF_TEXTS = 2**9, 2**19  # the same of texts, whose arrays pass the cache more often
 _BESIDE = 2  # blocks that XLA may compute at a time, one on each of two cores
 
 
@@ -68,20 +69,49 @@ def mean(function: Callable[[PyTree], Result], batch: PyTree) -> Result:
       >>> mean(lambda batch: batch.mean(), jnp.arange(6144.0)).item()
       3071.5
     """
-    size = jax.tree.leaves(batch)[0].shape[0]
-    if size < 2 * _FEWEST or mesh.num_devices():
-        return function(batch)
     function = jax.jit(function, inline=True)  # traced once
-    rows = max(_FEWEST, min(_ROWS, _LARGEST * size // _largest(jax.make_jaxpr(function)(batch).jaxpr)))
-    counts = [n for n in range(-(-size // rows), size // (rows // 2) + 1) if size % n == 0]
-    if 1 in counts or not counts:
+    count = _count(function, batch, _FEWEST, _LARGEST)
+    if count == 1:
         return function(batch)
-    count = min(counts, key=lambda n: (n % _BESIDE, n))
 
     def in_blocks(batch: PyTree) -> Result:
         return jax.tree.map(lambda total: total / count, accumulate(function, batch, count, beside=_BESIDE))
 
     return branches.dependent(batch, cpu=in_blocks, default=function)
+
+
+def total(function: Callable[[PyTree], Result], batch: PyTree, row_size: int) -> Result:
+    """`function(batch)`, a sum over rows that are texts; on a CPU, if they are many, as the sum over blocks of them.
+
+    Blocks have at least 512 tokens, and no more if the function computes an array of more than 2 MB: attention then
+    stays in the cache. They are as for `mean` otherwise, but one after the other: their layers are wide enough for both
+    cores, and two blocks beside each other took 1.7 times as long (width 128). A gradient step of DPO on 64 pairs of 80
+    tokens takes half of the time.
+
+    Args:
+      function: `batch -> tree of sums over the batch's rows`, such as the gradient of a sum of losses.
+      batch: leaves lead with [B].
+      row_size: tokens of a row.
+
+    Examples:
+      >>> total(lambda batch: batch.sum(), jnp.arange(6144.0), row_size=512).item()
+      18871296.0
+    """
+    function = jax.jit(function, inline=True)
+    count = _count(function, batch, -(-_FEWEST_TOKENS // row_size), _LARGEST_OF_TEXTS)
+    if count == 1:
+        return function(batch)
+    return jax.lax.platform_dependent(batch, cpu=lambda batch: accumulate(function, batch, count), default=function)
+
+
+def _count(function: Callable[[PyTree], Any], batch: PyTree, fewest: int, largest: int) -> int:
+    """Into how many blocks a CPU divides a batch: `fewest` rows at least, arrays of `largest` elements at most."""
+    size = jax.tree.leaves(batch)[0].shape[0]
+    if size < 2 * fewest or mesh.num_devices():
+        return 1
+    rows = max(fewest, min(_ROWS, largest * size // _largest(jax.make_jaxpr(function)(batch).jaxpr)))
+    counts = [n for n in range(-(-size // rows), size // max(1, rows // 2) + 1) if size % n == 0]
+    return 1 if 1 in counts or not counts else min(counts, key=lambda n: (n % _BESIDE, n))
 
 
 def _largest(program: Any) -> int:
