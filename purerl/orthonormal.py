@@ -15,12 +15,13 @@ import jax
 import jax.extend
 import jax.numpy as jnp
 import numpy as np
+from jax.extend.core import Primitive
+from jax.interpreters import batching, mlir
 
 from purerl import branches
-from purerl.prng import unrolled
+from purerl.prng import standard, unrolled
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2))
 def orthonormal_columns(key: jax.Array, n: int, m: int) -> jax.Array:
     """[n, m] with n >= m, uniform over all matrices with orthonormal columns.
 
@@ -29,11 +30,18 @@ def orthonormal_columns(key: jax.Array, n: int, m: int) -> jax.Array:
         Q = H₀ H₁ ... H_{m-1} D I[:, :m],   H_j = I - 2 u uᵀ,   u ∝ x_j + sign(x_jj) |x_j| e_j,   D_jj = -sign(x_jj),
 
     has the distribution of the Q factor of a Gaussian matrix. On a CPU it needs only products, in m steps that vmap.
-    It is under `jit`, since flax asks for its shape in every application of a layer.
+    It is a primitive, whose shape costs nothing: flax asks for it in every application of a layer, and `jointly` draws
+    several at once.
 
     Source: Stewart 1980, "The efficient generation of random orthogonal matrices", section 3.
     """
-    x = _gaussian(key, n, m, m)
+    key = standard(key)
+    return _columns.bind(jax.random.key_data(key), impl=jax.random.key_impl(key), n=n, m=m)
+
+
+def _columns_of(data: jax.Array, impl: Any, n: int, m: int) -> jax.Array:
+    """The same from the key's data."""
+    x = _gaussian(jax.random.wrap_key_data(data, impl=impl), n, m, m)
     one_product = functools.partial(_one_product, m=m, matrix=jnp.zeros(m, jnp.int32), column=jnp.arange(m))
     return branches.dependent(x, cpu=functools.partial(_one_by_one, m=m), default=one_product)
 
@@ -58,6 +66,21 @@ def jointly(function: Callable[..., Any]) -> Callable[..., Any]:
         return jax.tree.unflatten(jax.tree.structure(shapes), outputs)
 
     return joint
+
+
+# --- The primitive ----------------------------------------------------------------------------------------------------
+
+_columns = Primitive("orthonormal_columns")
+_columns.def_impl(jax.jit(_columns_of, static_argnames=("impl", "n", "m")))
+_columns.def_abstract_eval(lambda data, *, impl, n, m: data.update(shape=(n, m), dtype=jnp.float32, sharding=None))
+mlir.register_lowering(_columns, mlir.lower_fun(_columns_of, multiple_results=False))
+
+
+def _batched(args: tuple[jax.Array], axes: tuple[int], **settings: Any) -> tuple[jax.Array, int]:
+    return jax.vmap(lambda data: _columns_of(data, **settings), axes)(*args), 0
+
+
+batching.primitive_batchers[_columns] = _batched
 
 
 # --- The matrices -----------------------------------------------------------------------------------------------------
@@ -85,10 +108,11 @@ def _gaussian(key: jax.Array, n: int, width: int, m: int | jax.Array) -> jax.Arr
 def _reflections(x: jax.Array, column: jax.Array, m: int | jax.Array) -> _Reflections:
     """From vectors x [width, n], the number of each in its matrix, [width], and the number of columns that has."""
     own = jnp.arange(x.shape[1])[None] == column[:, None]  # e_j, [width, n]
-    sign = jnp.where(jnp.take_along_axis(x, column[:, None], axis=1)[:, 0] >= 0, jnp.float32(1), jnp.float32(-1))
-    u = x + (sign * jnp.linalg.norm(x, axis=1))[:, None] * own
-    used = (column < m)[:, None]
-    return _Reflections(jnp.where(used, u / jnp.linalg.norm(u, axis=1, keepdims=True), 0), sign)
+    entry, norm = jnp.take_along_axis(x, column[:, None], axis=1)[:, 0], jnp.linalg.norm(x, axis=1)  # x_jj, |x_j|
+    sign = jnp.where(entry >= 0, jnp.float32(1), jnp.float32(-1))
+    u = x + (sign * norm)[:, None] * own
+    length = jnp.sqrt(2 * norm * (norm + jnp.abs(entry)))  # of u, since |u|² = 2 |x_j| (|x_j| + |x_jj|)
+    return _Reflections(jnp.where((column < m)[:, None], u / length[:, None], 0), sign)
 
 
 def _one_by_one(x: jax.Array, m: int | jax.Array) -> jax.Array:
@@ -147,18 +171,14 @@ def _evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[An
         for equation in equations:
             if not all(isinstance(x, jax.extend.core.Literal) or x in values for x in equation.invars):
                 later.append(equation)
-            elif _is_draw(equation):
+            elif equation.primitive is _columns:
                 draws.append(equation)
             else:
                 values.update(zip(equation.outvars, _apply(equation, map(read, equation.invars))))
-        matrices = _draw([read(each.invars[0]) for each in draws], [each.outvars[0].aval.shape for each in draws])
+        matrices = _draw([_Draw(read(each.invars[0]), **each.params) for each in draws])
         values.update(zip([each.outvars[0] for each in draws], matrices))
         equations = later
     return [read(x) for x in jaxpr.outvars]
-
-
-def _is_draw(equation: Any) -> bool:
-    return equation.params.get("name") == "orthonormal_columns" and equation.outvars[0].aval.ndim == 2
 
 
 def _apply(equation: Any, inputs: Any) -> list[Any]:
@@ -168,23 +188,32 @@ def _apply(equation: Any, inputs: Any) -> list[Any]:
     return list(found) if primitive.multiple_results else [found]
 
 
-def _draw(keys: Sequence[jax.Array], shapes: Sequence[tuple[int, int]]) -> list[jax.Array]:
-    """`orthonormal_columns` of each key and shape [n, m], one batch for each n."""
+class _Draw(NamedTuple):
+    """The arguments of the primitive: the key's data and how it makes its numbers, and the shape [n, m]."""
+
+    data: jax.Array
+    impl: Any
+    n: int
+    m: int
+
+
+def _draw(draws: Sequence[_Draw]) -> list[jax.Array]:
+    """The matrix of each, one batch for each n."""
     groups = defaultdict(list)
-    for i, (n, _) in enumerate(shapes):
-        groups[n].append(i)
+    for i, each in enumerate(draws):
+        groups[each.n, each.impl].append(i)
     found: dict[int, jax.Array] = {}
-    for n, group in groups.items():
-        widths = [shapes[i][1] for i in group]
+    for (n, impl), group in groups.items():
+        data, widths = [draws[i].data for i in group], [draws[i].m for i in group]
         if len(group) == 1:
-            matrices = [orthonormal_columns(keys[group[0]], n, widths[0])]
+            matrices = [_columns_of(data[0], impl=impl, n=n, m=widths[0])]
         else:
             draw = jax.vmap(functools.partial(_gaussian, n=n, width=max(widths)))
-            x = draw(_stack([keys[i] for i in group]), m=jnp.array(widths))
+            x = draw(jax.random.wrap_key_data(jnp.stack(data), impl=impl), m=jnp.array(widths))
             apart, packed = functools.partial(_apart, widths), functools.partial(_packed, widths)
             matrices = branches.dependent(x, cpu=apart, default=packed)
         found |= dict(zip(group, matrices))
-    return [found[i] for i in range(len(keys))]
+    return [found[i] for i in range(len(draws))]
 
 
 def _apart(widths: Sequence[int], x: jax.Array) -> list[jax.Array]:
@@ -234,9 +263,3 @@ def _bins(widths: Sequence[int], capacity: int) -> list[list[int]]:
         else:
             each.append(k)
     return bins
-
-
-def _stack(keys: Sequence[jax.Array]) -> jax.Array:
-    """`jnp.stack`, by the keys' data, since `jax_debug_key_reuse` takes a stack of keys for used ones."""
-    data = jnp.stack([jax.random.key_data(key) for key in keys])
-    return jax.random.wrap_key_data(data, impl=jax.random.key_impl(keys[0]))

@@ -101,7 +101,7 @@ def total(function: Callable[[PyTree], Result], batch: PyTree, row_size: int) ->
     count = _count(function, batch, -(-_FEWEST_TOKENS // row_size), _LARGEST_OF_TEXTS)
     if count == 1:
         return function(batch)
-    return jax.lax.platform_dependent(batch, cpu=lambda batch: accumulate(function, batch, count), default=function)
+    return branches.dependent(batch, cpu=lambda batch: accumulate(function, batch, count), default=function)
 
 
 def _count(function: Callable[[PyTree], Any], batch: PyTree, fewest: int, largest: int) -> int:
