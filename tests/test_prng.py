@@ -98,3 +98,18 @@ def test_a_key_is_made_once_for_all_that_draw_from_it():
 
     text = jax.jit(lambda key: several(prng.unrolled(key))).lower(jax.random.key(0)).compile().as_text()
     assert text.count(" xor(") < 6 * 25  # 21 in each of five draws, and none of them twice
+
+
+@pytest.mark.parametrize("bound", [1, 3, 65_536, 1_000_003, 2**31 - 1])
+def test_integers_are_the_upper_words_of_products(bound):
+    key = jax.random.key(3)
+    words = np.asarray(jax.random.bits(key, (64, 32), jnp.uint32), np.uint64)
+    np.testing.assert_array_equal(prng.integers(key, (64, 32), bound), words * np.uint64(bound) >> np.uint64(32))
+
+
+def test_integers_of_the_largest_words_stay_below_the_bound(monkeypatch):
+    words = jnp.array([0, 2**16 - 1, 2**16, 2**32 - 1], jnp.uint32)
+    monkeypatch.setattr(jax.random, "bits", lambda *_: words)
+    for bound in (1, 7, 2**16, 2**31 - 1):
+        expected = [int(word) * bound >> 32 for word in words]
+        assert prng.integers(jax.random.key(0), (4,), bound).tolist() == expected

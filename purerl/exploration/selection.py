@@ -88,7 +88,7 @@ def greedy(key: jax.Array | None, value: jax.Array, mask: jax.Array | None = Non
     value = forbid(value, mask)
     if key is None:
         return argmax_last(value)
-    return _random_member(key, value == max_last(value)[..., None])
+    return _random_member(jax.random.uniform(key, value.shape), value == max_last(value)[..., None])
 
 
 def epsilon_greedy(
@@ -120,11 +120,11 @@ def epsilon_greedy(
       1
     """
     q = forbid(q, mask)
-    explore_key, choice_key = jax.random.split(key)
-    explore = jax.random.uniform(explore_key, q.shape[:-1]) < epsilon
+    noise = jax.random.uniform(key, (*q.shape[:-1], q.shape[-1] + 1))  # of the actions, and of whether to explore
     allowed = q > -jnp.inf
     best = q == max_last(q)[..., None]
-    return _random_member(choice_key, jnp.where(explore[..., None], allowed, best))
+    explore = noise[..., -1] < epsilon
+    return _random_member(noise[..., :-1], jnp.where(explore[..., None], allowed, best))
 
 
 def epsilon_greedy_probs(q: jax.Array, epsilon: float | jax.Array, mask: jax.Array | None = None) -> jax.Array:
@@ -232,7 +232,6 @@ def _by_state(parameter: float | jax.Array, q: jax.Array) -> jax.Array:
     return jnp.broadcast_to(parameter, q.shape[:-1])[..., None]
 
 
-def _random_member(key: jax.Array, members: jax.Array) -> jax.Array:
-    """One of the true entries on the last axis, each with the same probability."""
-    noise = jax.random.uniform(key, members.shape)
+def _random_member(noise: jax.Array, members: jax.Array) -> jax.Array:
+    """One of the true entries on the last axis, each with the same probability if the noise is uniform in [0, 1)."""
     return argmax_last(jnp.where(members, noise, -1))

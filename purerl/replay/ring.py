@@ -119,7 +119,7 @@ def sample(key: Key, ring: Ring, batch_size: int, length: int = 1) -> tuple[Tran
 def draw(key: Key, ring: Ring, batch_size: int, length: int) -> jax.Array:
     """The indices of the steps of the windows of `sample`, row · N + environment, int32 [L, B]."""
     num_envs = ring.steps.reward.shape[1]
-    choice = jax.random.randint(prng.unrolled(key), (batch_size,), 0, jnp.maximum(window_count(ring, length), 1))
+    choice = prng.integers(key, (batch_size,), jnp.maximum(window_count(ring, length), 1))
     return _indices(ring, oldest_row(ring) + choice // num_envs, choice % num_envs, length)
 
 

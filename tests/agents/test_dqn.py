@@ -232,7 +232,7 @@ def test_it_converges_to_the_exact_action_values_of_an_mdp():
     model = mdp.random_mdp(jax.random.key(3), num_states=6, num_actions=3, num_outcomes=2)
     env = envs.from_mdp(model, max_steps=50)
     network = networks.q_network(env, ())  # linear in the one-hot state: a table
-    agent = combinators.with_replay(purerl.dqn(network, huber=False), capacity=200_000, batch_size=256, num_updates=4)
+    agent = combinators.with_replay(purerl.dqn(network, huber=False), capacity=640_000, batch_size=256, num_updates=4)
     hparams = purerl.DQNHparams(discount=0.8, tau=0.1, target_period=1, epsilon=1.0, max_grad_norm=100.0)
     loop = purerl.start(jax.random.key(0), agent, env, hparams, num_envs=128)
     for learning_rate in (3e-2, 3e-3, 1e-3):
