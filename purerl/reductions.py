@@ -19,6 +19,8 @@ from purerl import branches
 LONGEST = 8
 """Axes beyond this are reduced as usual on every platform."""
 
+_LONG = 64  # entries from which on a CPU finds the maximum first and then where it is: XLA vectorizes both
+
 
 def sum_last(x: jax.Array) -> jax.Array:
     """Σ over the last axis, [..., A] -> [...].
@@ -47,6 +49,8 @@ def argmax_last(x: jax.Array) -> jax.Array:
       >>> argmax_last(jnp.array([1.0, 3.0, 3.0])).item()
       1
     """
+    if x.shape[-1] >= _LONG:
+        return jax.lax.platform_dependent(x, cpu=_argmax_by_max, default=_argmax)
     return _reduce(_argmax, _argmax_of_terms, x)
 
 
@@ -81,6 +85,13 @@ def _any(x: jax.Array) -> jax.Array:
 
 def _argmax(x: jax.Array) -> jax.Array:
     return jnp.argmax(x, axis=-1).astype(jnp.int32)
+
+
+def _argmax_by_max(x: jax.Array) -> jax.Array:
+    x = jax.lax.optimization_barrier(x)  # or it would be computed twice
+    found = (x == x.max(axis=-1, keepdims=True)) | (x != x)  # as in NumPy, a NaN is the maximum
+    index = jax.lax.broadcasted_iota(jnp.int32, x.shape, x.ndim - 1)
+    return jnp.where(found, index, x.shape[-1]).min(axis=-1)
 
 
 def _sum_of_terms(x: jax.Array) -> jax.Array:

@@ -37,6 +37,19 @@ def test_the_first_maximum_is_that_of_numpy(accelerator, row):
     assert reductions.argmax_last(jnp.array(row)).item() == np.argmax(row)
 
 
+@pytest.mark.parametrize("where", [(3, 60), (0,), (69,), ()])
+def test_the_first_maximum_of_a_long_row_is_that_of_numpy(where):
+    row = np.random.default_rng(0).normal(size=70).astype(np.float32)
+    row[list(where)] = 9.0
+    for each in (row, np.where(np.arange(70) > 50, np.nan, row), np.full(70, -np.inf)):
+        assert reductions.argmax_last(jnp.asarray(each, jnp.float32)).item() == np.argmax(each)
+
+
+def test_a_cpu_finds_the_maximum_of_a_long_row_before_its_place():
+    program = jax.jit(reductions.argmax_last).lower(jnp.zeros((2, 70))).compile().as_text()
+    assert "(f32[2]{0}, s32[2]{0})" not in program  # a reduction of pairs, which XLA does not vectorize
+
+
 def test_nothing_is_reduced_over_a_short_axis_on_an_accelerator(accelerator, x):
     def losses(x):
         shifted = x - reductions.repeat_last(reductions.max_last(x), 3)

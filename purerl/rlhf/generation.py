@@ -10,6 +10,8 @@ from typing import NamedTuple, TypeAlias, cast
 import jax
 import jax.numpy as jnp
 
+from purerl import prng
+from purerl.reductions import argmax_last
 from purerl.rlhf.models import logits_of
 from purerl.rlhf.tokens import prompt_mask
 from purerl.rlhf.transformer import LanguageModel
@@ -131,7 +133,7 @@ def write_turn(
     Returns:
       Where the texts stand then, and what was written.
     """
-    keys = None if key is None else jax.random.split(key, max_length)
+    keys = None if key is None else prng.split(key, max_length)
 
     def step(carry: tuple[Writing, jax.Array], key: Key | None) -> tuple[tuple[Writing, jax.Array], Completions]:
         writing, alive = carry
@@ -157,11 +159,12 @@ def _choose(
     divisor = jnp.where(temperature == 0, 1.0, temperature).astype(jnp.float32) if traced else temperature
     log_probs = most_probable(jax.nn.log_softmax(logits.astype(jnp.float32) / divisor), top_k, top_p)
     if key is None:
-        token = jnp.argmax(log_probs, axis=-1)
+        token = argmax_last(log_probs)
     else:
-        token = jax.random.categorical(key, log_probs)
+        noise = jax.random.gumbel(prng.unrolled(key), log_probs.shape, log_probs.dtype)
+        token = argmax_last(log_probs + noise)  # that of jax.random.categorical
         if traced:
-            token = jnp.where(temperature == 0, jnp.argmax(log_probs, axis=-1), token)
+            token = jnp.where(temperature == 0, argmax_last(log_probs), token)
     token = jnp.where(alive, token, 0).astype(jnp.int32)
     return token, jnp.take_along_axis(log_probs, token[:, None], axis=1)[:, 0]
 

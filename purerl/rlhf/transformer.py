@@ -27,7 +27,11 @@ class LanguageModel(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """Keys and values, an array [W, heads, width / heads] per block, and which columns hold a token, [W]."""
+    """Keys and values, an array [heads, width / heads, W] per block, and which columns hold a token, [W].
+
+    Columns are last, as the products with queries and weights read them: otherwise a CPU would transpose the whole
+    cache in every step.
+    """
 
     keys: tuple[jax.Array, ...]
     values: tuple[jax.Array, ...]
@@ -67,7 +71,7 @@ def transformer(vocab_size: int, *, width: int = 64, depth: int = 2, num_heads: 
     def prefill(params: Params, tokens: jax.Array, mask: jax.Array, room: int) -> tuple[jax.Array, Cache]:
         logits, cache = run(params, tokens, mask, method="prefill")
         missing = room - tokens.shape[0]
-        return logits, jax.tree.map(lambda x: jnp.pad(x, ((0, missing), *((0, 0),) * (x.ndim - 1))), cache)
+        return logits, jax.tree.map(lambda x: jnp.pad(x, (*((0, 0),) * (x.ndim - 1), (0, missing))), cache)
 
     def decode(params: Params, token: jax.Array, cache: Cache, column: jax.Array) -> tuple[jax.Array, Cache]:
         return run(params, token, cache, column, method="decode")
@@ -108,8 +112,8 @@ class Transformer(nn.Module):
         keys, values = [], []
         for i, block in enumerate(self.blocks):
             query, key, value = block.project(x, column[None])
-            keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[i], key, column, axis=0))
-            values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[i], value, column, axis=0))
+            keys.append(jax.lax.dynamic_update_slice_in_dim(cache.keys[i], key, column, axis=-1))
+            values.append(jax.lax.dynamic_update_slice_in_dim(cache.values[i], value, column, axis=-1))
             x = block.finish(x, query, keys[-1], values[-1], mask[None])
         return self.logits(self.norm(x[0])), Cache(tuple(keys), tuple(values), mask)
 
@@ -142,15 +146,16 @@ class Block(nn.Module):
         self.down = dense(self.width)
 
     def project(self, x: jax.Array, columns: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
-        """[L, width] to queries, keys and values [L, H, D]; queries and keys are rotated by their columns [L]."""
+        """[L, width] to queries [L, H, D], keys and values [H, D, L]; queries and keys are rotated by columns [L]."""
         heads = self.qkv(self.attention_norm(x)).reshape(x.shape[0], 3, self.num_heads, -1)
-        return _rotate(heads[:, 0], columns), _rotate(heads[:, 1], columns), heads[:, 2]
+        query, key, value = _rotate(heads[:, 0], columns), _rotate(heads[:, 1], columns), heads[:, 2]
+        return query, key.transpose(1, 2, 0), value.transpose(1, 2, 0)
 
     def finish(self, x: jax.Array, query: jax.Array, key: jax.Array, value: jax.Array, seen: jax.Array) -> jax.Array:
-        """The block's output, given queries [L, H, D], keys and values [K, H, D] and the attention mask [L, K]."""
-        scores = jnp.einsum("lhd,khd->hlk", query, key) / query.shape[-1] ** 0.5
+        """The block's output, given queries [L, H, D], keys and values [H, D, K] and the attention mask [L, K]."""
+        scores = jnp.einsum("lhd,hdk->hlk", query, key) / query.shape[-1] ** 0.5
         weights = jax.nn.softmax(jnp.where(seen[None], scores, _NEVER), axis=-1)  # [H, L, K]
-        x = x + self.out(jnp.einsum("hlk,khd->lhd", weights, value).reshape(x.shape))
+        x = x + self.out(jnp.einsum("hlk,hdk->lhd", weights, value).reshape(x.shape))
         return x + self.down(nn.gelu(self.up(self.hidden_norm(x))))
 
 

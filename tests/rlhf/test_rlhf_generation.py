@@ -44,6 +44,17 @@ def test_cached_log_probs_are_those_of_the_parallel_network(params, completions)
     np.testing.assert_allclose(completions.log_prob, jax.jit(parallel_log_probs)(params, completions), atol=1e-5)
 
 
+def test_tokens_are_those_of_jax_random_categorical():
+    logits = jax.random.normal(jax.random.key(0), (64, 300))
+    network = rlhf.Network(lambda *_: (), lambda params, tokens, mask: jnp.broadcast_to(params, (*tokens.shape, 300)))
+    write = jax.vmap(lambda params: rlhf.generate(
+        jax.random.key(1), network, params, jnp.zeros((8, 1), jnp.int32), max_length=3, eos_id=-1, pad_id=-1
+    ).tokens)  # fmt: skip
+    keys = jax.random.split(jax.random.key(1), 3)
+    draw = jax.vmap(lambda logits: [jax.random.categorical(key, jnp.broadcast_to(logits, (8, 300))) for key in keys])
+    np.testing.assert_array_equal(write(logits), jnp.stack(draw(logits), axis=-1))
+
+
 def test_texts_stop_at_the_end_token(completions):
     lengths = completions.mask.sum(axis=1)
     assert len(set(lengths.tolist())) > 1
