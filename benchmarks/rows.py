@@ -59,12 +59,12 @@ def _ppo() -> list[Row]:
 
 def _replay_agents() -> list[Row]:
     dqn = {"capacity": 50_000, "batch_size": 128}
-    real = [(1, 64, 2_000), (1, 256, 2_000), (8, 256, 2_000)]
+    real, peers = [(1, 64, 2_000), (1, 256, 2_000), (8, 256, 2_000)], ("rejax", "sb3", "sbx")
     return [
         _train("dqn", "CartPole-v1", 10, 1, 3_000, "rejax", "sb3", "sbx", **dqn),
         *[
-            _train(name, "Pendulum-v1", n, 1, updates, "rejax", "sb3", "sbx", capacity=100_000, batch_size=batch)
-            for name in ("sac", "td3")
+            _train(name, "Pendulum-v1", n, length, updates // length, *peers, capacity=100_000, batch_size=batch)
+            for name, length in (("sac", 1), ("td3", 2))  # TD3's actor learns from every second step
             for n, batch, updates in real
         ],
     ]

@@ -47,7 +47,8 @@ class Network(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[distrax.Categorical, jax.Array]:
-        """The policy and the value of a batch of observations."""
+        """The policy and the value of a batch of observations; images are flattened."""
+        x = x.reshape(len(x), -1)
         actor = nn.tanh(nn.Dense(64)(nn.tanh(nn.Dense(64)(x))))
         critic = nn.tanh(nn.Dense(64)(nn.tanh(nn.Dense(64)(x))))
         return distrax.Categorical(logits=nn.Dense(self.num_actions)(actor)), nn.Dense(1)(critic)[..., 0]

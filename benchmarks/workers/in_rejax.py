@@ -67,7 +67,8 @@ def _sac(workload: Workload, shared: dict[str, Any]) -> Any:
 
 
 def _td3(workload: Workload, shared: dict[str, Any]) -> Any:
-    return rejax.TD3.create(**shared, **_buffer(workload), **_tanh("relu"), learning_rate=3e-4, polyak=0.99)
+    relu = {name: {"activation": "relu"} for name in ("actor_kwargs", "critic_kwargs")}  # its layers are 64 and 64
+    return rejax.TD3.create(**shared, **_buffer(workload), **relu, learning_rate=3e-4, polyak=0.99)
 
 
 def _tanh(activation: str = "tanh") -> dict[str, Any]:

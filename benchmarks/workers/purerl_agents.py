@@ -17,7 +17,7 @@ def make(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
 
 
 def _ppo(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
-    network = FlaxWeights(purerl.networks.actor_critic(env))
+    network = FlaxWeights(purerl.networks.actor_critic(env, convolution=False))  # rejax flattens images
     return purerl.ppo(network, num_epochs=4, num_minibatches=4), purerl.PPOHparams()
 
 
@@ -45,7 +45,8 @@ def _sac(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
 def _td3(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
     networks = purerl.networks
     agent = purerl.td3(networks.deterministic_actor(env, (64, 64)), networks.critic(env, (64, 64)))
-    return _replayed(workload, agent), purerl.TD3Hparams(3e-4, 3e-4, discount=0.99, tau=0.01)
+    two = workload | {"batch_size": 2 * workload["batch_size"]}  # a batch for each of the critics' two steps
+    return _replayed(two, agent), purerl.TD3Hparams(3e-4, 3e-4, discount=0.99, tau=0.01)
 
 
 def _replayed(workload: Workload, agent: Agent) -> Agent:
