@@ -167,7 +167,7 @@ TOKEN_LOSSES = [
 
 EXPLORATION = [
     ("ties go to the first", "jnp.where(members, noise, -1)", "members", "greedy"),
-    ("explores with probability 1 − ε", "q.shape[:-1]) < epsilon", "q.shape[:-1]) > epsilon", "epsilon_greedy"),
+    ("explores with probability 1 − ε", "noise[..., -1] < epsilon", "noise[..., -1] > epsilon", "epsilon_greedy"),
     ("explores invalid actions", "jnp.where(explore[..., None], allowed, best)", "jnp.where(explore[..., None], True, best)", "epsilon_greedy"),
     ("probabilities forget that the greedy action is also explored", "epsilon * uniform +", "epsilon * uniform * ~best +", "epsilon_greedy_probs"),
     ("temperature multiplied", "shifted / temperature,", "shifted * temperature,", "boltzmann_probs"),
