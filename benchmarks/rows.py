@@ -61,7 +61,7 @@ def _replay_agents() -> list[Row]:
     dqn = {"capacity": 50_000, "batch_size": 128}
     real, peers = [(1, 64, 2_000), (1, 256, 2_000), (8, 256, 2_000)], ("rejax", "sb3", "sbx")
     return [
-        _train("dqn", "CartPole-v1", 10, 1, 3_000, "rejax", "sb3", "sbx", **dqn),
+        _train("dqn", "CartPole-v1", 10, 1, 3_000, *peers, **dqn),
         *[
             _train(name, "Pendulum-v1", n, length, updates // length, *peers, capacity=100_000, batch_size=batch)
             for name, length in (("sac", 1), ("td3", 2))  # TD3's actor learns from every second step

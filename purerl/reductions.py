@@ -50,7 +50,7 @@ def argmax_last(x: jax.Array) -> jax.Array:
       1
     """
     if x.shape[-1] >= _LONG:
-        return jax.lax.platform_dependent(x, cpu=_argmax_by_max, default=_argmax)
+        return branches.dependent(x, cpu=_argmax_by_max, default=_argmax)
     return _reduce(_argmax, _argmax_of_terms, x)
 
 
