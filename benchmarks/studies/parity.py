@@ -38,7 +38,7 @@ ENV, MARGIN, AT_ONCE = "CartPole-v1", 0.02 * 500, 8
 SIZES = {  # and the number of seeds
     "4x128": (plain_ppo.Sizes(4, 128, 200), 256),
     "64x128": (plain_ppo.Sizes(64, 128, 20), 256),
-    "2048x32": (plain_ppo.Sizes(2048, 32, 12), 50),  # minibatches of 16,384 rows, which a CPU takes in blocks
+    "2048x32": (plain_ppo.Sizes(2048, 32, 12), 128),  # minibatches of 16,384 rows, which a CPU takes in blocks
 }
 Curve = Callable[[jax.Array], jax.Array]
 
