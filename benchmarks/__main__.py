@@ -8,7 +8,8 @@
     python -m benchmarks --page                      # the page and the pictures, from the record
 
 Peers run in environments of their own, .venv-rejax, .venv-sb3, .venv-sbx and .venv-flashbax, made from the package
-registry at the first use. Rates mean something on a quiet machine only; ratios survive some noise.
+registry at the first use. What trains one agent runs on one core or on all of them, whichever
+is faster, on every side that uses JAX. Rates mean something on a quiet machine only; ratios survive some noise.
 """
 
 from __future__ import annotations
@@ -41,9 +42,13 @@ def main() -> None:
 def _measured(row: rows.Row, options: argparse.Namespace) -> bool:
     """Measure one row, print it and keep it; False if one of its sides failed, such as for data that are not there."""
     peers = [peer for peer in row.peers if not options.peers or peer in options.peers]
-    sides = {side: driving.Side(side, environments.python(side)) for side in (driving.OURS, *peers)}
+    tries = row.tries_one_core
+    sides = {
+        side: driving.Side(side, environments.python(side), tries_one_core=tries and side != "sb3")
+        for side in (driving.OURS, *peers)
+    }
     if options.against:
-        sides["before"] = driving.Side(driving.OURS, environments.python(driving.OURS), options.against)
+        sides["before"] = sides[driving.OURS]._replace(checkout=options.against)
     try:
         entry = records.entry(row.unit, driving.measure(sides, row.workload, options.rounds), options.rounds)
     except RuntimeError as error:

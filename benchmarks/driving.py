@@ -15,6 +15,7 @@ import numpy as np
 
 OURS = "purerl"
 WORKERS = pathlib.Path(__file__).parent / "workers"
+_TRIALS = 3  # runs by which a side chooses its cores
 Runs = Mapping[str, Mapping[str, float]]  # what each side answered in one round
 
 
@@ -25,25 +26,29 @@ class Side(NamedTuple):
       name: the worker is `workers/in_<name>.py`.
       python: interpreter of its environment.
       checkout: the purerl that it measures; None: this one.
+      tries_one_core: it runs JAX on one core or on all, whichever is faster.
     """
 
     name: str
     python: str
     checkout: pathlib.Path | None = None
+    tries_one_core: bool = False
 
 
 class Worker:
-    """A process that has compiled one side's program and runs it when told to."""
+    """A process that has compiled one side's program and runs it when told to, with JAX on one core if asked for."""
 
-    def __init__(self, side: Side, workload: Mapping[str, Any]):
+    def __init__(self, side: Side, workload: Mapping[str, Any], *, one_core: bool = False):
         command = [side.python, str(WORKERS / f"in_{side.name}.py"), json.dumps(dict(workload))]
         variables = {"JAX_ENABLE_COMPILATION_CACHE": "false"}  # each side compiles, whatever was compiled before
         if side.checkout is not None:
             variables["PURERL_CHECKOUT"] = str(side.checkout.resolve())
+        if one_core:
+            variables["PJRT_NPROC"] = "1"
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | variables
         )
-        self.ready = self._answer()
+        self.ready = self._answer() | {"one_core": float(one_core)}
 
     def run(self) -> dict[str, float]:
         """Seconds, CPU seconds and, if there is one, the score of one more run."""
@@ -70,6 +75,19 @@ class Worker:
         self.process.wait()
 
 
+def start(side: Side, workload: Mapping[str, Any]) -> Worker:
+    """A side's worker; where it tries one core, the faster of two, by the medians of three runs in turn."""
+    if not side.tries_one_core:
+        return Worker(side, workload)
+    with contextlib.ExitStack() as stack:
+        both = [stack.enter_context(Worker(side, workload, one_core=one_core)) for one_core in (False, True)]
+        seconds = np.median([[worker.run()["seconds"] for worker in both] for _ in range(_TRIALS)], axis=0)
+        chosen = both[int(np.argmin(seconds))]
+        stack.pop_all()
+    next(worker for worker in both if worker is not chosen).__exit__(None, None, None)
+    return chosen
+
+
 def measure(sides: Mapping[str, Side], workload: Mapping[str, Any], rounds: int) -> dict[str, dict[str, Any]]:
     """Figures of one workload for each side.
 
@@ -86,7 +104,7 @@ def measure(sides: Mapping[str, Side], workload: Mapping[str, Any], rounds: int)
       A peer's `ratio` is that of purerl's rate to its own, round by round: the median, the least and the greatest.
     """
     with contextlib.ExitStack() as stack:
-        workers = {name: stack.enter_context(Worker(side, workload)) for name, side in sides.items()}
+        workers = {name: stack.enter_context(start(side, workload)) for name, side in sides.items()}
         runs = [{name: worker.run() for name, worker in workers.items()} for _ in range(rounds)]
     ready = {name: worker.ready for name, worker in workers.items()}
     return {name: figures(name, ready, runs) for name in workers}

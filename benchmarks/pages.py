@@ -25,12 +25,11 @@ def lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     """One row as lines for the terminal."""
     ours = entry["sides"][OURS]
     low, high = (number(x) for x in ours["quartiles"])
-    told = [f"{name}: {number(ours['rate'])} {entry['unit']}/s [{low}, {high}]{_compile(ours)}"]
+    told = [f"{name}: {number(ours['rate'])} {entry['unit']}/s [{low}, {high}]{_cores(ours)}{_compile(ours)}"]
     for side, figures in entry["sides"].items():
         if side != OURS:
-            told.append(
-                f"  {ratio(figures)} times {_LABELS[side]}, {number(figures['rate'])}/s{_scores(ours, figures)}"
-            )
+            rate = f"{number(figures['rate'])}/s{_cores(figures)}"
+            told.append(f"  {ratio(figures)} times {_LABELS[side]}, {rate}{_scores(ours, figures)}")
     return told
 
 
@@ -52,7 +51,7 @@ def _table(group: str, names: list[str], record: Record) -> str:
 def _row(name: str, entry: Mapping[str, Any]) -> str:
     ours = entry["sides"][OURS]
     peers = {side: figures for side, figures in entry["sides"].items() if side != OURS}
-    times = "; ".join(f"{_LABELS[side]} **{ratio(figures)}**" for side, figures in peers.items())
+    times = "; ".join(f"{_LABELS[side]} **{ratio(figures)}**{_cores(figures)}" for side, figures in peers.items())
     scores = [
         f"{'' if side == OURS else _LABELS[side] + ' '}{figures['score']:.4g}"
         for side, figures in entry["sides"].items()
@@ -60,7 +59,7 @@ def _row(name: str, entry: Mapping[str, Any]) -> str:
     ]
     compile_ = f"{ours['compile_seconds']:.1f} s" if "compile_seconds" in ours else ""
     memory = f"{ours['temporary_bytes'] / 1e6:.4g} MB" if "temporary_bytes" in ours else ""
-    return f"| {name} | {number(ours['rate'])} | {times} | {compile_} | {memory} | {', '.join(scores)} |"
+    return f"| {name} | {number(ours['rate'])}{_cores(ours)} | {times} | {compile_} | {memory} | {', '.join(scores)} |"
 
 
 def ratio(figures: Mapping[str, Any]) -> str:
@@ -72,6 +71,10 @@ def ratio(figures: Mapping[str, Any]) -> str:
 def number(value: float) -> str:
     """Three digits and a prefix: 12.3k."""
     return EngFormatter(places=None, sep="")(float(f"{value:.3g}"))
+
+
+def _cores(figures: Mapping[str, Any]) -> str:
+    return " on one core" if figures.get("one_core") else ""
 
 
 def _compile(figures: Mapping[str, Any]) -> str:

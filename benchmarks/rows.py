@@ -34,6 +34,11 @@ class Row(NamedTuple):
         """The first part of the name."""
         return self.name.partition("/")[0]
 
+    @property
+    def tries_one_core(self) -> bool:
+        """Whether sides that run JAX may do so on one core; a population is spread over all of them."""
+        return self.workload["kind"] in ("train", "update", "acting") and not self.workload.get("population")
+
 
 def _train(algorithm: str, env: str, num_envs: int, length: int, num_updates: int, *peers: str, **more: Any) -> Row:
     sizes = {"num_envs": num_envs, "rollout_length": length, "num_updates": num_updates, "population": 0} | more
@@ -61,7 +66,8 @@ def _replay_agents() -> list[Row]:
     dqn = {"capacity": 50_000, "batch_size": 128}
     real, peers = [(1, 64, 2_000), (1, 256, 2_000), (8, 256, 2_000)], ("rejax", "sb3", "sbx")
     return [
-        _train("dqn", "CartPole-v1", 10, 1, 3_000, *peers, **dqn),
+        _train("double_dqn", "CartPole-v1", 10, 1, 3_000, "rejax", **dqn),
+        _train("dqn", "CartPole-v1", 10, 1, 3_000, "sb3", "sbx", **dqn),  # which have no double Q-learning
         *[
             _train(name, "Pendulum-v1", n, length, updates // length, *peers, capacity=100_000, batch_size=batch)
             for name, length in (("sac", 1), ("td3", 2))  # TD3's actor learns from every second step

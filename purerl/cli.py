@@ -17,7 +17,7 @@ from typing import TextIO
 
 import purerl
 from purerl import runtime
-from purerl.commands import config_file, parser
+from purerl.commands import config_file, cores, parser
 from purerl.commands.options import UsageError, nearest
 
 COMMANDS = {
@@ -89,6 +89,7 @@ def _run(name: str, arguments: list[str]) -> None:
         runtime.use_cpu_only()
     command = importlib.import_module(f"purerl.commands.{name}")
     runtime.write_programs_whole()
+    cores.choose(parsed)
     command.run(parsed)
 
 

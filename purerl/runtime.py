@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 CACHE_VARIABLE = "PURERL_COMPILE_CACHE"
+THREADS_VARIABLE = "PJRT_NPROC"  # the threads that XLA computes on; it reads it when it makes its first CPU device
 
 
 def num_cores() -> int:

@@ -80,7 +80,7 @@ def _buffer(workload: Workload) -> dict[str, Any]:
     return {"buffer_size": workload["capacity"], "fill_buffer": batch, "batch_size": batch}
 
 
-ALGORITHMS = {"dqn": _dqn, "ppo": _ppo, "pqn": _pqn, "sac": _sac, "td3": _td3}
+ALGORITHMS = {"double_dqn": _dqn, "ppo": _ppo, "pqn": _pqn, "sac": _sac, "td3": _td3}
 
 if __name__ == "__main__":
     serve({"train": train, "search": rejax_search.search})

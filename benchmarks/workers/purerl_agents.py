@@ -32,7 +32,8 @@ def _pqn(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
 
 
 def _dqn(workload: Workload, env: Env) -> tuple[Agent, Hparams]:
-    agent = purerl.dqn(purerl.networks.q_network(env, (120, 84)), huber=False)
+    double = workload["algorithm"] == "double_dqn"  # as rejax has it, with squared errors; the others have neither
+    agent = purerl.dqn(purerl.networks.q_network(env, (120, 84)), double=double, huber=not double)
     return _replayed(workload, agent), purerl.DQNHparams(learning_rate=3e-4, target_period=200)
 
 
@@ -55,6 +56,7 @@ def _replayed(workload: Workload, agent: Agent) -> Agent:
 
 
 _MAKERS = {
+    "double_dqn": _dqn,
     "dqn": _dqn,
     "ppo": _ppo,
     "pqn": _pqn,

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,20 +15,9 @@ import optax
 from serving import Built
 
 import purerl
-from purerl import distributions, sweep
+from benchmarks.peers.flax_weights import FlaxWeights
+from purerl import sweep
 from purerl.types import Env, EnvStep
-
-
-class Network(nn.Module):
-    """Two towers of 64-64 tanh with flax's default initialisers, as rejax has them."""
-
-    @nn.compact
-    def __call__(self, obs: jax.Array) -> Any:
-        """One observation to the action distribution and the value."""
-        actor, critic = obs, obs
-        for _ in range(2):
-            actor, critic = jnp.tanh(nn.Dense(64)(actor)), jnp.tanh(nn.Dense(64)(critic))
-        return distributions.categorical(nn.Dense(2)(actor)), nn.Dense(1)(critic)[0]
 
 
 def ending_at_the_limit(env: Env) -> Env:
@@ -47,7 +35,8 @@ def search(workload: dict[str, Any]) -> Built:
     purerl.distributed.use_all_cores()
     table = {name: jnp.asarray(column) for name, column in np.load(workload["table"]).items()}
     env = ending_at_the_limit(purerl.envs.make("CartPole-v1"))
-    agent = purerl.ppo(Network(), optimizer=lambda hparams: optax.adam(hparams.learning_rate))
+    network = FlaxWeights(purerl.networks.actor_critic(env))
+    agent = purerl.ppo(network, optimizer=lambda hparams: optax.adam(hparams.learning_rate))
     shape = table["learning_rate"].shape
     hparams = jax.tree.map(lambda value: jnp.full(shape, value, jnp.float32), purerl.PPOHparams())
     hparams = hparams._replace(

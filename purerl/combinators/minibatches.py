@@ -6,6 +6,7 @@ from typing import NamedTuple, Protocol
 
 import jax
 
+from purerl import prng
 from purerl.combinators import _inner
 from purerl.hparams import check_positive
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, Requirements, State, example_of
@@ -27,7 +28,7 @@ class DrawFn(Protocol):
 def with_minibatches(agent: Agent, batch_size: int) -> Agent:
     """Show the agent `batch_size` rows of the data in each update, drawn uniformly with replacement.
 
-    Rows are drawn by `randint`, O(batch_size) for data of any size. The number of times that a row is drawn is nearly
+    Drawing takes O(batch_size) for data of any size. The number of times that a row is drawn is nearly
     Poisson distributed, with mean num_updates · batch_size / B.
 
     Args:
@@ -61,7 +62,7 @@ def with_minibatches(agent: Agent, batch_size: int) -> Agent:
         sizes = {leaf.shape[0] for leaf in jax.tree.leaves(data)}
         if len(sizes) != 1:
             raise ValueError(f"with_minibatches: the data's columns have different lengths {sorted(sizes)}")
-        rows = jax.random.randint(key, (batch_size,), 0, sizes.pop())
+        rows = prng.integers(key, (batch_size,), sizes.pop())
         return jax.tree.map(lambda x: x[rows], data)  # [B, ...] -> [batch_size, ...]
 
     return with_sampler(agent, draw)

@@ -14,7 +14,7 @@ import numpy as np
 
 from purerl import distributed, loops, presets, replay
 from purerl.accelerators import work
-from purerl.commands import console, tasks
+from purerl.commands import console, cores, tasks
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.bench import Options
 from purerl.hparams import cast
@@ -66,7 +66,7 @@ def run(options: Options) -> None:
             for num_agents in options.agents
         ]
     peak = matrix_rate()
-    devices = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}"
+    devices = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}{cores.told()}"
     console.prose(f"{task.describe()}, on {devices}; 64-wide matrix products run at {peak / 1e9:,.0f} GFLOP/s on one")
     rows: list[Figures] = []
     for sized_task, num_agents in asked:

@@ -13,7 +13,7 @@ from purerl.commands.options import Setup, UsageError, parse_assignments
 from purerl.presets import Preset
 from purerl.presets.tasks import Task, bare_environment
 
-_DEFAULT_ALGORITHM, _DEFAULT_ENV = "ppo", "CartPole-v1"
+DEFAULT_ALGORITHM, DEFAULT_ENV = "ppo", "CartPole-v1"
 
 
 def resolve(setup: Setup, num_steps: int | None = None) -> Task:
@@ -25,13 +25,13 @@ def resolve(setup: Setup, num_steps: int | None = None) -> Task:
     for name in ("env", "algorithm", "dataset"):
         if getattr(setup, name) == "":
             raise UsageError(f"--{name} is empty")
-    env_id = setup.env or _DEFAULT_ENV
+    env_id = setup.env or DEFAULT_ENV
     env_settings = parse_assignments("env-settings", setup.env_settings)
     _check_env_settings(env_id, env_settings)
     env = bare_environment(env_id, env_settings)
-    name = setup.algorithm or _DEFAULT_ALGORITHM
+    name = setup.algorithm or DEFAULT_ALGORITHM
     found = presets.find(name, env_id, env, fast=setup.preset == "fast")
-    preset = _changed(found._replace(algorithm=presets.canonical(name)), setup, num_steps)
+    preset = changed(found._replace(algorithm=presets.canonical(name)), setup, num_steps)
     batch = preset.num_envs * preset.rollout_length
     if preset.num_steps < batch:
         raise UsageError(
@@ -62,7 +62,7 @@ def check_in_jax(task: Task, command: str) -> None:
         )
 
 
-def _changed(preset: Preset, setup: Setup, num_steps: int | None) -> Preset:
+def changed(preset: Preset, setup: Setup, num_steps: int | None) -> Preset:
     """The preset with what the options set."""
     hparams = parse_assignments("hparams", setup.hparams)
     network = network_settings(parse_assignments("network", setup.network))

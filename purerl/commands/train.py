@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from purerl import checkpoint, plots, replay, runs
-from purerl.commands import console, evaluations, functions, resume, tasks, training, writers
+from purerl.commands import console, cores, evaluations, functions, resume, tasks, training, writers
 from purerl.commands.course import Course
 from purerl.commands.options import usage_errors
 from purerl.commands.options.train import Options
@@ -102,7 +102,7 @@ def _announce(job: Job) -> None:
     config = job.config
     seeds = f"seed {config.seed}" if config.num_seeds == 1 else f"{config.num_seeds} seeds"
     size = format_bytes(replay.nbytes(jax.eval_shape(job.program.start)))
-    console.prose(f"{config.task.describe()}, {seeds}, {size} of state -> {job.directory}")
+    console.prose(f"{config.task.describe()}, {seeds}, {size} of state{cores.told()} -> {job.directory}")
 
 
 def _begin(job: Job) -> tuple[LoopState, Mapping[str, Any]]:

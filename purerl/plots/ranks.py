@@ -10,7 +10,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
-from scipy.stats import rankdata
 
 from purerl.plots.style import (
     COLORS,
@@ -100,12 +99,19 @@ def rank_stability(result: Result, top: int = 20) -> Figure:
     return figure
 
 
+def _ranks(scores: np.ndarray, axis: int) -> np.ndarray:
+    """Ranks from 1 on; those that tie share their mean."""
+    from scipy.stats import rankdata  # its import takes half a second, which no other plot waits for
+
+    return rankdata(scores, axis=axis)
+
+
 def _draw_seeds(axes: Axes, result: Result, top: int) -> Entries:
     far = result.order[result.num_updates[result.order] == result.num_updates.max()]  # from best to worst
     returns = result.seed_returns[far]
     rows = _rows_of_ties(returns)[:top]
     first = np.array([row[0] for row in rows])
-    ranks = rankdata(np.where(np.isnan(returns), np.inf, -returns), axis=0)[first]
+    ranks = _ranks(np.where(np.isnan(returns), np.inf, -returns), axis=0)[first]
     low, high = rank_interval(jax.random.key(0), returns)[first].T
     heights = np.arange(1, len(rows) + 1)
     axes.hlines(heights, low, high, color=FAINT, alpha=0.5, linewidth=6)
@@ -153,7 +159,7 @@ def _draw_rungs(axes: Axes, result: Result, rungs: list[tuple[int, np.ndarray]])
     steps = [updates * result.update_steps for updates, _ in rungs]
     scores = np.stack([score for _, score in rungs])
     whole = np.flatnonzero(~np.isnan(scores).any(axis=0))
-    ranks = rankdata(-scores[:, whole], axis=1)
+    ranks = _ranks(-scores[:, whole], axis=1)
     colors = dict(zip(result.order[: len(COLORS)].tolist(), COLORS))
     for trial, path in zip(whole.tolist(), ranks.T):
         best = trial in colors

@@ -50,7 +50,7 @@ def test_every_side_has_a_name_in_the_tables():
 
 
 def test_an_unknown_row_is_refused_with_the_groups():
-    with pytest.raises(ValueError, match="groups are ppo, dqn"):
+    with pytest.raises(ValueError, match="groups are ppo, double_dqn"):
         rows.chosen(["poo"])
 
 
@@ -69,3 +69,33 @@ def test_a_row_is_measured_from_end_to_end_and_compiles_whatever_was_compiled_be
 def test_a_worker_that_fails_says_which():
     with pytest.raises(RuntimeError, match="in_numpy"):
         driving.Worker(driving.Side("numpy", sys.executable), {"kind": "nothing"})
+
+
+@pytest.mark.parametrize(("seconds", "one_core"), [((3.0, 2.0), 1.0), ((2.0, 3.0), 0.0)])
+def test_a_side_keeps_the_faster_of_its_workers(monkeypatch, seconds, one_core):
+    closed = []
+
+    class Fake:
+        def __init__(self, side, workload, *, one_core=False):
+            self.one_core = float(one_core)
+
+        def run(self):
+            return {"seconds": seconds[int(self.one_core)]}
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            closed.append(self.one_core)
+
+    monkeypatch.setattr(driving, "Worker", Fake)
+    chosen = driving.start(driving.Side("purerl", sys.executable, tries_one_core=True), {})
+    assert (chosen.one_core, closed) == (one_core, [1 - one_core])
+    assert [pages._cores({"one_core": number}) for number in (1.0, 0.0)] == [" on one core", ""]
+
+
+def test_a_population_keeps_all_cores():
+    tries = {name: row.tries_one_core for name, row in rows.ROWS.items()}
+    assert tries["ppo/CartPole-v1/4x128"]
+    assert not tries["ppo/CartPole-v1/4x128/64 agents"]
+    assert not tries["mdp/policy_iteration/FrozenLake8x8"]

@@ -120,6 +120,14 @@ def seed(help: str, default: int | None = 0, *, shown: str | None = None) -> Any
     return option(help, default, parse=parse_seed, metavar="N", shown=shown)
 
 
+def cores(shown: str) -> Any:
+    """How many CPU cores one agent is computed on."""
+    return option(
+        "CPU cores to compute on, one or all: one is faster where minibatches have a few hundred rows.", None,
+        parse=one_of("one", "all"), metavar="CORES", shown=shown,
+    )  # fmt: skip
+
+
 def services(what: str = "Also log", files: tuple[str, ...] = ("jsonl", "terminal")) -> Any:
     """Where metrics are logged beside metrics.csv."""
     *others, last = names = ("tensorboard", "wandb", "mlflow", *files)

@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import ClassVar
 
-from purerl.commands.options import Setup, option, parse_number, several
+from purerl.commands.options import Setup, cores, option, parse_number, several
 from purerl.text import parse_count
 
 
@@ -29,6 +29,7 @@ class Options:
 
     EXAMPLES: ClassVar = (
         "purerl bench --sizes 4x128 64x128 2048x32",
+        "purerl bench --sizes 4x128 --cores one",
         "purerl bench --algorithm sac --env Pendulum-v1 --agents 1 8 64",
     )
 
@@ -46,4 +47,5 @@ class Options:
     seconds: float = option(
         "Seconds to train at each size.", 3.0, parse=parse_number(low=0.1), metavar="SECONDS", shown="3"
     )
+    cores: str | None = cores("all")
     output: Path | None = option("Also write the figures to this JSON file.", parse=Path, metavar="FILE", shown="none")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import ClassVar
 
-from purerl.commands.options import Output, Setup, count, option, parse_number, seed, services, several
+from purerl.commands.options import Output, Setup, cores, count, option, parse_number, seed, services, several
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,4 +53,5 @@ class Options:
         shown="60",
     )
     keep: int = count("Number of checkpoints that are kept.", 2)
+    cores: str | None = cores("one for a single small agent on a classic control task, otherwise all")
     log: tuple[str, ...] = services()
