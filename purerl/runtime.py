@@ -19,8 +19,12 @@ def num_cores() -> int:
     return os.cpu_count() or 1
 
 
-def machine() -> str:
-    """A name for this type of machine. Programs compiled for another type may be slower here, or not run at all."""
+def machine(cores: int | None = None) -> str:
+    """A name for this type of machine. Programs compiled for another type may be slower here, or not run at all.
+
+    Args:
+      cores: those that programs are compiled for; None: all that this process may use.
+    """
     features = platform.processor()
     info = Path("/proc/cpuinfo")
     if info.is_file():
@@ -28,7 +32,7 @@ def machine() -> str:
         lines = {line for line in info.read_text(errors="replace").splitlines() if line.startswith(wanted)}
         features = "\n".join(sorted(lines))
     digest = hashlib.sha256(features.encode()).hexdigest()[:12]
-    return f"{platform.system()}-{platform.machine()}-{num_cores()}cores-{digest}".lower()
+    return f"{platform.system()}-{platform.machine()}-{cores or num_cores()}cores-{digest}".lower()
 
 
 def default_cache_root() -> Path:
@@ -50,6 +54,18 @@ def use_compile_cache(choice: str = "") -> None:
         return
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(Path(root).expanduser() / machine()))
     os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.5")
+
+
+def keep_programs_for_one_core() -> None:
+    """Keep compiled programs apart from those for all cores. Call it after JAX is imported, before it has started.
+
+    A directory of the user's own stays.
+    """
+    import jax
+
+    path = Path(jax.config.jax_compilation_cache_dir or "")  # type: ignore[attr-defined]
+    if path.name == machine():
+        jax.config.update("jax_compilation_cache_dir", str(path.with_name(machine(cores=1))))
 
 
 def write_programs_whole() -> None:

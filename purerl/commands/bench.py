@@ -74,6 +74,10 @@ def run(options: Options) -> None:
         console.say(line(rows[-1]))
     console.print_table("environment steps per second", COLUMNS, map(cells, rows))
     console.prose("matrix: rate of the agents' matrix products over that of 64-wide ones alone.")
+    small = [each for each, num_agents in asked if num_agents == 1 and cores.is_small(each.env, each.preset)]
+    if small and not cores.told():
+        size = f"{small[0].preset.num_envs}x{small[0].preset.rollout_length}"
+        console.prose(f"One agent at {size} may be faster on one core, where purerl train computes it: --cores one.")
     if options.output is not None:
         record = {"machine": platform.machine(), "devices": devices, "jax": jax.__version__, "task": task.to_json()}
         text = json.dumps(record | {"rows": [row._asdict() for row in rows]}, indent=1)

@@ -6,7 +6,7 @@ import contextlib
 import os
 from typing import Any
 
-from purerl.runtime import THREADS_VARIABLE
+from purerl.runtime import THREADS_VARIABLE, keep_programs_for_one_core
 
 # Environments that are known without being made: a few numbers are observed, and the action is discrete or not.
 _DISCRETE = ("CartPole-v1", "Acrobot-v1", "MountainCar-v0")
@@ -26,6 +26,7 @@ def choose(options: Any) -> None:
 
         with contextlib.suppress(RuntimeError):
             distributed.use_one_core()
+            keep_programs_for_one_core()
 
 
 def told() -> str:

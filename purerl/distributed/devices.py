@@ -49,7 +49,7 @@ def use_one_core() -> None:
     XLA gives matrix products to other threads, and waking one takes longer than a small product does. PPO with 4
     environments x 128 steps was 1.2 to 1.4 times as fast on one core as on two, and so were DQN, SAC and TD3 with
     batches of up to 256; PPO with 64 x 128, whose minibatches have 2,048 rows, took 1.7 times as long. Small products
-    have the same bits either way.
+    have the same bits either way. Programs are compiled for one core: keep them in a compile cache of their own.
 
     Raises:
       RuntimeError: JAX has initialised its devices already.

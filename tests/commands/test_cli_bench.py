@@ -24,6 +24,7 @@ def test_every_size_is_measured_with_every_number_of_agents(measured):
     assert [(row["num_envs"], row["rollout_length"], row["num_agents"]) for row in rows] == [(2, 4, 1), (2, 4, 2)]
     assert all(row["steps_per_second"] > 0 and row["temporary_bytes"] > 0 for row in rows)
     assert f"2x4, 2 agents: {rows[1]['steps_per_second']:,.0f} steps/s" in printed
+    assert "One agent at 2x4 may be faster on one core" in printed
 
 
 # CartPole, two towers 4-8 and 8-2 or 8-1. Acting takes the actor, 2 (4 8 + 8 2) = 96 operations. Values of the rollout

@@ -1,20 +1,24 @@
 """Which runs are computed on one core: read off the options, before JAX starts."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
 
-from purerl import presets
+from purerl import presets, runtime
 from purerl.commands import cores, parser
 from purerl.commands.options import bench, sweep, train
 
 _PROGRAM = """
-import sys
-from purerl import distributed
+import os, sys
+from purerl import distributed, runtime
+import jax, jax.numpy as jnp
 distributed.use_one_core()
-import jax, jax.numpy as jnp, os
+for _ in range(2):
+    runtime.keep_programs_for_one_core()
+print(jax.config.jax_compilation_cache_dir)
 jax.block_until_ready(jax.jit(lambda x: x @ x)(jnp.ones((512, 512))))
 names = [open(f"/proc/self/task/{task}/comm").read().strip() for task in os.listdir("/proc/self/task")]
 print(jax.device_count(), sum("Eigen" in name for name in names))
@@ -39,6 +43,7 @@ def chosen(monkeypatch):
     monkeypatch.delenv("NPROC", raising=False)
     calls = []
     monkeypatch.setattr("purerl.distributed.use_one_core", lambda: calls.append(1))
+    monkeypatch.setattr(cores, "keep_programs_for_one_core", lambda: None)
 
     def choose(module, *arguments):
         calls.clear()
@@ -106,6 +111,11 @@ def test_the_users_own_choice_wins(chosen, monkeypatch):
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="threads are counted in /proc")
-def test_xla_has_one_thread_and_the_choice_comes_too_late_once_jax_has_started():
-    done = subprocess.run([sys.executable, "-c", _PROGRAM], capture_output=True, text=True, timeout=100)
-    assert done.stdout.split() == ["1", "1", "RuntimeError"], done.stderr
+def test_xla_has_one_thread_and_the_choice_comes_too_late_once_jax_has_started(tmp_path):
+    """Programs are kept apart from those for all cores."""
+    environment = {name: value for name, value in os.environ.items() if "JAX" not in name and "NPROC" not in name}
+    environment["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / runtime.machine())
+    command = [sys.executable, "-c", _PROGRAM]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=100, env=environment)
+    kept = str(tmp_path / runtime.machine(cores=1))
+    assert done.stdout.split() == [kept, "1", "1", "RuntimeError"], done.stderr
