@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from purerl.runtime import THREADS_VARIABLE
+
 OURS = "purerl"
 WORKERS = pathlib.Path(__file__).parent / "workers"
 _TRIALS = 3  # runs by which a side chooses its cores
@@ -44,7 +46,7 @@ class Worker:
         if side.checkout is not None:
             variables["PURERL_CHECKOUT"] = str(side.checkout.resolve())
         if one_core:
-            variables["PJRT_NPROC"] = "1"
+            variables[THREADS_VARIABLE] = "1"
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=os.environ | variables
         )

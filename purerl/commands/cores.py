@@ -57,16 +57,13 @@ def _saved(options: Any) -> tuple[int, str, Any]:
 
 def _described(options: Any) -> tuple[int, str, Any]:
     """The same of a new run, without making the environment."""
-    from purerl import presets, types
+    from purerl import types
     from purerl.commands import tasks
 
-    setup = options.setup
-    env_id, name = setup.env or tasks.DEFAULT_ENV, setup.algorithm or tasks.DEFAULT_ALGORITHM
+    env_id = tasks.env_of(options.setup)
     space: Any = types.Box(-1.0, 1.0, (1,)) if env_id in _CONTINUOUS else types.Discrete(2)
     like = types.Env(None, None, types.Box(-1.0, 1.0, (4,)), space)  # type: ignore[arg-type]
-    found = presets.find(name, env_id, like, fast=setup.preset == "fast")
-    preset = tasks.changed(found._replace(algorithm=presets.canonical(name)), setup, options.num_steps)
-    return options.num_seeds or 1, env_id, preset
+    return options.num_seeds or 1, env_id, tasks.preset_of(options.setup, like, options.num_steps)
 
 
 def is_small(env_id: str, preset: Any) -> bool:

@@ -12,8 +12,9 @@ from purerl import datasets, presets
 from purerl.commands.options import Setup, UsageError, parse_assignments
 from purerl.presets import Preset
 from purerl.presets.tasks import Task, bare_environment
+from purerl.types import Env
 
-DEFAULT_ALGORITHM, DEFAULT_ENV = "ppo", "CartPole-v1"
+_DEFAULT_ALGORITHM, _DEFAULT_ENV = "ppo", "CartPole-v1"
 
 
 def resolve(setup: Setup, num_steps: int | None = None) -> Task:
@@ -25,13 +26,11 @@ def resolve(setup: Setup, num_steps: int | None = None) -> Task:
     for name in ("env", "algorithm", "dataset"):
         if getattr(setup, name) == "":
             raise UsageError(f"--{name} is empty")
-    env_id = setup.env or DEFAULT_ENV
+    env_id = env_of(setup)
     env_settings = parse_assignments("env-settings", setup.env_settings)
     _check_env_settings(env_id, env_settings)
     env = bare_environment(env_id, env_settings)
-    name = setup.algorithm or DEFAULT_ALGORITHM
-    found = presets.find(name, env_id, env, fast=setup.preset == "fast")
-    preset = changed(found._replace(algorithm=presets.canonical(name)), setup, num_steps)
+    preset = preset_of(setup, env, num_steps)
     batch = preset.num_envs * preset.rollout_length
     if preset.num_steps < batch:
         raise UsageError(
@@ -62,7 +61,19 @@ def check_in_jax(task: Task, command: str) -> None:
         )
 
 
-def changed(preset: Preset, setup: Setup, num_steps: int | None) -> Preset:
+def env_of(setup: Setup) -> str:
+    """The id of the environment that the options name."""
+    return setup.env or _DEFAULT_ENV
+
+
+def preset_of(setup: Setup, env: Env, num_steps: int | None) -> Preset:
+    """The preset that the options name for an environment, read for its spaces only, with what they set."""
+    name = setup.algorithm or _DEFAULT_ALGORITHM
+    found = presets.find(name, env_of(setup), env, fast=setup.preset == "fast")
+    return _changed(found._replace(algorithm=presets.canonical(name)), setup, num_steps)
+
+
+def _changed(preset: Preset, setup: Setup, num_steps: int | None) -> Preset:
     """The preset with what the options set."""
     hparams = parse_assignments("hparams", setup.hparams)
     network = network_settings(parse_assignments("network", setup.network))

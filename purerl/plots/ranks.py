@@ -27,8 +27,8 @@ from purerl.plots.style import (
     new_figure,
 )
 from purerl.sweep import interquartile_mean, rank_interval
+from purerl.sweep.results import statistics
 from purerl.sweep.results.algorithms import algorithms_of
-from purerl.sweep.results.statistics import rank_correlation
 from purerl.sweep.trials.algorithms import ALGORITHM
 
 if TYPE_CHECKING:
@@ -99,19 +99,12 @@ def rank_stability(result: Result, top: int = 20) -> Figure:
     return figure
 
 
-def _ranks(scores: np.ndarray, axis: int) -> np.ndarray:
-    """Ranks from 1 on; those that tie share their mean."""
-    from scipy.stats import rankdata  # its import takes half a second, which no other plot waits for
-
-    return rankdata(scores, axis=axis)
-
-
 def _draw_seeds(axes: Axes, result: Result, top: int) -> Entries:
     far = result.order[result.num_updates[result.order] == result.num_updates.max()]  # from best to worst
     returns = result.seed_returns[far]
     rows = _rows_of_ties(returns)[:top]
     first = np.array([row[0] for row in rows])
-    ranks = _ranks(np.where(np.isnan(returns), np.inf, -returns), axis=0)[first]
+    ranks = statistics.mean_ranks(np.where(np.isnan(returns), np.inf, -returns), axis=0)[first]
     low, high = rank_interval(jax.random.key(0), returns)[first].T
     heights = np.arange(1, len(rows) + 1)
     axes.hlines(heights, low, high, color=FAINT, alpha=0.5, linewidth=6)
@@ -159,7 +152,7 @@ def _draw_rungs(axes: Axes, result: Result, rungs: list[tuple[int, np.ndarray]])
     steps = [updates * result.update_steps for updates, _ in rungs]
     scores = np.stack([score for _, score in rungs])
     whole = np.flatnonzero(~np.isnan(scores).any(axis=0))
-    ranks = _ranks(-scores[:, whole], axis=1)
+    ranks = statistics.mean_ranks(-scores[:, whole], axis=1)
     colors = dict(zip(result.order[: len(COLORS)].tolist(), COLORS))
     for trial, path in zip(whole.tolist(), ranks.T):
         best = trial in colors
@@ -167,7 +160,7 @@ def _draw_rungs(axes: Axes, result: Result, rungs: list[tuple[int, np.ndarray]])
             range(len(steps)), path, "-o", color=colors.get(trial, FAINT), alpha=1 if best else 0.45,
             linewidth=2 if best else 0.9, markersize=5 if best else 2.5, zorder=3 if best else 2,
         )  # fmt: skip
-    rhos = [rank_correlation(a, b) for a, b in itertools.pairwise(scores)]
+    rhos = [statistics.rank_correlation(a, b) for a, b in itertools.pairwise(scores)]
     values = ", ".join("?" if np.isnan(rho) else f"{rho:.2f}" for rho in rhos)
     frame(
         axes, f"Between rungs: ρ = {values}", "environment steps at the evaluation", f"rank among the last {len(whole)}"

@@ -144,7 +144,7 @@ def rank_interval(
     means = _resampled_means(key, values[:, None, :], num_resamples)
     if values.shape[1] < 2:
         return np.full((len(values), 2), np.nan)
-    ranks = _ranks(np.where(np.isnan(values).any(axis=1)[:, None], np.inf, -means))
+    ranks = mean_ranks(np.where(np.isnan(values).any(axis=1)[:, None], np.inf, -means))
     return np.quantile(ranks, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1).T
 
 
@@ -164,7 +164,7 @@ def rank_correlation(a: np.ndarray, b: np.ndarray) -> float:
       0.5
     """
     both = ~np.isnan(a) & ~np.isnan(b)
-    ranks = np.stack([_ranks(a[both]), _ranks(b[both])])
+    ranks = np.stack([mean_ranks(a[both]), mean_ranks(b[both])])
     if both.sum() < 2 or (np.ptp(ranks, axis=1) == 0).any():
         return float("nan")
     return float(np.corrcoef(ranks)[0, 1])
@@ -188,8 +188,8 @@ def _resampled_means(key: jax.Array, values: np.ndarray, num_resamples: int) -> 
     return np.concatenate(means).reshape(*leading, num_resamples)
 
 
-def _ranks(values: np.ndarray) -> np.ndarray:
-    """Ranks along the first axis, from 1; ties share their mean. SciPy's statistics take a second to import."""
+def mean_ranks(values: np.ndarray, axis: int = 0) -> np.ndarray:
+    """Ranks along an axis, from 1; ties share their mean. SciPy's statistics take a second to import."""
     from scipy.stats import rankdata
 
-    return rankdata(values, axis=0)
+    return rankdata(values, axis=axis)
