@@ -47,7 +47,7 @@ BY_MODULE = {
         ("the lowest mean has the first rank", "np.inf, -means))", "np.inf, means))", STATISTICS),
         ("a pair with NaN on one side is correlated", "both = ~np.isnan(a) & ~np.isnan(b)", "both = ~np.isnan(a)", STATISTICS),
         ("one run has an interval", "if num_runs < 2:\n        return np.full((*leading", "if num_runs < 1:\n        return np.full((*leading", STATISTICS),
-        ("equal values have ranks of their own", "return rankdata(values, axis=0)", 'return rankdata(values, axis=0, method="ordinal")', STATISTICS),
+        ("equal values have ranks of their own", "return rankdata(values, axis=axis)", 'return rankdata(values, axis=axis, method="ordinal")', STATISTICS),
         ("rank intervals of half the confidence", "np.quantile(ranks, [(1 - confidence) / 2, (1 + confidence) / 2], axis=1)", "np.quantile(ranks, [1 - confidence, confidence], axis=1)", STATISTICS),
         ("the last run is never drawn", "(num_resamples, num_tasks, num_runs), 0, num_runs)", "(num_resamples, num_tasks, num_runs), 0, num_runs - 1)", STATISTICS),
         ("a NaN among many runs is cut off", "np.where(np.isnan(values).any(axis=-1), np.nan, kept.mean(axis=-1))", "kept.mean(axis=-1)", STATISTICS),
