@@ -8,19 +8,23 @@
     python -m benchmarks --page                      # the page and the pictures, from the record
 
 Peers run in environments of their own, .venv-rejax, .venv-sb3, .venv-sbx and .venv-flashbax, made from the package
-registry at the first use. What trains one agent runs on one core or on all of them, whichever
-is faster, on every side that uses JAX. Rates mean something on a quiet machine only; ratios survive some noise.
+registry at the first use. What trains one agent runs on one core or on all of them, whichever is faster, on every side
+that uses JAX. Rows of one curve (scaling) run in turn. Rates mean something on a quiet machine only; ratios survive
+some noise.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
 import pathlib
+from typing import Any, TypeAlias
 
 from benchmarks import driving, pages, records, rows
 from benchmarks.peers import environments
 
 PAGE = pathlib.Path(__file__).parents[1] / "docs" / "benchmarks.md"
+Found: TypeAlias = dict[str, dict[str, dict[str, Any]]]  # by row and side
 
 
 def main() -> None:
@@ -34,33 +38,48 @@ def main() -> None:
         raise SystemExit(f"benchmarks: {error}") from None
     if options.list:
         return print("\n".join(f"{row.name:44s} {', '.join(row.peers)}" for row in chosen))
-    failed = [row.name for row in chosen if not _measured(row, options)]
+    turns = [
+        list(group) for _, group in itertools.groupby(chosen, lambda row: row.name if options.against else row.turn)
+    ]
+    failed = [turn[0].turn for turn in turns if not _measured(turn, options)]
     if failed:
         raise SystemExit(f"benchmarks: not measured: {', '.join(failed)}")
 
 
-def _measured(row: rows.Row, options: argparse.Namespace) -> bool:
-    """Measure one row, print it and keep it; False if one of its sides failed, such as for data that are not there."""
+def _measured(turn: list[rows.Row], options: argparse.Namespace) -> bool:
+    """Measure what runs in turn, print and keep it; False if a worker failed, such as for data that are not there."""
+    try:
+        found = _one(turn[0], options) if len(turn) == 1 else _series(turn, options.rounds)
+    except RuntimeError as error:
+        print(f"{turn[0].turn}: {error}", flush=True)
+        return False
+    for row in turn:
+        entry, record = records.entry(row.unit, found[row.name], options.rounds), records.load()
+        print("\n".join(pages.lines(row.name, entry)), flush=True)
+        if options.compare and row.name in record:
+            print(f"  {records.verdict(entry, record[row.name])}", flush=True)
+        if options.save:
+            records.save(record | {row.name: entry})
+    return True
+
+
+def _one(row: rows.Row, options: argparse.Namespace) -> Found:
+    """One row beside its peers."""
     peers = [peer for peer in row.peers if not options.peers or peer in options.peers]
-    tries = row.tries_one_core
-    sides = {
-        side: driving.Side(side, environments.python(side), tries_one_core=tries and side != "sb3")
-        for side in (driving.OURS, *peers)
-    }
+    sides = {side: _side(side, row) for side in (driving.OURS, *peers)}
     if options.against:
         sides["before"] = sides[driving.OURS]._replace(checkout=options.against)
-    try:
-        entry = records.entry(row.unit, driving.measure(sides, row.workload, options.rounds), options.rounds)
-    except RuntimeError as error:
-        print(f"{row.name}: {error}", flush=True)
-        return False
-    print("\n".join(pages.lines(row.name, entry)), flush=True)
-    record = records.load()
-    if options.compare and row.name in record:
-        print(f"  {records.verdict(entry, record[row.name])}", flush=True)
-    if options.save:
-        records.save(record | {row.name: entry})
-    return True
+    return {row.name: driving.measure(sides, row.workload, options.rounds)}
+
+
+def _series(turn: list[rows.Row], rounds: int) -> Found:
+    """Rows of purerl's side in turn."""
+    workers = {row.name: (_side(driving.OURS, row), row.workload) for row in turn}
+    return {name: {driving.OURS: each} for name, each in driving.measure_series(workers, rounds).items()}
+
+
+def _side(side: str, row: rows.Row) -> driving.Side:
+    return driving.Side(side, environments.python(side), tries_one_core=row.tries_one_core and side != "sb3")
 
 
 def parse() -> argparse.Namespace:

@@ -7,7 +7,7 @@ import json
 import os
 import pathlib
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, NamedTuple
 
@@ -18,7 +18,7 @@ from purerl.runtime import THREADS_VARIABLE
 OURS = "purerl"
 WORKERS = pathlib.Path(__file__).parent / "workers"
 _TRIALS = 3  # runs by which a side chooses its cores
-Runs = Mapping[str, Mapping[str, float]]  # what each side answered in one round
+Runs = Mapping[str, Mapping[str, float]]  # what each worker answered in one round
 
 
 class Side(NamedTuple):
@@ -105,28 +105,57 @@ def measure(sides: Mapping[str, Side], workload: Mapping[str, Any], rounds: int)
       what the worker told when it was ready.
       A peer's `ratio` is that of purerl's rate to its own, round by round: the median, the least and the greatest.
     """
-    with contextlib.ExitStack() as stack:
-        workers = {name: stack.enter_context(start(side, workload)) for name, side in sides.items()}
-        runs = [{name: worker.run() for name, worker in workers.items()} for _ in range(rounds)]
-    ready = {name: worker.ready for name, worker in workers.items()}
+    ready, runs = _in_turn({name: (side, workload) for name, side in sides.items()}, rounds)
+    found = {name: figures(name, ready, runs) for name in sides}
+    for peer in found.keys() - {OURS}:
+        found[peer]["ratio"] = ratio(peer, ready, runs)
+    return found
+
+
+def measure_series(workers: Mapping[str, tuple[Side, Mapping[str, Any]]], rounds: int) -> dict[str, dict[str, Any]]:
+    """Figures of workers by their names, each with a workload of its own: in turn, so that no drift bends a curve.
+
+    Args:
+      workers: the side and the workload of each.
+      rounds: runs of each, one after the other in every round.
+
+    Returns:
+      name -> figures as `measure` has them, without ratios.
+    """
+    ready, runs = _in_turn(workers, rounds)
     return {name: figures(name, ready, runs) for name in workers}
 
 
-def figures(side: str, ready: Mapping[str, Mapping[str, float]], runs: list[Runs]) -> dict[str, Any]:
-    """Medians, quartiles and ratios of one side's runs; see `measure`."""
-    rates = [ready[side]["work"] / each[side]["seconds"] for each in runs]
-    cpu_seconds = float(np.median([each[side]["cpu_seconds"] for each in runs]))
+def _in_turn(workers: Mapping[str, tuple[Side, Mapping[str, Any]]], rounds: int) -> tuple[Runs, list[Runs]]:
+    """What each worker told when it was ready, and its answers in each round."""
+    with contextlib.ExitStack() as stack:
+        started = {name: stack.enter_context(start(*each)) for name, each in workers.items()}
+        runs = [{name: worker.run() for name, worker in started.items()} for _ in range(rounds)]
+    return {name: worker.ready for name, worker in started.items()}, runs
+
+
+def figures(name: str, ready: Runs, runs: Sequence[Runs]) -> dict[str, Any]:
+    """Medians and quartiles of one worker's runs; see `measure`."""
+    rates = _rates(name, ready, runs)
+    cpu_seconds = float(np.median([each[name]["cpu_seconds"] for each in runs]))
     found: dict[str, Any] = {
         "rate": float(np.median(rates)),
         "quartiles": np.quantile(rates, (0.25, 0.75)).tolist(),
-        "cpu_seconds_per_million": 1e6 * cpu_seconds / ready[side]["work"],
-        **{name: value for name, value in ready[side].items() if name != "work"},
+        "cpu_seconds_per_million": 1e6 * cpu_seconds / ready[name]["work"],
+        **{fact: value for fact, value in ready[name].items() if fact != "work"},
     }
-    scores = [each[side]["score"] for each in runs if "score" in each[side]]
+    scores = [each[name]["score"] for each in runs if "score" in each[name]]
     if scores:
         found["score"] = float(np.mean(scores))
-    if side != OURS:
-        ours = [ready[OURS]["work"] / each[OURS]["seconds"] for each in runs]
-        ratios = np.divide(ours, rates)
-        found["ratio"] = [float(x) for x in (np.median(ratios), ratios.min(), ratios.max())]
     return found
+
+
+def ratio(peer: str, ready: Runs, runs: Sequence[Runs]) -> list[float]:
+    """Purerl's rate over a peer's in each round: the median, the least and the greatest."""
+    ratios = _rates(OURS, ready, runs) / _rates(peer, ready, runs)
+    return [float(np.median(ratios)), float(ratios.min()), float(ratios.max())]
+
+
+def _rates(name: str, ready: Runs, runs: Sequence[Runs]) -> np.ndarray:
+    """Work per second in each round."""
+    return np.array([ready[name]["work"] / each[name]["seconds"] for each in runs])

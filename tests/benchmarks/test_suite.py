@@ -1,5 +1,6 @@
 """The suite of benchmarks: its figures by hand, its rows, and one comparison from end to end."""
 
+import collections
 import pathlib
 import sys
 
@@ -26,7 +27,38 @@ def test_rates_are_medians_of_work_over_time():
 
 
 def test_a_ratio_is_that_of_the_rates_of_each_round():
-    assert driving.figures("peer", READY, RUNS)["ratio"] == [5.0, 1.25, 20.0]
+    assert driving.ratio("peer", READY, RUNS) == [5.0, 1.25, 20.0]
+
+
+def test_rows_of_a_curve_run_in_turn(monkeypatch):
+    told = []
+
+    class Fake:
+        ready = {"work": 6.0}
+
+        def __init__(self, side, workload):
+            self.size = workload["size"]
+
+        def run(self):
+            told.append(self.size)
+            return {"seconds": self.size, "cpu_seconds": 1.0}
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *error):
+            pass
+
+    monkeypatch.setattr(driving, "Worker", Fake)
+    workers = {str(size): (driving.Side("purerl", sys.executable), {"size": size}) for size in (2.0, 3.0)}
+    found = driving.measure_series(workers, rounds=2)
+    assert told == [2.0, 3.0, 2.0, 3.0]
+    assert {name: each["rate"] for name, each in found.items()} == {"2.0": 3.0, "3.0": 2.0}
+
+
+def test_only_the_curves_share_a_turn():
+    turns = collections.Counter(row.turn for row in rows.ROWS.values())
+    assert {turn for turn, number in turns.items() if number > 1} == {"scaling/environments", "scaling/agents"}
 
 
 def entry(low, rate, high):
