@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import itertools
+import json
 import pathlib
 from typing import Any, TypeAlias
 
@@ -104,7 +105,8 @@ def write_page() -> None:
     pages.scaling(record, records.PATH.parent)
     before, _, after = PAGE.read_text(encoding="utf-8").partition("<!-- tables -->\n")
     end = after.partition("<!-- end of tables -->\n")[2]
-    tables = pages.markdown(record)
+    threshold = json.loads((records.PATH.parent / "threshold.json").read_text(encoding="utf-8"))
+    tables = pages.markdown(record) + "\n" + pages.thresholds(threshold["sides"])
     PAGE.write_text(f"{before}<!-- tables -->\n\n{tables}\n<!-- end of tables -->\n{end}", encoding="utf-8")
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeAlias
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
@@ -20,12 +20,36 @@ _LABELS = {
     "before": "before",
 }  # fmt: skip
 
+Figures: TypeAlias = Mapping[str, Any]
+
+
+def busy(figures: Figures) -> float:
+    """Seconds of processor time in a second."""
+    return figures["cpu_seconds_per_million"] * figures["rate"] / 1e6
+
+
+def peak_share(figures: Figures) -> float:
+    """Rate of the program's matrix products over that of bare ones."""
+    return figures["operations_per_unit"] * figures["rate"] / figures["peak_rate"]
+
+
+# Columns of the tables by their heads: the figure without which a row has none, and how it is shown.
+_COLUMNS: dict[str, tuple[str, Callable[[Figures], str]]] = {
+    "compile": ("compile_seconds", lambda figures: f"{figures['compile_seconds']:.1f} s"),
+    "temporary memory": ("temporary_bytes", lambda figures: f"{figures['temporary_bytes'] / 1e6:.4g} MB"),
+    "operations": ("operations_per_unit", lambda figures: number(figures["operations_per_unit"])),
+    "of the matrix rate": ("operations_per_unit", lambda figures: f"{peak_share(figures):.0%}"),
+    "cores busy": ("cpu_seconds_per_million", lambda figures: f"{busy(figures):.1f}"),
+}
+
 
 def lines(name: str, entry: Mapping[str, Any]) -> list[str]:
     """One row as lines for the terminal."""
     ours = entry["sides"][OURS]
     low, high = (number(x) for x in ours["quartiles"])
-    told = [f"{name}: {number(ours['rate'])} {entry['unit']}/s [{low}, {high}]{_cores(ours)}{_compile(ours)}"]
+    told = [
+        f"{name}: {number(ours['rate'])} {entry['unit']}/s [{low}, {high}]{_cores(ours)}{_compile(ours)}{_use(ours)}"
+    ]
     for side, figures in entry["sides"].items():
         if side != OURS:
             rate = f"{number(figures['rate'])}/s{_cores(figures)}"
@@ -41,11 +65,27 @@ def markdown(record: Record) -> str:
     return "\n".join(_table(group, names, record) for group, names in groups.items() if group != "scaling")
 
 
+def thresholds(sides: Mapping[str, Figures]) -> str:
+    """The table of `results/threshold.json`."""
+    rows = [
+        (
+            name,
+            f"{each['median_steps']:,.0f}",
+            f"{each['median_seconds']:.2f} s",
+            f"{each['compile_seconds']:.1f} s",
+            f"{each['seeds_that_reached_it']} of {len(each['steps'])}",
+        )
+        for name, each in sides.items()
+    ]
+    head = ("time to a return of 475 on CartPole-v1", "steps", "after compiling", "compile", "seeds that reached it")
+    return f"## threshold\n\n{_cells(head)}\n{'|---' * len(head)}|\n" + "\n".join(map(_cells, rows)) + "\n"
+
+
 def _table(group: str, names: list[str], record: Record) -> str:
     unit = record[names[0]]["unit"]
-    head = f"## {group}\n\n| {unit} per second | purerl | times the peer's | compile | temporary memory | score |\n"
+    columns = (f"{unit} per second", "purerl", "times the peer's", *_COLUMNS, "score")
     rows = [_row(name.partition("/")[2], record[name]) for name in names]
-    return head + "|---|---|---|---|---|---|\n" + "\n".join(rows) + "\n"
+    return f"## {group}\n\n{_cells(columns)}\n{'|---' * len(columns)}|\n" + "\n".join(rows) + "\n"
 
 
 def _row(name: str, entry: Mapping[str, Any]) -> str:
@@ -57,12 +97,15 @@ def _row(name: str, entry: Mapping[str, Any]) -> str:
         for side, figures in entry["sides"].items()
         if _known(figures)
     ]
-    compile_ = f"{ours['compile_seconds']:.1f} s" if "compile_seconds" in ours else ""
-    memory = f"{ours['temporary_bytes'] / 1e6:.4g} MB" if "temporary_bytes" in ours else ""
-    return f"| {name} | {number(ours['rate'])}{_cores(ours)} | {times} | {compile_} | {memory} | {', '.join(scores)} |"
+    figures = [show(ours) if ours.get(key) else "" for key, show in _COLUMNS.values()]
+    return _cells([name, f"{number(ours['rate'])}{_cores(ours)}", times, *figures, ", ".join(scores)])
 
 
-def ratio(figures: Mapping[str, Any]) -> str:
+def _cells(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def ratio(figures: Figures) -> str:
     """The median with the least and the greatest."""
     middle, low, high = figures["ratio"]
     return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
@@ -73,20 +116,25 @@ def number(value: float) -> str:
     return EngFormatter(places=None, sep="")(float(f"{value:.3g}"))
 
 
-def _cores(figures: Mapping[str, Any]) -> str:
+def _cores(figures: Figures) -> str:
     return " on one core" if figures.get("one_core") else ""
 
 
-def _compile(figures: Mapping[str, Any]) -> str:
+def _compile(figures: Figures) -> str:
     return f", compiled in {figures['compile_seconds']:.1f} s" if "compile_seconds" in figures else ""
 
 
-def _known(figures: Mapping[str, Any]) -> bool:
+def _use(figures: Figures) -> str:
+    share = f", {peak_share(figures):.0%} of the matrix rate" if figures.get("operations_per_unit") else ""
+    return f"{share}, {busy(figures):.1f} cores busy"
+
+
+def _known(figures: Figures) -> bool:
     score = figures.get("score")
     return score is not None and math.isfinite(score)
 
 
-def _scores(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+def _scores(ours: Figures, theirs: Figures) -> str:
     if not (_known(ours) and _known(theirs)):
         return ""
     return f"; return {ours['score']:.4g} and {theirs['score']:.4g}"

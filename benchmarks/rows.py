@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-# gymnax's environments, all of which the rollout alone is measured on.
+# gymnax's environments, in all of which rollouts alone are measured, with random actions and with a network's.
 GYMNAX = (
     "CartPole-v1", "Pendulum-v1", "Acrobot-v1", "MountainCar-v0", "MountainCarContinuous-v0",
     "Asterix-MinAtar", "Breakout-MinAtar", "Freeway-MinAtar", "Seaquest-MinAtar", "SpaceInvaders-MinAtar",
@@ -88,10 +88,7 @@ def _pieces() -> list[Row]:
         Row(f"rollout/{env}/64", {"kind": "rollout", "env": env, "num_envs": 64, "length": 500}, ("gymnax",))
         for env in GYMNAX
     ]
-    acting = [
-        Row(f"acting/{env}/64", {"kind": "acting", "env": env, "num_envs": 64, "length": 500})
-        for env in ("CartPole-v1", "Acrobot-v1", "Pendulum-v1", "Breakout-MinAtar")
-    ]
+    acting = [Row(f"acting/{env}/64", {"kind": "acting", "env": env, "num_envs": 64, "length": 500}) for env in GYMNAX]
     updates = [
         Row(f"update/ppo/{n}x{t}", {"kind": "update", "num_envs": n, "rollout_length": t}, unit="transitions")
         for n, t in ((4, 128), (64, 128), (2048, 32))

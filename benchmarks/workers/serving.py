@@ -43,6 +43,8 @@ def serve(builders: Mapping[str, Callable[[dict[str, Any]], Built]]) -> None:
     built.run(0)
     first, repeats = time.perf_counter() - begin, _repeats(built.run)
     ready = {"work": built.work * repeats, "first_seconds": first, **built.facts}
+    if "operations" in ready:
+        ready["operations_per_unit"] = ready.pop("operations") / built.work
     print(json.dumps(ready | {"resident_bytes": _peak_bytes() - resident}), file=answers)
     for number, _ in enumerate(sys.stdin, start=1):
         wall, processor = time.perf_counter(), time.process_time()

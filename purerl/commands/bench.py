@@ -14,6 +14,7 @@ import numpy as np
 
 from purerl import distributed, loops, presets, replay
 from purerl.accelerators import work
+from purerl.accelerators.peak import peak_rate
 from purerl.commands import console, cores, tasks
 from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.bench import Options
@@ -65,7 +66,7 @@ def run(options: Options) -> None:
             for size in options.sizes or ((preset.num_envs, preset.rollout_length),)
             for num_agents in options.agents
         ]
-    peak = matrix_rate()
+    peak = peak_rate()
     devices = f"{jax.local_device_count()} x {jax.devices()[0].device_kind}{cores.told()}"
     console.prose(f"{task.describe()}, on {devices}; 64-wide matrix products run at {peak / 1e9:,.0f} GFLOP/s on one")
     rows: list[Figures] = []
@@ -152,19 +153,6 @@ def timed(advance: Callable[[PyTree], PyTree], states: PyTree, seconds: float, s
         jax.block_until_ready(states)
         rates.append(calls * steps / (time.perf_counter() - begin))
     return rates
-
-
-def matrix_rate(repeats: int = 20) -> float:
-    """Operations per second of products [16384, 64] x [64, 64], those of two hidden layers, on the first device."""
-    x, weight = jnp.ones((16384, 64)), jnp.eye(64)
-    product = jax.jit(lambda x: jax.lax.fori_loop(0, repeats, lambda _, x: x @ weight, x))
-    jax.block_until_ready(product(x))
-    seconds = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        jax.block_until_ready(product(x))
-        seconds.append(time.perf_counter() - begin)
-    return 2.0 * 16384 * 64 * 64 * repeats / min(seconds)
 
 
 COLUMNS = ("size", "agents", "steps/s", "quartiles", "compile", "state", "temporary", "matrix")

@@ -61,6 +61,26 @@ def test_only_the_curves_share_a_turn():
     assert {turn for turn, number in turns.items() if number > 1} == {"scaling/environments", "scaling/agents"}
 
 
+def test_the_matrix_rate_and_the_cores_in_use_are_those_of_the_time():
+    figures = {"rate": 2e6, "cpu_seconds_per_million": 0.75, "operations_per_unit": 5e3, "peak_rate": 4e10}
+    assert (pages.busy(figures), pages.peak_share(figures)) == (1.5, 0.25)
+    ours = figures | {"quartiles": [1e6, 3e6], "compile_seconds": 2.04, "one_core": 1.0}
+    record = {"ppo/task": {"unit": "steps", "sides": {"purerl": ours, "plain": {"ratio": [2.0, 1.0, 3.0]}}}}
+    head, _, row = pages.markdown(record).splitlines()[2:5]
+    assert head.endswith("| compile | temporary memory | operations | of the matrix rate | cores busy | score |")
+    assert row == "| task | 2M on one core | single file **2.00 [1.00, 3.00]** | 2.0 s |  | 5k | 25% | 1.5 |  |"
+    assert pages.lines("ppo/task", record["ppo/task"] | {"sides": {"purerl": ours}}) == [
+        "ppo/task: 2M steps/s [1M, 3M] on one core, compiled in 2.0 s, 25% of the matrix rate, 1.5 cores busy"
+    ]
+
+
+def test_thresholds_are_told_by_side():
+    side = {"median_steps": 30_336.0, "median_seconds": 0.183, "compile_seconds": 4.3, "seeds_that_reached_it": 2}
+    assert pages.thresholds({"purerl": side | {"steps": [1, 2, None]}}).splitlines()[-1] == (
+        "| purerl | 30,336 | 0.18 s | 4.3 s | 2 of 3 |"
+    )
+
+
 def entry(low, rate, high):
     return {"date": "2026-01-01", "sides": {"purerl": {"rate": rate, "quartiles": [low, high]}}}
 
@@ -93,6 +113,7 @@ def test_a_row_is_measured_from_end_to_end_and_compiles_whatever_was_compiled_be
     sides = {side: driving.Side(side, environments.python(side)) for side in ("purerl", "numpy")}
     found = records.entry("solves", driving.measure(sides, workload, 2), 2)
     assert found["sides"]["purerl"]["rate"] > 0
+    assert found["sides"]["purerl"]["peak_rate"] > 1e9
     assert "times NumPy" in pages.lines("mdp/policy_iteration", found)[1]
     assert "| policy_iteration |" in pages.markdown({"mdp/policy_iteration": found})
     assert not list(tmp_path.iterdir())
