@@ -25,7 +25,7 @@ def compiled(function: Callable[..., Any], arguments: Callable[[int], tuple[Any,
     facts = {
         "compile_seconds": seconds,
         "temporary_bytes": float(memory.temp_size_in_bytes),
-        "operations": work.totals(program.as_text())[0],  # of matrix products and convolutions, in a run
-        "peak_rate": peak_rate() * jax.local_device_count(),
+        "operations": work.operations(program.as_text()),  # of matrix products and convolutions, in a run
+        "peak_rate": peak_rate(),
     }
     return lambda seed: jax.block_until_ready(program(*arguments(seed))), facts

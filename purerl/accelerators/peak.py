@@ -13,6 +13,8 @@ _ROWS, _WIDTH = 16384, 64
 def peak_rate(repeats: int = 20) -> float:
     """Operations per second of products [16384, 64] x [64, 64], those of two hidden layers, on the first device.
 
+    A CPU's device computes on all cores, also if there are several. Smaller products can be faster, in a core's cache.
+
     Args:
       repeats: products in a run, of which five are made; the fastest one counts.
     """

@@ -15,11 +15,18 @@ from purerl.accelerators import hlo
 _SHAPE = re.compile(r"\b(pred|[suf]\d+|bf16|f8\w*|c64|c128)\[([\d,]*)\]")
 _OPERAND = re.compile(r"%([\w.\-]+)")
 _CONTRACTING = re.compile(r"lhs_contracting_dims=\{([\d,]*)\}")
+_PARTITIONS = re.compile(r"num_partitions=(\d+)")
 _SLICES = ("dynamic-slice", "slice", "gather")
 
 
+def operations(text: str) -> float:
+    """Operations of one run on all devices together: the text is the program of one of them."""
+    partitions = _PARTITIONS.search(text.partition("\n")[0])
+    return totals(text)[0] * (int(partitions[1]) if partitions else 1)
+
+
 def totals(text: str) -> tuple[float, float]:
-    """Operations and bytes of one run of the program."""
+    """Operations and bytes of one run of the program on one device."""
     computations, entry = hlo.parse(text)
     reader = _Reader(computations)
     return reader.walk(entry)

@@ -34,8 +34,8 @@ class Figures(NamedTuple):
       compile_seconds: tracing included.
       state_bytes, temporary_bytes: the state, and what the program needs beside it.
       operations_per_step: operations of matrix products and convolutions for each environment step.
-      matrix_share: rate of those operations over that of [16384, 64] x [64, 64] products on one device; can exceed 1 on
-        several.
+      matrix_share: rate of those operations over that of [16384, 64] x [64, 64] products on the first device (a CPU's
+        uses all cores); can exceed 1 on several accelerators, and where smaller products stay in a cache.
     """
 
     num_envs: int
@@ -108,7 +108,7 @@ def measure(task: Task, num_agents: int, seconds: float, peak: float) -> Figures
     state_bytes = replay.nbytes(jax.eval_shape(lambda: states))
     steps = num_agents * preset.num_envs * preset.rollout_length
     rates = timed(compiled, states, seconds, steps)
-    operations = work.totals(compiled.as_text() or "")[0] / steps
+    operations = work.operations(compiled.as_text() or "") / steps
     memory: Any = compiled.memory_analysis()
     rate = float(np.median(rates))
     low, high = (float(x) for x in np.quantile(rates, (0.25, 0.75)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from purerl import loops
 from purerl.accelerators.targets import Target
 from purerl.hparams import check_positive
-from purerl.sweep.run import blocks, memory, rungs
+from purerl.sweep.run import blocks, fastest, memory, rungs
 from purerl.sweep.run import forecast as forecasts
 from purerl.sweep.run import plan as plans
 from purerl.sweep.run.forecast import Forecast, Group
@@ -34,7 +34,7 @@ def forecast(
     rollout_length: int,
     schedule: rungs.Schedule = rungs.full,
     rollout: Callable[..., Any] = loops.rollout,
-    block_size: int | None = None,
+    block_size: int | Literal["measured"] | None = None,
     memory_limit: float | None = None,
     num_chunks: int = 20,
     eval_episodes: int = 16,
@@ -49,7 +49,8 @@ def forecast(
     Args:
       target: the accelerator, one of `accelerators.targets.TARGETS`; None: this machine.
       memory_limit: bytes that a block may take; None takes 0.8 of the device's memory, or here of what is free.
-      block_size: largest width; None takes all members, or what `search` takes here.
+      block_size: largest width; None takes all members, or what `search` takes here. "measured" is tried by the search
+        alone, and counts as None.
       agent, env, trials, num_seeds, num_updates, num_envs, rollout_length, schedule, rollout, num_chunks,
         eval_episodes, eval_max_steps: as in `search`.
 
@@ -61,6 +62,7 @@ def forecast(
       MemoryError: not even one agent fits.
     """
     check_positive(num_seeds=num_seeds, num_updates=num_updates, num_envs=num_envs, rollout_length=rollout_length)
+    size = fastest.given(block_size)
     key = jax.random.key(0)
     impl = str(jax.random.key_impl(key))
     base = Program(agent, env, num_envs, rollout_length, rollout, eval_episodes, eval_max_steps, impl)  # type: ignore
@@ -72,10 +74,10 @@ def forecast(
     ]
     if target is None:
         limit = memory.device_limit(memory_limit)
-        block_size = block_size or blocks.default_size(trials.size * num_seeds)
+        size = size or blocks.default_size(trials.size * num_seeds)
     else:
         limit = memory.HEADROOM * target.memory if memory_limit is None else memory_limit
-    return forecasts.forecast(target, plan, groups, limit, block_size)
+    return forecasts.forecast(target, plan, groups, limit, size)
 
 
 def _first_member(trials: Trials, group: int, key: jax.Array) -> MemberData:

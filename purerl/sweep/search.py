@@ -30,6 +30,7 @@ from purerl.sweep.run import (
     brackets,
     executors,
     extension,
+    fastest,
     identity,
     journal,
     measurements,
@@ -75,7 +76,7 @@ def search(
     env_params: PyTree = None,
     constraint: Constraint | None = None,
     rollout: Callable[..., Any] = loops.rollout,
-    block_size: int | None = None,
+    block_size: int | Literal["measured"] | None = None,
     memory_limit: float | None = None,
     num_chunks: int = 20,
     eval_episodes: int = 16,
@@ -130,7 +131,8 @@ def search(
       env_params: parameters of the environment; None takes its own.
       constraint: a function from a trial's settings, by name, to whether they are allowed.
       block_size: largest number of agents in one program; None takes 16 per CPU core, and all agents on accelerators,
-        or as many as fit into memory.
+        or as many as fit into memory. "measured" tries which number trains fastest on this machine, which compiles
+        three or four programs, and remembers it beside the compile cache, if there is one.
       memory_limit: bytes that a block may take on each device; None takes most of the free memory.
       num_chunks: approximate number of parts that a run is cut into, for progress and as points of learning curves.
       eval_episodes: greedy episodes of each agent after each rung; their mean is the agent's return.
@@ -215,10 +217,13 @@ def search(
     check_key(key)
     eval_max_steps = longest_episode(env, env_params) if eval_max_steps is None else eval_max_steps
     auto, num_seeds = num_seeds == "auto", 3 if num_seeds == "auto" else num_seeds
+    size = fastest.given(block_size)
     sizes: dict[str, Any] = {"num_seeds": num_seeds, "num_updates": num_updates, "num_envs": num_envs}
     sizes |= {"rollout_length": rollout_length, "eval_max_steps": eval_max_steps, "num_chunks": num_chunks}
     check_positive(**sizes, eval_episodes=eval_episodes, confirm_seeds=confirm_seeds)
-    check_positive(keep=1 if keep is None else keep, block_size=1 if block_size is None else block_size)
+    check_positive(keep=1 if keep is None else keep, block_size=1 if size is None else size)
+    if block_size == fastest.MEASURED and (jax.process_count() > 1 or executors.num_parallel(executor) > 1):
+        raise ValueError("block_size = 'measured' is for a search in one process on one machine: give a number")
     if isinstance(confirm, bool) or confirm != int(confirm) or confirm < 0:
         raise ValueError(f"confirm = {confirm} must be a whole number of trials, 0 for none")
     rules, goals = rules_module.make(objective, ties, threshold), (objective, *pareto) if pareto else ()
@@ -257,13 +262,13 @@ def search(
             programs, trials, measurements.empty(plan, trials.size, num_seeds, eval_episodes),
             brackets.keys_of_seeds(seed_key, num_seeds), brackets.key_data(eval_key), log, executor,
             Monitor(progress, plan.total_steps(num_seeds, fresh_agents)),
-            block_size or blocks.default_size(trials.size * num_seeds, executors.num_parallel(executor)),
-            memory.device_limit(memory_limit),
+            size or blocks.default_size(trials.size * num_seeds, executors.num_parallel(executor)),
+            block_size == fastest.MEASURED, memory.device_limit(memory_limit),
             rules, eval_params, save_seconds, Budget(until, max_steps, max_seconds), tuple(callbacks),
         )  # fmt: skip
         check_programs(run)
         if replay is not None:
-            alone = journal.in_memory(log, "width", "compiled", "limit")
+            alone = journal.in_memory(log, "width", "compiled", "limit", "fastest")
             run, keep = run._replace(log=alone, budget=Budget()), None
             parts = extension.parts(run, plan, found)
             pools = [brackets.replay(part.engine, part.plan, replay, log) for part in parts]

@@ -71,6 +71,12 @@ def test_a_loop_whose_length_depends_on_data_has_no_trips():
     assert [loop.trips for loop in hlo.read(text).loops] == [None]
 
 
+def test_a_partitioned_program_is_run_by_every_device():
+    one, _ = work.totals(MODULE)
+    assert work.operations(MODULE) == one > 0
+    assert work.operations(MODULE.replace("is_scheduled=true", "is_scheduled=true, num_partitions=8", 1)) == 8 * one
+
+
 def test_operations_are_those_of_the_products():
     operations, _ = work.totals(MODULE)
     assert operations == 5 * 2 * 8 * 4 * 2

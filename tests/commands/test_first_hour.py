@@ -132,7 +132,14 @@ GOOD |= {"X": "0.25", "K": "7", "TYPE": "bfloat16", "CURVE": "linear", "FAMILY":
 GOOD |= {"SERVICE": "jsonl", "FORMAT": "onnx"}
 GOOD |= {"ACTION": None, "ALGORITHM": "rloo", "LOSS": "pairwise"}
 GOOD |= {"R": "5", "H": "5", "M": "5", "N|auto": "auto", "CRITERION": "area", "WHERE": "own", "RETURN": "475"}
-GOOD |= {"PRESET": "fast", "N|all": "all", "DEVICE": "gpu", "PRECISION": "bfloat16", "CORES": "one"}
+GOOD |= {
+    "PRESET": "fast",
+    "N|all": "all",
+    "N|measured": "measured",
+    "DEVICE": "gpu",
+    "PRECISION": "bfloat16",
+    "CORES": "one",
+}
 
 
 @pytest.mark.parametrize(

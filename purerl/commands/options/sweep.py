@@ -226,8 +226,13 @@ class Options:
         metavar="N|all",
     )
     seed: int = seed("Random seed.")
-    block_size: int | None = count(
-        "Largest number of agents that one program trains side by side.", shown="16 per CPU core, or all that fit"
+    block_size: int | str | None = option(
+        "Largest number of agents that one program trains side by side; measured: the fastest one, which is tried and "
+        "remembered.",
+        None,
+        parse=_count_or("measured"),
+        metavar="N|measured",
+        shown="16 per CPU core, or all that fit",
     )
     memory_limit: int | None = option(
         "Memory that a block of agents may take on each device, such as 800MB or 4GiB.",

@@ -39,6 +39,7 @@ class Engine(NamedTuple):
       execute: the executor of blocks.
       monitor: counts steps and tells the caller.
       block_size: largest number of members in a block.
+      measures_width: the fastest width is tried, `block_size` first.
       limit: bytes that a block may take on a device.
       rules: what is optimised, and how ties are broken.
       eval_params: parameters of the environments of the evaluations, leaves [Q, ...]; None: each member's own.
@@ -56,6 +57,7 @@ class Engine(NamedTuple):
     execute: Executor
     monitor: Monitor
     block_size: int
+    measures_width: bool
     limit: float
     rules: Rules
     eval_params: PyTree = None

@@ -15,11 +15,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
-import numpy as np
 
 from purerl.accelerators.programs import Seconds, compile_for, modelled_seconds
 from purerl.accelerators.targets import Target
-from purerl.sweep.run import blocks, memory, packing, programs, training
+from purerl.sweep.run import blocks, fastest, memory, packing, programs
 from purerl.sweep.run.plan import Plan, Stage
 from purerl.sweep.run.programs import MemberData, Program
 
@@ -190,10 +189,7 @@ def _compiled(target: Target, group: Group, num_updates: int, width: int) -> Blo
 def _measured(group: Group, num_updates: int, width: int) -> Block:
     """Run a part of the training of a block and an evaluation here, each twice, and time the second time."""
     program = group.program
-    length = min(num_updates, training.first_piece(program, width))
-    data = jax.tree.map(lambda leaf: np.repeat(leaf, width, axis=0), group.member)  # [1, ...] -> [W, ...]
-    states = programs.start(program, data)
-    advance = programs.compiled_advance(program, length, programs.spec_of(states))
+    states, advance, length = fastest.begin(program, group.member, num_updates, width)
     evaluate = programs.compiled_evaluate(program, programs.spec_of(states), programs.shapes_of(None))
     states, _ = advance.call(states)
     key = jax.random.key(0, impl=program.key_impl)

@@ -1,4 +1,4 @@
-"""The width of a rung's blocks: chosen once from sizes and memory, and noted in the journal."""
+"""The width of a rung's blocks: chosen once from sizes and memory, or from trials, and noted in the journal."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 from purerl.checkpoint import Json
 from purerl.distributed import num_parts
-from purerl.sweep.run import blocks, memory, programs
+from purerl.sweep.run import blocks, fastest, memory, programs
 from purerl.sweep.run.engine import Engine, data_of
 from purerl.sweep.run.plan import Stage
 from purerl.sweep.trials import trials
@@ -57,7 +57,8 @@ def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> di
     parts, name = jax.device_count(), f"group{group}"
     compiled = (engine.log.find("compiled", name) or {"widths": []})["widths"]
     limit_width = engine.log.find("limit", name)
-    size = min(engine.block_size, limit_width["width"]) if limit_width else engine.block_size
+    size = _fastest(engine, stage, group, members) if engine.measures_width else engine.block_size
+    size = min(size, limit_width["width"]) if limit_width else size
     wanted = blocks.choose_width(len(members), size, parts, compiled, jax.process_count())
     first = None if jax.default_backend() == "cpu" else memory.FIRST_WIDTH * num_parts(wanted)
     measure = _measure(engine, stage, group, members)
@@ -68,6 +69,34 @@ def _choose(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> di
     if width not in compiled:
         engine.log.add("compiled", name, widths=[*compiled, width])
     return {"width": width, "devices": num_parts(width), "bytes": taken, "limit": engine.limit}
+
+
+def _fastest(engine: Engine, stage: Stage, group: int, members: np.ndarray) -> int:
+    """The fastest width of a group, from the journal or tried now."""
+    known = engine.log.find("fastest", f"group{group}")
+    if known is None:
+        unit = num_parts(min(len(members), jax.device_count()))
+        sizes: dict[str, Any] = {"first": engine.block_size, "most": len(members), "unit": unit, "limit": engine.limit}
+        program, data = engine.programs[group], data_of(engine, members[:1])
+        known = fastest.width(program, data, max(stage.chunks[group]), **sizes)
+        engine.log.add("fastest", f"group{group}", **known)
+        engine.monitor.report("compile", note=_tried(known))
+    return int(known["width"])
+
+
+def _tried(known: dict[str, Any]) -> str:
+    """The widths that were tried in words.
+
+    Examples:
+      >>> print(_tried({"width": 32, "updates_per_second": {"16": 50.0, "32": 100.0}, "remembered": False}))
+      32 agents side by side are fastest here: 16 at 0.50, 32 at 1.00 of the rate
+      >>> print(_tried({"width": 32, "updates_per_second": {"32": 9.0}, "remembered": True}))
+      32 agents side by side are fastest here, as measured before: 32 at 1.00 of the rate
+    """
+    rates = {int(width): rate for width, rate in known["updates_per_second"].items()}
+    shares = ", ".join(f"{width} at {rates[width] / max(rates.values()):.2f}" for width in sorted(rates))
+    before = ", as measured before" if known["remembered"] else ""
+    return f"{known['width']} agents side by side are fastest here{before}: {shares} of the rate"
 
 
 def _describe(label: str, count: int, known: dict[str, Json]) -> str:
