@@ -85,6 +85,7 @@ def start(side: Side, workload: Mapping[str, Any]) -> Worker:
         both = [stack.enter_context(Worker(side, workload, one_core=one_core)) for one_core in (False, True)]
         seconds = np.median([[worker.run()["seconds"] for worker in both] for _ in range(_TRIALS)], axis=0)
         chosen = both[int(np.argmin(seconds))]
+        chosen.ready["one_core_gain"] = float(seconds[0] / seconds[1])
         stack.pop_all()
     next(worker for worker in both if worker is not chosen).__exit__(None, None, None)
     return chosen

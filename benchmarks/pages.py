@@ -117,7 +117,8 @@ def number(value: float) -> str:
 
 
 def _cores(figures: Figures) -> str:
-    return " on one core" if figures.get("one_core") else ""
+    gain = f" ({figures['one_core_gain']:.2f} times all cores)" if "one_core_gain" in figures else ""
+    return f" on one core{gain}" if figures.get("one_core") else ""
 
 
 def _compile(figures: Figures) -> str:

@@ -1,9 +1,11 @@
 """The suite of benchmarks: its figures by hand, its rows, and one comparison from end to end."""
 
 import collections
+import importlib.util
 import pathlib
 import sys
 
+import jax.numpy as jnp
 import pytest
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -113,10 +115,19 @@ def test_a_row_is_measured_from_end_to_end_and_compiles_whatever_was_compiled_be
     sides = {side: driving.Side(side, environments.python(side)) for side in ("purerl", "numpy")}
     found = records.entry("solves", driving.measure(sides, workload, 2), 2)
     assert found["sides"]["purerl"]["rate"] > 0
-    assert found["sides"]["purerl"]["peak_rate"] > 1e9
     assert "times NumPy" in pages.lines("mdp/policy_iteration", found)[1]
     assert "| policy_iteration |" in pages.markdown({"mdp/policy_iteration": found})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_compiled_side_tells_its_operations_and_the_rate_of_bare_products(monkeypatch):
+    monkeypatch.syspath_prepend(str(driving.WORKERS))
+    spec = importlib.util.spec_from_file_location("worker_compiling", driving.WORKERS / "compiling.py")
+    spec.loader.exec_module(compiling := importlib.util.module_from_spec(spec))
+    run, facts = compiling.compiled(lambda x: x @ x, lambda seed: (jnp.full((16, 16), seed, jnp.float32),))
+    assert float(run(2)[0, 0]) == 64.0
+    assert facts["operations"] == 2 * 16**3
+    assert facts["peak_rate"] > 1e9
 
 
 def test_a_worker_that_fails_says_which():
@@ -130,7 +141,7 @@ def test_a_side_keeps_the_faster_of_its_workers(monkeypatch, seconds, one_core):
 
     class Fake:
         def __init__(self, side, workload, *, one_core=False):
-            self.one_core = float(one_core)
+            self.one_core, self.ready = float(one_core), {}
 
         def run(self):
             return {"seconds": seconds[int(self.one_core)]}
@@ -144,7 +155,13 @@ def test_a_side_keeps_the_faster_of_its_workers(monkeypatch, seconds, one_core):
     monkeypatch.setattr(driving, "Worker", Fake)
     chosen = driving.start(driving.Side("purerl", sys.executable, tries_one_core=True), {})
     assert (chosen.one_core, closed) == (one_core, [1 - one_core])
-    assert [pages._cores({"one_core": number}) for number in (1.0, 0.0)] == [" on one core", ""]
+    assert chosen.ready["one_core_gain"] == seconds[0] / seconds[1]
+
+
+def test_one_core_is_told_with_what_it_gains():
+    told = [pages._cores({"one_core": number, "one_core_gain": 1.254}) for number in (1.0, 0.0)]
+    assert told == [" on one core (1.25 times all cores)", ""]
+    assert pages._cores({"one_core": 1.0}) == " on one core"
 
 
 def test_a_population_keeps_all_cores():
