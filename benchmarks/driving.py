@@ -128,7 +128,7 @@ def measure_series(workers: Mapping[str, tuple[Side, Mapping[str, Any]]], rounds
 
 
 def _in_turn(workers: Mapping[str, tuple[Side, Mapping[str, Any]]], rounds: int) -> tuple[Runs, list[Runs]]:
-    """What each worker told when it was ready, and its answers in each round."""
+    """The report of each worker when it is ready, and its answers in each round."""
     with contextlib.ExitStack() as stack:
         started = {name: stack.enter_context(start(*each)) for name, each in workers.items()}
         runs = [{name: worker.run() for name, worker in started.items()} for _ in range(rounds)]

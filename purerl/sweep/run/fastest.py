@@ -6,8 +6,8 @@ from the usual one, upwards as long as the rate grows, or else downwards. Each w
 
 from __future__ import annotations
 
+import contextlib
 import json
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from purerl.files import write_whole
 from purerl.sweep.run import fingerprint, programs, training
 from purerl.sweep.run.programs import Compiled, MemberData, Program
 from purerl.types import PyTree
@@ -55,9 +56,9 @@ def width(
     """
     key = f"{fingerprint.fingerprint(program, member)['program'][:32]} on {unit} x {jax.devices()[0].device_kind}"
     memory = _read()
-    known = {size: rate for size, rate in memory.get(key, {}).items() if int(size) <= most}
-    if known:
-        return {"width": int(max(known, key=known.__getitem__)), "updates_per_second": known, "remembered": True}
+    found = memory.get(key)
+    if found is not None and found["width"] <= most:
+        return found | {"remembered": True}
     rates: dict[str, float] = {}
 
     def rate(width: int) -> float:
@@ -65,13 +66,14 @@ def width(
         return rates[str(width)]
 
     best = climb(max(unit, min(first, most) // unit * unit), unit, most, rate)
-    if str(2 * best) in rates and min(rates.values()) > 0.0:  # neither few members nor little memory decided it
-        _write(memory | {key: rates})
-    return {"width": best, "updates_per_second": rates, "remembered": False}
+    found = {"width": best, "updates_per_second": rates}
+    if max(map(int, rates)) > best and min(rates.values()) > 0.0:  # neither few members nor little memory decided it
+        _write(memory | {key: found})
+    return found | {"remembered": False}
 
 
 def climb(first: int, unit: int, most: int, rate: Callable[[int], float]) -> int:
-    """The best of first, 2 first, 4 first, ... up to where the rate stops growing; if 2 first is no better, downwards.
+    """Double the width as long as the rate grows; if the first doubling gains nothing, halve it as long as it grows.
 
     Args:
       first: where to begin.
@@ -130,9 +132,9 @@ def _read() -> dict[str, Any]:
 
 
 def _write(memory: dict[str, Any]) -> None:
+    """Keep the widths for later searches; where that cannot be done they are tried again."""
     path = _path()
     if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f"{FILE}.{os.getpid()}")
-        part.write_text(json.dumps(memory, indent=1) + "\n", encoding="utf-8")
-        part.replace(path)
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, json.dumps(memory, indent=1) + "\n")

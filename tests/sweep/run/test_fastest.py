@@ -28,7 +28,7 @@ def cache(tmp_path):
 
 @pytest.fixture
 def tried(monkeypatch):
-    """Widths that are tried, on a machine where four members are fastest."""
+    """Widths that are tried, on a machine where three members are fastest."""
     found = []
 
     def rate(program, member, num_updates, width, limit):
@@ -84,6 +84,14 @@ def test_another_search_of_the_same_members_remembers(cache, tried):
     run(block_size="measured", num_trials=64, progress=lambda each: notes.append(each.note))
     assert tried == []
     assert any("as measured before" in note for note in notes if note)
+
+
+def test_the_width_that_is_remembered_is_the_one_that_was_taken(monkeypatch):
+    """A gain that was too small to count the first time does not count the second time either."""
+    monkeypatch.setattr(fastest, "_rate", lambda *args: {4: 50.0, 8: 100.0, 16: 102.0}[args[3]])
+    sizes = {"first": 8, "most": 16, "unit": 1, "limit": 1e12}
+    found = [fastest.width(*parts(), 2, **sizes) for _ in range(2)]
+    assert [(each["width"], each["remembered"]) for each in found] == [(8, False), (8, True)]
 
 
 def test_what_few_members_decided_is_not_remembered(cache, tried):
