@@ -161,6 +161,17 @@ def phase(name: str) -> None:
         say(name)
 
 
+@contextlib.contextmanager
+def waiting(name: str) -> Iterator[None]:
+    """Say what a run is doing while no progress can be measured: a spinner on a terminal, a line everywhere else."""
+    if sys.stdout.isatty():
+        with console().status(name):
+            yield
+    else:
+        say(name)
+        yield
+
+
 def _mute() -> None:
     """Send what is printed from now on nowhere: the terminal is gone."""
     nowhere = os.open(os.devnull, os.O_WRONLY)

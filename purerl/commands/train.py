@@ -177,8 +177,9 @@ def _draw(job: Job) -> None:
 def _finish(job: Job, state: LoopState, diverged: np.ndarray) -> None:
     """Evaluate every seed greedily, and save the policy of the best one that has not diverged."""
     num_seeds, episodes = job.config.num_seeds, job.options.eval_episodes
-    played = job.program.evaluate(state.agent_state, episodes)
-    returns = np.asarray(played.episode_return, np.float64).reshape(num_seeds, episodes)
+    with console.waiting("evaluating"):
+        played = job.program.evaluate(state.agent_state, episodes)
+        returns = np.asarray(played.episode_return, np.float64).reshape(num_seeds, episodes)
     score = np.where(diverged, -np.inf, np.nan_to_num(returns.mean(axis=1), nan=-np.inf))
     best_seed = int(np.argmax(score))
     policy = training.select_seed(state.agent_state, num_seeds, best_seed)

@@ -147,6 +147,7 @@ def test_several_seeds_side_by_side(tmp_path, capsys):
         "seed_1",
     ]
     text = said(capsys)
+    assert " evaluating greedy evaluation" in text
     assert "over 2 seeds" in text
     assert re.search(r"2 seeds, [0-9.]+ kB of state -> ", text)
 
