@@ -36,6 +36,11 @@ _PRESETS = {
         "ppo", 400_000, 16, 64, {"learning_rate": 1e-3, "gae_lambda": 0.98, "entropy_coef": 0.0}, _EPOCHS,
         combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
     ),
+    # With fewer environments and a shorter horizon some seeds stay at the first wall of bricks
+    "Breakout-MinAtar": _MINATAR._replace(
+        num_envs=256, hparams={"learning_rate": 5e-3, "discount": 0.997, "value_clip_epsilon": float("inf")},
+        agent={"num_epochs": 4, "num_minibatches": 16},
+    ),
     # gymnax's own settings
     "Asterix-MinAtar": _MINATAR._replace(
         num_steps=10_000_000, hparams={"learning_rate": 5e-4, "discount": 0.999},
