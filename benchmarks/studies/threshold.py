@@ -22,7 +22,6 @@ import numpy as np
 from jax.experimental.compilation_cache import compilation_cache
 
 import purerl
-from benchmarks.peers import plain_ppo
 from purerl import distributed, presets
 
 RESULTS = pathlib.Path(__file__).parents[1] / "results"
@@ -46,6 +45,8 @@ def ours(preset: presets.Preset, env: purerl.types.Env) -> Side:
 
 def single_file(preset: presets.Preset) -> Side:
     """The single file with a preset's sizes and hyperparameters; it does not anneal the learning rate."""
+    from benchmarks.peers import plain_ppo  # gymnax asks for devices, whose number is fixed then
+
     sizes = plain_ppo.Sizes(preset.num_envs, preset.rollout_length, preset.num_updates)
     hparams = plain_ppo.Hparams(**preset.hparams)
     return Side(lambda key: plain_ppo.train(key, hparams, ENV, sizes)[1], preset.num_envs * preset.rollout_length)
