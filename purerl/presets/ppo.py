@@ -39,8 +39,8 @@ _PRESETS = {
     # With fewer environments and a shorter horizon some seeds stay at the first wall of bricks
     "Breakout-MinAtar": _MINATAR._replace(
         num_steps=10_000_000, num_envs=256,
-        hparams=_MINATAR.hparams | {"discount": 0.997, "value_clip_epsilon": float("inf")},
-        agent=_MINATAR.agent | {"num_minibatches": 16},
+        hparams={**_MINATAR.hparams, "discount": 0.997, "value_clip_epsilon": float("inf")},
+        agent={**_MINATAR.agent, "num_minibatches": 16},
     ),
     # gymnax's own settings
     "Asterix-MinAtar": _MINATAR._replace(
