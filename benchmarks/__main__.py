@@ -19,6 +19,7 @@ import argparse
 import itertools
 import json
 import pathlib
+import signal
 from typing import Any, TypeAlias
 
 from benchmarks import driving, pages, records, rows
@@ -38,6 +39,7 @@ def main() -> None:
     except ValueError as error:
         raise SystemExit(f"benchmarks: {error}") from None
     if options.list:
+        signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # `--list | head` ends quietly
         return print("\n".join(f"{row.name:44s} {', '.join(row.peers)}" for row in chosen))
     turns = [
         list(group) for _, group in itertools.groupby(chosen, lambda row: row.name if options.against else row.turn)

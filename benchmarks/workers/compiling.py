@@ -9,9 +9,6 @@ from typing import Any
 import checkout  # noqa: F401  isort: skip
 import jax
 
-from purerl.accelerators import work
-from purerl.accelerators.peak import peak_rate
-
 Run = Callable[[int], Any]
 
 
@@ -25,7 +22,19 @@ def compiled(function: Callable[..., Any], arguments: Callable[[int], tuple[Any,
     facts = {
         "compile_seconds": seconds,
         "temporary_bytes": float(memory.temp_size_in_bytes),
-        "operations": work.operations(program.as_text()),  # of matrix products and convolutions, in a run
-        "peak_rate": peak_rate(),
+        **_work(program.as_text()),
     }
     return lambda seed: jax.block_until_ready(program(*arguments(seed))), facts
+
+
+def _work(optimized: str) -> dict[str, float]:
+    """Operations of the matrix products and convolutions in a run, and this machine's rate of products.
+
+    A checkout that is measured beside this one may be older than the modules that tell; then nothing is told.
+    """
+    try:
+        from purerl.accelerators import work
+        from purerl.accelerators.peak import peak_rate
+    except ImportError:
+        return {}
+    return {"operations": work.operations(optimized), "peak_rate": peak_rate()}

@@ -182,15 +182,17 @@ def _mute() -> None:
 
 def _plain(total: int, unit: str) -> Update:
     rate = meter()
-    last = [-math.inf]
+    due: float | None = None
 
     def update(done: int, note: str, new_total: int | None = None) -> None:
-        nonlocal total
+        nonlocal total, due
         total = new_total or total
-        speed = rate(done, total)
-        if math.isnan(speed.per_second) or (time.monotonic() - last[0] < _PLAIN_SECONDS and done < total):
+        speed, now = rate(done, total), time.monotonic()
+        if due is None:
+            due = now + min(1.0, _PLAIN_SECONDS)  # the rate of the first moments says little
+        if math.isnan(speed.per_second) or (now < due and done < total):
             return
-        last[0] = time.monotonic()
+        due = now + _PLAIN_SECONDS
         parts = [f"{done:>12,} of {total:,} {unit}", format_rate(speed.per_second, unit), note]
         left = [f"{format_seconds(speed.seconds_left)} left"] if done < total else []
         say("  ".join(part for part in parts + left if part))

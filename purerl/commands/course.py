@@ -87,9 +87,10 @@ class Course:
         if not self._row_is_due():
             self._make_part()
             self.lost = bool(np.all(self._program.diverged(self.state.agent_state)))
-        show(self.num_steps, self._note)
         if self._row_is_due():
             self._complete_row(show)
+        else:
+            show(self.num_steps, self._note)
         if not self.lost and time.monotonic() - self._saved > self._options.checkpoint_seconds:
             self.save()
 

@@ -16,7 +16,7 @@ from purerl.commands.sweep_jobs import Job, annealed, described, job_of, num_upd
 from purerl.distributed import is_main
 from purerl.sweep import Progress, Result
 from purerl.sweep.model_search import MODELS
-from purerl.sweep.run import extension, journal, ray_executor
+from purerl.sweep.run import extension, fastest, journal, ray_executor
 from purerl.sweep.trials.trials import Trials
 from purerl.text import format_number
 
@@ -56,6 +56,8 @@ def _forecast(options: Options) -> None:
     forecasts = sweep.forecast(target, job.agent, job.env, job.trials, **sizes_of(job))
     keep = job.trials.size if options.keep == "all" else int(options.keep)
     plans.show(target, forecasts, options.memory_limit, keep, options.limits.price_per_hour)
+    if options.block_size == fastest.MEASURED:
+        console.prose("The search tries the widths of its blocks when it begins; this plan has the usual ones.")
 
 
 def _run(options: Options, directory: Path | None) -> None:

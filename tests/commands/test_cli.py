@@ -148,6 +148,7 @@ def test_several_seeds_side_by_side(tmp_path, capsys):
     ]
     text = said(capsys)
     assert " evaluating greedy evaluation" in text
+    assert text.count("64 of 64 steps") == 1
     assert "over 2 seeds" in text
     assert re.search(r"2 seeds, [0-9.]+ kB of state -> ", text)
 
@@ -556,7 +557,8 @@ def test_the_first_signal_sets_a_flag_and_the_second_interrupts(number):
         signal.signal(number, outside)
 
 
-def test_progress_without_a_terminal_is_plain_lines(capsys):
+def test_progress_without_a_terminal_is_plain_lines(monkeypatch, capsys):
+    monkeypatch.setattr(console, "_PLAIN_SECONDS", 0.0)
     with console.progress(100) as show:
         show(0, "")
         show(50, "return 3")
@@ -565,6 +567,14 @@ def test_progress_without_a_terminal_is_plain_lines(capsys):
     assert lines[0].split()[:4] == ["50", "of", "100", "steps"]
     assert lines[-1].endswith("return 4")
     assert "\x1b" not in "".join(lines)
+
+
+def test_no_rate_of_the_first_moments_is_printed(capsys):
+    with console.progress(100) as show:
+        for done in (0, 1, 100):
+            show(done, "")
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.split()[:4] == ["100", "of", "100", "steps"]
 
 
 @pytest.mark.parametrize(("columns", "text"), [("120", "100 of 100 steps"), ("80", "100%")])

@@ -118,7 +118,8 @@ def test_the_command_prints_the_plan_and_leaves_nothing(tmp_path, capsys, monkey
     monkeypatch.setattr(plans, "find", lambda name: HOST)
     monkeypatch.setattr(sweep, "forecast", made)
     sizes = ("--num-trials", 3, "--num-seeds", 2, "--num-steps", 160, "--memory-limit", "200kB", *TINY)
-    purerl("sweep", "--plan", "gpu", "--price-per-hour", 3600, "--runs-dir", tmp_path, *sizes)
+    where = ("--price-per-hour", 3600, "--block-size", "measured", "--runs-dir", tmp_path)
+    purerl("sweep", "--plan", "gpu", *where, *sizes)
     assert asked["target"] is HOST
     assert (asked["num_trials"], asked["num_seeds"], asked["num_updates"]) == (3, 2, 10)
     assert (asked["memory_limit"], asked["eval_max_steps"]) == (200_000, 500)
@@ -126,6 +127,7 @@ def test_the_command_prints_the_plan_and_leaves_nothing(tmp_path, capsys, monkey
     assert "on one a host, blocks of at most 200 kB of 1 MB" in printed
     assert f"{forecasts[0].num_blocks} of {forecasts[0].block.width}" in printed
     assert "Nothing was run" in printed
+    assert "tries the widths of its blocks when it begins" in printed
     seconds = sum(each.seconds for each in forecasts) + forecasts[0].block.compile_seconds
     seconds += (forecasts[1].block != forecasts[0].block) * forecasts[1].block.compile_seconds
     assert f"At 3600 per hour that is {format_number(seconds)} at least" in printed
