@@ -15,6 +15,7 @@ STUB = PACKAGE / "__init__.pyi"
 
 # The parts of the package that each part may import, from the bottom up. A part that is missing may import none.
 BASE = {
+    "ahead",
     "branches",
     "calls",
     "files",
@@ -31,6 +32,7 @@ BASE = {
 }
 PIECES = {"distributions", "exploration", "losses", "mdp", "networks", "replay", "returns", "schedules"}
 ALLOWED = {
+    "ahead": {"types"},
     "types": {"hparams", "spaces"},
     "hparams": {"prng", "types"},
     "prng": {"branches", "calls"},

@@ -2,10 +2,10 @@
 
     python -m benchmarks.studies.threshold      results/threshold.json
 
-Training is one compiled program of the preset's whole length, whose updates take equal time, so an agent that reaches
-475 after a share of its updates has taken that share of the program's time. It has reached it with the first update
-up to which the last ten updates in which episodes ended have a mean return of 475. All sides run in turn, seed by
-seed, on one core, where each of them is fastest.
+A run has the preset's whole length, and its updates take equal time, so an agent that reaches 475 after a share of its
+updates has taken that share of the run's time. It has reached it with the first update up to which the last ten updates
+in which episodes ended have a mean return of 475. Compiling is what the first call takes longer than the next one. All
+sides run in turn, seed by seed, with XLA's products on one core, where each of them is fastest.
 """
 
 from __future__ import annotations
@@ -49,7 +49,8 @@ def single_file(preset: presets.Preset) -> Side:
 
     sizes = plain_ppo.Sizes(preset.num_envs, preset.rollout_length, preset.num_updates)
     hparams = plain_ppo.Hparams(**preset.hparams)
-    return Side(lambda key: plain_ppo.train(key, hparams, ENV, sizes)[1], preset.num_envs * preset.rollout_length)
+    run = jax.jit(lambda key: plain_ppo.train(key, hparams, ENV, sizes)[1])
+    return Side(run, preset.num_envs * preset.rollout_length)
 
 
 def reached(returns: np.ndarray) -> int | None:
@@ -64,21 +65,23 @@ def reached(returns: np.ndarray) -> int | None:
 
 def measure(sides: dict[str, Side]) -> dict[str, Any]:
     """The record of each side."""
-    compiled, compile_seconds = {}, {}
-    for name, side in sides.items():
-        begin = time.perf_counter()
-        compiled[name] = jax.jit(side.returns).lower(jax.random.key(0)).compile()
-        compile_seconds[name] = time.perf_counter() - begin
+    compile_seconds = {name: timed(side, 0)[0] - timed(side, 0)[0] for name, side in sides.items()}
     found: dict[str, list[Any]] = {name: [] for name in sides}
     for seed in range(NUM_SEEDS):
-        for name, run in compiled.items():
-            begin = time.perf_counter()
-            returns = np.asarray(run(jax.random.key(seed)))
-            seconds, updates = time.perf_counter() - begin, reached(returns)
+        for name, side in sides.items():
+            seconds, returns = timed(side, seed)
+            updates = reached(returns)
             share = None if updates is None else updates / returns.size
-            steps = None if updates is None else updates * sides[name].steps_per_update
+            steps = None if updates is None else updates * side.steps_per_update
             found[name].append((steps, None if share is None else share * seconds))
     return {name: record(found[name], compile_seconds[name]) for name in sides}
+
+
+def timed(side: Side, seed: int) -> tuple[float, np.ndarray]:
+    """The seconds of a run, and its returns."""
+    begin = time.perf_counter()
+    returns = np.asarray(side.returns(jax.random.key(seed)))
+    return time.perf_counter() - begin, returns
 
 
 def record(runs: list[tuple[int | None, float | None]], compile_seconds: float) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class Course:
         """Compile, and start the clock; `writers` of rows, one per seed."""
         self._writers = writers
         with console.watchdog("compiling"):
-            self._advance = self._program.compile(self.state)
+            self._advance = self._program.compile(self.state, self._options.eval_episodes)
         self._begun = self._saved = time.monotonic()
 
     def advance(self, show: Show) -> None:

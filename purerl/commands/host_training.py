@@ -40,7 +40,7 @@ def program(config: Config, env: HostEnv) -> Program:
         state = agent.init(init_key, hparams, example, env.num_envs)
         return LoopState(loop_key, state, (), None, jnp.int32(0))  # type: ignore[arg-type]
 
-    def compile(state: LoopState) -> Advance:
+    def compile(state: LoopState, num_episodes: int) -> Advance:
         """Begin the episodes; whatever the agent remembers of earlier ones is cut."""
         first = int(state.num_updates)
         begun = agent.cut(state.agent_state) if first and agent.cut else state.agent_state
@@ -68,4 +68,7 @@ def program(config: Config, env: HostEnv) -> Program:
         finally:
             played.close()
 
-    return Program(jax.jit(start), compile, evaluate, jax.jit(numerics.diverged), config.chunk)
+    beginning = jax.jit(start)
+    return Program(
+        beginning, lambda num_episodes: beginning(), compile, evaluate, jax.jit(numerics.diverged), config.chunk
+    )

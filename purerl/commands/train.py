@@ -109,11 +109,13 @@ def _begin(job: Job) -> tuple[LoopState, Mapping[str, Any]]:
     """The state to start from, and the details that were saved with it."""
     newest = checkpoint.find(job.directory / "checkpoints")
     if newest is None:
-        return job.program.start(), {}
+        with console.waiting("compiling"), console.watchdog("compiling"):
+            return job.program.begin(job.options.eval_episodes), {}
     for reason in newest.damaged:
         console.prose(f"Passing over a checkpoint that cannot be used: {reason}")
     console.say(f"Resuming from {newest.path}, after {newest.metadata['num_steps']:,} steps.")
     state = newest.restore(jax.eval_shape(job.program.start))
+    console.phase("compiling")
     state, changed = training.anneal_to_the_end(state, job.config.task)
     if changed:
         left = 1 - training.num_updates(state) / job.num_updates
@@ -146,7 +148,6 @@ def _train(job: Job, state: LoopState, details: Mapping[str, Any]) -> tuple[Loop
         console.stop_signals() as stopped,
         console.progress(job.num_updates * all_steps, done=course.num_steps) as show,
     ):
-        console.phase("compiling")
         course.begin(logs)
         with course.saved_if_it_fails():
             show(course.num_steps, "training")

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl import loops, numerics, presets
+from purerl import ahead, loops, numerics, presets
 from purerl.envs import HostEnv
 from purerl.hparams import cast, get_hparams, set_hparams
 from purerl.presets.tasks import Task, check_update
@@ -65,15 +65,18 @@ class Program(NamedTuple):
 
     Attributes:
       start: `() -> LoopState`.
-      compile: `LoopState -> advance`, where `advance(LoopState, count) -> (LoopState, metrics)` makes `count` updates,
-        at most `chunk`; metrics lead with [chunk], zeros from `count` on. The state is donated.
+      begin: `num_episodes -> LoopState`: `start`, with all programs compiled side by side.
+      compile: `(LoopState, num_episodes) -> advance`, with the program that evaluates compiled beside it. Then
+        `advance(LoopState, count) -> (LoopState, metrics)` makes `count` updates, at most `chunk`; metrics lead with
+        [chunk], zeros from `count` on. The state is donated.
       evaluate: `(agent_state, num_episodes) -> Evaluation` of greedy episodes, the same ones for every seed.
       diverged: `agent_state -> bool`, or [num_seeds] of them; see `numerics.diverged`.
       chunk: largest number of updates to make at a time.
     """
 
     start: Callable[[], loops.LoopState]
-    compile: Callable[[loops.LoopState], Advance]
+    begin: Callable[[int], loops.LoopState]
+    compile: Callable[[loops.LoopState, int], Advance]
     evaluate: Callable[[State, int], loops.Evaluation]
     diverged: Callable[[State], jax.Array]
     chunk: int
@@ -124,15 +127,25 @@ def program(config: Config) -> Program:
     seeds = jnp.arange(config.num_seeds) if config.num_seeds > 1 else jnp.int32(0)
     jitted_start = jax.jit(start)
     jitted_advance = jax.jit(advance, donate_argnums=0)
+    jitted_evaluate = jax.jit(evaluate, static_argnums=1)
 
-    def compile(states: loops.LoopState) -> Advance:
-        compiled = jitted_advance.lower(states, jnp.int32(0)).compile()
+    def compile(states: loops.LoopState, num_episodes: int) -> Advance:
+        lowered = jitted_advance.lower(states, jnp.int32(0))
+        with ahead.beside(lowered):
+            jitted_evaluate.lower(states.agent_state, num_episodes).compile()
+        compiled = lowered.compile()
         return lambda states, count: compiled(states, jnp.int32(count))
+
+    def begin(num_episodes: int) -> loops.LoopState:
+        with ahead.beside(jitted_start.lower(seeds, hparams)):
+            compile(jitted_start.eval_shape(seeds, hparams), num_episodes)
+        return jitted_start(seeds, hparams)
 
     return Program(
         start=lambda: jitted_start(seeds, hparams),
+        begin=begin,
         compile=compile,
-        evaluate=jax.jit(evaluate, static_argnums=1),
+        evaluate=jitted_evaluate,
         diverged=jax.jit(over_seeds(numerics.diverged)),
         chunk=chunk,
     )

@@ -8,12 +8,12 @@ The key of update i is `fold_in(key, i)`, so a run in chunks is the same run, bi
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from purerl import branches, prng
+from purerl import ahead, branches, prng
 from purerl.distributed import mesh
 from purerl.envs.checking import check
 from purerl.hparams import (
@@ -106,28 +106,22 @@ def train(
     check_positive(num_updates=num_updates, num_envs=num_envs, rollout_length=rollout_length)
     hparams, env_params = cast(hparams), cast(env_params)
     env = check(env, env_params)
+    updates = (agent, env, num_updates, rollout_length, rollout)
     with naming_what_is_missing(hparams), branches.for_this_process():
-        loop_state, metrics = _train(
-            key, agent, env, hparams, env_params, state, num_updates, num_envs, rollout_length, rollout
-        )
+        if ahead.is_free((key, hparams, env_params, state)):
+            _compile(ahead.shapes_of((key, hparams, env_params, state)), num_envs, updates)
+        loop_state = _start(key, agent, env, hparams, env_params, state, num_envs)
+        loop_state, metrics = _advance_donated(loop_state, *updates)
     return loop_state.agent_state, metrics
 
 
-@functools.partial(jax.jit, static_argnums=(1, 2, 6, 7, 8, 9))
-def _train(
-    key: Key,
-    agent: Agent,
-    env: Env,
-    hparams: Hparams,
-    env_params: PyTree,
-    state: State | None,
-    num_updates: int,
-    num_envs: int,
-    rollout_length: int,
-    rollout: Rollout,
-) -> tuple[LoopState, Metrics]:
-    loop_state = _start(key, agent, env, hparams, env_params, state, num_envs)
-    return _advance(loop_state, agent, env, num_updates, rollout_length, rollout)
+@functools.lru_cache(maxsize=1024)
+def _compile(arguments: ahead.Shapes, num_envs: int, updates: tuple[Any, ...]) -> None:
+    """Compile the programs of `train` side by side."""
+    key, hparams, env_params, state = arguments.tree()
+    first = (key, *updates[:2], hparams, env_params, state, num_envs)
+    with ahead.beside(_start.lower(*first)):
+        _advance_donated.lower(_start.eval_shape(*first), *updates).compile()
 
 
 def start(

@@ -32,7 +32,8 @@ def counting_program(clock, lengths):
 
     return training.Program(
         start=lambda: BEGIN,
-        compile=lambda state: advance,
+        begin=lambda num_episodes: BEGIN,
+        compile=lambda state, num_episodes: advance,
         evaluate=None,
         diverged=lambda state: np.bool_(False),
         chunk=CHUNK,

@@ -18,6 +18,7 @@ import jax
 
 from purerl.accelerators.programs import Seconds, compile_for, modelled_seconds
 from purerl.accelerators.targets import Target
+from purerl.ahead import shapes_of
 from purerl.sweep.run import blocks, fastest, memory, packing, programs
 from purerl.sweep.run.plan import Plan, Stage
 from purerl.sweep.run.programs import MemberData, Program
@@ -190,7 +191,7 @@ def _measured(group: Group, num_updates: int, width: int) -> Block:
     """Run a part of the training of a block and an evaluation here, each twice, and time the second time."""
     program = group.program
     states, advance, length = fastest.begin(program, group.member, num_updates, width)
-    evaluate = programs.compiled_evaluate(program, programs.spec_of(states), programs.shapes_of(None))
+    evaluate = programs.compiled_evaluate(program, programs.spec_of(states), shapes_of(None))
     states, _ = advance.call(states)
     key = jax.random.key(0, impl=program.key_impl)
     jax.block_until_ready(evaluate.call(states, key, None))

@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import loops
+from purerl.ahead import Shapes, beside, shapes_of
 from purerl.distributed import over_devices, population_sharding
 from purerl.hparams import check_positive, suggestion
 from purerl.loops import LoopState
@@ -119,9 +120,10 @@ def block_bytes(
     program: Program, members: MemberData, width: int, num_updates: int, env_params: PyTree = None
 ) -> float:
     """Bytes that a block of `width` members like these takes on each device, by compiling its programs."""
-    spec = spec_of(states_like(program, members, width))
-    played = compiled_evaluate(program, spec, shapes_of(env_params))
-    return max(compiled_advance(program, num_updates, spec).bytes, played.bytes)
+    spec, params = spec_of(states_like(program, members, width)), shapes_of(env_params)
+    with beside(lowered_evaluate(program, spec, params)):
+        trained = compiled_advance(program, num_updates, spec)
+    return max(trained.bytes, compiled_evaluate(program, spec, params).bytes)
 
 
 def to_devices(program: Program, members: MemberData, packed: PyTree) -> LoopState:
@@ -142,7 +144,7 @@ def states_like(program: Program, members: MemberData, width: int) -> Any:
 
 
 @functools.lru_cache(maxsize=256)
-def _states_like(program: Program, spec: _Spec) -> Any:
+def _states_like(program: Program, spec: Shapes) -> Any:
     return jax.eval_shape(functools.partial(_start, program=program), spec.tree())
 
 
@@ -156,23 +158,7 @@ def _start_one(program: Program, key: jax.Array, hparams: Hparams, env_params: P
     return loops.start(key, program.agent, program.env, hparams, num_envs=program.num_envs, env_params=env_params)
 
 
-class _Spec(NamedTuple):
-    """Structure, shapes and dtypes of a tree, hashable."""
-
-    treedef: Any
-    leaves: tuple[jax.ShapeDtypeStruct, ...]
-
-    def tree(self) -> Any:
-        return jax.tree.unflatten(self.treedef, self.leaves)
-
-
-def shapes_of(tree: PyTree) -> _Spec:
-    """The shapes of arrays that all members share."""
-    leaves, treedef = jax.tree.flatten(tree)
-    return _Spec(treedef, tuple(jax.ShapeDtypeStruct(leaf.shape, leaf.dtype) for leaf in leaves))
-
-
-def spec_of(tree: PyTree) -> _Spec:
+def spec_of(tree: PyTree) -> Shapes:
     """Structure, shapes and dtypes of the states of a block, spread over the devices."""
     leaves, treedef = jax.tree.flatten(tree)
     sharding = population_sharding(leaves[0].shape[0])
@@ -180,29 +166,35 @@ def spec_of(tree: PyTree) -> _Spec:
     def spec(leaf: Leaf) -> jax.ShapeDtypeStruct:
         return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf_sharding(leaf, sharding))
 
-    return _Spec(treedef, tuple(map(spec, leaves)))
+    return Shapes(treedef, tuple(map(spec, leaves)))
 
 
 @functools.lru_cache(maxsize=64)
-def compiled_advance(program: Program, num_updates: int, spec: _Spec) -> Compiled:
+def compiled_advance(program: Program, num_updates: int, spec: Shapes) -> Compiled:
     """The program that `advance` runs; it is kept, so the same sizes compile once in a process."""
     one = functools.partial(advance_one, program, num_updates)
 
     def run(states: LoopState) -> tuple[LoopState, Updates]:
         return over_devices(jax.vmap(one), (states,))  # leaves [W, ...]
 
-    return _compile(jax.jit(run, donate_argnums=0), spec.tree())
+    return _compile(lambda: jax.jit(run, donate_argnums=0).lower(spec.tree()))
 
 
 @functools.lru_cache(maxsize=64)
-def compiled_evaluate(program: Program, spec: _Spec, env_params: _Spec) -> Compiled:
-    """The program that `evaluate` runs."""
+def lowered_evaluate(program: Program, spec: Shapes, env_params: Shapes) -> jax.stages.Lowered:
+    """The program that `evaluate` runs, traced and lowered."""
     one = functools.partial(evaluate_one, program)
 
     def run(states: LoopState, key: jax.Array, env_params: PyTree) -> jax.Array:
         return over_devices(jax.vmap(one, (0, None, None)), (states,), (key, env_params))  # [W, E]; the key is shared
 
-    return _compile(jax.jit(run), spec.tree(), eval_key_like(program), env_params.tree())
+    return jax.jit(run).lower(spec.tree(), eval_key_like(program), env_params.tree())
+
+
+@functools.lru_cache(maxsize=64)
+def compiled_evaluate(program: Program, spec: Shapes, env_params: Shapes) -> Compiled:
+    """The program that `evaluate` runs."""
+    return _compile(lambda: lowered_evaluate(program, spec, env_params))
 
 
 def advance_one(program: Program, num_updates: int, state: LoopState) -> tuple[LoopState, Updates]:
@@ -248,7 +240,7 @@ def eval_key_like(program: Program) -> Any:
     return jax.eval_shape(lambda: jax.random.key(0, impl=program.key_impl))
 
 
-def _compile(function: jax.stages.Wrapped, *arguments: PyTree) -> Compiled:
+def _compile(lower: Callable[[], jax.stages.Lowered]) -> Compiled:
     begun = time.perf_counter()
-    compiled = function.lower(*arguments).compile()
+    compiled = lower().compile()
     return Compiled(compiled, time.perf_counter() - begun, memory.of_compiled(compiled))

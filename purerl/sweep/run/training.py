@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.ahead import beside, shapes_of
 from purerl.distributed import from_main
 from purerl.loops import LoopState
 from purerl.sweep.results import skips
@@ -96,15 +97,17 @@ def mean_of(updates: Updates) -> np.ndarray:
 
 def _begin(program: Program, block: Block) -> tuple[LoopState, Progress]:
     """The states on the devices, leaves [W, ...]. What compiles is compiled before the clock starts."""
-    if block.states is None:
-        states = programs.start(program, block.data)
-    else:
-        states = programs.to_devices(program, block.data, block.states)
     width = len(block.members)
+    spec = programs.spec_of(programs.states_like(program, block.data, width))
+    with beside(programs.lowered_evaluate(program, spec, shapes_of(block.eval_params))):
+        if block.states is None:
+            states = programs.start(program, block.data)
+        else:
+            states = programs.to_devices(program, block.data, block.states)
+        first = first_piece(program, width)
+        for length in {min(each, first) for each in block.chunks}:
+            programs.compiled_advance(program, length, programs.spec_of(states))
     nothing = Progress(np.empty((width, 0), np.float32), _nothing(block), 0.0, skips.none(width))
-    first = first_piece(program, width)
-    for length in {min(each, first) for each in block.chunks}:
-        programs.compiled_advance(program, length, programs.spec_of(states))
     return states, block.progress or nothing
 
 
