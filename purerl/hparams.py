@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import operator
 import re
 import warnings
 from collections.abc import Iterable, Iterator
@@ -35,13 +36,22 @@ def get_hparams(state: State) -> Hparams:
 def set_hparams(state: State, hparams: Hparams) -> State:
     """The same state with other hyperparameters, below any combinators' states. Inverse of `get_hparams`.
 
+    Scalars replace arrays as arrays of the same shape, such as the hyperparameters [A] of `with_separate_policies`.
+
     Examples:
       >>> from purerl.types import TrainState
       >>> state = TrainState(params=(), opt_state=(), hparams={"discount": 0.9}, num_updates=0)
       >>> set_hparams(state, {"discount": 0.5}).hparams
       {'discount': 0.5}
     """
+    old = get_hparams(state)
+    if operator.eq(jax.tree.structure(old), jax.tree.structure(hparams)):
+        hparams = jax.tree.map(_of_shape, old, hparams)
     return _set(state, "hparams", hparams)
+
+
+def _of_shape(old: PyTree, new: PyTree) -> PyTree:
+    return jnp.broadcast_to(new, jnp.shape(old)) if jnp.ndim(old) > 0 and jnp.ndim(new) == 0 else new
 
 
 def get_params(state: State) -> Params:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl.hparams import check_positive, get_hparams, set_hparams
-from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, Transition
+from purerl.types import Agent, Hparams, Key, MemoryFn, Metrics, PyTree, State, Transition
 
 
 def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = False) -> Agent:
@@ -17,7 +18,8 @@ def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = Fal
     With PPO this is independent PPO, IPPO; in `envs.central_critic(env)` it is MAPPO. The A agents of N environments
     count as N · A environments of one agent, which sees its own part of `obs["agents"]` (with its part of an
     `action_mask`, as `{"obs": ..., "action_mask": ...}`). It is paid `obs["rewards"]` of the successor; once it is no
-    longer `obs["alive"]`, its steps are masked, or, for agents with replay, worth nothing.
+    longer `obs["alive"]`, its steps are masked, or, for agents with replay, worth nothing. Agents that play candidates,
+    such as `evolution`, play N · A of them; antithetic pairs are in different environments if N is at least 2.
 
     Args:
       agent: any agent of one actor, built for the spaces of `envs.one_agent(env)`.
@@ -47,7 +49,7 @@ def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = Fal
         memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), each.memory)  # [N, A, ...] -> [N A, ...]
         return agent.update(key, state, merged._replace(memory=memory))
 
-    return agent._replace(init=init, act=act, update=update, memory=_memory(agent, None, num_agents))
+    return agent._replace(init=init, act=act, update=update, memory=_shared_memory(agent, num_agents))
 
 
 class SeparateState(NamedTuple):
@@ -64,7 +66,7 @@ def with_separate_policies(agent: Agent, num_agents: int, *, team_reward: bool =
     check_positive(num_agents=num_agents)
 
     def each_has(state: SeparateState) -> State:
-        """The states with hyperparameters [A], whatever shape `set_hparams` has given them."""
+        """The states with hyperparameters [A], also if scalars took their place."""
         hparams = jax.tree.map(lambda x: jnp.broadcast_to(x, (num_agents, *jnp.shape(x)[1:])), get_hparams(state.agent))
         return set_hparams(state.agent, hparams)
 
@@ -83,15 +85,14 @@ def with_separate_policies(agent: Agent, num_agents: int, *, team_reward: bool =
         )
         keys = jax.random.split(key, num_agents)
         new, metrics = jax.vmap(agent.update, (0, 0, axes))(keys, each_has(state), each)
-        new = set_hparams(new, get_hparams(state.agent))  # of the shape that they came in
         return SeparateState(new), {name: jnp.mean(value, axis=0) for name, value in metrics.items()}
 
-    cut = agent.cut
+    cut, begin = agent.cut, _separate_memory(agent, num_agents)
     return agent._replace(
         init=init,
         act=act,
         update=update,
-        memory=_memory(agent, 0, num_agents),
+        memory=None if begin is None else lambda key, state: begin(key, each_has(state)),
         cut=None if cut is None else lambda state: SeparateState(jax.vmap(cut)(each_has(state))),
     )
 
@@ -108,16 +109,59 @@ def _act(
     return jax.vmap(agent.act, (0, state_axis, *[0] * (1 + len(memory))))(keys, state, _seen(obs), *memory)
 
 
-def _memory(agent: Agent, state_axis: int | None, num_agents: int) -> Any:
+def _shared_memory(agent: Agent, num_agents: int) -> MemoryFn | None:
+    """The memories of all agents of one environment, leaves [A, ...].
+
+    An agent may deal candidates out over the environments for which its `memory` is vmapped, such as the two halves of
+    antithetic pairs. Here these are the N · A rows of `update`, environment by environment.
+    """
     begin = agent.memory
     if begin is None:
         return None
 
-    def memory(key: Key | None, state: Any) -> PyTree:
-        state = state.agent if state_axis == 0 else state
+    def rows(keys: Key, state: State) -> PyTree:
+        num_envs = keys.shape[0]
+        memory = jax.vmap(begin, (0, None))(keys.reshape(-1), state)  # [N, A] -> [N A, ...]
+        return jax.tree.map(lambda x: x.reshape(num_envs, num_agents, *x.shape[1:]), memory)
+
+    return _over_environments(begin, rows, num_agents, None)
+
+
+def _separate_memory(agent: Agent, num_agents: int) -> MemoryFn | None:
+    """As `_shared_memory` for states [A, ...]: each agent deals its candidates out over the N environments."""
+    begin = agent.memory
+    if begin is None:
+        return None
+
+    def rows(keys: Key, states: State) -> PyTree:
+        return jax.vmap(jax.vmap(begin, (0, None)), (1, 0), 1)(keys, states)  # [N, A] -> [N, A, ...]
+
+    return _over_environments(begin, rows, num_agents, 0)
+
+
+def _over_environments(
+    begin: MemoryFn, rows: Callable[[Key, State], PyTree], num_agents: int, state_axis: int | None
+) -> MemoryFn:
+    """`memory` of one environment that under `jax.vmap` over N environments is `rows(keys [N, A], state)`."""
+
+    @jax.custom_batching.custom_vmap
+    def drawn(keys: Key, state: State) -> PyTree:
+        return jax.vmap(begin, (0, state_axis))(keys, state)
+
+    @drawn.def_vmap
+    def drawn_together(num_envs: int, batched: list[Any], keys: Key, state: State) -> tuple[PyTree, Any]:
+        keys = keys if batched[0] else jnp.broadcast_to(keys, (num_envs, *keys.shape))
+        if any(jax.tree.leaves(batched[1])):  # a state per environment
+            axes = jax.tree.map(lambda own: 0 if own else None, batched[1])
+            memory = jax.vmap(jax.vmap(begin, (0, state_axis)), (0, axes))(keys, state)
+        else:
+            memory = rows(keys, state)
+        return memory, jax.tree.map(lambda _: True, memory)
+
+    def memory(key: Key | None, state: State) -> PyTree:
         if key is None:
             return jax.vmap(lambda _, state: begin(None, state), (0, state_axis))(jnp.arange(num_agents), state)
-        return jax.vmap(begin, (0, state_axis))(jax.random.split(key, num_agents), state)
+        return drawn(jax.random.split(key, num_agents), state)
 
     return memory
 

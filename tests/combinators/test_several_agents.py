@@ -9,7 +9,14 @@ import pytest
 
 import purerl
 from purerl import envs
-from purerl.combinators import with_separate_policies, with_shared_policy
+from purerl.agents.ask_tell import AskTellHparams, from_evosax
+from purerl.combinators import (
+    KLPenaltyHparams,
+    kl_penalized_policy_loss,
+    with_adaptive_kl,
+    with_separate_policies,
+    with_shared_policy,
+)
 from purerl.envs.adapters.side_by_side import Single, side_by_side
 from purerl.spaces import Box, Dict, MultiDiscrete
 from purerl.types import Agent, Env, EnvStep
@@ -90,7 +97,7 @@ def test_separate_policies_see_an_agent_each():
     again, _ = purerl.train(
         jax.random.key(0), agent, pair(), Hparams(3.0), num_updates=1, num_envs=5, rollout_length=3, state=state
     )
-    assert again.agent.hparams.scale.tolist() == 3.0
+    assert again.agent.hparams.scale.tolist() == [3.0, 3.0]
 
 
 def test_a_team_is_paid_the_mean():
@@ -128,6 +135,137 @@ def test_ppo_trains_with_a_policy_for_all_and_for_each():
 def test_another_number_of_agents_is_refused():
     with pytest.raises(ValueError, match="num_agents is 3, but the environment has 2 agents"):
         trained(with_shared_policy(watcher(), 3))
+
+
+# --- Agents whose memory is a candidate, and hyperparameters that an update writes ------------------------------------
+
+
+def unmasked_pair():
+    env = pair()
+    unmasked = lambda obs: {name: part for name, part in obs.items() if name != "action_mask"}  # noqa: E731
+
+    def reset(key, env_params=None):
+        obs, time = env.reset(key)
+        return unmasked(obs), time
+
+    def step(key, time, action, env_params=None):
+        new = env.step(key, time, action)
+        return new._replace(obs=unmasked(new.obs))
+
+    return env._replace(reset=reset, step=step, observation_space=Dict({"agents": env.observation_space["agents"]}))
+
+
+def memories(agent, hparams, num_envs):
+    """What the environments begin with under each of two seeds, leaves [2, N, A, ...]."""
+
+    def begin(key):
+        return purerl.loops.start(key, agent, UNMASKED, hparams, num_envs=num_envs).actors.memory
+
+    return jax.vmap(begin)(jax.random.split(jax.random.key(0), 2))
+
+
+UNMASKED = unmasked_pair()
+ONE = envs.one_agent(UNMASKED)
+
+
+@pytest.mark.parametrize("wrap", [with_shared_policy, with_separate_policies])
+def test_antithetic_pairs_play_in_different_environments(wrap):
+    agent = wrap(purerl.evolution(purerl.networks.actor_critic(ONE, (4,))), 2)
+    noise = np.asarray(memories(agent, purerl.EvolutionHparams(), 4).noise)  # [2, N, A, D]
+    np.testing.assert_array_equal(noise[:, 2:], -noise[:, :2])
+    apart = np.corrcoef(noise[:, :2].reshape(8, -1))
+    assert np.abs(apart - np.eye(8)).max() < 0.5
+
+
+def meeting():
+    """One step that pays both agents by how close their actions are to 0.8."""
+
+    def observe(reward):
+        return {"agents": jnp.ones((2, 1)), "rewards": jnp.full(2, reward), "alive": jnp.ones(2, bool)}
+
+    def step(key, state, action, env_params=None):
+        reward = -jnp.square(action - 0.8).mean()
+        return EnvStep(observe(reward), state, reward, jnp.bool_(True), jnp.bool_(False))
+
+    space = Dict({"agents": Box(-1.0, 1.0, (2, 1))})
+    return Env(lambda key, env_params=None: (observe(0.0), jnp.int32(0)), step, space, Box(-1.0, 1.0, (2, 1)))
+
+
+@pytest.mark.parametrize("wrap", [with_shared_policy, with_separate_policies])
+def test_agents_that_are_paid_together_learn_by_antithetic_evolution(wrap):
+    env = meeting()
+    agent = wrap(purerl.evolution(purerl.networks.actor_critic(envs.one_agent(env), (4,))), 2)
+    hparams = purerl.EvolutionHparams(learning_rate=3e-2, noise_std=0.1)
+    sizes = {"num_updates": 60, "num_envs": 32, "rollout_length": 1, "rollout": purerl.loops.rollout_episodes}
+    state, _ = purerl.train(jax.random.key(0), agent, env, hparams, **sizes)
+    played = purerl.evaluate(jax.random.key(1), agent, env, state, num_episodes=1, max_steps=1)
+    assert played.episode_return.item() > -0.05
+
+
+class Settings(NamedTuple):
+    def replace(self):
+        return self
+
+
+class Numbered:
+    """A strategy whose candidates are the numbers 0 to 7."""
+
+    population_size, default_params = 8, Settings()
+
+    def init(self, key, mean, params):
+        return mean
+
+    def ask(self, key, state, params):
+        return jax.tree.map(lambda leaf: leaf + jnp.arange(8.0), state), state
+
+    def tell(self, key, population, fitness, state, params):
+        return state, {}
+
+    def get_mean(self, state):
+        return state
+
+
+class Number(NamedTuple):
+    """A policy of one parameter that always takes action 0."""
+
+    init: Any = lambda key, obs: jnp.float32(0)
+    apply: Any = lambda params, obs: (purerl.distributions.categorical(jnp.array([1.0, 0.0, params * 0])), 0.0)
+
+
+def test_agents_that_share_a_strategy_play_all_its_candidates_in_the_order_of_update():
+    agent = with_shared_policy(from_evosax(Number(), Numbered()), 2)
+    played = memories(agent, AskTellHparams(), 4)
+    assert played[0].tolist() == [[0, 1], [2, 3], [4, 5], [6, 7]]
+
+
+@pytest.mark.parametrize("kind", ["evolution", "recurrent"])
+def test_separate_policies_with_memory_resume(kind):
+    if kind == "evolution":
+        hparams, rollout = purerl.EvolutionHparams(), purerl.loops.rollout_episodes
+        agent = purerl.evolution(purerl.networks.actor_critic(ONE, (4,)))
+    else:
+        hparams, rollout = purerl.PPOHparams(), purerl.loops.rollout
+        network = purerl.networks.recurrent_actor_critic(ONE, hidden=(4,), memory_size=4)
+        agent = purerl.ppo(network, num_epochs=1, num_minibatches=1)
+    agent = with_separate_policies(agent, 2)
+    sizes = {"num_updates": 1, "num_envs": 2, "rollout_length": 3, "rollout": rollout}
+    state, _ = purerl.train(jax.random.key(0), agent, UNMASKED, hparams, **sizes)
+    again, _ = purerl.train(jax.random.key(1), agent, UNMASKED, hparams, state=state, **sizes)
+    assert again.agent.num_updates.tolist() == [2, 2]
+
+
+def test_each_separate_policy_adapts_its_own_hyperparameters():
+    ppo = purerl.ppo(
+        purerl.networks.actor_critic(ONE, (4,)), num_epochs=1, num_minibatches=1, policy_loss=kl_penalized_policy_loss
+    )
+    agent = with_separate_policies(with_adaptive_kl(ppo), 2)
+    hparams = KLPenaltyHparams(kl_coef=1.0, kl_target=1e9)
+    sizes = {"num_updates": 3, "num_envs": 2, "rollout_length": 3}
+    state, metrics = purerl.train(jax.random.key(0), agent, UNMASKED, hparams, **sizes)
+    assert metrics["loss/kl_coef"].tolist() == [1, 0.5, 0.25]
+    assert purerl.types.get_hparams(state).kl_coef.tolist() == [0.125, 0.125]
+    again, _ = purerl.train(jax.random.key(0), agent, UNMASKED, hparams, state=state, **sizes)
+    assert purerl.types.get_hparams(again).kl_coef.tolist() == [0.125, 0.125]
 
 
 # --- A central critic -------------------------------------------------------------------------------------------------
