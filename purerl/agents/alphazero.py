@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import batches, optimization, planning, trajectories
+from purerl.agents.common import batches, network_checks, optimization, planning, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, SignedUnitInterval, UnitInterval, check_positive
 from purerl.spaces import action_mask
 from purerl.types import (
@@ -108,6 +108,7 @@ def alphazero(
 
     Raises:
       ModuleNotFoundError: mctx is not installed.
+      TypeError: a network with memory.
       ValueError: a count is not positive; in `init`, observations without the state of the environment; in
         `update`, masked data or a trajectory that does not divide.
 
@@ -125,6 +126,8 @@ def alphazero(
     al. 2022, "Policy improvement by planning with Gumbel", section 4.
     """
     check_positive(num_simulations=num_simulations, num_epochs=num_epochs, num_minibatches=num_minibatches)
+    check_positive(max_depth=1 if max_depth is None else max_depth)
+    network_checks.refuse_memory(network, "alphazero")
     planning.check_installed()
     settings = _Settings(network, model, num_simulations, max_depth, num_epochs, num_minibatches, optimizer)
     return Agent(
@@ -212,4 +215,6 @@ def _make_batch(network: Network, params: Params, data: Transition, hparams: Alp
     trajectories.refuse_mask(data, "alphazero")
     data = trajectories.clean(data)
     target = planning.value_targets(network, params, data, hparams)
-    return trajectories.flatten(Batch(data.obs, data.aux["policy"], target, data.weight))
+    return trajectories.flatten(
+        Batch(data.obs, trajectories.recorded(data, "policy", "alphazero"), target, data.weight)
+    )

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import counts, trajectories
+from purerl.agents.common import counts, network_checks, trajectories
 from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
 
@@ -80,11 +80,13 @@ def from_evosax(network: Network, strategy: Strategy) -> Agent:
       An agent with `AskTellHparams`, or a NamedTuple with fields of `strategy.default_params`.
 
     Raises:
+      TypeError: a network with memory.
       ValueError: in `init`, a hyperparameter that the strategy does not have; in `update`, another number of
         environments than candidates, or a trajectory without a mask, whose episodes may be cut.
 
     Source: Lange 2022, "evosax: JAX-based evolution strategies", arXiv:2212.04180.
     """
+    network_checks.refuse_memory(network, "from_evosax", "carries a candidate from step to step")
     settings = _Settings(network, strategy)
     return Agent(
         functools.partial(_init, settings),

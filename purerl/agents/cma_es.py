@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from purerl.agents.common import counts, trajectories
+from purerl.agents.common import counts, network_checks, trajectories
 from purerl.hparams import NonNegative
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
@@ -90,6 +90,7 @@ def cma_es(network: Network) -> Agent:
       An agent with `CMAESHparams`, or any NamedTuple with the field used.
 
     Raises:
+      TypeError: a network with memory.
       ValueError: in `update`, a trajectory without a mask, whose episodes may be cut; fewer than four environments.
 
     Examples:
@@ -105,6 +106,7 @@ def cma_es(network: Network) -> Agent:
     Source: Hansen 2016, "The CMA evolution strategy: a tutorial", arXiv:1604.00772, figure 6 and table 1, without
     negative weights.
     """
+    network_checks.refuse_memory(network, "cma_es", "carries a candidate from step to step")
     return Agent(
         functools.partial(_init, network),
         functools.partial(_act, network),

@@ -105,7 +105,7 @@ def crossq(
         actor_optimizer, critic_optimizer, temperature_optimizer,
     )  # fmt: skip
     return soft_actor.make(
-        settings, functools.partial(_update, settings, policy_delay), functools.partial(_init, settings)
+        "crossq", settings, functools.partial(_update, settings, policy_delay), functools.partial(_init, settings)
     )
 
 

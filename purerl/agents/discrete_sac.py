@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl import losses
-from purerl.agents.common import action_values, batches, counts, optimization, q_critics
+from purerl.agents.common import action_values, batches, counts, network_checks, optimization, q_critics
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
@@ -44,6 +45,15 @@ class DiscreteSACHparams(NamedTuple):
     importance_exponent: UnitInterval = 0.4
     importance_anneal_updates: AtLeastOne = float("inf")
     anneal_updates: AtLeastOne = float("inf")
+
+    def check(self) -> None:
+        """Reject a temperature that could never be learned: its logarithm is.
+
+        Raises:
+          ValueError: `temperature` is 0.
+        """
+        if np.any(np.asarray(self.temperature) <= 0):
+            raise ValueError(f"temperature = {self.temperature} must be above 0: a temperature of 0 stays there")
 
 
 class DiscreteSACParams(NamedTuple):
@@ -117,7 +127,8 @@ def discrete_sac(
       An agent with `DiscreteSACHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: `num_critics` is not positive.
+      ValueError: `num_critics` is not positive; a critic with noise; in `check_hparams`, a temperature of 0.
+      TypeError: a network with memory.
 
     Examples:
       >>> import purerl
@@ -134,6 +145,9 @@ def discrete_sac(
     al. 2018, arXiv:1802.09477, eq. 10.
     """
     check_positive(num_critics=num_critics)
+    network_checks.refuse_memory(actor, "discrete_sac")
+    network_checks.refuse_memory(critic, "discrete_sac")
+    network_checks.refuse_noise(critic, "discrete_sac")
     settings = _Settings(actor, critic, num_critics, actor_optimizer, critic_optimizer, temperature_optimizer)
     return Agent(
         functools.partial(_init, settings),

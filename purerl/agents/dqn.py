@@ -12,7 +12,15 @@ import numpy as np
 
 from purerl import exploration as explore
 from purerl import replay
-from purerl.agents.common import action_values, batches, optimization, q_learner, trajectories, value_heads
+from purerl.agents.common import (
+    action_values,
+    batches,
+    network_checks,
+    optimization,
+    q_learner,
+    trajectories,
+    value_heads,
+)
 from purerl.agents.common.q_learner import DQNState
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, Interval, NonNegative, UnitInterval
@@ -123,7 +131,9 @@ def dqn(
       An agent whose hyperparameters are `DQNHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: an unknown head or exploration; in `check_hparams`, a support that is empty or reversed.
+      ValueError: an unknown head or exploration; a network whose own `noisy` is not that of the agent; in
+        `check_hparams`, a support that is empty or reversed.
+      TypeError: a network with memory.
 
     Examples:
       >>> import purerl
@@ -147,6 +157,8 @@ def dqn(
         exploration = "greedy" if noisy else "epsilon_greedy"
     if exploration not in EXPLORATIONS:
         raise ValueError(f"exploration must be one of {', '.join(EXPLORATIONS)}; got {exploration!r}")
+    network_checks.refuse_memory(network, "dqn")
+    _check_noise(network, noisy or head == "implicit")
     drawn = noisy or head == "implicit"  # by a key, in every call
     settings = _Settings(network, *value_heads.HEADS[head], double, drawn, huber, exploration, optimizer)
     return Agent(
@@ -155,6 +167,21 @@ def dqn(
         functools.partial(_update, settings),
         requires=Requirements(data="trajectory"),
     )
+
+
+def _check_noise(network: Network, noisy: bool) -> None:
+    """Reject a network that says to have noise if the agent draws none, or to have none if it draws it.
+
+    Raises:
+      ValueError: says which.
+    """
+    if not noisy:
+        network_checks.refuse_noise(network, "dqn without noisy=True")
+    elif getattr(network, "noisy", None) is False:
+        raise ValueError(
+            "dqn(noisy=True) explores by the network's noise, but the network has noisy=False: "
+            "use networks.q_network(env, noisy=True)"
+        )
 
 
 def _init(settings: _Settings, key: Key, hparams: DQNHparams, example: PyTree, num_envs: int = 1) -> DQNState:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import counts, optimization, q_critics, soft_actor
+from purerl.agents.common import counts, network_checks, optimization, q_critics, soft_actor
 from purerl.hparams import check_positive
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Transition
 
@@ -64,11 +64,12 @@ def droq(
     Source: Hiraoka et al. 2022, arXiv:2110.02034, algorithm 2.
     """
     check_positive(policy_delay=policy_delay)
+    network_checks.check_critic(critic, "droq", dropout=True)
     settings = soft_actor.Settings(
         actor, critic, num_critics, learn_temperature,
         actor_optimizer=actor_optimizer, critic_optimizer=critic_optimizer, temperature_optimizer=temperature_optimizer,
     )  # fmt: skip
-    return soft_actor.make(settings, functools.partial(_update, settings, policy_delay))
+    return soft_actor.make("droq", settings, functools.partial(_update, settings, policy_delay))
 
 
 def _update(

@@ -11,10 +11,11 @@ from typing import NamedTuple
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from purerl.agents.common import counts, optimization, trajectories
+from purerl.agents.common import counts, network_checks, optimization, trajectories
 from purerl.hparams import AtLeastOne, NonNegative
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
@@ -24,7 +25,7 @@ class EvolutionHparams(NamedTuple):
 
     Attributes:
       learning_rate: Adam's step size.
-      noise_std: σ, standard deviation of the perturbations.
+      noise_std: σ, standard deviation of the perturbations, above 0.
       weight_decay: λ, pulls the parameters to 0.
       anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
     """
@@ -33,6 +34,15 @@ class EvolutionHparams(NamedTuple):
     noise_std: NonNegative = 0.05
     weight_decay: NonNegative = 0.0
     anneal_updates: AtLeastOne = float("inf")
+
+    def check(self) -> None:
+        """Reject perturbations of size 0, which estimate no gradient.
+
+        Raises:
+          ValueError: `noise_std` is 0.
+        """
+        if np.any(np.asarray(self.noise_std) <= 0):
+            raise ValueError(f"noise_std = {self.noise_std} must be above 0")
 
 
 class Perturbation(NamedTuple):
@@ -62,7 +72,8 @@ def evolution(network: Network, *, antithetic: bool = True, optimizer: optimizat
         θ_i = θ + σ ε_i,   ε_i ~ N(0, I),   ε_{i + N/2} = −ε_i
         θ ← θ + Adam(1/(N σ) Σ_i F_i ε_i − λ θ),   F_i = Σ_j sign(R_i − R_j) / (2 (N − 1))
 
-    R_i is the undiscounted return of the episode. F is the rank of R_i brought to [−½, ½], the same for equal returns.
+    R_i is the undiscounted return of the episode. F is the rank of R_i brought to [−½, ½], the same for equal returns;
+    NaN ranks last.
     The policy takes its greedy action, so the only noise is in the parameters; `evaluate(greedy=False)` plays perturbed
     copies.
 
@@ -76,8 +87,9 @@ def evolution(network: Network, *, antithetic: bool = True, optimizer: optimizat
       An agent with `EvolutionHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: in `update`, a trajectory without a mask, whose episodes may be cut; fewer than two environments, or
-        an odd number of them with `antithetic`.
+      TypeError: a network with memory.
+      ValueError: in `check_hparams`, no noise; in `update`, a trajectory without a mask, whose episodes may be cut;
+        fewer than two environments, or an odd number of them with `antithetic`.
 
     Examples:
       >>> import purerl
@@ -91,6 +103,7 @@ def evolution(network: Network, *, antithetic: bool = True, optimizer: optimizat
 
     Source: Salimans et al. 2017, arXiv:1703.03864, algorithm 1 and section 2.1; ties share their ranks here.
     """
+    network_checks.refuse_memory(network, "evolution", "carries a candidate from step to step")
     settings = _Settings(network, antithetic, optimizer)
     return Agent(
         functools.partial(_init, settings),
@@ -132,13 +145,22 @@ def _update(settings: _Settings, key: Key, state: TrainState, data: Transition) 
     packed, unpack = optimization.pack(settings.optimizer, state.params)
     annealed = optimization.annealed(hparams, state.num_updates)
     packed, opt_state = optimization.apply_gradients(settings.optimizer, annealed, grads, packed, state.opt_state)
-    metrics = {"fitness_mean": fitness.mean(), "fitness_std": fitness.std(), "fitness_max": fitness.max()}
+    metrics = {
+        "fitness_mean": fitness.mean(), "fitness_std": fitness.std(), "fitness_max": fitness.max(),
+        optimization.SKIPPED: optimization.skipped(grads),
+    }  # fmt: skip
     return TrainState(unpack(packed), opt_state, hparams, counts.increment(state.num_updates)), metrics
 
 
 def shaped(fitness: jax.Array) -> jax.Array:
-    """Ranks [N] in [−½, ½], of mean 0 and the same for equal fitness: Σ_j sign(R_i − R_j) / (2 (N − 1))."""
-    return jnp.sign(fitness[:, None] - fitness[None]).sum(axis=1) / (2 * (len(fitness) - 1))
+    """Ranks [N] in [−½, ½], of mean 0 and the same for equal fitness: Σ_j sign(R_i − R_j) / (2 (N − 1)).
+
+    NaN counts as −∞.
+    """
+    known = jnp.where(jnp.isnan(fitness), -jnp.inf, fitness)
+    mine, other = known[:, None], known[None]
+    sign = (mine > other).astype(fitness.dtype) - (mine < other)  # [N, N]; of infinities too
+    return sign.sum(axis=1) / (2 * (len(fitness) - 1))
 
 
 def _normal(key: Key, like: jax.Array) -> jax.Array:

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import counts, optimization, policy_network, q_critics, rows, trajectories
+from purerl.agents.common import counts, network_checks, optimization, policy_network, q_critics, rows, trajectories
 from purerl.hparams import NonNegative, UnitInterval, check_positive
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements
 
@@ -104,7 +104,8 @@ def iql(
       "terminated" and "next_obs", leaves [B].
 
     Raises:
-      ValueError: `num_critics` is not positive.
+      ValueError: `num_critics` is not positive; a critic with running statistics or dropout.
+      TypeError: a network with memory.
 
     Examples:
       >>> import purerl
@@ -120,6 +121,8 @@ def iql(
     Source: Kostrikov et al. 2021, arXiv:2110.06169, eq. 5 to 7 and algorithm 1.
     """
     check_positive(num_critics=num_critics)
+    network_checks.refuse_memory(network, "iql")
+    network_checks.check_critic(critic, "iql")
     settings = _Settings(network, critic, num_critics, optimizer, critic_optimizer)
 
     def act(key: Key | None, state: IQLState, obs: PyTree) -> tuple[PyTree, tuple[()]]:

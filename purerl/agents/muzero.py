@@ -157,6 +157,7 @@ def muzero(
     and appendix G; the search: Danihelka et al. 2022. λ-returns in place of n-step returns of the search's values; the
     root's prior is mixed with the mean of the Dirichlet noise of Silver et al. 2018, not with draws of it.
     """
+    check_positive(max_depth=1 if max_depth is None else max_depth)
     check_positive(
         num_simulations=num_simulations,
         unroll_length=unroll_length,
@@ -274,7 +275,7 @@ def _make_batch(network: LatentNetwork, params: Params, data: Transition, hparam
         obs=trajectories.flatten(jax.tree.map(lambda x: x[:num_starts], data.obs)),
         action=windows(data.action)[:, :-1],
         reward=jnp.where(live, windows(data.reward), 0.0)[:, :-1],
-        policy=windows(data.aux["policy"]),
+        policy=windows(trajectories.recorded(data, "policy", "muzero")),
         value=jnp.where(live, value, 0.0),
         live=live,
         known=known,

@@ -19,7 +19,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import exploration, losses
-from purerl.agents.common import action_values, counts, optimization, policy_network, rows, trajectories
+from purerl.agents.common import action_values, counts, network_checks, optimization, policy_network, rows, trajectories
 from purerl.exploration.selection import forbid
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
 from purerl.spaces import action_mask
@@ -90,7 +90,7 @@ def behavior_cloning(network: Network, *, optimizer: optimization.Optimizer = op
       leaves [B].
 
     Raises:
-      TypeError: a the network has memory, but rows have no order.
+      TypeError: the network has memory, but rows have no order.
 
     Examples:
       >>> import purerl
@@ -104,8 +104,7 @@ def behavior_cloning(network: Network, *, optimizer: optimization.Optimizer = op
 
     Source: Pomerleau 1991, "Efficient training of artificial neural networks for autonomous navigation".
     """
-    if policy_network.has_memory(network):
-        raise TypeError("behavior_cloning learns from single steps; the network must have no memory")
+    network_checks.refuse_memory(network, "behavior_cloning")
 
     def init(key: Key, hparams: CloningHparams, example: PyTree, num_envs: int = 1) -> TrainState:
         return optimization.train_state(optimizer, hparams, network.init(key, example))
@@ -147,6 +146,10 @@ def cql(network: Network, *, optimizer: optimization.Optimizer = optimization.ad
       An agent for `fit` with `CQLHparams`; it acts greedily, with and without a key. Its data are a `Transition`, or a
       mapping with "obs", "action", "reward", "terminated" and "next_obs", leaves [B].
 
+    Raises:
+      TypeError: a network with memory.
+      ValueError: a network with noise.
+
     Examples:
       >>> import purerl
       >>> env = purerl.envs.probe()
@@ -161,6 +164,9 @@ def cql(network: Network, *, optimizer: optimization.Optimizer = optimization.ad
 
     Source: Kumar et al. 2020, arXiv:2006.04779, eq. 4, with double Q-learning (Hasselt et al. 2016).
     """
+
+    network_checks.refuse_memory(network, "cql")
+    network_checks.refuse_noise(network, "cql")
 
     def init(key: Key, hparams: CQLHparams, example: PyTree, num_envs: int = 1) -> CQLState:
         params = network.init(key, example)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from purerl import exploration, returns
-from purerl.agents.common import action_values, batches, optimization, trajectories
+from purerl.agents.common import action_values, batches, network_checks, optimization, trajectories
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
@@ -89,7 +89,9 @@ def pqn(
       An agent whose hyperparameters are `PQNHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: a count is not positive; in `update`, masked data or a trajectory that does not divide.
+      TypeError: a network with memory.
+      ValueError: a count is not positive; a network with noise; in `update`, masked data or a trajectory that does not
+        divide.
 
     Examples:
       >>> import purerl
@@ -105,6 +107,8 @@ def pqn(
     Source: Gallici et al. 2024, arXiv:2407.04811, algorithm 1; λ-returns: eq. 15 there, Peng & Williams 1994.
     """
     check_positive(num_epochs=num_epochs, num_minibatches=num_minibatches)
+    network_checks.refuse_memory(network, "pqn")
+    network_checks.refuse_noise(network, "pqn")
     settings = _Settings(network, num_epochs, num_minibatches, optimizer)
     return Agent(
         functools.partial(_init, settings),

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 
 from purerl import losses
-from purerl.agents.common import optimization, q_critics, soft_actor
+from purerl.agents.common import network_checks, optimization, q_critics, soft_actor
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
 from purerl.types import Agent, Key, Metrics, Network, Transition
 
@@ -104,11 +104,12 @@ def sac(
     2023, "Pink noise is all you need", which draws it from a power law; gSDE: Raffin et al. 2022, arXiv:2005.05719,
     section 3, whose matrix is resampled every n steps instead of forgetting slowly.
     """
+    network_checks.check_critic(critic, "sac")
     settings = soft_actor.Settings(
         actor, critic, num_critics, learn_temperature, exploration,
         actor_optimizer, critic_optimizer, temperature_optimizer,
     )  # fmt: skip
-    return soft_actor.make(settings, functools.partial(_update, settings))
+    return soft_actor.make("sac", settings, functools.partial(_update, settings))
 
 
 def _update(

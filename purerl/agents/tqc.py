@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import optimization, q_critics, soft_actor
+from purerl.agents.common import network_checks, optimization, q_critics, soft_actor
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Transition
 
 
@@ -65,11 +65,12 @@ def tqc(
 
     Source: Kuznetsov et al. 2020, arXiv:2005.04269, eq. 10 to 14 and algorithm 1.
     """
+    network_checks.check_critic(critic, "tqc")
     settings = soft_actor.Settings(
         actor, critic, num_critics, learn_temperature, exploration,
         actor_optimizer, critic_optimizer, temperature_optimizer,
     )  # fmt: skip
-    return soft_actor.make(settings, functools.partial(_update, settings, num_dropped))
+    return soft_actor.make("tqc", settings, functools.partial(_update, settings, num_dropped))
 
 
 def _update(

@@ -200,6 +200,11 @@ class Critic(nn.Module):
     torso: Torso
     num_quantiles: int | None = None
 
+    @property
+    def dropout(self) -> float:
+        """Probability with which an output of a hidden layer is 0 in calls with a key."""
+        return self.torso.dropout
+
     @nn.compact
     def __call__(self, obs: PyTree, action: jax.Array, key: Key | None = None) -> jax.Array:
         """One observation and one action to q, a scalar, or to [num_quantiles]; `key` draws the dropout."""

@@ -19,6 +19,6 @@ _PRESETS = {
     ),
 }  # fmt: skip
 ENTRY: Algorithm = Algorithm(
-    "soft actor-critic with dropout and many updates", builder("droq", layer_norm=True),
+    "soft actor-critic with dropout and many updates", builder("droq", layer_norm=True, dropout=0.01),
     lambda: purerl.SACHparams, _PRESETS, sac.ENTRY.space, ("Box",),
 )  # fmt: skip

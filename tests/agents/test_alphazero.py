@@ -126,6 +126,13 @@ def test_one_update_by_formula():
         agent.update(jax.random.key(1), state, data._replace(mask=jnp.ones((length, envs_))))
 
 
+@pytest.mark.parametrize("max_depth", [0, -1])
+def test_a_depth_that_is_not_positive_is_refused(max_depth):
+    env = envs.with_state(envs.probe())
+    with pytest.raises(ValueError, match=f"max_depth must be a positive integer, got {max_depth}"):
+        purerl.alphazero(networks.actor_critic(env, (4,)), env, max_depth=max_depth)
+
+
 def test_observations_must_tell_the_state():
     env = envs.probe()
     agent = purerl.alphazero(networks.actor_critic(env, (4,)), env)

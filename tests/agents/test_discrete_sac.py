@@ -166,3 +166,8 @@ def test_all_probes_with_every_seed(num_seeds):
 def test_a_count_that_is_not_positive_is_refused():
     with pytest.raises(ValueError, match="num_critics must be a positive integer, got 0"):
         purerl.discrete_sac(Linear(True), Linear(False), num_critics=0)
+
+
+def test_a_temperature_that_could_not_be_learned_is_refused():
+    with pytest.raises(ValueError, match=r"temperature = 0\.0 must be above 0"):
+        purerl.hparams.check_hparams(purerl.DiscreteSACHparams(temperature=0.0))

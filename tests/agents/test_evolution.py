@@ -47,6 +47,26 @@ def test_ranks_are_centred_and_fair_to_ties():
     np.testing.assert_allclose(shaped(jnp.full(8, 500.0)), 0)
 
 
+def test_nan_ranks_last_and_infinities_where_they_belong():
+    np.testing.assert_allclose(shaped(jnp.array([jnp.nan, -1.0, 10.0, 2.0, 5.0])), [-0.5, -0.25, 0.5, 0, 0.25])
+    np.testing.assert_allclose(shaped(jnp.array([jnp.inf, jnp.inf, -jnp.inf])), [0.25, 0.25, -0.5])
+
+
+def test_a_return_that_is_nan_costs_its_own_perturbation_alone():
+    agent = purerl.evolution(vector())
+    state = start(agent)
+    memory = jax.vmap(agent.memory, (0, None))(jax.random.split(jax.random.key(1), 4), state)
+    update = lambda fitness: agent.update(jax.random.key(0), state, data_of(memory, jnp.array(fitness)))  # noqa: E731
+    after, metrics = update([1.0, jnp.nan, 2.0, 3.0])
+    assert metrics["loss/skipped"] == 0
+    np.testing.assert_array_equal(after.params, update([1.0, -9.0, 2.0, 3.0])[0].params)
+
+
+def test_perturbations_of_size_zero_are_refused():
+    with pytest.raises(ValueError, match=r"noise_std = 0\.0 must be above 0"):
+        purerl.hparams.check_hparams(purerl.EvolutionHparams(noise_std=0.0))
+
+
 def test_perturbations_are_mirrored_within_an_agent_also_under_another_vmap():
     agent = purerl.evolution(vector(1000))
     state = start(agent, noise_std=0.5)

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import batches, counts, optimization, q_critics
+from purerl.agents.common import batches, counts, network_checks, optimization, q_critics
 from purerl.hparams import check_positive
 from purerl.types import Hparams, Key, Metrics, Network, Params, PyTree
 
@@ -55,11 +55,14 @@ class Settings(NamedTuple):
 
 
 def check(settings: Settings, agent: str) -> None:
-    """Reject numbers that are not positive, and an actor that does not know the bounds of its actions.
+    """Reject numbers that are not positive, an actor that does not know the bounds of its actions, and wrong critics.
 
     Raises:
       ValueError: names what is wrong, and the agent's factory.
+      TypeError: an actor with memory.
     """
+    network_checks.refuse_memory(settings.actor, agent)
+    network_checks.check_critic(settings.critic, agent)
     check_positive(num_critics=settings.num_critics, policy_delay=settings.policy_delay)
     if not hasattr(settings.actor, "action_space"):
         raise ValueError(f"{agent} needs an actor with the attribute action_space, such as deterministic_actor(env)")

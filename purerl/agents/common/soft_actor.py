@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import batches, counts, optimization, q_critics
+from purerl.agents.common import batches, counts, network_checks, optimization, q_critics
 from purerl.hparams import check_positive
 from purerl.types import Agent, Hparams, InitFn, Key, Metrics, Network, Params, PyTree, Requirements, UpdateFn
 
@@ -64,17 +64,20 @@ class Settings(NamedTuple):
     temperature_optimizer: optimization.Optimizer = temperature_adam
 
 
-def make(settings: Settings, update: UpdateFn, init: InitFn | None = None) -> Agent:
+def make(agent: str, settings: Settings, update: UpdateFn, init: InitFn | None = None) -> Agent:
     """The agent that explores as the settings say.
 
     Args:
+      agent: its name, for messages.
       settings: of the agent.
       update: as in `types.Agent`.
       init: as in `types.Agent`; None: that of an agent with target critics.
 
     Raises:
       ValueError: `num_critics` is not positive; an unknown exploration, or an actor without the attribute it needs.
+      TypeError: an actor with memory.
     """
+    network_checks.refuse_memory(settings.actor, agent)
     check_positive(num_critics=settings.num_critics)
     exploration = settings.exploration
     q_critics.check_exploration(exploration, tuple(_NEEDS))

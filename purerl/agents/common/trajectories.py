@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import jax
 import jax.numpy as jnp
 
@@ -71,7 +73,8 @@ def masked_mean(x: jax.Array, mask: PyTree) -> jax.Array:
     """
     if not has(mask):
         return jnp.mean(x, dtype=jnp.result_type(float))
-    return jnp.sum(jnp.where(mask != 0, x * mask, 0)) / jnp.maximum(jnp.sum(mask), 1)
+    total = jnp.sum(mask)
+    return jnp.sum(jnp.where(mask != 0, x * mask, 0)) / jnp.where(total > 0, total, 1)
 
 
 def masked_means(xs: list[jax.Array], mask: PyTree) -> list[jax.Array]:
@@ -103,6 +106,17 @@ def discounts(data: Transition, discount: jax.Array) -> jax.Array:
 def trace_decays(data: Transition, decay: jax.Array) -> jax.Array:
     """[T, N]: λ (1 − done), by which a trace shrinks over a step; 0 cuts it."""
     return decay * (1.0 - done(data))
+
+
+def recorded(data: Transition, name: str, agent: str) -> jax.Array:
+    """What the acting agent left beside its actions under this name.
+
+    Raises:
+      ValueError: the trajectory does not have it.
+    """
+    if not isinstance(data.aux, Mapping) or name not in data.aux:
+        raise ValueError(f"{agent} needs Transition.aux[{name!r}], which its `act` returns beside the action")
+    return data.aux[name]
 
 
 def require_episodes(data: Transition, agent: str) -> None:
