@@ -143,7 +143,7 @@ def _loss(
     log_prob, entropy = jax.vmap(jax.vmap(policy_network.log_prob_and_entropy))(distribution, data.action)  # [T, N]
     advantage, target = jax.lax.stop_gradient(_targets(settings, data, hparams, log_prob, value, next_value))
     if settings.normalize_advantage:
-        advantage = losses.normalize(advantage, trajectories.optional_mask(data.mask))
+        advantage = losses.normalize(advantage, trajectories.optional_mask(trajectories.counted(data)))
     policy = mean(losses.reinforce(log_prob, advantage))
     error = mean(0.5 * jnp.square(losses.td_error(value, target)))
     entropy = mean(entropy)
@@ -170,7 +170,9 @@ def _targets(
     if settings.advantage == "gae":
         advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
         return advantage, advantage + value
-    log_rho = log_prob - data.aux["log_prob"]  # log π(a|s) / μ(a|s), μ the policy that acted
+    log_rho = log_prob - trajectories.recorded(
+        data, "log_prob", "actor_critic with vtrace"
+    )  # log π(a|s) / μ(a|s), μ the policy that acted
     target, advantage = returns.vtrace(
         data.reward, discount, value, next_value, trace_decay, log_rho, hparams.rho_bar, hparams.c_bar
     )

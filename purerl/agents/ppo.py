@@ -251,7 +251,8 @@ def _check_environments(settings: _Settings, data: Transition) -> None:
 
 def _make_batch(network: Network, params: Params, data: Transition, hparams: PPOHparams) -> Batch:
     """Values, advantages and value targets of a trajectory [T, N], as rows: [T * N], with memory [N, T]."""
-    chex.assert_rank([data.reward, data.terminated, data.truncated, data.aux["log_prob"]], 2)
+    recorded = trajectories.recorded(data, "log_prob", "ppo")
+    chex.assert_rank([data.reward, data.terminated, data.truncated, recorded], 2)
     data = trajectories.clean(data)
     _, value, next_value = policy_network.evaluate(network, params, data, differentiated=False)  # [T, N]
     discount = trajectories.discounts(data, hparams.discount)

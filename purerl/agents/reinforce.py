@@ -129,7 +129,7 @@ def _loss(
     log_prob, entropy = jax.vmap(jax.vmap(policy_network.log_prob_and_entropy))(distribution, data.action)  # [T, N]
     advantage = weight - jax.lax.stop_gradient(value) if settings.baseline else weight
     if settings.normalize_advantage:
-        advantage = losses.normalize(advantage, data.mask)
+        advantage = losses.normalize(advantage, counted)
     policy = mean(losses.reinforce(log_prob, advantage))
     error = mean(0.5 * jnp.square(losses.td_error(value, value_target)))
     total = policy - hparams.entropy_coef * mean(entropy) + (hparams.value_coef * error if settings.baseline else 0.0)

@@ -214,3 +214,45 @@ def test_a_truncated_successor_that_allows_no_action_is_worth_nothing(agent):
     )
     _, metrics = jax.jit(made.update)(jax.random.key(1), state, data)
     np.testing.assert_allclose(metrics["loss/td_error"], 1.5)  # |0 − 1| and |0 − 2|
+
+
+@pytest.mark.parametrize("scale", [1e-3, 1.0, 1e3])
+def test_a_weighted_mean_does_not_depend_on_the_scale_of_the_weights(scale):
+    mean = trajectories.masked_mean(jnp.array([1.0, 4.0, jnp.nan]), scale * jnp.array([2.0, 1.0, 0.0]))
+    np.testing.assert_allclose(mean, 2.0, rtol=1e-6)
+
+
+def test_the_mean_over_nothing_is_zero():
+    assert trajectories.masked_mean(jnp.array([1.0, jnp.nan]), jnp.zeros(2)) == 0
+
+
+@pytest.mark.parametrize("name", ["actor_critic", "reinforce"])
+def test_normalized_advantages_are_those_of_the_steps_that_have_weight(name):
+    """The second environment's rewards are large; with weight 0 they must not enter the spread."""
+    agent = getattr(purerl, name)(networks.actor_critic(envs.probe(), hidden=(4,)), normalize_advantage=True)
+    hparams = {"actor_critic": purerl.ActorCriticHparams, "reinforce": purerl.ReinforceHparams}[name]()
+    state = agent.init(jax.random.key(0), purerl.hparams.cast(hparams), jnp.zeros(1))
+    data = steps("steps", 0.0)
+    data = data._replace(reward=data.reward * jnp.array([1.0, 1000.0]), mask=jnp.ones((T, N)))
+    first = jnp.ones((T, N)).at[:, 1].set(0)
+    masked, weighted = data._replace(mask=first), data._replace(weight=first)
+    update = jax.jit(lambda data: agent.update(jax.random.key(1), state, data))
+    expected, found = update(masked)[1], update(weighted)[1]
+    np.testing.assert_allclose(found["loss/policy"], expected["loss/policy"], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["ppo", "actor_critic with vtrace", "muzero"])
+def test_data_without_what_the_actor_left_are_named(name):
+    network = networks.actor_critic(envs.probe(), hidden=(4,))
+    agent, hparams, entry = {
+        "ppo": (purerl.ppo(network), purerl.PPOHparams(), "log_prob"),
+        "actor_critic with vtrace": (
+            purerl.actor_critic(network, advantage="vtrace"), purerl.ActorCriticHparams(), "log_prob",
+        ),
+        "muzero": (
+            purerl.muzero(networks.latent_model(envs.probe(), (4,), 4), num_simulations=2, unroll_length=1),
+            purerl.MuZeroHparams(), "policy",
+        ),
+    }[name]  # fmt: skip
+    with pytest.raises(ValueError, match=rf"{name} needs Transition\.aux\['{entry}'\]"):
+        purerl.fit(jax.random.key(0), agent, steps("unmasked", 0.0)._replace(aux=()), hparams, num_updates=1)

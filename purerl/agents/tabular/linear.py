@@ -103,7 +103,8 @@ def linear_prediction(
         if behavior is not None:
             ratio = _each(_probability(policy), data) / _each(_probability(behavior), data)
             weight = jnp.where(weight > 0, weight * ratio, 0)
-        step = jnp.einsum("tn,tnd->d", weight * error, x) / jnp.maximum(data.weight.sum(), 1)
+        total = data.weight.sum()
+        step = jnp.einsum("tn,tnd->d", weight * error, x) / jnp.where(total > 0, total, 1)
         weights = state.weights + state.hparams.step_size * step
         state = state._replace(weights=weights, num_updates=optax.safe_increment(state.num_updates))
         return state, _metrics(weights, error, data.weight, target)

@@ -236,7 +236,8 @@ def walk(
 
 def mean_absolute(error: jax.Array, weight: jax.Array) -> jax.Array:
     """Weighted mean of the absolute errors, 0 if none counts; errors of weight 0 may be NaN."""
-    return jnp.where(weight > 0, weight * jnp.abs(error), 0).sum() / jnp.maximum(weight.sum(), 1)
+    total = weight.sum()
+    return jnp.where(weight > 0, weight * jnp.abs(error), 0).sum() / jnp.where(total > 0, total, 1)
 
 
 def forget(eligibility: Eligibility) -> Eligibility:
