@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.hparams import cast
+from purerl.prng import is_key
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple, check_spaces
 from purerl.types import Env, EnvStep, Key, PyTree
 
@@ -218,7 +219,7 @@ def _casting(env: Env, state_dtypes: tuple[Dtype, ...]) -> Env:
     def cast_state(env_state: PyTree) -> PyTree:
         leaves, structure = jax.tree.flatten(env_state)
         same = [
-            leaf if getattr(leaf, "dtype", None) == dtype else jnp.asarray(leaf, dtype)
+            leaf if is_key(leaf) or getattr(leaf, "dtype", None) == dtype else jnp.asarray(leaf, dtype)
             for leaf, dtype in zip(leaves, state_dtypes, strict=True)
         ]
         return jax.tree.unflatten(structure, same)

@@ -58,6 +58,18 @@ def test_python_numbers_in_the_state_take_the_dtype_that_step_gives_them():
     assert state.dtype == checked.step(jax.random.key(0), state, 0).env_state.dtype == "float32"
 
 
+def test_a_state_with_a_key_is_kept_while_the_rest_is_cast():
+    env = make(reward=1)
+    env = env._replace(reset=lambda key, p=None: (jnp.zeros(2), {"key": key, "time": 0}))
+    checked = envs.check(env)
+    _, state = checked.reset(jax.random.key(3))
+    assert (state["key"] == jax.random.key(3), state["time"].dtype) == (True, "int32")
+    agent = purerl.actor_critic(purerl.networks.actor_critic(env, (4,)))
+    sizes = {"num_updates": 1, "num_envs": 2, "rollout_length": 2}
+    _, metrics = purerl.train(jax.random.key(0), agent, env, purerl.ActorCriticHparams(), **sizes)
+    assert metrics["num_episodes"].tolist() == [4]
+
+
 def test_casts_are_the_same_object_in_every_call():
     env = make(reward=1)
     assert envs.check(env) is envs.check(env)
