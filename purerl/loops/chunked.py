@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -72,7 +72,8 @@ def train_in_chunks(
       num_chunks: approximate number of chunks; see `split_updates`.
 
     Returns:
-      The agent's state, and metrics with NumPy leaves [C] for the C chunks that were made, those of callbacks too.
+      The agent's state, and metrics with NumPy leaves [C] for the C chunks that were made, those of callbacks too,
+      with NaN for chunks that lack one.
 
     Raises:
       As `train`; ValueError if `num_chunks` is not positive.
@@ -103,7 +104,18 @@ def train_in_chunks(
         found.append(chunk.metrics)
         if call_all(callbacks, chunk):
             break
-    return loop_state.agent_state, {name: np.array([each.get(name, np.nan) for each in found]) for name in found[0]}
+    return loop_state.agent_state, stacked(found)
+
+
+def stacked(found: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+    """Metrics of one chunk after another, leaves [...], as leaves [C, ...], with NaN where a chunk lacks one.
+
+    Examples:
+      >>> {name: x.tolist() for name, x in stacked([{"a": 1}, {"a": 2, "b": 3.0}]).items()}
+      {'a': [1, 2], 'b': [nan, 3.0]}
+    """
+    names = dict.fromkeys(name for metrics in found for name in metrics)
+    return {name: np.stack([metrics.get(name, np.nan) for metrics in found]) for name in names}
 
 
 def call_all(callbacks: Sequence[Callable[[Any], Any]], chunk: Any) -> bool:

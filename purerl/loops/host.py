@@ -19,7 +19,7 @@ from purerl.envs.adapters.gymnasium import HostEnv, check_host
 from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
 from purerl.loops import Evaluation, agents
 from purerl.loops.actors import first
-from purerl.loops.chunked import Callback, Chunk, call_all
+from purerl.loops.chunked import Callback, Chunk, call_all, stacked
 from purerl.prng import check_key
 from purerl.spaces import check_action
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, Transition
@@ -104,7 +104,7 @@ def train_on_host(
             found[-1] = numbers
             if call_all(callbacks, Chunk(i + 1, (i + 1) * rollout_length * env.num_envs, numbers, state)):
                 break
-    return state, {name: np.stack([metrics[name] for metrics in found]) for name in found[0]}
+    return state, stacked(found)
 
 
 def begin_on_host(key: Key, agent: Agent, env: HostEnv, state: State) -> HostActors:

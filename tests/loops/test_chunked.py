@@ -56,6 +56,15 @@ def test_evaluation_best_state_log_and_stop_in_one_run(tmp_path):
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 2
 
 
+def test_metrics_that_callbacks_add_in_some_chunks_are_kept_with_nan_in_the_others():
+    def add(chunk):
+        chunk.metrics["first" if chunk.num_updates == 3 else "later"] = float(chunk.num_updates)
+
+    _, metrics = train(add)
+    np.testing.assert_array_equal(metrics["first"], [3, np.nan, np.nan])
+    np.testing.assert_array_equal(metrics["later"], [np.nan, 6, 7])
+
+
 @pytest.mark.parametrize("answer", [1, np.array([True, False]), "stop"])
 def test_a_callback_that_answers_with_neither_a_truth_nor_none_is_named(answer):
     def stop(chunk):
