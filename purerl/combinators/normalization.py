@@ -67,11 +67,12 @@ def with_observation_normalization(agent: Agent, *, clip: float = 10.0) -> Agent
       An agent whose state has the fields `agent` and `moments`.
 
     Raises:
-      ValueError: at the first use, the agent keeps data, whose normalisation would be outdated later; reads
-        the environment's state, as planners do; or takes the data of `fit` as a whole.
+      ValueError: `clip` is not positive; at the first use, the agent keeps data, whose normalisation would be outdated
+        later; reads the environment's state, as planners do; or takes the data of `fit` as a whole.
 
     Source: parallel update of mean and variance, Chan et al. 1979, eq. 2.1; use as in Stable-Baselines3's VecNormalize.
     """
+    _check_clip(clip)
     wrong = _why_not_normalized(agent)
     if wrong:
         return _inner.refused(wrong)
@@ -95,6 +96,11 @@ def with_observation_normalization(agent: Agent, *, clip: float = 10.0) -> Agent
         return NormalizedState(inner, _add(state.moments, data.obs, trajectories.step_weight(data))), metrics
 
     return Agent(init, act, update, _inner.memory(agent), agent.requires, _inner.cut(agent))
+
+
+def _check_clip(clip: float) -> None:
+    if not clip > 0:
+        raise ValueError(f"clip must be positive, got {clip}")
 
 
 def _why_not_normalized(agent: Agent) -> str:
@@ -140,11 +146,12 @@ def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
       from update to update.
 
     Raises:
-      ValueError: at the first use, the agent takes the data of `fit`, which have no running returns; in `update`, data
-        that are not [T, N].
+      ValueError: `clip` is not positive; at the first use, the agent takes the data of `fit`, which have no running
+        returns; in `update`, data that are not [T, N].
 
     Source: Engstrom et al. 2020, arXiv:2005.12729, section 2 ("reward scaling"); use as in Gymnasium's NormalizeReward.
     """
+    _check_clip(clip)
     if agent.requires.data == "whole":
         return _inner.refused(
             "with_reward_scaling needs rollouts in order of time: scale the rewards of a dataset beforehand"

@@ -101,9 +101,10 @@ def with_replay(
     """
     sizes = {"capacity": capacity, "batch_size": batch_size, "length": length, "num_updates": num_updates}
     check_positive(**sizes, num_frames=num_frames)
-    if burn_in < 0:
-        raise ValueError(f"burn_in must not be negative, got {burn_in}")
+    if not isinstance(burn_in, int) or burn_in < 0:
+        raise ValueError(f"burn_in must be an integer of at least 0, got {burn_in!r}")
     least = batch_size if min_size is None else min_size
+    check_positive(min_size=least)
     if least > capacity:
         raise ValueError(f"min_size = {least} is more than capacity = {capacity}: learning would never begin")
     if agent.requires.data not in ("rows", "trajectory"):

@@ -182,3 +182,10 @@ def test_rewards_of_rows_are_not_scaled():
     agent = combinators.with_reward_scaling(SPY)
     with pytest.raises(ValueError, match="needs rollouts"):
         agent.update(None, agent.init(None, Hparams(), jnp.zeros(2), 3), rows(jnp.zeros((4, 2))))
+
+
+@pytest.mark.parametrize("wrap", [combinators.with_observation_normalization, combinators.with_reward_scaling])
+@pytest.mark.parametrize("clip", [0.0, -1.0, float("nan")])
+def test_a_bound_that_is_not_positive_is_refused(wrap, clip):
+    with pytest.raises(ValueError, match=f"clip must be positive, got {clip}"):
+        wrap(Agent(None, None, None), clip=clip)

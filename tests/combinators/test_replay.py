@@ -174,6 +174,18 @@ def test_burn_in_makes_the_memory_anew_with_the_present_parameters():
     assert old[1] == 0
 
 
+@pytest.mark.parametrize("burn_in", [0.5, -1])
+def test_a_burn_in_that_is_not_a_number_of_steps_is_refused(burn_in):
+    with pytest.raises(ValueError, match=f"burn_in must be an integer of at least 0, got {burn_in}"):
+        with_replay(remembering(), capacity=64, batch_size=16, burn_in=burn_in)
+
+
+@pytest.mark.parametrize("min_size", [-3, 0, 1.5])
+def test_a_smallest_size_that_is_not_positive_is_refused(min_size):
+    with pytest.raises(ValueError, match=f"min_size must be a positive integer, got {min_size}"):
+        with_replay(counting(), capacity=64, batch_size=16, min_size=min_size)
+
+
 def test_burn_in_without_memory_is_refused():
     with pytest.raises(ValueError, match="burn_in = 2 brings memory up to date, but this agent learns without memory"):
         with_replay(counting(), capacity=64, batch_size=16, burn_in=2)
