@@ -45,7 +45,10 @@ _NOISY = {"initial_epsilon": 0.0, "epsilon": 0.0}
 ALIASES: dict[str, Alias] = {
     "a2c": Alias("actor_critic"),
     "a3c": Alias("actor_critic"),
-    "ddpg": Alias("td3", {"target_noise": 0.0, "warmup_updates": 0.0}, {"num_critics": 1, "policy_delay": 1}),
+    "ddpg": Alias(
+        "td3", {"target_noise": 0.0, "warmup_updates": 0.0}, {"num_critics": 1, "policy_delay": 1},
+        replay={"batch_size": 256}, rollout_length=1,
+    ),
     "c51": Alias("dqn", _SUPPORT, {"head": "categorical"}, {"num_atoms": 51}),
     "qrdqn": Alias("dqn", {}, {"head": "quantile"}, {"num_atoms": 51}),
     "rainbow": Alias(

@@ -87,6 +87,7 @@ class Alias(NamedTuple):
     Attributes:
       algorithm: a name in `ALGORITHMS`.
       hparams, agent, network, replay: put over those of the preset.
+      rollout_length: in place of that of the preset; None keeps it.
     """
 
     algorithm: str
@@ -94,9 +95,11 @@ class Alias(NamedTuple):
     agent: Mapping[str, Any] = {}
     network: Mapping[str, Any] = {}
     replay: Mapping[str, Any] = {}
+    rollout_length: int | None = None
 
     def apply(self, preset: Preset) -> Preset:
         """The preset with the settings of the alias."""
         names = ("hparams", "agent", "network", "replay")
         merged: Any = {name: dict(getattr(preset, name)) | dict(getattr(self, name)) for name in names}
-        return preset._replace(**merged)
+        length = preset.rollout_length if self.rollout_length is None else self.rollout_length
+        return preset._replace(**merged, rollout_length=length)

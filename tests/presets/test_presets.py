@@ -208,3 +208,9 @@ def test_several_agents_share_the_policy_of_one(name):
     state = jax.eval_shape(lambda key: agent.init(key, hparams, obs, 2), jax.random.key(0))
     action, _ = jax.eval_shape(lambda state: agent.act(None, state, obs), state)
     assert action.shape == (3,)
+
+
+@pytest.mark.parametrize("env_id", ["Pendulum-v1", "MountainCarContinuous-v0", "another"])
+def test_ddpg_makes_one_step_of_critic_and_actor_per_step_of_its_environments(env_id):
+    preset = presets.find("ddpg", env_id, envs.probe(continuous=True))
+    assert (preset.rollout_length, preset.agent["policy_delay"], preset.replay["batch_size"]) == (1, 1, 256)
