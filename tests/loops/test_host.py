@@ -108,6 +108,15 @@ def test_the_cliff_is_learned(factory):
         assert np.nanmean(metrics["episode_return"][-1500:]) > -60
 
 
+def test_metrics_that_callbacks_add_after_some_updates_are_nan_in_the_others():
+    def add(chunk):
+        chunk.metrics["first" if chunk.num_updates == 1 else "later"] = float(chunk.num_updates)
+
+    _, metrics = train_on_host(KEY, recorder(DOWN), lake(), (), num_updates=3, rollout_length=2, callbacks=[add])
+    np.testing.assert_array_equal(metrics["first"], [1, np.nan, np.nan])
+    np.testing.assert_array_equal(metrics["later"], [np.nan, 2, 3])
+
+
 def test_the_same_key_is_the_same_run_and_a_trained_state_goes_on():
     def run(key, state=None):
         env = envs.from_gymnasium("FrozenLake-v1", 4)

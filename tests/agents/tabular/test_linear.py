@@ -104,6 +104,16 @@ def test_gradient_monte_carlo_and_td_reach_least_squares(walk):
         np.testing.assert_allclose(state.weights, exact, atol=0.12)
 
 
+def test_steps_depend_on_the_ratios_of_weights_alone():
+    agent = linear.linear_prediction(lambda s: FEATURES[s], always)
+    state = agent.init(KEY, purerl.hparams.cast(linear.LinearHparams(0.5, DISCOUNT)), jnp.int32(0))
+    obs, never = jnp.arange(6).reshape(3, 2), jnp.zeros((3, 2), bool)
+    data = Transition(obs, jnp.zeros((3, 2), jnp.int32), jnp.arange(6.0).reshape(3, 2), never, never, obs + 1)
+    expected, _ = agent.update(KEY, state, data)
+    found, _ = agent.update(KEY, state, data._replace(weight=jnp.full((3, 2), 1e-2)))
+    np.testing.assert_allclose(found.weights, expected.weights, rtol=1e-5)
+
+
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="target must be one of"):
         linear.least_squares(always, always, target="q")
