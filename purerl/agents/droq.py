@@ -47,7 +47,9 @@ def droq(
       An agent with `SACHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: a number is not positive; in `update`, a batch that `policy_delay` does not divide.
+      ValueError: a number is not positive; a critic with running statistics, or with `dropout=0`; in `update`, a batch
+        that `policy_delay` does not divide.
+      TypeError: an actor with memory.
 
     Examples:
       >>> import purerl

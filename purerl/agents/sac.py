@@ -87,7 +87,9 @@ def sac(
       An agent with `SACHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: `num_critics` is not positive; an unknown exploration, or an actor without the attribute it needs.
+      ValueError: `num_critics` is not positive; an unknown exploration, or an actor without the attribute it needs;
+        a critic with running statistics or dropout.
+      TypeError: an actor with memory.
 
     Examples:
       >>> import purerl

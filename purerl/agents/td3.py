@@ -89,8 +89,9 @@ def td3(
       An agent with `TD3Hparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: a number is not positive, an unknown exploration, an actor without `action_space`, or, in `update`,
-        a batch that `policy_delay` does not divide.
+      ValueError: a number is not positive, an unknown exploration, an actor without `action_space`, a critic with
+        running statistics or dropout, or, in `update`, a batch that `policy_delay` does not divide.
+      TypeError: an actor with memory.
 
     Examples:
       >>> import purerl

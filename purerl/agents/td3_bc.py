@@ -62,8 +62,9 @@ def td3_bc(
       mapping with "obs", "action", "reward", "terminated" and "next_obs", leaves [B].
 
     Raises:
-      ValueError: a number is not positive, or an actor without `action_space`; in `update`, rows that `policy_delay`
-        does not divide.
+      ValueError: a number is not positive, an actor without `action_space`, or a critic with running statistics or
+        dropout; in `update`, rows that `policy_delay` does not divide.
+      TypeError: an actor with memory.
 
     Examples:
       >>> import purerl
