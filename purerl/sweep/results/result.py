@@ -232,7 +232,12 @@ class Result:
 
     @property
     def best(self) -> Trial:
-        """The trial ranked first. As the best of many its return is optimistic: evaluate it again with another key."""
+        """The trial ranked first, with the state of its best seed.
+
+        As those of the best of many, its returns are optimistic. So are fresh episodes of its state, since the seed was
+        chosen by its returns: with `confirm=` the search trains the best trials again on fresh seeds, and
+        `fresh_iqm` is the return to quote.
+        """
         return self.select(1)
 
     def select(self, rank: int, seed: int | None = None) -> Trial:
