@@ -17,7 +17,9 @@ from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, 
 
 
 class PPOHparams(NamedTuple):
-    """Hyperparameters of PPO; the defaults are those of CleanRL's `ppo.py`.
+    """Hyperparameters of PPO; the defaults are those of CleanRL's `ppo.py`, except that nothing is annealed.
+
+    CleanRL anneals the learning rate to 0 by default, which is `anneal_updates=num_updates` here.
 
     Attributes:
       learning_rate: Adam's step size.
