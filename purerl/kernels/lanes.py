@@ -29,6 +29,11 @@ _ELEMENTWISE = {
 }  # fmt: skip
 _REDUCTIONS = {"reduce_sum": jnp.add, "reduce_max": jnp.maximum, "reduce_min": jnp.minimum}
 _REDUCTIONS |= {"reduce_and": jnp.logical_and, "reduce_or": jnp.logical_or, "reduce_prod": jnp.multiply}
+_CALLS = {
+    "call", "checkpoint", "closed_call", "core_call", "custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr",
+    "jit", "pjit", "remat", "remat2",
+}  # fmt: skip
+_MAX_PASSES = 256  # of a loop: every pass becomes code of the kernel
 
 
 class NotElementwiseError(TypeError):
@@ -54,7 +59,7 @@ def check(closed: ClosedJaxpr, name: str) -> None:
     Raises:
       NotElementwiseError: names the operations.
     """
-    others = _operations(closed.jaxpr) - _ELEMENTWISE - set(_REDUCTIONS) - set(_STRUCTURE)
+    others = _operations(closed.jaxpr) - _ELEMENTWISE - set(_REDUCTIONS) - set(_STRUCTURE) - {"scan"}
     if others:
         raise NotElementwiseError(f"{name} is not elementwise: it needs {', '.join(sorted(others))}")
 
@@ -88,20 +93,22 @@ def _objects(values: list[Any], shape: tuple[int, ...]) -> Lanes:
 
 
 def _operations(jaxpr: Jaxpr) -> set[str]:
+    """The operations within calls and loops; a loop that is too long to be unrolled counts as one."""
     found: set[str] = set()
     for equation in jaxpr.eqns:
-        inner = _inner(equation)
-        found |= _operations(inner.jaxpr) if inner else {equation.primitive.name}
+        name, inner = equation.primitive.name, _inner(equation)
+        found |= {name} if inner is None else _operations(inner.jaxpr)
+        if name == "scan" and equation.params["length"] > _MAX_PASSES:
+            found.add(f"a loop of {equation.params['length']} passes (at most {_MAX_PASSES})")
     return found
 
 
 def _inner(equation: Any) -> Any:
-    """The function that a call stands for; None for an operation."""
-    for name in ("jaxpr", "call_jaxpr"):
-        if name in equation.params:
-            inner = equation.params[name]
-            return inner if hasattr(inner, "consts") else ClosedJaxpr(inner, ())
-    return None
+    """The function that a call makes once, or a loop in every pass; None for an operation."""
+    if equation.primitive.name not in _CALLS | {"scan"}:
+        return None
+    inner = equation.params["jaxpr"] if "jaxpr" in equation.params else equation.params["call_jaxpr"]
+    return inner if hasattr(inner, "consts") else ClosedJaxpr(inner, ())
 
 
 def _run(jaxpr: Jaxpr, consts: list[Lanes], arguments: list[Lanes]) -> list[Lanes]:
@@ -122,17 +129,37 @@ def _literal(atom: Any) -> Lanes:
 
 def _apply(equation: Any, inputs: list[Lanes]) -> list[Lanes]:
     name, inner = equation.primitive.name, _inner(equation)
+    if name == "scan":
+        return _unrolled(inner, inputs, [var.aval.shape for var in equation.outvars], **equation.params)
     if inner is not None:
-        return _run(inner.jaxpr, [constant(each) for each in inner.consts], inputs)
+        return run(inner, inputs)
     if name in _ELEMENTWISE:
         shape = equation.outvars[0].aval.shape
         wide = [np.broadcast_to(each, shape) for each in inputs]
         return [_objects([_bind(equation, [each[i] for each in wide]) for i in np.ndindex(shape)], shape)]
     if name in _REDUCTIONS:
+        if not inputs[0].size:
+            return [constant(_identity(equation))]
         return [_reduced(_REDUCTIONS[name], inputs[0], equation.params["axes"])]
     if name in _STRUCTURE:
         return [_STRUCTURE[name](*inputs, **equation.params)]
     raise NotElementwiseError(f"{name} is not elementwise")
+
+
+def _unrolled(
+    body: ClosedJaxpr, inputs: list[Lanes], shapes: list[tuple[int, ...]], *, length: int, reverse: bool,
+    num_consts: int, num_carry: int, **_: Any,
+) -> list[Lanes]:  # fmt: skip
+    """The results of a loop whose number of passes is known: its last carry, and rows of one entry per pass."""
+    start = num_consts + num_carry
+    consts, carry, rows = inputs[:num_consts], inputs[num_consts:start], inputs[start:]
+    made = [np.empty(shape, object) for shape in shapes[num_carry:]]
+    for i in reversed(range(length)) if reverse else range(length):
+        results = run(body, [*consts, *carry, *(each[i, ...] for each in rows)])
+        carry = results[:num_carry]
+        for row, result in zip(made, results[num_carry:], strict=True):
+            row[i, ...] = result
+    return [*carry, *made]
 
 
 def _bind(equation: Any, inputs: list[Any]) -> Any:
@@ -143,6 +170,13 @@ def _bind(equation: Any, inputs: list[Any]) -> Any:
     length = next((each.shape for each in inputs if np.ndim(each)), ())
     wide = [each if np.ndim(each) or not length else jnp.full(length, each) for each in inputs]
     return equation.primitive.bind(*wide, **equation.params)
+
+
+def _identity(equation: Any) -> Any:
+    """The result of a reduction of no numbers."""
+    like = equation.invars[0].aval
+    with jax.ensure_compile_time_eval():
+        return equation.primitive.bind(jnp.zeros(like.shape, like.dtype), **equation.params)
 
 
 def _reduced(combine: Callable[[Any, Any], Any], x: Lanes, axes: tuple[int, ...]) -> Lanes:

@@ -51,6 +51,36 @@ def test_actions_are_equal(both):
         np.testing.assert_array_equal(plain.action, fused.action)
 
 
+@pytest.fixture(params=["a repeated action", "an action taken once", "a loop of substeps"])
+def loop(request):
+    """An environment whose step has a loop."""
+    if "action" in request.param:
+        return purerl.envs.action_repeat(purerl.envs.make("CartPole-v1"), 1 if "once" in request.param else 4)
+    return _with_loop(lambda x: jax.lax.fori_loop(0, 4, lambda i, x: x + i.astype(jnp.float32), x))
+
+
+def _with_loop(substeps):
+    """The endless environment, with rewards after further passes of a loop."""
+    env = purerl.envs.endless()
+
+    def step(key, *rest):
+        new = env.step(key, *rest)
+        return new._replace(reward=substeps(new.reward))
+
+    return env._replace(step=step)
+
+
+def test_every_pass_of_a_loop_in_the_step_is_made(loop):
+    network = purerl.networks.actor_critic(loop, hidden=(16,))
+    agent = purerl.ppo(network)
+    begun = purerl.start(jax.random.key(0), agent, loop, purerl.PPOHparams(), num_envs=NUM_ENVS)
+
+    def rewards(rollout):
+        return rollout(jax.random.key(1), agent, loop, begun.agent_state, begun.actors, length=3)[1].reward
+
+    np.testing.assert_array_equal(rewards(kernels.fused_rollout(network, interpret=True)), rewards(loops.rollout))
+
+
 # --- What does not fit ------------------------------------------------------------------------------------------------
 
 
@@ -70,6 +100,21 @@ def test_a_step_that_draws_random_numbers_is_refused():
 
 def _with_noise(step, key):
     return step._replace(reward=step.reward + jax.random.normal(key))
+
+
+@pytest.mark.parametrize(
+    ("substeps", "message"),
+    [
+        (lambda x: jax.lax.fori_loop(0, 1000, lambda _, x: x + 1.0, x), r"a loop of 1000 passes \(at most 256\)"),
+        (lambda x: jax.lax.while_loop(lambda x: x < 3, lambda x: x + 1.0, x), r"it needs while\n"),
+        (lambda x: jax.lax.reduce(jnp.stack([x, x]), 0.0, lambda a, b: a + 2.0 * b, (0,)), r"it needs reduce\n"),
+    ],
+    ids=["long", "of unknown length", "over an array"],
+)
+def test_a_loop_that_cannot_be_unrolled_is_refused(substeps, message):
+    env = _with_loop(substeps)
+    with pytest.raises(lanes.NotElementwiseError, match=message):
+        rollout_of(env, purerl.networks.actor_critic(env, hidden=(16,)))
 
 
 @pytest.mark.parametrize(
@@ -105,3 +150,32 @@ def test_a_function_of_small_arrays_runs_on_lanes():
     expected = jax.vmap(function)(x, y)
     np.testing.assert_allclose(total[()], expected[0])
     np.testing.assert_allclose(np.stack([np.asarray(each) for each in pair[:, 0]], axis=1), expected[1][:, :, 0])
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_scan_with_constants_and_rows_runs_on_lanes(reverse):
+    def function(x, y):
+        def body(carry, row):
+            return carry * y + row[0], (carry, carry - row)
+
+        return jax.lax.scan(body, x, jnp.stack([x, y, x + y, y, 2.0, x]).reshape(3, 2), reverse=reverse)
+
+    x, y = jnp.array([1.0, -3.0, 2.0]), jnp.array([0.5, 1.0, 4.0])
+    results = lanes.run(jax.make_jaxpr(function)(1.0, 2.0), [lanes.single(x), lanes.single(y)])
+    for result, expected in zip(results, jax.tree.leaves(jax.vmap(function)(x, y)), strict=True):
+        rows = np.stack([np.broadcast_to(each, 3) for each in result.reshape(-1)], axis=1)
+        np.testing.assert_allclose(rows.reshape(expected.shape), expected)
+
+
+def test_calls_within_a_function_run_on_lanes_once():
+    @jax.custom_vjp
+    def doubled(x):
+        return x * 2.0
+
+    doubled.defvjp(lambda x: (doubled(x), None), lambda _, gradient: (gradient,))
+
+    def function(x):
+        return doubled(jax.checkpoint(jnp.square)(jax.nn.relu(jax.jit(jnp.negative)(x))))
+
+    x = jnp.array([1.0, -3.0, 2.0])
+    np.testing.assert_allclose(lanes.run(jax.make_jaxpr(function)(1.0), [lanes.single(x)])[0][()], function(x))
