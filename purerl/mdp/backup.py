@@ -63,9 +63,36 @@ def sweep(arrays: Layout, value: jax.Array, discount: jax.Array) -> jax.Array:
     return jax.lax.scan(add, arrays.reward, (arrays.weight, arrays.next_state), unroll=unroll)[0]
 
 
+def sweep_infinite(arrays: Layout, value: jax.Array, discount: jax.Array) -> jax.Array:
+    """`sweep` of values that may be infinite, which then count only for actions that can lead to them.
+
+    Returns:
+      [A, S]; NaN for an action that can lead to +∞ and to −∞. Takes another array [K, A, S].
+    """
+    infinite = jnp.isinf(value)
+    reached = jnp.where(infinite, value, 0).at[arrays.next_state].get(mode="promise_in_bounds")  # [K, A, S]
+    reached = jnp.sum(jnp.where(discount * arrays.weight > 0, reached, 0), axis=0)  # 0 · ∞ would be NaN
+    return sweep(arrays, jnp.where(infinite, 0, value), discount) + reached
+
+
 def best(q: jax.Array) -> jax.Array:
     """Maximum over actions of q [A, S], as elementwise maxima, which fuse where a reduction does not."""
     return functools.reduce(jnp.maximum, q) if q.shape[0] <= _MAX_UNROLLED else jnp.max(q, axis=0)
+
+
+def difference(new: jax.Array, old: jax.Array) -> jax.Array:
+    """new − old, 0 where both are the same infinity.
+
+    Examples:
+      >>> difference(jnp.array([-jnp.inf, 2.0]), jnp.array([-jnp.inf, 1.0])).tolist()
+      [0.0, 1.0]
+    """
+    return jnp.where(new == old, 0, new - old)
+
+
+def comparable(q: jax.Array) -> jax.Array:
+    """Action values with −∞ in place of NaN, which is an action that can lead to +∞ and to −∞."""
+    return jnp.where(jnp.isnan(q), -jnp.inf, q)
 
 
 def follow(arrays: Layout, action: jax.Array) -> Layout:
@@ -82,7 +109,7 @@ def follow(arrays: Layout, action: jax.Array) -> Layout:
 
 def first_best(q: jax.Array) -> jax.Array:
     """One-hot [S, A] of the first best action in q [S, A]."""
-    return jax.nn.one_hot(jnp.argmax(q, axis=-1), q.shape[-1], dtype=q.dtype)
+    return jax.nn.one_hot(jnp.argmax(comparable(q), axis=-1), q.shape[-1], dtype=q.dtype)
 
 
 def bellman_backup(mdp: MDP, value: ArrayLike, discount: Scalar) -> jax.Array:
@@ -90,11 +117,12 @@ def bellman_backup(mdp: MDP, value: ArrayLike, discount: Scalar) -> jax.Array:
 
     Args:
       mdp: outcome lists [S, A, K].
-      value: [S], value of every state.
+      value: [S], value of every state; may be infinite.
       discount: scalar γ.
 
     Returns:
-      [S, A] action values. Its maximum over actions is one sweep of value iteration.
+      [S, A] action values; NaN for an action that can lead to +∞ and to −∞. Its maximum over actions is one sweep of
+      value iteration.
 
     Source: Sutton & Barto (2018), eq. 4.10 before the maximum.
 
@@ -112,7 +140,7 @@ def bellman_backup(mdp: MDP, value: ArrayLike, discount: Scalar) -> jax.Array:
 
 @jax.jit
 def _backup(mdp: MDP, value: jax.Array, discount: jax.Array) -> jax.Array:
-    return sweep(layout(mdp), value, discount).T
+    return sweep_infinite(layout(mdp), value, discount).T
 
 
 def soft_best(q: jax.Array, temperature: Scalar) -> jax.Array:

@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from purerl.mdp.backup import first_best, layout, sweep
+from purerl.mdp.backup import comparable, difference, first_best, layout, sweep_infinite
 from purerl.mdp.linear import solve_chain
 from purerl.mdp.types import MDP, Solution, check, check_policy, check_scalar
 from purerl.types import Scalar
@@ -52,7 +52,8 @@ def policy_iteration(mdp: MDP, discount: Scalar, max_iterations: int | jax.Array
 
     Starts from the actions that are greedy to the uniform policy, which ends wherever ending is possible, so γ = 1
     works if never ending has a price. An action is replaced only by one that is better by more than rounding
-    (8 eps max|q|), and the sum of all values must rise, so ties cannot cycle.
+    (8 eps max|q|, over finite q), and the sum of all values must rise, so ties cannot cycle. A state keeps the value
+    −∞ as long as every one of its actions can lead to such a state.
 
     Args:
       mdp: outcome lists [S, A, K]; takes O(S²) memory.
@@ -98,8 +99,9 @@ def restrict(mdp: MDP, action: jax.Array) -> MDP:
 
 def better_action(q: jax.Array, action: jax.Array) -> jax.Array:
     """Greedy improvement of the actions [S] under q [S, A], only where it gains more than rounding."""
+    q = comparable(q)
     taken = jnp.take_along_axis(q, action[:, None], axis=1)[:, 0]
-    margin = 8 * jnp.finfo(q.dtype).eps * jnp.max(jnp.abs(q))
+    margin = 8 * jnp.finfo(q.dtype).eps * jnp.max(jnp.where(jnp.isfinite(q), jnp.abs(q), 0))
     return jnp.where(jnp.max(q, axis=1) > taken + margin, jnp.argmax(q, axis=1), action)
 
 
@@ -117,15 +119,16 @@ def _policy_iteration(mdp: MDP, discount: jax.Array, max_iterations: jax.Array) 
     def improve(carry: tuple) -> tuple:
         action, value, q, iterations, _ = carry
         first = iterations == 0
-        action = jnp.where(first, jnp.argmax(q, axis=1), better_action(q, action))
+        action = jnp.where(first, jnp.argmax(comparable(q), axis=1), better_action(q, action))
         new_value = exact_value(restrict(mdp, action), one_action, discount)
-        new_q = sweep(arrays, new_value, discount).T
-        rose = first | (jnp.sum(new_value - value) > 0)
+        new_q = sweep_infinite(arrays, new_value, discount).T
+        rose = first | (jnp.sum(difference(new_value, value)) > 0)
         changed = rose & jnp.any(better_action(new_q, action) != action)
         return action, jnp.where(rose, new_value, value), jnp.where(rose, new_q, q), iterations + 1, changed
 
     value = exact_value(mdp, uniform, discount)
-    q = sweep(arrays, value, discount).T
-    start = (jnp.argmax(q, axis=1), value, q, jnp.array(0, jnp.int32), jnp.array(True))
+    q = sweep_infinite(arrays, value, discount).T
+    start = (jnp.zeros(q.shape[:1], jnp.int32), value, q, jnp.array(0, jnp.int32), jnp.array(True))
     _, value, q, iterations, _ = jax.lax.while_loop(lambda c: c[-1] & (c[-2] < max_iterations), improve, start)
-    return Solution(value, q, first_best(q), iterations, jnp.max(jnp.abs(jnp.max(q, axis=1) - value)))
+    residual = jnp.max(jnp.abs(difference(jnp.max(comparable(q), axis=1), value)))
+    return Solution(value, q, first_best(q), iterations, residual)

@@ -213,6 +213,64 @@ def test_policy_iteration_does_not_cycle_over_ties(many):
     np.testing.assert_array_equal(policy_iterations(same, jnp.full(NUM, 0.99)).policy[:, :, 0], 1)
 
 
+@pytest.fixture(scope="module")
+def priced():
+    """Every reward is a price, so that at discount 1 it pays to end."""
+    mdp = mdps.random_mdp(jax.random.key(11), 6, 3, 2, termination=0.2)
+    return mdp._replace(reward=-jnp.abs(mdp.reward))
+
+
+def with_trap(mdp):
+    """The MDP with one more state, which nothing leads to and which is never left, at a price."""
+    num_states, num_actions, num_outcomes = mdp.next_state.shape
+    row = {
+        "next_state": num_states,
+        "probability": 1 / num_outcomes,
+        "reward": -1.0,
+        "terminated": False,
+    }
+    more = {name: np.full((1, num_actions, num_outcomes), value) for name, value in row.items()}
+    fields = {name: np.concatenate([getattr(mdp, name), value]) for name, value in more.items()}
+    return mdps.MDP(**fields, initial=np.append(mdp.initial, 0.0))
+
+
+def test_policy_iteration_is_not_spoiled_by_an_endless_state_that_nothing_leads_to(priced):
+    plain, solution = mdps.policy_iteration(priced, 1.0), mdps.policy_iteration(with_trap(priced), 1.0)
+    np.testing.assert_allclose(plain.value, optimal(priced, 1.0), rtol=1e-5)
+    np.testing.assert_allclose(solution.value[:-1], plain.value, rtol=1e-6)
+    np.testing.assert_array_equal(solution.policy[:-1], plain.policy)
+    assert solution.value[-1] == -np.inf
+    assert solution.residual < 1e-5
+
+
+TRAP = mdps.from_table(
+    {  # state 0 is never left, at a price; from state 1 a price leads out; lists are padded with next state 0
+        0: {0: [(1.0, 0, -1.0, False)], 1: [(1.0, 0, -1.0, False)]},
+        1: {0: [(0.5, 2, -5.0, True), (0.5, 2, -5.0, True)], 1: [(1.0, 0, 0.0, False)]},
+        2: {0: [(1.0, 2, 0.0, True)], 1: [(1.0, 2, 0.0, True)]},
+    },
+    [0, 1, 0],
+)
+
+
+def test_policy_iteration_pays_to_avoid_an_endless_state():
+    solution = mdps.policy_iteration(TRAP, 1.0)
+    np.testing.assert_array_equal(solution.value, [-np.inf, -5, 0])
+    np.testing.assert_array_equal(solution.q, [[-np.inf, -np.inf], [-5, -np.inf], [0, 0]])
+    np.testing.assert_array_equal(solution.policy[1], [1, 0])
+    assert solution.residual == 0
+
+
+def test_a_backup_of_infinite_values_spoils_only_what_leads_to_them():
+    value = mdps.policy_evaluation(TRAP, [[1.0, 0.0]] * 3, 1.0)
+    np.testing.assert_array_equal(mdps.bellman_backup(TRAP, value, 1.0)[:, 0], value)
+
+
+def test_a_backup_is_differentiable_in_probabilities_of_0():
+    gradient = jax.grad(lambda p: mdps.bellman_backup(TRAP._replace(probability=p), [1.0, 2.0, 3.0], 1.0)[0, 0])
+    assert gradient(TRAP.probability)[0, 0].tolist() == [0.0, 1.0]  # reward + value of the next state, 0
+
+
 def test_soft_value_iteration_has_its_own_fixed_point(garnet):
     temperature = 0.3
     solution = mdps.soft_value_iteration(garnet, 0.9, temperature, 1e-6)
