@@ -203,6 +203,106 @@ def test_wrappers_nest_and_are_the_same_object_again():
     assert steps.truncated.tolist() == [False, False, True]
 
 
+NUM_AGENTS = 3
+
+
+def observe_agents(t):
+    """What three agents observe, and what their space does not name: each one's pay, t times its number."""
+    t = jnp.asarray(t, jnp.float32)
+    return {
+        "agents": jnp.full((NUM_AGENTS, 2), t),
+        "rewards": t * jnp.arange(1.0, 1 + NUM_AGENTS),
+        "alive": jnp.ones(NUM_AGENTS, bool),
+    }
+
+
+AGENTS = counting_env(observe_agents, Dict({"agents": Box(-np.inf, np.inf, (NUM_AGENTS, 2))}))
+
+
+def test_repeated_actions_add_up_the_rewards_of_every_agent():
+    plain, _ = play(AGENTS, jax.random.key(0), 4)
+    repeated, _ = play(envs.action_repeat(AGENTS, 4), jax.random.key(0), 1)
+    np.testing.assert_allclose(repeated[1]["rewards"], sum(obs["rewards"] for obs in plain[1:]))
+    np.testing.assert_allclose(repeated[1]["agents"], plain[-1]["agents"])
+
+
+def test_the_rewards_of_every_agent_count_until_the_episode_ends():
+    plain, _ = play(AGENTS, jax.random.key(0), 2)
+    repeated, _ = play(envs.action_repeat(AGENTS, 4), jax.random.key(0), 1, CountParams(end=jnp.int32(2)))
+    np.testing.assert_allclose(repeated[1]["rewards"], plain[1]["rewards"] + plain[2]["rewards"])
+
+
+def test_repeated_actions_keep_an_observation_called_rewards():
+    named = counting_env(lambda t: {"rewards": jnp.asarray(t, jnp.float32)}, Dict({"rewards": Box(0.0, 120.0)}))
+    plain, _ = play(named, jax.random.key(0), 4)
+    repeated, _ = play(envs.action_repeat(named, 4), jax.random.key(0), 1)
+    assert repeated[1]["rewards"] == plain[-1]["rewards"]
+
+
+@pytest.mark.parametrize("wrap", [lambda env: envs.frame_stack(env, 3), envs.channels_last], ids=["stack", "channels"])
+def test_what_the_space_does_not_name_passes_unchanged(wrap):
+    plain, _ = play(AGENTS, jax.random.key(0), 4)
+    wrapped, _ = play(wrap(AGENTS), jax.random.key(0), 4)
+    for one, other in zip(plain, wrapped, strict=True):
+        np.testing.assert_array_equal(one["rewards"], other["rewards"])
+        np.testing.assert_array_equal(one["alive"], other["alive"])
+
+
+def test_a_stack_of_what_agents_see_is_that_of_their_observations():
+    plain, _ = play(AGENTS, jax.random.key(0), 4)
+    stacked, _ = play(envs.frame_stack(AGENTS, 3), jax.random.key(0), 4)
+    np.testing.assert_array_equal(stacked[-1]["agents"], np.concatenate([obs["agents"] for obs in plain[-3:]], axis=-1))
+
+
+def test_channels_move_last_inside_dicts_and_tuples():
+    image = Box(0, 255, (3, 14, 16), "uint8")
+    zeros = jnp.zeros(image.shape, jnp.uint8)
+    inner = counting_env(
+        lambda t: {"pair": (zeros, t), "image": zeros}, Dict({"pair": Tuple((image, Discrete(120))), "image": image})
+    )
+    env = envs.channels_last(inner)
+    moved = Box(0, 255, (14, 16, 3), "uint8")
+    assert env.observation_space == Dict({"pair": Tuple((moved, Discrete(120))), "image": moved})
+    for obs in play(env, jax.random.key(0), 1)[0]:
+        assert (obs["pair"][0].shape, obs["image"].shape) == (moved.shape, moved.shape)
+
+
+STATEFUL = {
+    "time_limit": lambda env: envs.time_limit(env, 3),
+    "frame_stack": lambda env: envs.frame_stack(env, 3),
+    "cached_resets": lambda env: envs.cached_resets(env, 3),
+    "flatten": envs.flatten,
+}
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_a_wrapper_around_with_state_that_would_hide_its_state_is_refused(name):
+    env = STATEFUL[name](envs.with_state(VECTOR))
+    with pytest.raises(ValueError, match=rf"write with_state\({name}\(env\)\)"):
+        env.reset(jax.random.key(0))
+
+
+@pytest.mark.parametrize("name", STATEFUL)
+def test_with_state_around_a_wrapper_shows_its_state(name):
+    obs, env_state = envs.with_state(STATEFUL[name](VECTOR)).reset(jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, obs["env_state"], env_state)
+
+
+WRAPPERS = STATEFUL | {
+    "action_repeat": lambda env: envs.action_repeat(env, 3),
+    "channels_last": envs.channels_last,
+    "select_observation": lambda env: envs.select_observation(env, (0,)),
+    "with_state": envs.with_state,
+}
+
+
+@pytest.mark.parametrize("name", WRAPPERS)
+def test_an_environment_on_the_host_is_refused(name):
+    host = envs.adapters.gymnasium.HostEnv(None, None, None, 1, VECTOR.observation_space, VECTOR.action_space)
+    with pytest.raises(TypeError, match=rf"envs\.{name} wraps environments in JAX, .* gymnasium\.wrappers"):
+        WRAPPERS[name](host)
+
+
 @pytest.mark.parametrize("count", [0, -1, 2.0, True, "4"])
 def test_counts_must_be_positive_integers(count):
     with pytest.raises(ValueError, match="num_steps must be a positive integer"):

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs.adapters.images import images_last, last_space
+from purerl.envs.wrappers.inner import check_inner, check_order
 from purerl.envs.wrappers.rendering import inner_render
 from purerl.envs.wrappers.spaces import MASK, flat_observation, flat_space, stacked_space
 from purerl.hparams import check_positive
-from purerl.spaces import Box, Dict, check_spaces
+from purerl.spaces import Box, Dict, Space, Tuple
 from purerl.types import Env, EnvStep, Key, PyTree
 
 
@@ -32,10 +33,10 @@ def flatten(env: Env) -> Env:
     `{"obs": vector, "action_mask": mask}`.
 
     Args:
-      env: any environment.
+      env: any environment in JAX, except one of `with_state`, which must be the outermost wrapper.
 
     Raises:
-      TypeError: a part of the observation space is none of the kinds in `types`.
+      TypeError: a part of the observation space is none of the kinds in `types`, or the environment runs on the host.
 
     Examples:
       >>> from purerl import envs, mdp
@@ -43,11 +44,12 @@ def flatten(env: Env) -> Env:
       >>> env.observation_space.shape
       (11,)
     """
-    check_spaces(env)
+    check_inner(env, "flatten")
     space = env.observation_space
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
         obs, env_state = env.reset(key, env_params)
+        check_order(obs, env.observation_space, "flatten")
         return flat_observation(space, obs), env_state
 
     def step(key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None) -> EnvStep:
@@ -76,7 +78,7 @@ def select_observation(env: Env, indices: tuple[int, ...]) -> Env:
       >>> select_observation(envs.traffic_light(), (0, 1, 2, 3)).observation_space.shape
       (4,)
     """
-    check_spaces(env)
+    check_inner(env, "select_observation")
     space = env.observation_space
     if not isinstance(space, Box) or len(space.shape) != 1:
         raise TypeError(f"select_observation needs observations that are vectors, got {space}")
@@ -108,7 +110,7 @@ def channels_last(env: Env) -> Env:
       >>> channels_last(envs.endless()).observation_space == envs.endless().observation_space
       True
     """
-    check_spaces(env)
+    check_inner(env, "channels_last")
     space = env.observation_space
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
@@ -128,7 +130,8 @@ def with_state(env: Env) -> Env:
 
         obs' = {"obs": obs, "env_state": state of the environment, "env_params": its parameters}
 
-    Networks see only "obs", which is all that the observation space names.
+    Networks see only "obs", which is all that the observation space names. Wrappers with a state of their own, such as
+    `time_limit` and `frame_stack`, come inside this one, so that the planner is shown their state too.
 
     Args:
       env: any environment.
@@ -139,7 +142,7 @@ def with_state(env: Env) -> Env:
       >>> sorted(obs)
       ['env_params', 'env_state', 'obs']
     """
-    check_spaces(env)
+    check_inner(env, "with_state")
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
         obs, env_state = env.reset(key, env_params)
@@ -167,13 +170,15 @@ def frame_stack(env: Env, num_frames: int) -> Env:
         [..., d] becomes [..., num_frames * d],   a scalar becomes [num_frames]
 
     At a reset the first observation is repeated. The rank of arrays is unchanged, so the same networks fit. Every leaf
-    of a dict or tuple is stacked, except an `action_mask` at the top of a dict, which is the last observation's.
+    of a dict or tuple is stacked, except an `action_mask` at the top of a dict and what the observation space does not
+    name, which are the last observation's.
 
     Args:
-      env: any environment.
+      env: any environment in JAX, except one of `with_state`, which must be the outermost wrapper.
       num_frames: number of observations, at least 1.
 
     Raises:
+      TypeError: the environment runs on the host.
       ValueError: `num_frames` is not an integer of at least 1.
 
     Examples:
@@ -181,29 +186,43 @@ def frame_stack(env: Env, num_frames: int) -> Env:
       >>> frame_stack(envs.endless(), 4).observation_space.shape
       (4,)
     """
-    check_spaces(env)
+    check_inner(env, "frame_stack")
     check_positive(num_frames=num_frames)
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, FrameStackState]:
         obs, env_state = env.reset(key, env_params)
-        frames = _unmasked(lambda leaf: jnp.concatenate([jnp.atleast_1d(leaf)] * num_frames, axis=-1), obs)
+        check_order(obs, env.observation_space, "frame_stack")
+        frames = _unmasked(env.observation_space, functools.partial(_repeat, num_frames), obs)
         return frames, FrameStackState(env_state, frames)
 
     def step(key: Key, env_state: FrameStackState, action: PyTree, env_params: PyTree = None) -> EnvStep:
         result = env.step(key, env_state.env_state, action, env_params)
-        frames = _unmasked(_push, result.obs, env_state.frames)
+        frames = _unmasked(env.observation_space, _push, result.obs, env_state.frames)
         return result._replace(obs=frames, env_state=FrameStackState(result.env_state, frames))
 
     space = stacked_space(env.observation_space, num_frames)
     return env._replace(reset=reset, step=step, observation_space=space, render=inner_render(env))
 
 
-def _unmasked(function: Callable[..., jax.Array], obs: PyTree, *rest: PyTree) -> PyTree:
-    """The function applied to every leaf, except an action mask at the top, which is that of the newest observation."""
-    if not isinstance(obs, dict) or MASK not in obs:
-        return jax.tree.map(function, obs, *rest)
-    parts = [{name: value for name, value in tree.items() if name != MASK} for tree in (obs, *rest)]
-    return {**jax.tree.map(function, *parts), MASK: obs[MASK]}
+def _unmasked(space: Space, function: Callable[..., jax.Array], obs: PyTree, *rest: PyTree) -> PyTree:
+    """The function applied to every leaf that the space names, except an action mask at the top."""
+    if isinstance(space, Dict) and MASK in space:
+        space = Dict({name: part for name, part in space.spaces if name != MASK})
+    return _named(space, function, obs, *rest)
+
+
+def _named(space: Space, function: Callable[..., jax.Array], obs: PyTree, *rest: PyTree) -> PyTree:
+    """The function applied to every leaf that the space names; the others are those of `obs`."""
+    if isinstance(space, Dict):
+        parts = {name: (part, obs[name], *(each[name] for each in rest)) for name, part in space.spaces}
+        return obs | {name: _named(part, function, *leaves) for name, (part, *leaves) in parts.items()}
+    if isinstance(space, Tuple):
+        return tuple(_named(part, function, *leaves) for part, *leaves in zip(space.spaces, obs, *rest, strict=True))
+    return function(obs, *rest)
+
+
+def _repeat(num_frames: int, leaf: jax.Array) -> jax.Array:
+    return jnp.concatenate([jnp.atleast_1d(leaf)] * num_frames, axis=-1)
 
 
 def _push(leaf: jax.Array, frames: jax.Array) -> jax.Array:

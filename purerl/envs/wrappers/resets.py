@@ -6,8 +6,8 @@ import functools
 
 import jax
 
+from purerl.envs.wrappers.inner import check_inner, check_order
 from purerl.hparams import check_positive
-from purerl.spaces import check_spaces
 from purerl.types import Env, Key, PyTree
 
 
@@ -23,11 +23,12 @@ def cached_resets(env: Env, num_resets: int = 256, seed: int = 0) -> Env:
     reset in every step. The starts are constants of the compiled program.
 
     Args:
-      env: any environment.
+      env: any environment in JAX, except one of `with_state`, which must be the outermost wrapper.
       num_resets: number of starts.
       seed: of the starts.
 
     Raises:
+      TypeError: the environment runs on the host.
       ValueError: `num_resets` is not positive; in a call, `env_params` are given, under which the starts do not hold.
 
     Examples:
@@ -36,7 +37,7 @@ def cached_resets(env: Env, num_resets: int = 256, seed: int = 0) -> Env:
       >>> len({float(env.reset(jax.random.key(i))[0][0]) for i in range(40)})
       4
     """
-    check_spaces(env)
+    check_inner(env, "cached_resets")
     check_positive(num_resets=num_resets)
     keys = jax.random.split(jax.random.key(seed), num_resets)
 
@@ -51,6 +52,7 @@ def cached_resets(env: Env, num_resets: int = 256, seed: int = 0) -> Env:
         pick_key, fresh_key = jax.random.split(key)
         i = jax.random.randint(pick_key, (), 0, num_resets)
         obs, env_state = jax.tree.map(lambda leaf: leaf[i], pool())
+        check_order(obs, env.observation_space, "cached_resets")
         return obs, _with_fresh_keys(fresh_key, env_state)
 
     return env._replace(reset=reset)

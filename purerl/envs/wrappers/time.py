@@ -13,9 +13,10 @@ import jax
 import jax.numpy as jnp
 
 from purerl.envs.checking import standard
+from purerl.envs.wrappers.inner import check_inner, check_order
 from purerl.envs.wrappers.rendering import inner_render
 from purerl.hparams import check_positive
-from purerl.spaces import check_spaces
+from purerl.spaces import Dict, Space
 from purerl.types import Env, EnvStep, Key, PyTree
 
 
@@ -33,10 +34,11 @@ def time_limit(env: Env, num_steps: int) -> Env:
     Steps are counted from the last reset. A limit of the environment's own stays in force.
 
     Args:
-      env: any environment.
+      env: any environment in JAX, except one of `with_state`, which must be the outermost wrapper.
       num_steps: the limit, at least 1.
 
     Raises:
+      TypeError: the environment runs on the host.
       ValueError: the limit is not an integer of at least 1.
 
     Examples:
@@ -49,11 +51,12 @@ def time_limit(env: Env, num_steps: int) -> Env:
       >>> step.truncated.tolist(), step.terminated.tolist()
       (True, False)
     """
-    check_spaces(env)
+    check_inner(env, "time_limit")
     check_positive(num_steps=num_steps)
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, TimeLimitState]:
         obs, env_state = env.reset(key, env_params)
+        check_order(obs, env.observation_space, "time_limit")
         return obs, TimeLimitState(env_state, jnp.int32(0))
 
     def step(key: Key, env_state: TimeLimitState, action: PyTree, env_params: PyTree = None) -> EnvStep:
@@ -70,11 +73,14 @@ def time_limit(env: Env, num_steps: int) -> Env:
 def action_repeat(env: Env, num_steps: int) -> Env:
     """Take every action `num_steps` times, or until the episode ends: reward = Σ r[t], info = its mean.
 
+    The "rewards" of several agents, which an observation has beyond what its space names, are summed too.
+
     Args:
-      env: any environment; its time limits count its own steps.
+      env: any environment in JAX; its time limits count its own steps.
       num_steps: how often, at least 1.
 
     Raises:
+      TypeError: the environment runs on the host.
       ValueError: `num_steps` is not an integer of at least 1.
 
     Examples:
@@ -84,7 +90,7 @@ def action_repeat(env: Env, num_steps: int) -> Env:
       >>> env.step(jax.random.key(1), env_state, 0).reward.tolist()
       4.0
     """
-    check_spaces(env)
+    check_inner(env, "action_repeat")
     check_positive(num_steps=num_steps)
 
     def step(key: Key, env_state: PyTree, action: PyTree, env_params: PyTree = None) -> EnvStep:
@@ -93,7 +99,8 @@ def action_repeat(env: Env, num_steps: int) -> Env:
         def again(result: EnvStep, key: Key) -> tuple[EnvStep, tuple[PyTree, jax.Array]]:
             new = standard(env.step(key, result.env_state, action, env_params))
             over = result.terminated | result.truncated
-            total = new._replace(reward=result.reward + new.reward, info=())
+            obs = _with_total_rewards(env.observation_space, result.obs, new.obs)
+            total = new._replace(obs=obs, reward=result.reward + new.reward, info=())
             return jax.tree.map(lambda old, new: jnp.where(over, old, new), result, total), (new.info, ~over)
 
         first = standard(env.step(keys[0], env_state, action, env_params))
@@ -104,3 +111,11 @@ def action_repeat(env: Env, num_steps: int) -> Env:
 
     limit = None if env.max_steps is None else math.ceil(env.max_steps / num_steps)
     return env._replace(step=step, max_steps=limit)
+
+
+def _with_total_rewards(space: Space, before: PyTree, obs: PyTree) -> PyTree:
+    """The observation with what its agents were paid so far; `space` names none of it."""
+    named = isinstance(space, Dict) and "rewards" in space
+    if named or not isinstance(obs, dict) or "rewards" not in obs:
+        return obs
+    return obs | {"rewards": before["rewards"] + obs["rewards"]}
