@@ -59,6 +59,11 @@ def check_convolution(space: Space, convolution: Convolution) -> None:
       ...
       ValueError: convolution='nature' needs images with sides of at least 36, but observations have shape (10, 10, 4)
     """
+    if not isinstance(convolution, bool) and convolution not in CONVOLUTIONS:
+        raise ValueError(f"convolution must be True, False, {', '.join(CONVOLUTIONS)}; got {convolution!r}")
+    if isinstance(space, Dict | Tuple):
+        for part in [part for _, part in space.spaces] if isinstance(space, Dict) else space.spaces:
+            check_convolution(part, convolution)
     if convolution is not False and has_channels_first(space):
         raise ValueError(
             f"observations have shape {space.shape}, which looks like an image with its channels first; images are "  # type: ignore[union-attr]
@@ -66,11 +71,6 @@ def check_convolution(space: Space, convolution: Convolution) -> None:
         )
     if isinstance(convolution, bool):
         return
-    if convolution not in CONVOLUTIONS:
-        raise ValueError(f"convolution must be True, False, {', '.join(CONVOLUTIONS)}; got {convolution!r}")
-    if isinstance(space, Dict | Tuple):
-        for part in [part for _, part in space.spaces] if isinstance(space, Dict) else space.spaces:
-            check_convolution(part, convolution)
     smallest = CONVOLUTIONS[convolution]
     if isinstance(space, Box) and len(space.shape) == 3 and min(space.shape[:2]) < smallest:
         raise ValueError(

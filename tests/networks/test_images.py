@@ -166,3 +166,12 @@ def test_layer_normalization_of_an_image_is_over_all_its_pixels(dtype, atol):
     z = np.arctanh(np.asarray(bare.apply(convolution, image), np.float64))
     found = np.asarray(torso.apply(params, image), np.float64)
     np.testing.assert_allclose(found, np.tanh((z - z.mean()) / z.std()), atol=atol)
+
+
+@pytest.mark.parametrize("nest", [lambda image: Dict({"camera": image}), lambda image: Tuple((FOUR, image))])
+@pytest.mark.parametrize("convolution", [True, "nature"])
+def test_images_with_their_channels_first_are_refused_inside_dicts_and_tuples(nest, convolution):
+    space = nest(Box(0, 255, (3, 84, 84), "uint8"))
+    with pytest.raises(ValueError, match=r"\(3, 84, 84\), which looks like an image with its channels first"):
+        networks.actor_critic(env(space), convolution=convolution)
+    networks.actor_critic(env(space), convolution=False)
