@@ -159,6 +159,18 @@ def test_better_control_waits_less(env):
     assert total["actuated"] > total["fixed"] > total["never"], total
 
 
+@pytest.mark.parametrize("controller", [envs.fixed_cycle, envs.actuated])
+def test_the_controllers_act_the_same_in_two_phases(env, controller):
+    agent = controller()
+    hparams = envs.FixedCycleHparams() if controller is envs.fixed_cycle else envs.ActuatedHparams()
+    state = agent.init(None, purerl.hparams.cast(hparams), None)
+    returns = [
+        purerl.evaluate(jax.random.key(0), agent, each, state, num_episodes=2, max_steps=120).episode_return
+        for each in (env, envs.two_phases(env))
+    ]
+    np.testing.assert_array_equal(*returns)
+
+
 def test_repeated_actions_are_steps_added_up(env, step):
     """Four seconds a decision, cut where the episode ends in the second of them."""
     slow = envs.action_repeat(env, 4)

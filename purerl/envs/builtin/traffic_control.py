@@ -23,6 +23,8 @@ Switches: TypeAlias = Callable[[Hparams, jax.Array, jax.Array, jax.Array], jax.A
 def two_phases(env: Env) -> Env:
     """The crossing with the controllers' two actions: 0, north and south green; 1, east and west. They never conflict.
 
+    The numbers that the controllers act by, those of the same lights in `traffic_light`, mean the same here.
+
     Args:
       env: a `traffic_light`.
 
@@ -36,7 +38,8 @@ def two_phases(env: Env) -> Env:
     """
 
     def step(key: Key, env_state: PyTree, action: jax.Array, env_params: PyTree = None) -> EnvStep:
-        return env.step(key, env_state, jnp.where(action == 0, NORTH_SOUTH, EAST_WEST), env_params)
+        north_south = (action == 0) | (action == NORTH_SOUTH)
+        return env.step(key, env_state, jnp.where(north_south, NORTH_SOUTH, EAST_WEST), env_params)
 
     return env._replace(step=step, action_space=Discrete(2))
 
