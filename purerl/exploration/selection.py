@@ -223,7 +223,8 @@ def _boltzmann_logits(q: jax.Array, temperature: float | jax.Array, mask: jax.Ar
     q = forbid(q, mask)
     temperature = jnp.maximum(_by_state(temperature, q), jnp.finfo(q.dtype).tiny)
     shifted = q - jax.lax.stop_gradient(q.max(axis=-1, keepdims=True))
-    return jnp.maximum(shifted / temperature, jnp.finfo(q.dtype).min)
+    lowest, invalid = jnp.finfo(q.dtype).min, jnp.isneginf(shifted)  # at τ = ∞ their quotient would be NaN
+    return jnp.where(invalid, lowest, jnp.maximum(jnp.where(invalid, 0, shifted) / temperature, lowest))
 
 
 def _by_state(parameter: float | jax.Array, q: jax.Array) -> jax.Array:

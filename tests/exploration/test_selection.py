@@ -151,3 +151,18 @@ def test_refusals_name_what_is_wrong():
     ):
         with pytest.raises(AssertionError, match=r"shape|type"):
             call()
+
+
+def test_an_infinite_temperature_is_uniform_over_the_valid_actions():
+    q, mask = jnp.array([1.0, 2.0, 3.0]), jnp.array([True, False, True])
+    np.testing.assert_array_equal(exploration.boltzmann_probs(q, jnp.inf, mask), [0.5, 0, 0.5])
+    keys = jax.random.split(jax.random.key(0), 100)
+    drawn = jax.vmap(lambda key: exploration.boltzmann(key, q, jnp.inf, mask))(keys)
+    assert set(drawn.tolist()) == {0, 2}
+
+
+def test_the_gradient_with_respect_to_the_temperature_is_finite_beside_invalid_actions():
+    q, mask = jnp.array([1.0, 2.0, 3.0]), jnp.array([True, False, True])
+    masked = jax.grad(lambda t: exploration.boltzmann_probs(q, t, mask)[0])(0.7)
+    plain = jax.grad(lambda t: exploration.boltzmann_probs(q[mask], t)[0])(0.7)
+    np.testing.assert_allclose(masked, plain, rtol=1e-6)

@@ -170,7 +170,7 @@ EXPLORATION = [
     ("explores with probability 1 − ε", "noise[..., -1] < epsilon", "noise[..., -1] > epsilon", "epsilon_greedy"),
     ("explores invalid actions", "jnp.where(explore[..., None], allowed, best)", "jnp.where(explore[..., None], True, best)", "epsilon_greedy"),
     ("probabilities forget that the greedy action is also explored", "epsilon * uniform +", "epsilon * uniform * ~best +", "epsilon_greedy_probs"),
-    ("temperature multiplied", "shifted / temperature,", "shifted * temperature,", "boltzmann_probs"),
+    ("temperature multiplied", "shifted) / temperature,", "shifted) * temperature,", "boltzmann_probs"),
     ("temperature 0 divides by zero", "jnp.maximum(_by_state(temperature, q), jnp.finfo(q.dtype).tiny)", "_by_state(temperature, q)", "boltzmann_probs"),
 ]  # fmt: skip
 
