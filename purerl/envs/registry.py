@@ -44,6 +44,7 @@ _OWN: dict[str, tuple[Callable[[TrafficParams], types.Env], type[TrafficParams]]
 _PARTIAL = {"PositionCartPole-v1": ("CartPole-v1", (0, 2))}  # the whole environment, and the elements observed
 IDS = (*GYMNAX_IDS, *_PARTIAL, *_OWN)
 _REGISTERED: dict[str, Callable[..., Any]] = {}
+_MADE: dict[tuple[str, Settings], types.Env] = {}  # what registered functions and families returned
 
 # The first words of environments of Gymnasium that people look for.
 _GYMNASIUM = (
@@ -67,7 +68,7 @@ def register(name: str, make: Callable[..., Any]) -> None:
     Args:
       name: a name without "/" or ":", or a family's name that ends with "/".
       make: a function that returns an `Env`, or a `HostEnv` with the setting `num_envs`. For a family it takes what
-        follows the "/" first. The same settings give the same `Env` again, so it compiles once.
+        follows the "/" first. The same settings give the same `Env` again, so it compiles once, but a new `HostEnv`.
 
     Raises:
       ValueError: the name is taken, or has a character that it must not have.
@@ -115,7 +116,15 @@ def make(env_id: str, **settings: Setting) -> types.Env:
         raise TypeError(f"{env_id}: {', '.join(unhashable)} must be plain Python values (tuples, not lists or arrays)")
     if runs_on_host(env_id) or references.is_reference(env_id):
         return _foreign(env_id, settings)
-    return _make(env_id, tuple(sorted(settings.items())))
+    key = env_id, tuple(sorted(settings.items()))
+    if has_params(env_id):
+        return _make(*key)
+    if key in _MADE:
+        return _MADE[key]
+    made = _foreign(env_id, settings)
+    if isinstance(made, types.Env):  # a HostEnv has a state of its own, so each call gets one
+        _MADE[key] = made
+    return made
 
 
 def runs_on_host(env_id: str) -> bool:
@@ -167,8 +176,6 @@ def env_params(env_id: str, **overrides: types.PyTree) -> types.PyTree:
 
 @functools.cache
 def _make(env_id: str, settings: Settings) -> types.Env:
-    if not has_params(env_id):
-        return _foreign(env_id, dict(settings))
     if env_id in _OWN:
         return _OWN[env_id][0](_own_params(env_id, dict(settings)))
     if env_id in _PARTIAL:

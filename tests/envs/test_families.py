@@ -8,6 +8,7 @@ import pytest
 
 from purerl import envs
 from purerl.envs import families
+from purerl.envs.adapters.gymnasium import HostEnv
 
 PYPROJECT = pathlib.Path(__file__).parents[2] / "pyproject.toml"
 
@@ -54,6 +55,16 @@ def test_names_and_families_of_a_user():
         envs.register("a/b", make)
     with pytest.raises(ValueError, match="mine/room has no env_params"):
         envs.env_params("mine/room")
+
+
+@pytest.mark.parametrize(("name", "made"), [("OnHost-v0", "OnHost-v0"), ("on-host/", "on-host/clock")])
+def test_a_registered_function_makes_a_new_environment_of_the_host_in_every_call(name, made):
+    space = envs.endless().observation_space
+    envs.register(name, lambda *_, **__: HostEnv(lambda seed: seed, None, None, 1, space, space))
+    first, second = envs.make(made), envs.make(made)
+    assert first is not second
+    assert first.reset is not second.reset
+    assert first.id == made
 
 
 def test_a_function_by_its_name():
