@@ -43,6 +43,43 @@ def test_outcomes_come_as_often_as_they_should(mdp):
     assert (step.obs == 1).all()  # never an outcome of probability 0
 
 
+@pytest.fixture(scope="module")
+def sparse():
+    """Probabilities of 1000 events, half of them 0, whose rounded cumulative sum rises at some of these and falls."""
+    rng = np.random.default_rng(0)
+    probability = rng.random(1000) * (rng.random(1000) < 0.5)
+    probability = jnp.asarray(probability / probability.sum(), jnp.float32)
+    change = np.diff(jnp.cumsum(probability))
+    assert (change[probability[1:] == 0] != 0).any()
+    return probability
+
+
+def near_the_steps(probability):
+    """The numbers that `jax.random.uniform` can draw around every step of the cumulative sum, and the largest."""
+    total = np.cumsum(np.asarray(probability, np.float64))
+    steps = np.floor(total[:, None] / total[-1] * 2**23) + np.arange(-3, 4)
+    return jnp.asarray(np.clip(steps.ravel(), 0, 2**23 - 1) * 2.0**-23, jnp.float32)
+
+
+def test_no_episode_starts_in_a_state_of_probability_0(sparse, monkeypatch):
+    monkeypatch.setattr(jax.random, "uniform", lambda key: key)
+    env = from_mdp(mdps.random_walk(len(sparse))._replace(initial=sparse), max_steps=9)
+    obs, _ = jax.vmap(env.reset)(near_the_steps(sparse))
+    assert (sparse[obs] > 0).all()
+    assert len(np.unique(obs)) == (sparse > 0).sum()
+
+
+def test_no_outcome_of_probability_0_occurs(sparse, monkeypatch):
+    monkeypatch.setattr(jax.random, "uniform", lambda key: key)
+    shape = (1, 1, len(sparse))
+    rewards = jnp.arange(len(sparse), dtype=jnp.float32).reshape(shape)
+    one_state = mdps.MDP(jnp.zeros(shape), sparse.reshape(shape), rewards, jnp.zeros(shape, bool), jnp.ones(1))
+    env = from_mdp(one_state, max_steps=9)
+    _, env_state = env.reset(jnp.float32(0))
+    steps = jax.vmap(lambda key: env.step(key, env_state, 0))(near_the_steps(sparse))
+    assert (sparse[steps.reward.astype(int)] > 0).all()
+
+
 def test_time_runs_out_only_where_nothing_ended(mdp):
     env = from_mdp(mdp, max_steps=3)
     _, state = env.reset(jax.random.key(0))

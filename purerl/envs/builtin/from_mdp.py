@@ -65,7 +65,7 @@ def from_mdp(mdp: MDP, max_steps: int, layout: Sequence[str] | None = None) -> E
         return env_params
 
     def reset(key: Key, env_params: MDP | None = None) -> tuple[jax.Array, MDPState]:
-        cumulative = jnp.cumsum(params(env_params).initial)
+        cumulative = _cumulative(params(env_params).initial)
         state = jnp.searchsorted(cumulative, jax.random.uniform(key) * cumulative[-1], side="right")
         state = state.astype(jnp.int32)
         return state, MDPState(state, jnp.zeros((), jnp.int32))
@@ -73,8 +73,7 @@ def from_mdp(mdp: MDP, max_steps: int, layout: Sequence[str] | None = None) -> E
     def step(key: Key, env_state: MDPState, action: jax.Array, env_params: MDP | None = None) -> EnvStep:
         outcomes = params(env_params)
         at = (env_state.state, action)
-        cumulative = jnp.cumsum(outcomes.probability[at])
-        k = jnp.sum(cumulative <= jax.random.uniform(key) * cumulative[-1])
+        k = _first_above(jax.random.uniform(key), outcomes.probability[at])
         state, time = outcomes.next_state[at][k], env_state.time + 1
         terminated = outcomes.terminated[at][k]
         reward = outcomes.reward[at][k].astype(jnp.float32)
@@ -82,3 +81,18 @@ def from_mdp(mdp: MDP, max_steps: int, layout: Sequence[str] | None = None) -> E
 
     draw = pictures.of_mdp(num_states, layout)
     return Env(reset, step, Discrete(num_states), Discrete(num_actions), render=draw, max_steps=max_steps)
+
+
+def _cumulative(probability: jax.Array) -> jax.Array:
+    """The cumulative sum [N], which rises nowhere that the probability is 0, and never falls; rounded sums may."""
+    return jax.lax.cummax(jnp.where(probability > 0, jnp.cumsum(probability), 0))
+
+
+def _first_above(uniform: jax.Array, probability: jax.Array) -> jax.Array:
+    """The first event of a probability above 0 whose cumulative sum exceeds `uniform` times the total.
+
+    The event that a search in `_cumulative` finds; over a few events this is several times faster.
+    """
+    cumulative = jnp.where(probability > 0, jnp.cumsum(probability), 0)  # [K]
+    event = jnp.arange(len(cumulative))
+    return jnp.min(jnp.where(cumulative > uniform * cumulative.max(), event, len(cumulative) - 1))
