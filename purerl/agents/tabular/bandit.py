@@ -16,6 +16,7 @@ from purerl.hparams import Interval, NonNegative, UnitInterval
 from purerl.spaces import Discrete
 from purerl.types import Agent, HasSpaces, Key, Metrics, PyTree, Transition
 
+_DEFAULT_STEP_SIZE = 0.1  # of "gradient", with which a step size of 0 would learn nothing
 _Positive = Annotated[Any, Interval(1e-30, float("inf"))]
 
 
@@ -23,7 +24,8 @@ class BanditHparams(NamedTuple):
     """Hyperparameters of the bandit agents; each rule uses its own.
 
     Attributes:
-      step_size: smallest weight of the newest reward in an arm's value; 0 averages all. Step size of "gradient".
+      step_size: smallest weight of the newest reward in an arm's value; 0 averages all. Step size of "gradient", for
+        which 0 stands for 0.1.
       epsilon: probability of a random arm, of "epsilon_greedy".
       exploration: c of "ucb", in units of reward.
       temperature: τ of "softmax", in units of reward.
@@ -104,8 +106,9 @@ def bandit(env: HasSpaces, *, rule: str = "epsilon_greedy") -> Agent:
 
         n[a] ← n[a] + 1,    v[a] ← v[a] + max(step_size, 1 / n[a]) (r − v[a])
 
-    and for "gradient" H ← H + step_size (r − r̄) (1ₐ − softmax(H)), r̄ the mean of all rewards before r (of the first
-    one itself). Rewards are processed one at a time. Without a key: the arm of the highest value, or preference.
+    and for "gradient" H ← H + α (r − r̄) (1ₐ − softmax(H)), α the step size, or 0.1 if that is 0, and r̄ the mean of all
+    rewards before r (of the first one itself). Rewards are processed one at a time. Without a key: the arm of the
+    highest value, or preference.
     Metric: `reward`, the mean reward of the steps that count.
 
     Args:
@@ -159,7 +162,8 @@ def _learn(state: BanditState, action: jax.Array, reward: jax.Array, weight: jax
     """Process one reward, which counts as much as its weight."""
     step_size, pulls = state.hparams.step_size, state.pulls.sum()
     baseline = jnp.where(pulls > 0, state.total.sum() / jnp.maximum(pulls, 1), reward)
-    preference = exploration.gradient_bandit_update(state.preference, action, reward, baseline, weight * step_size)
+    alpha = jnp.where(step_size > 0, step_size, _DEFAULT_STEP_SIZE)
+    preference = exploration.gradient_bandit_update(state.preference, action, reward, baseline, weight * alpha)
     count = state.pulls.at[action].add(weight)
     rate = weight * jnp.maximum(step_size, 1 / jnp.maximum(count[action], 1))
     return state._replace(

@@ -60,7 +60,7 @@ def test_learning_against_numpy(step_size):
     for a, r in zip(action[mask], reward[mask]):
         baseline = np.mean(seen) if seen else r
         policy = np.exp(preference) / np.exp(preference).sum()
-        preference = preference + step_size * (r - baseline) * (np.eye(3)[a] - policy)
+        preference = preference + (step_size or 0.1) * (r - baseline) * (np.eye(3)[a] - policy)
         count[a] += 1
         value[a] += max(step_size, 1 / count[a]) * (r - value[a])
         seen.append(r)
@@ -68,6 +68,13 @@ def test_learning_against_numpy(step_size):
     np.testing.assert_allclose(state.preference, preference, atol=1e-5)
     np.testing.assert_array_equal(state.pulls, count)
     assert agent.act(None, state, jnp.int32(0))[0] == np.argmax(preference)
+
+
+def test_the_gradient_rule_learns_with_default_hyperparameters():
+    agent = bandits.bandit(bandit_testbed(3), rule="gradient")
+    sizes = {"num_updates": 5, "num_envs": 1, "rollout_length": 4}
+    state, _ = purerl.train(jax.random.key(0), agent, bandit_testbed(3), bandits.BanditHparams(), **sizes)
+    assert (state.preference != 0).all()
 
 
 def test_thompson_sampling_on_a_bandit_of_gymnax():
