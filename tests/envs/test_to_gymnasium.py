@@ -116,3 +116,34 @@ def test_cached_resets_are_a_sample_and_episodes_from_one_start_differ():
     assert len(np.unique(jax.random.key_data(states[1]), axis=0)) == 50
     with pytest.raises(ValueError, match="pass no env_params"):
         env.reset(jax.random.key(0), ())
+
+
+FLAG = Box(0, 1, (), "bool")
+
+
+@pytest.mark.parametrize("num_envs", [None, 3])
+def test_a_single_flag_is_an_element_of_its_space(num_envs):
+    theirs = envs.to_gymnasium(clock(FLAG, lambda t: t > 0), num_envs)
+    obs, _ = theirs.reset(seed=0)
+    assert theirs.observation_space.contains(obs)
+    assert theirs.observation_space.contains(theirs.step(theirs.action_space.sample())[0])
+
+
+@pytest.mark.parametrize("num_envs", [None, 3])
+@pytest.mark.parametrize("space", [FLAG, Box(0, 1, (2,), "bool"), Tuple((FLAG, TWO)), Dict({"flag": FLAG})])
+def test_flags_reach_the_environment_as_its_space_says(space, num_envs):
+    seen = []
+
+    def step(key, env_state, action, env_params=None):
+        seen.append(jax.tree.map(lambda x: (x.shape, x.dtype == bool), action))
+        return EnvStep(jnp.float32(0), env_state, jnp.float32(0), jnp.bool_(False), jnp.bool_(False))
+
+    env = Env(lambda key, env_params=None: (jnp.float32(0), ()), step, Box(0.0, 1.0), space)
+    theirs = envs.to_gymnasium(env, num_envs)
+    theirs.reset(seed=0)
+    seen.clear()
+    theirs.step(theirs.action_space.sample())
+    expected = (
+        {"flag": ((), True)} if isinstance(space, Dict) else (space.shape, True) if isinstance(space, Box) else None
+    )
+    assert seen == [((((), True)), ((), False)) if expected is None else expected]

@@ -11,7 +11,7 @@ import numpy as np
 
 from purerl.envs.checking import check
 from purerl.hparams import check_positive
-from purerl.spaces import Dict, Discrete, MultiDiscrete, Space, Tuple
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete, Space, Tuple
 from purerl.types import Env, EnvStep, Key, PyTree
 
 Foreign: TypeAlias = Any
@@ -79,7 +79,22 @@ def _element(space: Space, value: PyTree) -> PyTree:
         return tuple(_element(part, leaf) for part, leaf in zip(space.spaces, value, strict=True))
     if isinstance(space, Discrete | MultiDiscrete):
         return np.asarray(value, np.int64)[()]  # a scalar, not an array of rank 0
-    return np.asarray(value, np.int8 if space.dtype == "bool" else space.dtype)
+    if space.dtype != "bool":
+        return np.asarray(value, space.dtype)
+    value = np.asarray(value, np.int8)
+    return value if space.shape else value[..., None]  # MultiBinary has no scalars
+
+
+def _from_element(space: Space, value: Any) -> PyTree:
+    """The inverse, for actions."""
+    if isinstance(space, Dict):
+        return {name: _from_element(part, value[name]) for name, part in space.spaces}
+    if isinstance(space, Tuple):
+        return tuple(_from_element(part, leaf) for part, leaf in zip(space.spaces, value, strict=True))
+    if isinstance(space, Box) and space.dtype == "bool":
+        value = jnp.asarray(value, bool)
+        return value if space.shape else value[..., 0]
+    return jnp.asarray(value)
 
 
 @functools.cache
@@ -110,7 +125,7 @@ def _classes() -> tuple[Any, Any]:
             return self._shown(obs), {}
 
         def step(self, action: Any) -> Any:
-            new: EnvStep = self._step(self._next_key(), self._state, jax.tree.map(jnp.asarray, action))
+            new: EnvStep = self._step(self._next_key(), self._state, _from_element(self._env.action_space, action))
             self._state = new.env_state
             info = {name: np.asarray(value).item() for name, value in (new.info or {}).items()}
             return self._shown(new.obs), float(new.reward), bool(new.terminated), bool(new.truncated), info
@@ -142,7 +157,7 @@ def _classes() -> tuple[Any, Any]:
 
         def step(self, actions: Any) -> Any:
             self._key, key = jax.random.split(self._key)
-            obs, self._state, new = self._step(key, self._state, jax.tree.map(jnp.asarray, actions))
+            obs, self._state, new = self._step(key, self._state, _from_element(self._env.action_space, actions))
             obs, new = jax.device_get((obs, new._replace(env_state=())))
             space, done = self._env.observation_space, new.terminated | new.truncated
             info: dict[str, Any] = {name: np.asarray(value) for name, value in (new.info or {}).items()}
