@@ -120,3 +120,10 @@ def test_endless_never_ends_and_marks_its_first_step(continuous):
     obs, state = env.reset(jax.random.key(0))
     assert obs.tolist() == [0.0]
     assert env.step(jax.random.key(0), state, jnp.zeros(env.action_space.shape)).reward == 1
+
+
+def test_an_argument_that_is_the_default_makes_the_same_environment():
+    assert envs.probe(continuous=False) is envs.probe()
+    assert envs.endless(continuous=False) is envs.endless()
+    assert envs.bandit_testbed(10) is envs.bandit_testbed(num_arms=10) is envs.bandit_testbed()
+    assert envs.traffic_light(envs.TrafficParams()) is envs.traffic_light()

@@ -71,7 +71,6 @@ def probe_params(name: str) -> ProbeParams:
     return cast(PROBES[name])
 
 
-@functools.cache
 def probe(*, continuous: bool = False) -> Env:
     """The probe environment; `env_params=probe_params(name)` selects what it tests (default: "value_constant").
 
@@ -82,7 +81,7 @@ def probe(*, continuous: bool = False) -> Env:
       continuous: False for two actions, True for one real action in [−1, 1].
 
     Returns:
-      The same `Env` object in every call.
+      The same `Env` object for the same argument.
 
     Examples:
       >>> obs, env_state = probe().reset(jax.random.key(0))
@@ -90,6 +89,11 @@ def probe(*, continuous: bool = False) -> Env:
       1.0
     """
 
+    return _probe(continuous)
+
+
+@functools.cache
+def _probe(continuous: bool) -> Env:
     def reset(key: Key, env_params: ProbeParams | None = None) -> tuple[jax.Array, ProbeState]:
         params = PROBES["value_constant"] if env_params is None else env_params
         sign = jax.random.rademacher(key, (1,), jnp.float32)
@@ -173,7 +177,6 @@ class EndlessParams(NamedTuple):
     mark_first: Scalar = False
 
 
-@functools.cache
 def endless(*, continuous: bool = False) -> Env:
     """An environment that never ends and pays 1 per step, whatever the action: V = 1 / (1 − γ).
 
@@ -185,7 +188,7 @@ def endless(*, continuous: bool = False) -> Env:
       continuous: False for two actions, True for one real action in [−1, 1].
 
     Returns:
-      The same `Env` object in every call.
+      The same `Env` object for the same argument.
 
     Examples:
       >>> obs, env_state = endless().reset(jax.random.key(0), EndlessParams(first_reward=5.0))
@@ -193,6 +196,11 @@ def endless(*, continuous: bool = False) -> Env:
       5.0
     """
 
+    return _endless(continuous)
+
+
+@functools.cache
+def _endless(continuous: bool) -> Env:
     def reset(key: Key, env_params: EndlessParams | None = None) -> tuple[jax.Array, jax.Array]:
         del key
         params = EndlessParams() if env_params is None else env_params

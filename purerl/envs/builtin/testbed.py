@@ -29,7 +29,6 @@ class BanditTestbedParams(NamedTuple):
     drift: Scalar = 0.0
 
 
-@functools.cache
 def bandit_testbed(num_arms: int = 10) -> Env:
     """One bandit: m[a] ~ N(mean, spread²) at the reset, r ~ N(m[a], noise²) in every step. It never ends.
 
@@ -40,7 +39,7 @@ def bandit_testbed(num_arms: int = 10) -> Env:
       num_arms: number of actions.
 
     Returns:
-      `Env` whose parameters are `BanditTestbedParams`; the same object in every call.
+      `Env` whose parameters are `BanditTestbedParams`; the same object for the same `num_arms`.
 
     Raises:
       ValueError: `num_arms` is not a positive integer.
@@ -54,7 +53,11 @@ def bandit_testbed(num_arms: int = 10) -> Env:
     Source: Sutton & Barto (2018), section 2.3; with drift, exercise 2.5.
     """
     check_positive(num_arms=num_arms)
+    return _bandit_testbed(num_arms)
 
+
+@functools.cache
+def _bandit_testbed(num_arms: int) -> Env:
     def reset(key: Key, env_params: BanditTestbedParams | None = None) -> tuple[jax.Array, jax.Array]:
         params = BanditTestbedParams() if env_params is None else env_params
         means = params.mean + params.spread * jax.random.normal(key, (num_arms,), jnp.float32)

@@ -64,7 +64,6 @@ class TrafficState(NamedTuple):
 _DEFAULTS = TrafficParams()
 
 
-@functools.cache
 def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
     """Four lights that are switched every second to keep vehicles from waiting.
 
@@ -97,6 +96,11 @@ def traffic_light(defaults: TrafficParams = _DEFAULTS) -> Env:
       1.0
     """
 
+    return _traffic_light(defaults)
+
+
+@functools.cache
+def _traffic_light(defaults: TrafficParams) -> Env:
     def reset(key: Key, env_params: TrafficParams | None = None) -> tuple[jax.Array, TrafficState]:
         off, zero = jnp.zeros(4, bool), jnp.int32(0)
         state = TrafficState(jnp.zeros(4, jnp.int32), jnp.zeros((4, LANE), jnp.float32), off, off, zero, zero, zero)
