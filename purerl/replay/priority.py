@@ -158,9 +158,11 @@ def update(
       exponent: α.
       ready: scalar bool.
     """
-    priority = jnp.where(jnp.isfinite(priority), priority, 0)
+    finite = jnp.isfinite(priority)
+    priority = jnp.where(finite, priority, 0)
     priority = priority.astype(state.largest.dtype)  # errors are float64 under x64
-    value = jnp.where(ready, _power(priority, exponent), sum_tree.get(state.tree, index))
+    value = jnp.where(finite, _power(priority, exponent), 0)  # also with α = 0, where 0^α is 1
+    value = jnp.where(ready, value, sum_tree.get(state.tree, index))
     largest = jnp.where(ready, jnp.maximum(state.largest, priority.max()), state.largest)
     return PriorityRing(state.ring, sum_tree.update(state.tree, index, value), largest)
 

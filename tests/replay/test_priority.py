@@ -96,3 +96,11 @@ def test_each_half_of_a_draw_covers_all_ages():
     """Equal priorities: the mean position of either half of the batch is that of the whole."""
     halves = priority.spread(256).reshape(2, -1)
     np.testing.assert_allclose(halves.mean(axis=1), 127.5, atol=1)
+
+
+@pytest.mark.parametrize("exponent", [0.0, 0.6])
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_a_window_without_a_finite_priority_is_not_drawn_again(filled, bad, exponent):
+    index = jnp.flatnonzero(sum_tree.get(filled[0].tree, jnp.arange(21)))[:2]
+    state = UPDATE(filled[0], index, jnp.array([bad, 1.0]), exponent)
+    assert sum_tree.get(state.tree, index).tolist() == [0.0, 1.0]
