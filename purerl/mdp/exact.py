@@ -128,7 +128,7 @@ def _policy_iteration(mdp: MDP, discount: jax.Array, max_iterations: jax.Array) 
 
     value = exact_value(mdp, uniform, discount)
     q = sweep_infinite(arrays, value, discount).T
-    start = (jnp.zeros(q.shape[:1], jnp.int32), value, q, jnp.array(0, jnp.int32), jnp.array(True))
+    start = (jnp.argmax(q, axis=1), value, q, jnp.array(0, jnp.int32), jnp.array(True))
     _, value, q, iterations, _ = jax.lax.while_loop(lambda c: c[-1] & (c[-2] < max_iterations), improve, start)
     residual = jnp.max(jnp.abs(difference(jnp.max(comparable(q), axis=1), value)))
     return Solution(value, q, first_best(q), iterations, residual)
