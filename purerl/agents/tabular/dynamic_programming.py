@@ -16,7 +16,17 @@ import jax.numpy as jnp
 import optax
 
 from purerl.hparams import Interval, NonNegative, UnitInterval
-from purerl.mdp.backup import best, evaluate_chain, first_best, follow, layout, soft_best, sweep
+from purerl.mdp.backup import (
+    best,
+    difference,
+    evaluate_chain,
+    first_best,
+    follow,
+    layout,
+    soft_best,
+    sweep,
+    sweep_infinite,
+)
 from purerl.mdp.exact import better_action, exact_value
 from purerl.mdp.types import MDP
 from purerl.types import Agent, Key, Metrics, Requirements
@@ -145,7 +155,7 @@ def policy_iteration() -> Agent:
 
     def improve(state: DynamicProgrammingState, mdp: MDP) -> tuple[jax.Array, jax.Array, jax.Array]:
         value = exact_value(mdp, state.policy, state.hparams.discount)
-        q = sweep(layout(mdp), value, state.hparams.discount).T
+        q = sweep_infinite(layout(mdp), value, state.hparams.discount).T
         action = better_action(q, jnp.argmax(state.policy, axis=1))
         return value, q, jax.nn.one_hot(action, q.shape[1], dtype=q.dtype)
 
@@ -193,9 +203,10 @@ def _agent(improve: Improve) -> Agent:
 
     def update(key: Key, state: DynamicProgrammingState, data: Problem) -> tuple[DynamicProgrammingState, Metrics]:
         value, q, policy = improve(state, data)
+        initial = _mdp_of(data).initial
         metrics = {
-            "residual": jnp.max(jnp.abs(value - state.value)),
-            "initial_value": jnp.sum(_mdp_of(data).initial * value),
+            "residual": jnp.max(jnp.abs(difference(value, state.value))),
+            "initial_value": jnp.sum(initial * jnp.where(initial > 0, value, 0)),
         }
         num_updates = optax.safe_increment(state.num_updates)
         return DynamicProgrammingState(value, q, policy, state.hparams, num_updates), metrics

@@ -44,6 +44,19 @@ def test_agents_reach_the_optimum(grid, exact, agent, hparams, num_updates):
     np.testing.assert_array_equal(actions, jnp.argmax(state.policy, 1))
 
 
+def test_policy_iteration_walks_past_a_trap_that_never_ends():
+    """At discount 1 state 0 is worth -inf; state 1 may enter it for nothing, or end at once for -5."""
+    trap, end = [(1.0, 0, -1.0, False)], [(1.0, 2, 0.0, True)]
+    table = {0: {0: trap, 1: trap}, 1: {0: [(1.0, 2, -5.0, True)], 1: [(1.0, 0, 0.0, False)]}, 2: {0: end, 1: end}}
+    problem = mdps.from_table(table, [0, 1, 0])
+    hparams = dp.DynamicProgrammingHparams(1.0)
+    state, metrics = purerl.fit(KEY, dp.policy_iteration(), problem, hparams, num_updates=4)
+    np.testing.assert_array_equal(state.value, [-np.inf, -5, 0])
+    assert int(jnp.argmax(state.policy[1])) == 0
+    assert metrics["initial_value"][-1] == -5
+    assert metrics["residual"][-1] == 0
+
+
 def test_one_update_is_one_sweep(grid):
     agent, hparams = dp.value_iteration(), dp.DynamicProgrammingHparams(0.9)
     state = agent.init(KEY, hparams, grid)
