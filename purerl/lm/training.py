@@ -131,7 +131,7 @@ def program(bind: Bind, loss_of: LossOf, hparams: Hparams, optimizer: optax.Grad
 
 
 def means(sums: Sums) -> Metrics:
-    """The mean loss over the weights, and the metrics over them; those of pairs are sums over as many pairs."""
+    """The mean loss over the weights, and the mean metrics, whose sums are over the same rows."""
     divisor = jnp.maximum(sums.weight, 1e-8)
     return {"loss/total": sums.loss / divisor} | {name: value / divisor for name, value in sums.metrics.items()}
 

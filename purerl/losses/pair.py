@@ -8,6 +8,7 @@ scalars, or broadcast against them. σ is the logistic function. Losses are not 
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
 
@@ -130,6 +131,7 @@ def aot(
     ref_rejected_logps: jax.Array,
     beta: jax.Array | float,
     label_smoothing: jax.Array | float = 0.0,
+    mask: jax.Array | None = None,
 ) -> jax.Array:
     """Alignment by optimal transport, for pairs: the margins of the policy shall dominate those of the reference.
 
@@ -140,9 +142,10 @@ def aot(
       chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: [..., B] as in `dpo`, the batch last.
       beta: as in `dpo`.
       label_smoothing: ε in [0, 1/2].
+      mask: [..., B], 0 for an absent pair, whose log-probabilities may be anything; None: all are present.
 
     Returns:
-      [..., B], nats, in the order of the margins.
+      [..., B], nats, in the order of the margins; absent entries come last and are 0.
 
     Raises:
       AssertionError: the shapes differ, or an array is not floating.
@@ -160,8 +163,7 @@ def aot(
     """
     chosen, rejected, *reference = checked(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
     ref_chosen, ref_rejected = jax.lax.stop_gradient(reference)
-    margin = jnp.sort(chosen - rejected, axis=-1) - jnp.sort(ref_chosen - ref_rejected, axis=-1)
-    return logistic_loss(beta * margin, label_smoothing)
+    return _sorted_loss(chosen - rejected, ref_chosen - ref_rejected, beta, label_smoothing, mask)
 
 
 def aot_unpaired(
@@ -171,6 +173,7 @@ def aot_unpaired(
     ref_rejected_logps: jax.Array,
     beta: jax.Array | float,
     label_smoothing: jax.Array | float = 0.0,
+    mask: jax.Array | None = None,
 ) -> jax.Array:
     """Alignment by optimal transport, without pairs: rewards of good completions shall dominate those of bad ones.
 
@@ -182,9 +185,11 @@ def aot_unpaired(
       rejected_logps, ref_rejected_logps: [..., B] of equally many bad completions.
       beta: as in `dpo`.
       label_smoothing: ε in [0, 1/2].
+      mask: [..., B], 0 for an absent row, a good and a bad completion, whose log-probabilities may be anything; None:
+        all are present.
 
     Returns:
-      [..., B], nats, in the order of the rewards.
+      [..., B], nats, in the order of the rewards; absent entries come last and are 0.
 
     Raises:
       AssertionError: the shapes differ, or an array is not floating.
@@ -201,8 +206,30 @@ def aot_unpaired(
       [0.313, 0.313]
     """
     chosen, rejected = log_ratios(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
-    margin = jnp.sort(chosen, axis=-1) - jnp.sort(rejected, axis=-1)
-    return logistic_loss(beta * margin, label_smoothing)
+    return _sorted_loss(chosen, rejected, beta, label_smoothing, mask)
+
+
+def _sorted_loss(
+    upper: jax.Array,
+    lower: jax.Array,
+    beta: jax.Array | float,
+    label_smoothing: jax.Array | float,
+    mask: jax.Array | None,
+) -> jax.Array:
+    """The loss of i-th smallest against i-th smallest, absent entries last."""
+    if mask is None:
+        return logistic_loss(beta * (jnp.sort(upper, axis=-1) - jnp.sort(lower, axis=-1)), label_smoothing)
+    absent = jnp.asarray(mask) == 0
+    chex.assert_equal_shape([upper, absent])
+    upper, lower = _present_first(upper, absent), _present_first(lower, absent)
+    counted = jnp.sort(absent, axis=-1) == 0
+    margin = jnp.where(counted, upper - lower, 0.0)
+    return jnp.where(counted, logistic_loss(beta * margin, label_smoothing), 0.0)
+
+
+def _present_first(x: jax.Array, absent: jax.Array) -> jax.Array:
+    """The entries in order, the absent ones behind the others as zeros."""
+    return jax.lax.sort((absent, jnp.where(absent, 0.0, x)), num_keys=2)[1]
 
 
 def sppo(

@@ -25,10 +25,13 @@ class DirectLoss(NamedTuple):
     Attributes:
       function: `(log_prob [B, K], ref_log_prob [B, K], lengths [B, K], hparams) -> [B]`, best first.
       reference: whether it reads `ref_log_prob`; if not, the data need no such column and it is given zeros.
+      by_row: whether entry i is the loss of row i, which does not count if its best text has no completion tokens. If
+        not, as for a loss of sorted rows, the function itself gives 0 for as many entries.
     """
 
     function: PreferenceLoss
     reference: bool = True
+    by_row: bool = True
 
 
 def _pair(logp: jax.Array, ref: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -64,9 +67,12 @@ DIRECT_LOSSES: dict[str, DirectLoss] = {
         lambda logp, ref, _, h: losses.exo(*_pair(logp, ref), h.beta, jnp.maximum(h.label_smoothing, 1e-3))
     ),
     "nca": DirectLoss(lambda logp, ref, _, h: losses.nca(*_pair(logp, ref), h.beta)),
-    "aot": DirectLoss(lambda logp, ref, _, h: losses.aot(*_pair(logp, ref), h.beta, h.label_smoothing)),
+    "aot": DirectLoss(
+        lambda logp, ref, n, h: losses.aot(*_pair(logp, ref), h.beta, h.label_smoothing, n[:, 0] > 0), by_row=False
+    ),
     "aot_unpaired": DirectLoss(
-        lambda logp, ref, _, h: losses.aot_unpaired(*_pair(logp, ref), h.beta, h.label_smoothing)
+        lambda logp, ref, n, h: losses.aot_unpaired(*_pair(logp, ref), h.beta, h.label_smoothing, n[:, 0] > 0),
+        by_row=False,
     ),
     "apo_zero": DirectLoss(lambda logp, ref, _, h: losses.apo_zero(*_pair(logp, ref), h.beta)),
     "apo_down": DirectLoss(lambda logp, ref, _, h: losses.apo_down(*_pair(logp, ref), h.beta)),
@@ -81,8 +87,6 @@ DIRECT_LOSSES: dict[str, DirectLoss] = {
 A text without completion tokens is absent from its ranking. "aot" and "aot_unpaired" compare sorted margins and sorted
 rewards, so they are losses of the rows that are computed together: their micro-batches are not those of a larger batch.
 The two texts of a row of "aot_unpaired" may answer different prompts."""
-
-_BETWEEN_ROWS = ("aot", "aot_unpaired")
 
 
 def direct_alignment(
@@ -117,7 +121,7 @@ def direct_alignment(
       >>> sorted(metrics)
       ['loss/accuracy', 'loss/margin', 'loss/total']
     """
-    each, by_row = direct_loss(network, loss), isinstance(loss, str) and loss not in _BETWEEN_ROWS
+    each, by_row = direct_loss(network, loss), isinstance(loss, str) and DIRECT_LOSSES[loss].by_row
     return learner(network, each, num_microbatches=num_microbatches, by_row=by_row, optimizer=optimizer)
 
 
@@ -130,7 +134,7 @@ def direct_loss(network: Network, loss: str | DirectLoss | PreferenceLoss = "dpo
     if isinstance(loss, str) and loss not in DIRECT_LOSSES:
         raise ValueError(f"loss must be one of {', '.join(DIRECT_LOSSES)}, or a function; got {loss!r}")
     chosen = DIRECT_LOSSES[loss] if isinstance(loss, str) else loss
-    function, needs_reference = chosen if isinstance(chosen, DirectLoss) else DirectLoss(chosen)
+    function, needs_reference, by_row = chosen if isinstance(chosen, DirectLoss) else DirectLoss(chosen)
     name = f"direct_alignment({loss!r})" if isinstance(loss, str) else "direct_alignment"
     columns = (*TEXT, "ref_log_prob") if needs_reference else TEXT
 
@@ -141,8 +145,9 @@ def direct_loss(network: Network, loss: str | DirectLoss | PreferenceLoss = "dpo
         lengths = losses.sequence_lengths(data["completion"])
         each = function(log_prob, reference, lengths, hparams)
         present = lengths[:, 0] > 0
-        each = jnp.where(present, each, 0.0)
-        return jnp.sum(each), jnp.sum(1.0 * present), order_metrics(hparams.beta * (log_prob - reference))
+        each = jnp.where(present, each, 0.0) if by_row else each
+        reward = jnp.where(present[:, None], hparams.beta * (log_prob - reference), 0.0)
+        return jnp.sum(each), jnp.sum(1.0 * present), order_metrics(reward)
 
     return total
 
@@ -199,8 +204,8 @@ def kto_loss(network: Network, desirable_weight: float = 1.0, undesirable_weight
         kl = losses.kto_kl(mismatched, data["kl_ref_log_prob"], present)
         weights = (desirable_weight, undesirable_weight)
         each = losses.kto(log_prob, data["ref_log_prob"], data["label"], kl, hparams.beta, *weights)
-        each = jnp.where(present, each, 0.0)
-        return jnp.sum(each), jnp.sum(1.0 * present), {"loss/kl": kl * each.shape[0]}
+        number = jnp.sum(1.0 * present)
+        return jnp.sum(jnp.where(present, each, 0.0)), number, {"loss/kl": kl * number}
 
     return loss
 
@@ -256,7 +261,8 @@ def bco_loss(network: Network, desirable_weight: float = 1.0, undesirable_weight
         delta = losses.bco_delta(log_prob, ref, label, hparams.beta, present)
         each = losses.bco(log_prob, ref, label, delta, hparams.beta, desirable_weight, undesirable_weight)
         right = (hparams.beta * (log_prob - ref) > delta) == (label != 0)
-        metrics = {"loss/accuracy": jnp.sum(1.0 * right), "loss/delta": delta * each.shape[0]}
-        return jnp.sum(jnp.where(present, each, 0.0)), jnp.sum(1.0 * present), metrics
+        number = jnp.sum(1.0 * present)
+        metrics = {"loss/accuracy": jnp.sum(1.0 * (right & present)), "loss/delta": delta * number}
+        return jnp.sum(jnp.where(present, each, 0.0)), number, metrics
 
     return loss

@@ -17,7 +17,7 @@ from purerl.rlhf.models import logits_of
 from purerl.types import ActFn, Agent, Hparams, Key, Metrics, Network, Params, PyTree, State, TrainState
 
 SummedLoss: TypeAlias = Callable[[Params, Columns, Hparams], tuple[jax.Array, jax.Array, Metrics]]
-"""`(params, batch, hparams) -> (sum of losses, sum of weights, metrics that are sums over rows)`."""
+"""`(params, batch, hparams) -> (sum of losses, sum of weights, metrics, summed like the weights)`."""
 
 
 class LearnerHparams(NamedTuple):
@@ -68,7 +68,7 @@ def learner(
 
     Args:
       network: see `rlhf.models`.
-      loss: `(params, batch, hparams) -> (sum of losses, sum of weights, metrics that are sums over rows)`.
+      loss: `(params, batch, hparams) -> (sum of losses, sum of weights, metrics, summed like the weights)`.
       num_microbatches: parts that the rows are computed in, one after the other, to save memory.
       by_row: the loss of a row depends on no other row, so that a CPU may compute blocks of them (`blocks.total`).
       optimizer: `hparams -> optax.GradientTransformation`.
@@ -105,8 +105,7 @@ def learner(
         grads = jax.tree.map(lambda g: g / divisor, grads)
         hparams = optimization.annealed(state.hparams, state.num_updates)
         packed, opt_state = optimization.apply_gradients(optimizer, hparams, grads, packed, state.opt_state)
-        rows = jax.tree.leaves(data)[0].shape[0]
-        metrics = {name: value / rows for name, value in metrics.items()} | {"loss/total": summed / divisor}
+        metrics = {name: value / divisor for name, value in metrics.items()} | {"loss/total": summed / divisor}
         num_updates = counts.increment(state.num_updates)
         return state._replace(params=unpack(packed), opt_state=opt_state, num_updates=num_updates), metrics
 

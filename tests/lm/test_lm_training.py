@@ -1,6 +1,7 @@
 """Fine-tuning on tiny networks: sums over parts, LoRA, chunked logits, resumption. No model of tunix is needed."""
 
 import dataclasses
+import functools
 
 import flax.linen as nn
 import jax
@@ -15,7 +16,7 @@ from purerl.lm.batching import Part
 from purerl.lm.runs import Job
 from purerl.logging import Writer
 from purerl.rlhf.columns import log_probs as text_log_probs
-from purerl.rlhf.direct import direct_loss
+from purerl.rlhf.direct import bco_loss, direct_loss, kto_loss
 from purerl.rlhf.supervised import sft_loss
 
 HPARAMS = rlhf.LearnerHparams(beta=0.5)
@@ -67,23 +68,31 @@ def test_parts_of_different_widths_give_the_gradient_of_all_tokens_together():
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), step.params, expected)
 
 
-@pytest.mark.parametrize("loss", ["dpo", "orpo"])
-def test_missing_rows_of_pairs_do_not_count(loss):
-    def total(lengths):
-        data = texts(lengths, 6) | {"ref_log_prob": np.zeros((len(lengths), 2), np.float32)}
+def rows_of(lengths, loss):
+    """Pairs, or labelled texts with others beside them, whose references differ from row to row; 0 tokens: absent."""
+    lengths = np.array(lengths)
+    data = texts(lengths, 6)
+    data["ref_log_prob"] = np.where(lengths > 0, -2.0 - np.arange(lengths.size).reshape(lengths.shape) ** 2, 0.0)
+    if loss not in ("kto", "bco"):
+        return data
+    one, other = ({name: column[:, i] for name, column in data.items()} for i in (0, 1))
+    return one | {f"kl_{name}": column for name, column in other.items()} | {"label": np.arange(len(lengths)) == 1}
 
-        def found(params):
-            value, *others = direct_loss(NETWORK, loss)(params, data, HPARAMS)
-            return value, others
 
-        return jax.jit(jax.value_and_grad(found, has_aux=True))(PARAMS)
+LOSSES = {name: functools.partial(direct_loss, loss=name) for name in ("dpo", "orpo", "aot", "aot_unpaired")}
 
-    (with_missing, (weight, metrics)), grads = total([[6, 4], [0, 0]])
-    (alone, (_, single)), expected = total([[6, 4]])
-    assert float(weight) == 1
-    np.testing.assert_allclose(with_missing, alone, rtol=1e-5)
-    np.testing.assert_allclose(metrics["loss/margin"], single["loss/margin"], rtol=1e-5)
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), grads, expected)
+
+@pytest.mark.parametrize("loss", [*LOSSES, "kto", "bco"])
+def test_missing_rows_do_not_count(loss):
+    loss_of = (LOSSES | {"kto": kto_loss, "bco": bco_loss})[loss]
+    run = training.program(training.full(NETWORK), loss_of, HPARAMS, optax.sgd(0.1))
+    learner = run.begin(PARAMS)
+    alone = run.measure(learner, (), rows_of([[6, 4], [3, 5], [2, 6]], loss))
+    padded = run.measure(learner, (), rows_of([[6, 4], [3, 5], [2, 6], [0, 0], [0, 0]], loss))
+    assert float(padded.weight) == 3
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), padded.grads, alone.grads)
+    means, expected = training.means(padded), training.means(alone)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), means, expected)
 
 
 def test_lora_starts_as_the_model_itself_and_trains_the_factors_alone():

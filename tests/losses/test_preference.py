@@ -168,6 +168,25 @@ def test_optimal_transport_does_not_see_the_order_of_the_batch():
     np.testing.assert_allclose(unpaired, losses.aot_unpaired(chosen, rejected, *reference, 0.3), rtol=1e-6)
 
 
+@pytest.mark.parametrize("name", ["aot", "aot_unpaired"])
+@pytest.mark.parametrize("absent", [0.0, jnp.nan, -jnp.inf, 1e9])
+def test_absent_rows_take_no_part_in_the_sort(name, absent):
+    present = [jnp.float32(x) for x in PAIR]
+    number = len(present[0])
+    padded = [jnp.concatenate([jnp.full(1, absent), x, jnp.full(2, absent)]) for x in present]
+    mask = jnp.array([0, *[1] * number, 0, 0])
+
+    def total(pair, *rest):
+        each = getattr(losses, name)(*pair, 0.3, 0.1, *rest)
+        return each.sum(), each
+
+    (_, alone), expected = jax.value_and_grad(total, has_aux=True)(present)
+    (_, each), gradient = jax.value_and_grad(total, has_aux=True)(padded, mask)
+    np.testing.assert_allclose(each, [*alone, 0, 0, 0], rtol=1e-6)
+    np.testing.assert_allclose([g[1:-2] for g in gradient], expected, rtol=1e-6)
+    assert not any(g[:1].any() or g[-2:].any() for g in gradient)
+
+
 def test_ipo_wants_both_lengths():
     with pytest.raises(ValueError, match="chosen_lengths and rejected_lengths"):
         losses.ipo(*PAIR, 0.1, chosen_lengths=LENGTHS[0])

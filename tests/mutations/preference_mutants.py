@@ -50,8 +50,8 @@ PAIR = [
     ("NCA: the rejected one counts twice", "+ 0.5 * jax.nn.softplus(beta * rejected)", "+ jax.nn.softplus(beta * rejected)", "nca"),
     ("APO: up and down swapped", "sigmoid(beta * chosen) + jax.nn.sigmoid(-beta * (chosen", "sigmoid(-beta * chosen) + jax.nn.sigmoid(-beta * (chosen", "apo_down"),
     ("APO zero pulls the rejected one up", "+ jax.nn.sigmoid(beta * rejected)", "+ jax.nn.sigmoid(-beta * rejected)", "apo_zero"),
-    ("AOT without sorting", "jnp.sort(chosen - rejected, axis=-1)", "(chosen - rejected)", "aot"),
-    ("AOT, unpaired, sorts one side", "jnp.sort(rejected, axis=-1)", "rejected", "aot_unpaired"),
+    ("AOT without sorting", "jnp.sort(upper, axis=-1)", "upper", "aot"),
+    ("AOT, unpaired, sorts one side", "jnp.sort(lower, axis=-1)", "lower", "aot_unpaired"),
 ]  # fmt: skip
 
 REWARD_MODELING = [

@@ -215,6 +215,16 @@ def test_both_ranking_losses_are_bradley_terry_for_pairs():
     assert one[1]["loss/total"] == pytest.approx(np.log(2), rel=1e-6)
 
 
+@pytest.mark.parametrize("loss", ["dpo", "aot", "aot_unpaired"])
+def test_rows_without_completions_change_neither_the_step_nor_its_metrics(loss):
+    data = rlhf.encode_pairs({"prompt": ["a", "b"], "chosen": ["xy", "z"], "rejected": ["u", "vw"]}, LAYOUT)
+    data["ref_log_prob"] = np.float32([[-9, -7], [-8, -5]])
+    padded = {name: np.concatenate([x, np.zeros_like(x)]) for name, x in data.items()}
+    agent = rlhf.direct_alignment(NETWORK, loss, optimizer=sgd)
+    one, two = (gradient_step(agent, each) for each in (data, padded))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-6), one, two)
+
+
 @pytest.mark.parametrize("loss", rlhf.RANKING_LOSSES)
 def test_absent_texts_change_nothing(loss):
     """The same rankings with room for one text more."""
