@@ -47,7 +47,7 @@ def token_log_probs(logits: jax.Array, tokens: jax.Array, mask: jax.Array) -> ja
     label = jnp.where(counted, tokens[..., 1:], 0)
     picked = jnp.take_along_axis(before, label[..., None], axis=-1)[..., 0]
     log_prob = jnp.where(counted, picked - jax.nn.logsumexp(before, axis=-1), 0.0)
-    return jnp.concatenate([jnp.zeros_like(log_prob, shape=(*log_prob.shape[:-1], 1)), log_prob], axis=-1)
+    return jnp.concatenate([jnp.zeros_like(log_prob, shape=tokens[..., :1].shape), log_prob], axis=-1)
 
 
 def sequence_log_probs(

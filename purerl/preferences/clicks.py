@@ -86,9 +86,14 @@ def to_pairs(impressions: Impressions, eta: jax.Array | None = None) -> ClickPai
 
     Returns:
       N = B · K · (K - 1) pairs. An unbiased weight may be negative if both were clicked; only its expectation matters.
+
+    Raises:
+      ValueError: a list has fewer than two documents.
     """
     clicks = impressions.clicks.astype(jnp.float32)
     num_positions = clicks.shape[1]
+    if num_positions < 2:
+        raise ValueError(f"a list must have at least two documents to compare, got clicks of shape {clicks.shape}")
     estimate = clicks if eta is None else clicks / eta
     first, second = jnp.array([(i, j) for i in range(num_positions) for j in range(num_positions) if i != j]).T
     weight = estimate[:, first] * (1 - estimate[:, second])

@@ -42,8 +42,13 @@ def segments(key: Key, steps: Segments, rows: int, length: int) -> Segments:
     """`rows` segments of `length` steps, drawn uniformly from a trajectory [T, N].
 
     A segment may cross the end of an episode; its return is then the sum over both pieces.
+
+    Raises:
+      ValueError: the segments are longer than the trajectory.
     """
     num_steps, num_envs = steps.reward.shape
+    if length > num_steps:
+        raise ValueError(f"length = {length} exceeds the {num_steps} steps of the trajectory")
     time_key, env_key = jax.random.split(key)
     start = jax.random.randint(time_key, (rows, 1), 0, num_steps - length + 1) + jnp.arange(length)
     column = jax.random.randint(env_key, (rows, 1), 0, num_envs)
@@ -51,9 +56,13 @@ def segments(key: Key, steps: Segments, rows: int, length: int) -> Segments:
 
 
 def ask(key: Key, first: Segments, second: Segments, error_rate: float) -> Comparisons:
-    """A simulated labeller prefers the higher true return, and answers at random with probability `error_rate`."""
+    """A simulated labeller prefers the higher true return, and answers at random with probability `error_rate`.
+
+    Between equal returns it is indifferent: the label is 1/2.
+    """
     wrong_key, coin_key = jax.random.split(key)
-    better = jnp.sum(first.reward, axis=-1) > jnp.sum(second.reward, axis=-1)
+    returns = jnp.sum(first.reward, axis=-1), jnp.sum(second.reward, axis=-1)
+    better = jnp.where(returns[0] == returns[1], 0.5, returns[0] > returns[1])
     random = jax.random.bernoulli(wrong_key, error_rate, better.shape)
     answer = jnp.where(random, jax.random.bernoulli(coin_key, 0.5, better.shape), better)
     return Comparisons(first.features, second.features, answer.astype(jnp.float32), jnp.arange(len(answer)))
@@ -130,11 +139,19 @@ def learn_from_preferences(
       hparams: the agent's; it learns for `sizes.num_updates` updates in total.
       sizes: None takes the defaults.
       say: called with the result of each round.
+
+    Raises:
+      ValueError: a size is not positive, or segments are longer than the 2 · `rollout_length` steps of a round.
     """
     sizes = sizes or ControlSizes()
     check_positive(
         num_rounds=sizes.num_rounds, first_labels=sizes.first_labels, labels_per_round=sizes.labels_per_round
     )
+    if sizes.segment_length > 2 * sizes.rollout_length:
+        raise ValueError(
+            f"segment_length = {sizes.segment_length} exceeds 2 * rollout_length = {2 * sizes.rollout_length}, "
+            "the steps that segments are drawn from"
+        )
     blind = with_learned_reward(env)
     fitter = with_minibatches(ensemble_agent(sizes.num_members, sizes.error_rate), sizes.batch_size)
     fit_hparams = AdamHparams(sizes.reward_learning_rate, anneal_updates=sizes.reward_updates)

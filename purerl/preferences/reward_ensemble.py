@@ -30,7 +30,7 @@ class Comparisons(NamedTuple):
 
 
 class Scaling(NamedTuple):
-    """Mean and standard deviation of data, each [D]."""
+    """Mean and standard deviation of data, each [D]; a column that is constant has the scale 1."""
 
     mean: jax.Array
     scale: jax.Array
@@ -97,9 +97,19 @@ def _each(members: Params, x: jax.Array) -> jax.Array:
 
 
 def scaling(x: jax.Array) -> Scaling:
-    """Mean and standard deviation of the rows of x [..., D]."""
+    """Mean and standard deviation of the rows of x [..., D].
+
+    A column that is constant, up to rounding errors, is not scaled: divided by its deviation of about 0, the first
+    value that differs would exceed everything that the reward models were fitted to.
+
+    Examples:
+      >>> scaling(jnp.array([[1.0, 5.0], [3.0, 5.0]])).apply(jnp.array([3.0, 6.0])).round(3).tolist()
+      [1.0, 1.0]
+    """
     rows = x.reshape(-1, x.shape[-1])
-    return Scaling(jnp.mean(rows, axis=0), jnp.std(rows, axis=0) + 1e-6)
+    mean, span = jnp.mean(rows, axis=0), jnp.max(rows, axis=0) - jnp.min(rows, axis=0)
+    varies = span > 1e-6 * jnp.maximum(jnp.abs(mean), 1)
+    return Scaling(mean, jnp.where(varies, jnp.std(rows, axis=0) + 1e-6, 1.0))
 
 
 def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e-3) -> Agent:

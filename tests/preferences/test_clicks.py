@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from purerl.preferences import clicks
 
@@ -27,3 +28,8 @@ def test_correction_recovers_relevance_and_its_absence_does_not():
     assert naive[0] > 0.97
     assert naive[1] < 0.8
     assert curve.naive[1, 2] > 0.5 > abs(curve.corrected[1, 2])
+
+
+def test_lists_of_one_document_are_refused():
+    with pytest.raises(ValueError, match=r"at least two documents.*\(2, 1\)"):
+        clicks.to_pairs(clicks.Impressions(jnp.ones((2, 1, 3)), jnp.ones((2, 1), bool)))

@@ -86,6 +86,31 @@ def test_the_labeller_answers_at_random_as_often_as_told():
     assert control.ask(jax.random.key(0), better, worse, 0.1).preference.mean() == pytest.approx(0.95, abs=0.01)
 
 
+def test_the_labeller_is_indifferent_between_equal_returns():
+    first, second = (control.Segments(jnp.zeros((3, 2, 1)), jnp.array(r)) for r in ([[1.0, 2], [0, 1], [0, 0]],) * 2)
+    assert control.ask(jax.random.key(0), first, second, 0.0).preference.tolist() == [0.5] * 3
+
+
+def test_segments_longer_than_the_trajectory_are_refused():
+    steps = control.Segments(jnp.zeros((4, 2, 1)), jnp.zeros((4, 2)))
+    assert control.segments(jax.random.key(0), steps, rows=1, length=4).reward.shape == (1, 4)
+    with pytest.raises(ValueError, match="length = 5 exceeds the 4 steps"):
+        control.segments(jax.random.key(0), steps, rows=1, length=5)
+
+
+def test_segments_longer_than_two_rollouts_are_refused_before_anything_is_compiled():
+    sizes = control.ControlSizes(segment_length=17, rollout_length=8)
+    with pytest.raises(ValueError, match=r"segment_length = 17 exceeds 2 \* rollout_length = 16"):
+        control.learn_from_preferences(jax.random.key(0), None, drift(), purerl.PPOHparams(), sizes)
+
+
+@pytest.mark.parametrize("constant", [0.0, 0.1, -3e4])
+def test_a_feature_that_was_constant_keeps_its_scale(constant):
+    rows = jax.random.normal(jax.random.key(0), (1000, 7, 2)).at[..., 1].set(constant)
+    found = reward_ensemble.scaling(rows).apply(jnp.array([0.0, constant + 1]))
+    assert found[1] == pytest.approx(1, abs=0.02)
+
+
 @pytest.mark.slow
 def test_the_ensemble_finds_the_reward_behind_noisy_answers():
     data = steps_of(jax.random.key(0))
