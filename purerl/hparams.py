@@ -242,6 +242,7 @@ class Interval(NamedTuple):
 
 
 NonNegative: TypeAlias = Annotated[Any, Interval(0.0, float("inf"))]
+Positive: TypeAlias = Annotated[Any, Interval(1e-30, float("inf"))]
 UnitInterval: TypeAlias = Annotated[Any, Interval(0.0, 1.0)]
 SignedUnitInterval: TypeAlias = Annotated[Any, Interval(-1.0, 1.0)]
 AtLeastOne: TypeAlias = Annotated[Any, Interval(1.0, float("inf"))]

@@ -17,7 +17,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import purerl
-from purerl import checkpoint, datasets, files, logging, runs
+from purerl import checkpoint, datasets, files, logging, rlhf, runs
+from purerl.combinators.adaptive_kl import KLPenaltyHparams
 from purerl.commands import config_file
 from purerl.commands.options import UsageError
 from purerl.envs import references
@@ -68,6 +69,20 @@ WRONG_HPARAMS = [
 def test_wrong_hyperparameters_are_named(hparams, error, message):
     with pytest.raises(error, match=message):
         purerl.train(KEY, AGENT, ENV, hparams, **SIZES)
+
+
+@pytest.mark.parametrize(
+    ("hparams", "message"),
+    [
+        (rlhf.RLHFHparams(kl_target=0.0), "RLHFHparams.kl_target = 0.0 is outside"),
+        (KLPenaltyHparams(kl_target=0.0), "KLPenaltyHparams.kl_target = 0.0 is outside"),
+        (rlhf.LearnerHparams(label_smoothing=0.7), r"LearnerHparams.label_smoothing = 0.7 is outside \[0.0, 0.5\]"),
+        (rlhf.LearnerHparams(label_smoothing=-1.0), "LearnerHparams.label_smoothing = -1.0 is outside"),
+    ],
+)
+def test_values_that_could_only_give_nan_are_outside_their_range(hparams, message):
+    with pytest.raises(ValueError, match=message):
+        check_hparams(hparams)
 
 
 def test_what_means_no_limit_may_be_infinite():

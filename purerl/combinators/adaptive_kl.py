@@ -8,7 +8,7 @@ import jax
 
 from purerl import losses
 from purerl.combinators import _inner
-from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, get_hparams, set_hparams
+from purerl.hparams import AtLeastOne, NonNegative, Positive, UnitInterval, get_hparams, set_hparams
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, Scalar, State
 
 
@@ -31,7 +31,7 @@ class KLPenaltyHparams(NamedTuple):
     anneal_updates: AtLeastOne = float("inf")
     target_kl: NonNegative = float("inf")
     kl_coef: NonNegative = 1.0
-    kl_target: NonNegative = 0.01
+    kl_target: Positive = 0.01
 
 
 class AdaptiveKLState(NamedTuple):

@@ -31,6 +31,8 @@ def _task(options: Options) -> Task:
         known = [*DIRECT_LOSSES, "kto"]
         hint = nearest(options.loss, known) or f"; known are {', '.join(known)}"
         raise UsageError(f"--loss: unknown loss {options.loss!r}{hint}")
+    if options.loss == "robust" and options.label_smoothing == 0.5:
+        raise UsageError("--label-smoothing 0.5: --loss robust takes less than 0.5, since it divides by 1 - 2 * 0.5")
     kind: Kind = "rankings" if options.loss == "plackett_luce" else "pairs"
     loss_of = functools.partial(direct_loss, loss=options.loss)
     return Task(kind, loss_of, hparams, reference=DIRECT_LOSSES[options.loss].reference)

@@ -47,8 +47,9 @@ class Categorical:
         return new
 
     def sample(self, *, seed: Key) -> jax.Array:
-        """[...] int32 actions, argmax of log_probs plus Gumbel noise."""
-        noise = jax.random.gumbel(seed, self.log_probs.shape, self.log_probs.dtype)
+        """[...] int32 actions, argmax of log_probs plus Gumbel noise, which has too few values in half precision."""
+        dtype = jnp.promote_types(self.log_probs.dtype, jnp.float32)
+        noise = jax.random.gumbel(seed, self.log_probs.shape, dtype)
         return argmax_last(noise + self.log_probs)
 
     def log_prob(self, value: jax.Array) -> jax.Array:
@@ -82,7 +83,10 @@ class Categorical:
 
 def _log_softmax(logits: jax.Array) -> jax.Array:
     shifted = logits - jax.lax.stop_gradient(max_last(logits))[..., None]
-    return shifted - repeat_last(jnp.log(sum_last(jnp.exp(shifted))), logits.shape[-1])
+    log_probs = shifted - repeat_last(jnp.log(sum_last(jnp.exp(shifted))), logits.shape[-1])
+    if logits.dtype == jnp.float16:  # in other types the minimum less a logit is the minimum again; here it is −∞
+        return jnp.maximum(log_probs, jnp.finfo(logits.dtype).min)
+    return log_probs
 
 
 def categorical(logits: jax.Array, mask: jax.Array | None = None) -> Categorical:
@@ -159,7 +163,8 @@ def multi_discrete(logits: jax.Array, num_values: Sequence[int], mask: jax.Array
     Args:
       logits: [..., sum(num_values)] floating.
       num_values: number of values of each part, static.
-      mask: [..., sum(num_values)], true where the value is valid.
+      mask: [..., sum(num_values)], true where the value is valid. If none of a part is, all of its values are equally
+        probable.
 
     Returns:
       The distribution.
@@ -178,15 +183,21 @@ def multi_discrete(logits: jax.Array, num_values: Sequence[int], mask: jax.Array
     chex.assert_type(logits, float)
     if sum(num_values) != logits.shape[-1]:
         raise ValueError(f"num_values = {tuple(num_values)} must add up to the last axis of logits, {logits.shape[-1]}")
-    if mask is not None:
-        chex.assert_equal_shape_suffix([logits, mask], 1)
-        logits = jnp.where(jnp.asarray(mask, bool), logits, jnp.finfo(logits.dtype).min)
-    return MultiDiscrete(categorical(_stack_padded(logits, num_values)))
-
-
-def _stack_padded(logits: jax.Array, num_values: Sequence[int]) -> jax.Array:
-    """[..., sum(num_values)] to [..., K, max(num_values)], the missing entries at the dtype's minimum."""
-    parts = jnp.split(logits, np.cumsum(num_values)[:-1], axis=-1)
-    widths = [[(0, 0)] * (logits.ndim - 1) + [(0, max(num_values) - n)] for n in num_values]
     lowest = jnp.finfo(logits.dtype).min
+    if mask is None:
+        return MultiDiscrete(categorical(_stack_padded(logits, num_values, lowest)))
+    chex.assert_equal_shape_suffix([logits, mask], 1)
+    logits, mask = jnp.broadcast_arrays(logits, jnp.asarray(mask, bool))
+    stacked = _stack_padded(jnp.where(mask, logits, lowest), num_values, lowest)
+    if len(set(num_values)) > 1:  # otherwise there is no padding that could be drawn where no value is valid
+        some = any_last(_stack_padded(mask, num_values, False))[..., None]  # [..., K, 1]
+        exists = jnp.broadcast_to(np.arange(max(num_values)) < np.array(num_values)[:, None], stacked.shape)
+        stacked = jnp.where(exists & ~some, 0, stacked)
+    return MultiDiscrete(categorical(stacked))
+
+
+def _stack_padded(x: jax.Array, num_values: Sequence[int], lowest: jax.typing.ArrayLike) -> jax.Array:
+    """[..., sum(num_values)] to [..., K, max(num_values)], the missing entries at `lowest`."""
+    parts = jnp.split(x, np.cumsum(num_values)[:-1], axis=-1)
+    widths = [[(0, 0)] * (x.ndim - 1) + [(0, max(num_values) - n)] for n in num_values]
     return jnp.stack([jnp.pad(x, w, constant_values=lowest) for x, w in zip(parts, widths)], axis=-2)

@@ -216,7 +216,9 @@ def boltzmann(key: jax.Array, q: jax.Array, temperature: float | jax.Array, mask
       >>> int(exploration.boltzmann(jax.random.key(0), jnp.array([1.0, 3.0, 2.0]), temperature=0.0))
       1
     """
-    return jax.random.categorical(key, _boltzmann_logits(q, temperature, mask)).astype(jnp.int32)
+    logits = _boltzmann_logits(q, temperature, mask)
+    logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))  # noise has the type of the logits
+    return jax.random.categorical(key, logits).astype(jnp.int32)
 
 
 def _boltzmann_logits(q: jax.Array, temperature: float | jax.Array, mask: jax.Array | None) -> jax.Array:

@@ -37,7 +37,8 @@ def center(x: jax.Array, mask: jax.Array | None = None, axis: Axis = None) -> tu
 
 
 def spread(centered: jax.Array, count: jax.Array | int, axis: Axis = None) -> jax.Array:
-    """√(Σ x² / count) of centered entries, with derivative 0 where it is 0."""
-    variance = jnp.square(centered).sum(axis=axis, keepdims=True) / count
+    """√(Σ x² / count) of centered entries, with derivative 0 where it is 0; the squares are in float32 at least."""
+    wide = centered.astype(jnp.promote_types(centered.dtype, jnp.float32))
+    variance = jnp.square(wide).sum(axis=axis, keepdims=True) / count
     positive = variance > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0)
+    return jnp.where(positive, jnp.sqrt(jnp.where(positive, variance, 1)), 0).astype(centered.dtype)

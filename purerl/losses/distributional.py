@@ -23,7 +23,7 @@ def categorical_projection(target_support: jax.Array, target_probs: jax.Array, s
       support: [Z] or [..., Z], z: equally spaced, rising, Z ≥ 2.
 
     Returns:
-      [..., Z] probabilities. Each row sums to what target_probs sums to.
+      [..., Z] probabilities. Each row sums to what target_probs sums to. Narrower inputs are computed in float32.
 
     Raises:
       AssertionError: shapes differ, the arrays are not floating, or Z < 2.
@@ -41,6 +41,9 @@ def categorical_projection(target_support: jax.Array, target_probs: jax.Array, s
     chex.assert_equal_shape([target_support, target_probs])
     chex.assert_type([target_support, target_probs, support], float)
     chex.assert_axis_dimension_gt(support, -1, 1)
+    dtype = jnp.result_type(target_support, target_probs, support)
+    wide = jnp.promote_types(dtype, jnp.float32)  # half precision cannot tell hundreds of positions apart
+    target_support, target_probs, support = (x.astype(wide) for x in (target_support, target_probs, support))
     size = support.shape[-1]
     support = jnp.broadcast_to(support, (*target_support.shape[:-1], size))
     low, high = support[..., :1], support[..., -1:]
@@ -48,7 +51,7 @@ def categorical_projection(target_support: jax.Array, target_probs: jax.Array, s
     shape = (*support.shape, position.shape[-1])  # [..., Z, K]
     atom = lax.broadcasted_iota(position.dtype, shape, len(shape) - 2)
     weights = jnp.maximum(0, 1 - jnp.abs(position[..., None, :] - atom))
-    return jnp.sum(weights * target_probs[..., None, :], axis=-1)
+    return jnp.sum(weights * target_probs[..., None, :], axis=-1).astype(dtype)
 
 
 def quantile_huber(

@@ -184,4 +184,7 @@ def gaussian_kl(
 
 def _log_softmax(logits: jax.Array) -> jax.Array:
     """log softmax whose impossible actions are the dtype's minimum instead of −∞, so that 0 · log 0 is 0."""
-    return jax.nn.log_softmax(jnp.maximum(logits, jnp.finfo(logits.dtype).min))
+    lowest = jnp.finfo(logits.dtype).min
+    log_probs = jax.nn.log_softmax(jnp.maximum(logits, lowest))
+    # In float16 the minimum less a logit may be −∞; in the other types it is the minimum again.
+    return jnp.maximum(log_probs, lowest) if logits.dtype == jnp.float16 else log_probs

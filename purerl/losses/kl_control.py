@@ -5,6 +5,7 @@ from __future__ import annotations
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 
 def kl_penalized_reward(
@@ -94,6 +95,9 @@ def adaptive_kl(
     Returns:
       [...] the next β.
 
+    Raises:
+      ValueError: `target_kl` is concrete and not positive.
+
     Gradient: everything is stopped.
 
     Source: Ziegler et al. 2019, section 2.2; TRL's former `AdaptiveKLController`.
@@ -103,5 +107,7 @@ def adaptive_kl(
       >>> print(losses.adaptive_kl(1.0, kl=9.0, target_kl=6.0, num_samples=100, horizon=1000.0))
       1.02
     """
+    if not isinstance(target_kl, jax.core.Tracer) and np.any(np.asarray(target_kl) <= 0):
+        raise ValueError(f"target_kl must be positive, got {target_kl}")
     error = jnp.clip(jnp.asarray(kl) / target_kl - 1, -0.2, 0.2)
     return jax.lax.stop_gradient(beta * (1 + error * num_samples / horizon))

@@ -249,8 +249,8 @@ def sppo(
       chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps: as in `dpo`; the reference is the policy of
         the iteration before.
       beta: 1 / the paper's η.
-      chosen_win_rate, rejected_win_rate: P, the chance that each beats a fresh completion of the reference;
-        1 and 0, the defaults, are the hard labels of a pair.
+      chosen_win_rate, rejected_win_rate: scalar or [...]: P, the chance that each beats a fresh completion of the
+        reference; 1 and 0, the defaults, are the hard labels of a pair.
 
     Returns:
       [...], squared nats.
@@ -270,6 +270,9 @@ def sppo(
     """
     arrays = checked(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
     chosen, rejected, ref_chosen, ref_rejected = arrays
+    for rate in (chosen_win_rate, rejected_win_rate):
+        if jnp.ndim(rate):
+            chex.assert_equal_shape([chosen, jnp.asarray(rate)])
     chosen_error = chosen - jax.lax.stop_gradient(ref_chosen) - (chosen_win_rate - 0.5) / beta
     rejected_error = rejected - jax.lax.stop_gradient(ref_rejected) - (rejected_win_rate - 0.5) / beta
     return jnp.square(chosen_error) + jnp.square(rejected_error)

@@ -8,8 +8,10 @@ scalars, or broadcast against them. σ is the logistic function. Losses are not 
 
 from __future__ import annotations
 
+import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl.losses.log_ratios import checked, log_ratio_difference
 from purerl.losses.reward_modeling import logistic_loss, plackett_luce
@@ -107,6 +109,7 @@ def robust_dpo(
 
     Raises:
       AssertionError: the shapes differ, or an array is not floating.
+      ValueError: `label_smoothing` is concrete and not below 1/2.
 
     Gradient: the reference is stopped.
 
@@ -118,6 +121,8 @@ def robust_dpo(
       >>> round(float(losses.robust_dpo(chosen, rejected, ref_chosen, ref_rejected, beta=0.5, label_smoothing=0.1)), 3)
       0.188
     """
+    if not isinstance(label_smoothing, jax.core.Tracer) and np.any(np.asarray(label_smoothing) >= 0.5):
+        raise ValueError(f"robust_dpo: label_smoothing must be below 1/2, got {label_smoothing}")
     h = log_ratio_difference(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
     right, wrong = jax.nn.softplus(-beta * h), jax.nn.softplus(beta * h)
     return ((1 - label_smoothing) * right - label_smoothing * wrong) / (1 - 2 * label_smoothing)
@@ -194,6 +199,7 @@ def ipo(
     if (chosen_lengths is None) != (rejected_lengths is None):
         raise ValueError("ipo: give chosen_lengths and rejected_lengths, or neither")
     if chosen_lengths is not None and rejected_lengths is not None:
+        chex.assert_equal_shape([jnp.asarray(x) for x in (chosen_logps, chosen_lengths, rejected_lengths)])
         chosen_length, rejected_length = jnp.maximum(chosen_lengths, 1), jnp.maximum(rejected_lengths, 1)
         chosen_logps, ref_chosen_logps = chosen_logps / chosen_length, ref_chosen_logps / chosen_length
         rejected_logps, ref_rejected_logps = rejected_logps / rejected_length, ref_rejected_logps / rejected_length

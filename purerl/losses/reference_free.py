@@ -45,7 +45,7 @@ def orpo(
       >>> round(float(losses.orpo(chosen, rejected, chosen_nll=-chosen, beta=0.1)), 3)
       0.715
     """
-    chosen, rejected = checked(chosen_logps, rejected_logps)
+    chosen, rejected, chosen_nll = checked(chosen_logps, rejected_logps, chosen_nll)
     log_odds_ratio = (chosen - rejected) - (_log_complement(chosen) - _log_complement(rejected))
     return chosen_nll + beta * logistic_loss(log_odds_ratio)
 

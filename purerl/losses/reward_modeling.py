@@ -65,6 +65,8 @@ def bradley_terry(
     chosen, rejected = jnp.asarray(chosen_rewards), jnp.asarray(rejected_rewards)
     chex.assert_equal_shape([chosen, rejected])
     chex.assert_type([chosen, rejected], float)
+    if jnp.ndim(margin):
+        chex.assert_equal_shape([chosen, jnp.asarray(margin)])
     return logistic_loss(chosen - rejected - margin, label_smoothing)
 
 
@@ -183,7 +185,7 @@ def segment_preference(
 
     Args:
       rewards_1, rewards_2: [..., T] predicted rewards of the steps of segment 1 and 2; the T may differ.
-      preference: [...] μ, the probability that segment 1 is preferred; 1/2 is a tie.
+      preference: [...] μ, the probability that segment 1 is preferred, or a label of 1 or 0; 1/2 is a tie.
       mask_1, mask_2: [..., T], 0 on steps that do not count (after an episode's end); None: all count.
       error_rate: e in [0, 1), the probability that the labeler answers at random; not meant to be differentiated.
 
@@ -207,6 +209,8 @@ def segment_preference(
     preference = jnp.asarray(preference)
     chex.assert_equal_shape([total_1, total_2, preference])
     difference = total_1 - total_2
+    if not jnp.issubdtype(preference.dtype, jnp.floating):  # 1 - μ of a bool or of unsigned integers is not a number
+        preference = preference.astype(difference.dtype)
     right, random = jnp.log1p(-jnp.asarray(error_rate)), jnp.log(jnp.asarray(error_rate) / 2)
     log_first = jnp.logaddexp(right + jax.nn.log_sigmoid(difference), random)
     log_second = jnp.logaddexp(right + jax.nn.log_sigmoid(-difference), random)
@@ -238,7 +242,7 @@ def bradley_terry_strengths(
       max_iterations: limit on the number of iterations.
 
     Returns:
-      [n] log-strengths, of mean 0 if `prior` is 0.
+      [n] log-strengths, of mean 0 if `prior` is 0; one player alone has the strength 0.
 
     Raises:
       ValueError: `prior` is 0, `wins` is concrete, and the maximum does not exist.
@@ -256,6 +260,8 @@ def bradley_terry_strengths(
     if not isinstance(wins, jax.core.Tracer) and not isinstance(prior, jax.core.Tracer) and np.all(prior == 0):
         _check_connected(np.asarray(wins))
     table = jnp.asarray(wins, dtype=jnp.promote_types(jnp.result_type(wins), jnp.float32))
+    if table.shape[0] < 2:
+        return jnp.zeros(table.shape[:1], table.dtype)
     table = table * (1 - jnp.eye(table.shape[0], dtype=table.dtype))
     games, observed = table + table.T, jnp.sum(table, axis=1) + prior
 

@@ -254,7 +254,8 @@ def soft_q_target(
     best = next_q.max(axis=-1)
     highest = jnp.where(jnp.isfinite(best), best, 0)  # all actions may be invalid: −∞ − (−∞) is NaN
     scaled = (next_q - highest[..., None]) / jnp.maximum(temperature, jnp.finfo(next_q.dtype).tiny)
-    return td_target(reward, discount, best + temperature * jnp.log(jnp.exp(scaled).sum(axis=-1)))
+    total = jnp.where(jnp.isfinite(best), jnp.exp(scaled).sum(axis=-1), 1)  # of all invalid 0, and 0 · log 0 is NaN
+    return td_target(reward, discount, best + temperature * jnp.log(total))
 
 
 def entropy_regularized_target(

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from purerl import losses, returns
 from purerl.agents.common import optimization
-from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.hparams import AtLeastOne, NonNegative, Positive, UnitInterval, check_positive
 from purerl.rlhf.models import logits_of, value_of
 from purerl.rlhf.supervised import choose_token
 from purerl.rlhf.texts import Texts, drift, from_trajectory, next_own, run, shifted_values, token_mean, values_before
@@ -49,7 +49,7 @@ class RLHFHparams(NamedTuple):
     gae_lambda: UnitInterval = 0.95
     value_coef: NonNegative = 0.5
     value_clip_epsilon: NonNegative = float("inf")
-    kl_target: NonNegative = float("inf")
+    kl_target: Positive = float("inf")
     kl_horizon: AtLeastOne = 10_000.0
     clip_epsilon_high: NonNegative = float("inf")
 

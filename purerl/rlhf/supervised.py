@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple, TypeAlias
+from typing import Annotated, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 
 from purerl import losses
 from purerl.agents.common import blocks, counts, optimization
-from purerl.hparams import AtLeastOne, NonNegative, check_positive
+from purerl.hparams import AtLeastOne, Interval, NonNegative, check_positive
 from purerl.rlhf.columns import TEXT, Columns, log_probs, require_columns
 from purerl.rlhf.models import logits_of
 from purerl.types import ActFn, Agent, Hparams, Key, Metrics, Network, Params, PyTree, State, TrainState
@@ -28,7 +28,7 @@ class LearnerHparams(NamedTuple):
       max_grad_norm: gradients of a larger global norm are scaled down to it.
       anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
       beta: strength of the pull to the reference, read by the direct losses.
-      label_smoothing: assumed share of flipped labels, read by DPO and its relatives.
+      label_smoothing: assumed share of flipped labels, read by DPO and its relatives; below 1/2 for "robust".
       gamma: SimPO's margin.
     """
 
@@ -36,7 +36,7 @@ class LearnerHparams(NamedTuple):
     max_grad_norm: NonNegative = 1.0
     anneal_updates: AtLeastOne = float("inf")
     beta: NonNegative = 0.1
-    label_smoothing: float = 0.0
+    label_smoothing: Annotated[Any, Interval(0.0, 0.5)] = 0.0
     gamma: float = 0.5
 
 

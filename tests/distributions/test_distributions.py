@@ -106,6 +106,30 @@ def test_multi_discrete_is_its_parts(dtype, seed):
         close(entropy, np.asarray(entropies))
 
 
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16, jnp.float32])
+def test_a_part_without_a_valid_value_is_uniform_over_the_values_that_it_has(dtype):
+    mask = jnp.array([[0, 0, 1, 1, 0], [0, 1, 0, 0, 0]])
+    policy = distributions.multi_discrete(jnp.array([[3.0, 1.0, 0.0, 0.0, 0.0]] * 2, dtype), (2, 3), mask)
+    probs = np.float32(jnp.exp(policy.parts.log_probs))
+    expected = [[[1 / 2, 1 / 2, 0], [1 / 2, 1 / 2, 0]], [[0, 1, 0], [1 / 3, 1 / 3, 1 / 3]]]
+    np.testing.assert_allclose(probs, expected, atol=2e-3)
+
+
+def test_entropies_of_float16_are_finite_beside_impossible_actions():
+    masked = distributions.categorical(jnp.array([20, 20, 1], jnp.float16), mask=jnp.array([1, 1, 0]))
+    assert float(masked.entropy()) == pytest.approx(np.log(2), abs=1e-2)
+    padded = distributions.multi_discrete(jnp.array([20, 20, 0, 0, 0], jnp.float16), (2, 3))
+    assert float(padded.entropy()) == pytest.approx(np.log(6), abs=1e-2)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_draws_rare_actions_as_often_as_it_should(dtype):
+    policy = distributions.categorical(jnp.array([0, -7], dtype))
+    draw = jax.jit(jax.vmap(lambda key: policy.sample(seed=key)))
+    expected = 1 / (1 + np.exp(7))
+    assert float(draw(jax.random.split(jax.random.key(0), 400_000)).mean()) == pytest.approx(expected, rel=0.15)
+
+
 @jax.jit
 def gaussian_summary(p, q, x, shift):
     kl = distributions.diagonal_gaussian(*p).kl_divergence(distributions.diagonal_gaussian(*q))

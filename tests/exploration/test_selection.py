@@ -166,3 +166,10 @@ def test_the_gradient_with_respect_to_the_temperature_is_finite_beside_invalid_a
     masked = jax.grad(lambda t: exploration.boltzmann_probs(q, t, mask)[0])(0.7)
     plain = jax.grad(lambda t: exploration.boltzmann_probs(q[mask], t)[0])(0.7)
     np.testing.assert_allclose(masked, plain, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+def test_half_precision_explores_as_often_as_it_should(dtype):
+    draw = jax.jit(jax.vmap(lambda key: exploration.boltzmann(key, jnp.array([0, -7], dtype), 1.0)))
+    expected = 1 / (1 + np.exp(7))
+    assert float(draw(jax.random.split(jax.random.key(0), 400_000)).mean()) == pytest.approx(expected, rel=0.15)

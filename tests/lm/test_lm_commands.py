@@ -116,6 +116,9 @@ BAD = {
     "another size": ("dpo", [PAIR], setting(intermediate_size=100), [], "does not fit the"),
     "too few devices": ("dpo", [PAIR], None, ["--fsdp", "8"], "needs 8 devices"),
     "no such targets": ("dpo", [PAIR], None, ["--lora-rank", "2", "--lora-targets", "qkv"], "the targets 'qkv'"),
+    "half of the labels flipped": (
+        "dpo", [PAIR], None, ["--loss", "robust", "--label-smoothing", "0.5"], "--label-smoothing 0.5: --loss robust",
+    ),
     "few prompts": ("grpo", [{"prompt": "q"}], None, ["--reward", "math:sqrt"], "has 1 prompts, fewer than"),
     "no function": ("grpo", [PAIR] * 9, None, ["--reward", "math:pi"], "--reward math:pi: not a function"),
     "no module": ("grpo", [PAIR] * 9, None, ["--reward", "nowhere:f"], "nowhere"),

@@ -297,3 +297,42 @@ def test_equal_advantages_are_normalized_to_zero_in_every_precision(dtype):
     for mask in (None, jnp.arange(7) % 2):
         assert not losses.normalize(equal, mask).any()
         assert not losses.group_advantages(equal, mask=mask).any()
+
+
+HALF = pytest.mark.parametrize("dtype", [jnp.float16, jnp.bfloat16])
+
+
+@HALF
+def test_half_precision_has_entropies_and_divergences_beside_impossible_actions(dtype):
+    logits = jnp.array([20, 19, -jnp.inf], dtype)
+    found = losses.categorical_entropy(logits), losses.categorical_kl(logits, jnp.array([20, 20, -jnp.inf], dtype))
+    p = 1 / (1 + np.exp(-1))
+    entropy = -p * np.log(p) - (1 - p) * np.log(1 - p)
+    np.testing.assert_allclose(np.float32(found), [entropy, np.log(2) - entropy], atol=0.02)
+    assert np.isfinite(np.float32(jax.grad(losses.categorical_entropy)(logits))).all()
+
+
+@HALF
+def test_variances_of_half_precision_do_not_overflow(dtype):
+    rewards = np.array([1000.0, 0.0, 500.0, 0.0], np.float32)
+    for function in (losses.group_advantages, losses.normalize):
+        found = function(jnp.asarray(rewards, dtype))
+        assert found.dtype == dtype
+        np.testing.assert_allclose(np.float32(found), function(jnp.asarray(rewards)), atol=0.01)
+
+
+@HALF
+@pytest.mark.parametrize("value", [-290.0, -10.0, 100.0, 290.0])
+def test_projections_of_half_precision_keep_their_mass_on_hundreds_of_atoms(dtype, value):
+    support = jnp.linspace(-300, 300, 601).astype(dtype)
+    found = losses.categorical_projection(jnp.array([value], dtype), jnp.ones(1, dtype), support)
+    assert found.dtype == dtype
+    assert float(found.astype(jnp.float32).sum()) == 1
+    assert int(found.argmax()) == round(float(jnp.asarray(value, dtype)) + 300)
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.0])
+@pytest.mark.parametrize("best", [-jnp.inf, 2.0, jnp.inf])
+def test_the_soft_maximum_of_one_valid_action_or_none_is_its_value(temperature, best):
+    target = losses.soft_q_target(jnp.zeros(1), jnp.ones(1), jnp.array([[best, -jnp.inf]]), temperature)
+    assert target.tolist() == [best]

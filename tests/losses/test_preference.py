@@ -115,6 +115,13 @@ def test_segments_are_finite_at_2000_and_an_empty_pair_teaches_nothing():
         assert not gradients[0][2].any()
 
 
+@pytest.mark.parametrize("dtype", [bool, jnp.uint8, jnp.int32, jnp.float32])
+def test_labels_of_segments_may_be_of_any_type(dtype):
+    rewards = jnp.array([[1.0, 1.0], [1.0, 1.0]]), jnp.array([[0.0, 1.0], [0.0, 1.0]])
+    found = losses.segment_preference(*rewards, jnp.array([1, 0], dtype))
+    np.testing.assert_allclose(found, [np.log1p(np.exp(-1)), np.log1p(np.exp(1))], rtol=1e-6)
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_masked_positions_may_hold_nan_and_minus_100(reduction):
     unread = np.zeros(COMPLETION.shape, bool)
@@ -197,6 +204,44 @@ def test_shapes_that_would_broadcast_are_refused():
         losses.dpo(jnp.zeros(3), jnp.zeros((3, 1)), jnp.zeros(3), jnp.zeros(3), 0.1)
 
 
+@pytest.mark.parametrize(
+    ("name", "extra"),
+    [
+        ("ipo", (0.1, np.ones((3, 1)), np.ones((3, 1)))),
+        ("ipo", (0.1, np.ones(3), np.ones((3, 1)))),
+        ("sppo", (0.1, np.ones((3, 1)))),
+    ],
+)
+def test_columns_that_would_broadcast_are_refused(name, extra):
+    with pytest.raises(AssertionError, match="shape"):
+        getattr(losses, name)(*[jnp.zeros(3)] * 4, *extra)
+
+
+@pytest.mark.parametrize("nll", [np.ones((3, 1), np.float32), np.ones(3, int), 1.0])
+def test_orpo_wants_a_float_per_completion(nll):
+    with pytest.raises(AssertionError):
+        losses.orpo(-jnp.ones(3), -jnp.ones(3), nll, 0.1)
+
+
+def test_a_margin_is_one_or_one_per_pair():
+    np.testing.assert_array_equal(
+        losses.bradley_terry(jnp.ones(3), jnp.ones(3), jnp.ones(3)), losses.bradley_terry(jnp.ones(3), jnp.ones(3), 1.0)
+    )
+    with pytest.raises(AssertionError, match="shape"):
+        losses.bradley_terry(jnp.ones(3), jnp.ones(3), jnp.ones((3, 1)))
+
+
+@pytest.mark.parametrize("smoothing", [0.5, 0.7])
+def test_robust_dpo_refuses_half_of_the_labels_flipped(smoothing):
+    with pytest.raises(ValueError, match=f"label_smoothing must be below 1/2, got {smoothing}"):
+        losses.robust_dpo(*PAIR, 0.1, smoothing)
+
+
+def test_adaptive_kl_refuses_a_target_of_0():
+    with pytest.raises(ValueError, match="target_kl must be positive, got 0"):
+        losses.adaptive_kl(1.0, 0.0, 0.0, 100)
+
+
 def test_adaptive_kl_holds_its_target_on_a_policy_whose_kl_falls_with_beta():
     def step(_, beta):
         return losses.adaptive_kl(beta, kl=3.0 / beta, target_kl=6.0, num_samples=100, horizon=1000.0)
@@ -221,6 +266,17 @@ def test_strengths_are_the_maximum_of_the_likelihood():
     np.testing.assert_allclose(losses.bradley_terry_strengths(wins, prior=0.5), best, atol=1e-4)
     two = losses.bradley_terry_strengths(jnp.array([[0, 3], [1, 0]]))
     assert two[0] - two[1] == pytest.approx(np.log(3), abs=1e-5)
+
+
+@pytest.mark.parametrize("prior", [0.0, 1.0])
+def test_one_player_alone_has_the_strength_0(prior):
+    assert losses.bradley_terry_strengths(jnp.zeros((1, 1)), prior).tolist() == [0.0]
+
+
+def test_sequences_without_tokens_have_no_log_probabilities():
+    logits, tokens = jnp.zeros((2, 0, 3)), jnp.zeros((2, 0), int)
+    assert losses.token_log_probs(logits, tokens, tokens).shape == (2, 0)
+    assert losses.sequence_log_probs(logits, tokens, tokens).tolist() == [0.0, 0.0]
 
 
 def test_strengths_that_do_not_exist_are_refused_or_kept_finite_by_a_prior():

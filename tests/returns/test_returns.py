@@ -353,6 +353,8 @@ def test_refusals_name_what_is_wrong():
         returns.reward_to_go(two, three)
     with pytest.raises(AssertionError, match="type"):
         returns.lambda_returns(jnp.zeros((4,), jnp.int32), *[jnp.zeros(4)] * 3)
+    with pytest.raises(AssertionError, match="shape"):
+        returns.q_lambda(two, 0.5, jnp.zeros((4, 2, 3)), jnp.zeros((4, 2), int), jnp.zeros(2))
     with pytest.raises(ValueError, match="n = 0"):
         returns.n_step_returns(two, two, two, two, 0)
 

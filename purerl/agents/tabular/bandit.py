@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +12,11 @@ import optax
 from purerl import exploration
 from purerl.agents.common.trajectories import masked_mean
 from purerl.agents.tabular import tables
-from purerl.hparams import Interval, NonNegative, UnitInterval
+from purerl.hparams import NonNegative, Positive, UnitInterval
 from purerl.spaces import Discrete
 from purerl.types import Agent, HasSpaces, Key, Metrics, PyTree, Transition
 
 _DEFAULT_STEP_SIZE = 0.1  # of "gradient", with which a step size of 0 would learn nothing
-_Positive = Annotated[Any, Interval(1e-30, float("inf"))]
 
 
 class BanditHparams(NamedTuple):
@@ -39,9 +38,9 @@ class BanditHparams(NamedTuple):
     exploration: NonNegative = 2.0
     temperature: NonNegative = 0.1
     initial_value: Any = 0.0
-    noise_variance: _Positive = 1.0
+    noise_variance: Positive = 1.0
     prior_mean: Any = 0.0
-    prior_variance: _Positive = 1.0
+    prior_variance: Positive = 1.0
 
 
 class BanditState(NamedTuple):

@@ -9,13 +9,13 @@ Metrics: `residual`, the sup-norm of the change in units of reward; `initial_val
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from purerl.hparams import Interval, NonNegative, UnitInterval
+from purerl.hparams import NonNegative, Positive, UnitInterval
 from purerl.mdp.backup import (
     best,
     difference,
@@ -42,7 +42,7 @@ class SoftValueIterationHparams(NamedTuple):
     """Attributes: discount: γ in [0, 1]; temperature: τ > 0, in units of reward."""
 
     discount: UnitInterval = 0.99
-    temperature: Annotated[Any, Interval(1e-30, float("inf"))] = 0.1
+    temperature: Positive = 0.1
 
 
 class ModifiedPolicyIterationHparams(NamedTuple):
