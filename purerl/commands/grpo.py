@@ -80,6 +80,12 @@ def run(options: Options) -> None:
 def _prepare(options: Options, output: Path) -> Job:
     if options.group_size < 2 and options.algorithm != "ppo":
         raise ValueError(f"--group-size {options.group_size}: {options.algorithm} compares at least 2 completions")
+    completions = options.num_prompts * options.group_size
+    if completions % options.num_minibatches:
+        raise ValueError(
+            f"--num-minibatches {options.num_minibatches} does not divide the completions of an update, "
+            f"--num-prompts {options.num_prompts} x --group-size {options.group_size}"
+        )
     about = options.model
     model = hub.load(
         str(about.model), dtype=jnp.dtype(about.dtype), remat=about.remat, logits_chunk=about.logits_chunk,
@@ -88,6 +94,7 @@ def _prepare(options: Options, output: Path) -> Job:
     encoder = tokenizers.load_encoder(model.directory, about.template, model.config["vocab_size"])
     limits = Limits(options.max_prompt_length + options.max_tokens, options.max_prompt_length)
     questions = [Question(*found) for found in store.prompts(options.data, encoder, limits)]
+    questions = reinforcement.with_all_columns(questions)
     if len(questions) < options.num_prompts:
         raise ValueError(f"{options.data} has {len(questions)} prompts, fewer than --num-prompts {options.num_prompts}")
     rewards = [_reward(text, options) for text in options.reward]

@@ -57,6 +57,8 @@ def _generate(options: Options) -> None:
     encoder = tokenizers.load_encoder(Path(options.directory), options.template, model.config["vocab_size"])
     sampling = Sampling(options.max_tokens, options.temperature, options.top_k, options.top_p)
     prompt = encode_prompt(options.prompt, encoder)
+    if not prompt:
+        raise UsageError("--prompt is empty, and the tokenizer has no token that begins a text: give at least a letter")
     found = generation.complete_texts(
         jax.random.key(options.seed), model.network, model.params, [prompt] * options.num_samples, encoder, sampling
     )

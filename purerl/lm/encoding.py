@@ -17,7 +17,8 @@ class Encoder(NamedTuple):
       bos: ids that begin every text, as the tokenizer itself would add them; () for none.
       eos_id: the token that ends every completion.
       pad_id: fills up. It may be `eos_id`, since padding is known by lengths and never by ids.
-      render: None, or `(messages, open) -> text` by a chat template; `open` ends it where the answer begins.
+      render: None, or `(messages, open) -> text` by a chat template; `open` ends it where the answer begins. It raises
+        `ValueError` for a conversation that the template refuses.
       chat: whether plain texts are wrapped as messages of a user and an assistant.
       stop_ids: tokens beside `eos_id` that end a generated text.
     """
@@ -58,8 +59,8 @@ def encode_row(row: Row, encoder: Encoder) -> Encoded:
     whether or not the text or the template has them already.
 
     Raises:
-      ValueError: a conversation, and the tokenizer has no chat template; or a template whose rendering of the
-        conversation does not begin with its rendering of the prompt.
+      ValueError: names the line of a conversation that the chat template refuses, or for which the tokenizer has none;
+        or of one whose rendering does not begin with that of the prompt.
 
     Examples:
       >>> from purerl.rlhf import ByteTokenizer
@@ -94,14 +95,14 @@ def _rendered(row: Row, encoder: Encoder) -> tuple[str, list[str]]:
             f"line {row.line} is a conversation, but the tokenizer has no chat template: pass --template FILE"
         )
     asked = _as_messages(row.prompt, "user")
-    prompt = encoder.render(asked, True)
-    texts = []
-    for text in row.texts:
-        whole = encoder.render([*asked, *_as_messages(text, "assistant")], False)
-        if not whole.startswith(prompt):
-            raise ValueError(f"line {row.line}: the chat template changes the prompt once there is an answer")
-        texts.append(whole[len(prompt) :])
-    return prompt, texts
+    try:
+        prompt = encoder.render(asked, True)
+        whole = [encoder.render([*asked, *_as_messages(text, "assistant")], False) for text in row.texts]
+    except ValueError as error:
+        raise ValueError(f"line {row.line}: {error}" if row.line else str(error)) from error
+    if not all(text.startswith(prompt) for text in whole):
+        raise ValueError(f"line {row.line}: the chat template changes the prompt once there is an answer")
+    return prompt, [text[len(prompt) :] for text in whole]
 
 
 def _as_messages(text: Text, role: str) -> list[dict[str, str]]:

@@ -48,6 +48,19 @@ class Question(NamedTuple):
     ids: list[int]
 
 
+def with_all_columns(questions: Sequence[Question]) -> list[Question]:
+    """The questions with the columns of all of their rows, None where a row lacks one.
+
+    Examples:
+      >>> asked = [Question(Row(i, "q", (), None, extra), []) for i, extra in enumerate([{}, {"answer": 4}])]
+      >>> [question.row.extra for question in with_all_columns(asked)]
+      [{'answer': None}, {'answer': 4}]
+    """
+    names = list(dict.fromkeys(name for question in questions for name in question.row.extra))
+    rows = [each.row._replace(extra={name: each.row.extra.get(name) for name in names}) for each in questions]
+    return [each._replace(row=row) for each, row in zip(questions, rows)]
+
+
 class Answers(NamedTuple):
     """Completions of some prompts.
 
@@ -124,11 +137,13 @@ def answer(
 def score(functions: Sequence[Reward], answers: Answers) -> np.ndarray:
     """[N] float32, the sum of the rewards of each completion.
 
+    The functions get the columns of all rows, with None where a row lacks one.
+
     Raises:
       ValueError: a function fails, or returns another number of rewards than there are completions, or one that is not
         finite.
     """
-    asked = [question.row for question in answers.questions]
+    asked = [question.row for question in with_all_columns(answers.questions)]
     columns = {name: [row.extra.get(name) for row in asked] for name in asked[0].extra}
     total = np.zeros(len(asked))
     for function in functions:

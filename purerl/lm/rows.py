@@ -24,10 +24,10 @@ Text: TypeAlias = str | list[dict[str, str]]
 
 ROLES = ("system", "user", "assistant", "tool")
 _COLUMNS = {
-    "completions": ("prompt", "completion"),
+    "completions": ("prompt", "completion", "messages", "text"),
     "pairs": ("prompt", "chosen", "rejected"),
     "labelled": ("prompt", "completion", "label"),
-    "rankings": ("prompt", "ranking"),
+    "rankings": ("prompt", "ranking", "chosen", "rejected"),
     "prompts": ("prompt",),
 }
 
@@ -67,12 +67,12 @@ def read_rows(path: str | os.PathLike[str], kind: Kind) -> Iterator[Row]:
       (1, '1 + 1 =', (' 2', ' 3'))
     """
     for line, fields in enumerate(read_objects(path), start=1):
-        if fields:
+        if fields is not None:
             yield _row(fields, kind, line, f"{os.fspath(path)}, line {line}")
 
 
-def read_objects(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
-    """The object of every line; an empty one for a blank line.
+def read_objects(path: str | os.PathLike[str]) -> Iterator[dict[str, Any] | None]:
+    """The object of every line; None for a blank line.
 
     Raises:
       ValueError: names the line that is not a JSON object.
@@ -80,7 +80,7 @@ def read_objects(path: str | os.PathLike[str]) -> Iterator[dict[str, Any]]:
     """
     with open(path, "rb") as file:
         for line, raw in enumerate(file, start=1):
-            yield _object(raw, f"{os.fspath(path)}, line {line}") if raw.strip() else {}
+            yield _object(raw, f"{os.fspath(path)}, line {line}") if raw.strip() else None
 
 
 def texts_in(value: Any) -> Iterator[str]:
@@ -117,7 +117,7 @@ def _row(fields: dict[str, Any], kind: Kind, line: int, where: str) -> Row:
     reader = {"completions": _completion, "pairs": _pair, "labelled": _labelled, "rankings": _ranking}
     found = reader[kind](fields, where) if kind in reader else (_text(fields, "prompt", where), (), None)
     prompt, texts, label = found
-    extra = {name: value for name, value in fields.items() if name not in (*_COLUMNS[kind], "messages", "text")}
+    extra = {name: value for name, value in fields.items() if name not in _COLUMNS[kind]}
     return Row(line, prompt, texts, label, extra)
 
 

@@ -150,7 +150,7 @@ def _encode(row: Row, encoder: Encoder, limits: Limits) -> tuple[Encoded, int, s
     empty = Encoded([], ())
     if not all(map(_content, row.texts)):
         return empty, 0, "a completion is empty"
-    if not _content(row.prompt) and len(row.texts) != 1:
+    if row.prompt == [] or (not _content(row.prompt) and len(row.texts) != 1):
         return empty, 0, "the prompt is empty"
     if len({_content(text) for text in row.texts}) < len(row.texts):
         return empty, 0, "chosen equals rejected"
@@ -224,9 +224,8 @@ def assemble(store: Store, rows: np.ndarray, width: int, batch_size: int, pad_id
 def prompts(path: str | os.PathLike[str], encoder: Encoder, limits: Limits) -> Iterator[tuple[Row, list[int]]]:
     """The rows of a file of prompts with their ids; see `rows.read_rows` for errors."""
     for row in read_rows(path, "prompts"):
-        ids = encode_row(row, encoder).prompt
         if _content(row.prompt):
-            yield row, ids[-limits.max_prompt_length :]
+            yield row, encode_row(row, encoder).prompt[-limits.max_prompt_length :]
 
 
 def left_padded(rows: Iterable[list[int]], width: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:

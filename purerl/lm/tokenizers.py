@@ -45,9 +45,13 @@ def load_encoder(directory: Path, template: str = "auto", vocab_size: int | None
     source = _template(template, tokenizer, directory)
 
     def render(messages: list[dict[str, str]], open_answer: bool) -> str:
-        return tokenizer.apply_chat_template(
-            messages, tokenize=False, add_generation_prompt=open_answer, chat_template=source
-        )
+        try:
+            return tokenizer.apply_chat_template(
+                messages, tokenize=False, add_generation_prompt=open_answer, chat_template=source
+            )
+        except Exception as error:  # a template is the model's own program, and may fail in any way
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"the chat template refuses the conversation: {reason}") from error
 
     bare, whole = (tokenizer.encode("a", add_special_tokens=each) for each in (False, True))
     bos = tuple(whole[: whole.index(bare[0])]) if bare and bare[0] in whole else ()

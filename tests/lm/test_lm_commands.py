@@ -92,6 +92,13 @@ def pickled(path):
     (path / "pytorch_model.bin").write_bytes(pickle.dumps(print))
 
 
+def without_system_messages(path):
+    refuse = "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system messages') }}{% endif %}"
+    file = path / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    file.write_text(json.dumps(config | {"chat_template": refuse + config["chat_template"]}))
+
+
 PAIR = {"prompt": "q", "chosen": "a", "rejected": "b"}
 # command, rows (objects, or text), damage of the model, more options, and what the line must say
 BAD = {
@@ -118,6 +125,18 @@ BAD = {
     "no such targets": ("dpo", [PAIR], None, ["--lora-rank", "2", "--lora-targets", "qkv"], "the targets 'qkv'"),
     "half of the labels flipped": (
         "dpo", [PAIR], None, ["--loss", "robust", "--label-smoothing", "0.5"], "--label-smoothing 0.5: --loss robust",
+    ),
+    "minibatches": (
+        "grpo", [PAIR] * 9, None,
+        ["--reward", "math:sqrt", "--num-prompts", "2", "--group-size", "2", "--num-minibatches", "3"],
+        "--num-minibatches 3 does not divide the completions of an update, --num-prompts 2 x --group-size 2",
+    ),
+    "no question": (
+        "sft", [{"messages": [{"role": "assistant", "content": "a"}]}], None, [], "no row is left of 1: the prompt is",
+    ),
+    "a refusing template": (
+        "sft", [{"messages": [{"role": role, "content": "x"} for role in ("system", "user", "assistant")]}],
+        without_system_messages, [], "line 1: the chat template refuses the conversation: no system messages",
     ),
     "few prompts": ("grpo", [{"prompt": "q"}], None, ["--reward", "math:sqrt"], "has 1 prompts, fewer than"),
     "no function": ("grpo", [PAIR] * 9, None, ["--reward", "math:pi"], "--reward math:pi: not a function"),
@@ -146,6 +165,16 @@ def test_bad_input_is_refused_in_one_line(start, tmp_path, capsys, name):
     assert "Traceback" not in error
     assert message in error
     assert not (tmp_path / "out" / "training").exists()
+
+
+def test_an_empty_prompt_is_refused_where_no_token_begins_a_text(start, capsys):
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as end:
+        cli.main(["lm", "generate", str(start), "--prompt", ""])
+    error = capsys.readouterr().err
+    assert end.value.code == 2
+    assert "--prompt is empty" in error
+    assert "Traceback" not in error
 
 
 @pytest.mark.parametrize("mesh", [("4", "2"), ("8", "1")])

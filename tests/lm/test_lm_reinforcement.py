@@ -46,6 +46,17 @@ def test_rewards_see_texts_and_the_columns_of_their_rows_and_are_added(answers):
     np.testing.assert_allclose(found, [len(text) + 0.5 for text in answers.texts])
 
 
+@pytest.mark.parametrize("order", [1, -1])
+def test_rewards_see_the_columns_of_all_rows_whichever_comes_first(order):
+    asked = [question(3), question(4, answer=8, source="x")][::order]
+
+    def reward(prompts, completions, **columns):
+        assert columns == {"answer": [None, 8][::order], "source": [None, "x"][::order]}
+        return [0.0, 0.0]
+
+    reinforcement.score([reward], Answers(asked, None, None, None, ["a", "b"]))
+
+
 @pytest.mark.parametrize(
     ("value", "message"),
     [([1.0], "length returned 1 rewards for 8 completions"), ([float("nan")] * 8, "length returned nan for"),

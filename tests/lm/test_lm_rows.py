@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from purerl.lm import store
-from purerl.lm.encoding import Encoder, Limits
+from purerl.lm.encoding import Encoder, Limits, encode_prompt
 from purerl.lm.rows import Row, read_rows, texts_in
 from purerl.rlhf import ByteTokenizer
 
@@ -66,6 +66,7 @@ BAD = [
     ("pairs", "[1, 2]", "line 2: a row must be a JSON object, found a list of 2"),
     ("pairs", {"prompt": "q", "chosen": "a"}, "line 2: no column 'rejected'; it has prompt, chosen"),
     ("pairs", {"chosen": "a", "rejected": "b"}, "line 2: no column 'prompt'"),
+    ("completions", {}, "line 2: no column 'prompt'; it has none"),
     ("pairs", {"prompt": 3, "chosen": "a", "rejected": "b"}, "line 2: prompt must be a text or a list of messages"),
     ("completions", {"prompt": "q", "completion": None}, "line 2: completion must be a text"),
     ("completions", {"messages": []}, "line 2: messages must be a list of messages, found a list of 0"),
@@ -164,6 +165,25 @@ def test_a_template_that_changes_the_prompt_is_refused(tmp_path):
         build(path, "completions", encoder(render=lambda messages, _: f"{len(messages)}", chat=True))
 
 
+def test_a_conversation_that_the_template_refuses_is_named_with_its_line(tmp_path):
+    def refuse(messages, open_answer):
+        raise ValueError("the chat template refuses the conversation: roles must alternate")
+
+    path = write(tmp_path / "x.jsonl", "", {"prompt": "q", "completion": "a"})
+    with pytest.raises(ValueError, match=r"^line 2: the chat template refuses .*: roles must alternate$"):
+        build(path, "completions", encoder(render=refuse, chat=True))
+    with pytest.raises(ValueError, match=r"^the chat template refuses"):
+        encode_prompt("q", encoder(render=refuse, chat=True))
+
+
+def test_an_answer_without_a_question_is_dropped(tmp_path):
+    user, answer = {"role": "user", "content": "q"}, {"role": "assistant", "content": "a"}
+    path = write(tmp_path / "x.jsonl", {"messages": [answer]}, {"messages": [user, answer]})
+    rows, report = build(path, "completions", encoder(render=render))
+    assert rows.line.tolist() == [2]
+    assert report.dropped == {"the prompt is empty": [1]}
+
+
 def test_labelled_rows_carry_a_completion_of_another_prompt(tmp_path):
     lines = [{"prompt": f"q{i}", "completion": f"a{i}", "label": i % 2 == 0} for i in range(3)]
     rows, report = build(write(tmp_path / "x.jsonl", *lines), "labelled")
@@ -186,7 +206,8 @@ def test_texts_in_finds_every_text():
 
 
 def test_prompts_keep_their_end_and_their_columns(tmp_path):
-    path = write(tmp_path / "x.jsonl", {"prompt": "0123456789", "answer": 4}, {"prompt": ""})
+    columns = {"answer": 4, "text": "t", "messages": []}
+    path = write(tmp_path / "x.jsonl", {"prompt": "0123456789"} | columns, {"prompt": ""})
     [(row, ids)] = store.prompts(path, encoder(), LIMITS)
     assert isinstance(row, Row)
-    assert (row.extra, bytes(ids)) == ({"answer": 4}, b"23456789")
+    assert (row.extra, bytes(ids)) == (columns, b"23456789")
