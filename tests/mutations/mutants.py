@@ -126,7 +126,7 @@ DIVERGENCES = [
     ("entropy with the sign flipped", "return -jnp.sum(jnp.exp(log_probs) * log_probs", "return jnp.sum(jnp.exp(log_probs) * log_probs", "categorical_entropy"),
     ("entropy averaged instead of summed", "-jnp.sum(jnp.exp(log_probs) * log_probs", "-jnp.mean(jnp.exp(log_probs) * log_probs", "categorical_entropy"),
     ("entropy of unnormalised logits", "log_probs = _log_softmax(logits)", "log_probs = logits", "categorical_entropy"),
-    ("entropy of a forbidden action is 0 · ∞", "jnp.maximum(logits, jnp.finfo(logits.dtype).min)", "logits", "categorical_entropy"),
+    ("entropy of a forbidden action is 0 · ∞", "jnp.maximum(logits, lowest)", "logits", "categorical_entropy"),
     ("Gaussian entropy without e", "2 * math.pi * math.e", "2 * math.pi", "gaussian_entropy"),
     ("KL weighted by the wrong distribution", "jnp.exp(log_p) * (log_p - log_q)", "jnp.exp(log_q) * (log_p - log_q)", "categorical_kl"),
     ("Gaussian KL scaled by the wrong deviation", "jnp.exp(-other_log_std))", "jnp.exp(-log_std))", "gaussian_kl"),
