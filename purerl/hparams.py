@@ -285,6 +285,8 @@ def check_hparams(hparams: Hparams) -> None:
     if isinstance(hparams, list | str | int | float | type):
         got = f"the class {hparams.__name__} itself" if isinstance(hparams, type) else type(hparams).__name__
         raise TypeError(f"hparams must be a NamedTuple, such as purerl.PPOHparams(); got {got}")
+    if not hasattr(hparams, "dtype") and any(leaf is hparams for leaf in jax.tree.leaves(hparams)):
+        raise TypeError(f"hparams must be a NamedTuple of hyperparameters, not {type(hparams).__name__}")
     ranges = hparam_ranges(type(hparams))
     defaults = getattr(hparams, "_field_defaults", {})
     for name in getattr(hparams, "_fields", ()):

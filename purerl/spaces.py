@@ -237,9 +237,9 @@ def check_action(action: PyTree, space: Space) -> None:
     if isinstance(space, Dict | Tuple):
         return
     leaves = jax.tree.leaves(action)
-    fits = len(leaves) == 1 and leaves[0].shape == space.shape
-    if not fits or jnp.issubdtype(leaves[0].dtype, jnp.integer) != is_integer(space):
-        got = ", ".join(f"{leaf.dtype}{list(leaf.shape)}" for leaf in leaves)
+    fits = len(leaves) == 1 and jnp.shape(leaves[0]) == space.shape
+    if not fits or jnp.issubdtype(jnp.result_type(leaves[0]), jnp.integer) != is_integer(space):
+        got = ", ".join(f"{jnp.result_type(leaf)}{list(jnp.shape(leaf))}" for leaf in leaves)
         raise TypeError(f"the agent's action is {got}, but the environment's action space is {space}")
 
 

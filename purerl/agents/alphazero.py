@@ -9,7 +9,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import batches, network_checks, optimization, planning, trajectories
+from purerl.agents.common import batches, network_checks, optimization, planning, plug_ins, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, SignedUnitInterval, UnitInterval, check_positive
 from purerl.spaces import action_mask
 from purerl.types import (
@@ -140,7 +140,7 @@ def alphazero(
 
 def _init(settings: _Settings, key: Key, hparams: AlphaZeroHparams, example: PyTree, num_envs: int = 1) -> TrainState:
     _node(example)
-    return optimization.train_state(settings.optimizer, hparams, settings.network.init(key, example))
+    return optimization.train_state(settings.optimizer, hparams, plug_ins.init(settings.network, key, example))
 
 
 def _act(

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import counts, network_checks, trajectories
+from purerl.agents.common import counts, network_checks, plug_ins, trajectories
 from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
 
@@ -100,7 +100,7 @@ def from_evosax(network: Network, strategy: Strategy) -> Agent:
 def _init(settings: _Settings, key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> AskTellState:
     params_key, init_key, ask_key = jax.random.split(key, 3)
     strategy = settings.strategy
-    params = settings.network.init(params_key, example)
+    params = plug_ins.init(settings.network, params_key, example)
     search = _fixed_types(strategy.init(init_key, params, _params(strategy, hparams)))
     population, search = strategy.ask(ask_key, search, _params(strategy, hparams))
     return AskTellState(params, population, _fixed_types(search), hparams, jnp.int32(0))
@@ -144,7 +144,7 @@ def _memory(key: Key | None, state: AskTellState) -> Params:
 def _act(
     network: Network, key: Key | None, state: AskTellState, obs: PyTree, memory: Params
 ) -> tuple[PyTree, tuple[()], Params]:
-    distribution, _ = network.apply(memory, obs)
+    distribution = plug_ins.policy_of(network.apply(memory, obs))
     return distribution.mode(), (), memory
 
 

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from purerl.agents.common import counts, network_checks, trajectories
+from purerl.agents.common import counts, network_checks, plug_ins, trajectories
 from purerl.hparams import NonNegative
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
@@ -221,7 +221,7 @@ def _rates(num_candidates: int, size: int) -> tuple[np.ndarray, _Rates]:
 
 
 def _init(network: Network, key: Key, hparams: CMAESHparams, example: PyTree, num_envs: int = 1) -> CMAESState:
-    params = network.init(key, example)
+    params = plug_ins.init(network, key, example)
     return CMAESState(params, start(ravel_pytree(params)[0], hparams.noise_std), hparams, jnp.int32(0))
 
 
@@ -238,7 +238,7 @@ def _unraveled(state: CMAESState) -> Callable[[jax.Array], Params]:
 def _act(
     network: Network, key: Key | None, state: CMAESState, obs: PyTree, memory: Candidate
 ) -> tuple[PyTree, tuple[()], Candidate]:
-    distribution, _ = network.apply(memory.params, obs)
+    distribution = plug_ins.policy_of(network.apply(memory.params, obs))
     return distribution.mode(), (), memory
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import losses
-from purerl.agents.common import action_values, batches, counts, network_checks, optimization, q_critics
+from purerl.agents.common import action_values, batches, counts, network_checks, optimization, plug_ins, q_critics
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
@@ -161,15 +161,17 @@ def _init(
     settings: _Settings, key: Key, hparams: DiscreteSACHparams, example: PyTree, num_envs: int = 1
 ) -> DiscreteSACState:
     actor_key, critic_key = jax.random.split(key)
-    critic_params = tuple(settings.critic.init(k, example) for k in jax.random.split(critic_key, settings.num_critics))
-    params = DiscreteSACParams(settings.actor.init(actor_key, example), critic_params, jnp.log(hparams.temperature))
+    critic_keys = jax.random.split(critic_key, settings.num_critics)
+    critic_params = tuple(plug_ins.init(settings.critic, k, example) for k in critic_keys)
+    actor_params = plug_ins.init(settings.actor, actor_key, example)
+    params = DiscreteSACParams(actor_params, critic_params, jnp.log(hparams.temperature))
     optimizers = settings.actor_optimizer, settings.critic_optimizer, settings.temperature_optimizer
     opt_state = DiscreteSACParams(*(optimization.init(o, hparams, p) for o, p in zip(optimizers, params)))
     return DiscreteSACState(params, critic_params, opt_state, hparams, jnp.int32(0))
 
 
 def _act(settings: _Settings, key: Key | None, state: DiscreteSACState, obs: PyTree) -> tuple[jax.Array, tuple[()]]:
-    policy, _ = settings.actor.apply(state.params.actor, obs)
+    policy, _ = plug_ins.policy_and_value(settings.actor.apply(state.params.actor, obs))
     return (policy.mode() if key is None else policy.sample(seed=key)), ()
 
 

@@ -17,6 +17,7 @@ from purerl.agents.common import (
     batches,
     network_checks,
     optimization,
+    plug_ins,
     q_learner,
     trajectories,
     value_heads,
@@ -185,7 +186,7 @@ def _check_noise(network: Network, noisy: bool) -> None:
 
 
 def _init(settings: _Settings, key: Key, hparams: DQNHparams, example: PyTree, num_envs: int = 1) -> DQNState:
-    params = settings.network.init(key, example)
+    params = plug_ins.init(settings.network, key, example)
     return q_learner.init(settings.optimizer, hparams, params)
 
 
@@ -255,7 +256,7 @@ def _loss(
 
 def _apply(settings: _Settings, key: Key | None, params: Params, obs: PyTree) -> jax.Array:
     """The network's output [A, ...] for one observation; without a key a noisy network shows no noise."""
-    return settings.network.apply(params, obs, key) if settings.noisy else settings.network.apply(params, obs)
+    return plug_ins.action_values(settings.network.apply(params, obs, *([key] if settings.noisy else [])))
 
 
 def _batched(settings: _Settings, key: Key, params: Params, obs: PyTree) -> jax.Array:

@@ -15,7 +15,7 @@ import numpy as np
 import optax
 from jax.flatten_util import ravel_pytree
 
-from purerl.agents.common import counts, network_checks, optimization, trajectories
+from purerl.agents.common import counts, network_checks, optimization, plug_ins, trajectories
 from purerl.hparams import AtLeastOne, NonNegative
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
@@ -115,7 +115,7 @@ def evolution(network: Network, *, antithetic: bool = True, optimizer: optimizat
 
 
 def _init(settings: _Settings, key: Key, hparams: EvolutionHparams, example: PyTree, num_envs: int = 1) -> TrainState:
-    return optimization.train_state(settings.optimizer, hparams, settings.network.init(key, example))
+    return optimization.train_state(settings.optimizer, hparams, plug_ins.init(settings.network, key, example))
 
 
 def _memory(settings: _Settings, key: Key | None, state: TrainState) -> Perturbation:
@@ -128,7 +128,7 @@ def _memory(settings: _Settings, key: Key | None, state: TrainState) -> Perturba
 def _act(
     settings: _Settings, key: Key | None, state: TrainState, obs: PyTree, memory: Perturbation
 ) -> tuple[PyTree, tuple[()], Perturbation]:
-    distribution, _ = settings.network.apply(memory.params, obs)
+    distribution = plug_ins.policy_of(settings.network.apply(memory.params, obs))
     return distribution.mode(), (), memory
 
 

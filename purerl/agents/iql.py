@@ -9,7 +9,16 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import counts, network_checks, optimization, policy_network, q_critics, rows, trajectories
+from purerl.agents.common import (
+    counts,
+    network_checks,
+    optimization,
+    plug_ins,
+    policy_network,
+    q_critics,
+    rows,
+    trajectories,
+)
 from purerl.hparams import NonNegative, UnitInterval, check_positive
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements
 
@@ -126,7 +135,7 @@ def iql(
     settings = _Settings(network, critic, num_critics, optimizer, critic_optimizer)
 
     def act(key: Key | None, state: IQLState, obs: PyTree) -> tuple[PyTree, tuple[()]]:
-        policy, _ = network.apply(state.params.network, obs)
+        policy, _ = plug_ins.policy_and_value(network.apply(state.params.network, obs))
         return (policy.mode() if key is None else policy.sample(seed=key)), ()
 
     return Agent(
@@ -137,8 +146,9 @@ def iql(
 
 def _init(settings: _Settings, key: Key, hparams: IQLHparams, example: PyTree, num_envs: int = 1) -> IQLState:
     network_key, critic_key = jax.random.split(key)
-    network_params = settings.network.init(network_key, example)
-    action = settings.network.apply(network_params, example)[0].mode()
+    network_params = plug_ins.init(settings.network, network_key, example)
+    policy, _ = plug_ins.policy_and_value(settings.network.apply(network_params, example))
+    action = policy.mode()
     critics = q_critics.init(settings.critic, critic_key, example, action, settings.num_critics)
     params = IQLParams(network_params, critics)
     optimizers = settings.optimizer, settings.critic_optimizer

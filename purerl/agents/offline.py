@@ -19,7 +19,16 @@ import jax
 import jax.numpy as jnp
 
 from purerl import exploration, losses
-from purerl.agents.common import action_values, counts, network_checks, optimization, policy_network, rows, trajectories
+from purerl.agents.common import (
+    action_values,
+    counts,
+    network_checks,
+    optimization,
+    plug_ins,
+    policy_network,
+    rows,
+    trajectories,
+)
 from purerl.exploration.selection import forbid
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
 from purerl.spaces import action_mask
@@ -107,7 +116,7 @@ def behavior_cloning(network: Network, *, optimizer: optimization.Optimizer = op
     network_checks.refuse_memory(network, "behavior_cloning")
 
     def init(key: Key, hparams: CloningHparams, example: PyTree, num_envs: int = 1) -> TrainState:
-        return optimization.train_state(optimizer, hparams, network.init(key, example))
+        return optimization.train_state(optimizer, hparams, plug_ins.init(network, key, example))
 
     def update(key: Key, state: TrainState, data: PyTree) -> tuple[TrainState, Metrics]:
         loss = functools.partial(_cloning_loss, network, state.hparams, rows.columns(data, "obs", "action"))
@@ -169,7 +178,7 @@ def cql(network: Network, *, optimizer: optimization.Optimizer = optimization.ad
     network_checks.refuse_noise(network, "cql")
 
     def init(key: Key, hparams: CQLHparams, example: PyTree, num_envs: int = 1) -> CQLState:
-        params = network.init(key, example)
+        params = plug_ins.init(network, key, example)
         return CQLState(params, params, optimization.init(optimizer, hparams, params), hparams, jnp.int32(0))
 
     def act(key: Key | None, state: CQLState, obs: PyTree) -> tuple[jax.Array, tuple[()]]:

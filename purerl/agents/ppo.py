@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses, returns
-from purerl.agents.common import blocks, counts, minibatches, optimization, policy_network, trajectories
+from purerl.agents.common import blocks, counts, minibatches, optimization, plug_ins, policy_network, trajectories
 from purerl.distributed import platform
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
@@ -165,7 +165,8 @@ def ppo(
       An agent whose hyperparameters are `PPOHparams`, or any NamedTuple with the fields used.
 
     Raises:
-      ValueError: a count is not positive; in `update`, a trajectory that does not divide into minibatches.
+      ValueError: a count is not positive; in `update`, a trajectory that does not divide into minibatches, or a loss
+        that is not one per step.
 
     Examples:
       >>> import purerl
@@ -290,6 +291,8 @@ def _loss(
     )
     policy_error = policy_loss(log_prob, batch.old_log_prob, batch.advantage, hparams)
     value_error = value_loss(value, batch.old_value, batch.value_target, hparams)
+    plug_ins.each_loss("policy_loss", policy_error, log_prob)
+    plug_ins.each_loss("value_loss", value_error, value)
     new_log_prob = jax.lax.stop_gradient(log_prob)
     kl = losses.kl_estimate(batch.old_log_prob, new_log_prob)
     clipped = jnp.abs(jnp.expm1(new_log_prob - batch.old_log_prob)) > hparams.clip_epsilon

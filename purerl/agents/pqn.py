@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from purerl import exploration, returns
-from purerl.agents.common import action_values, batches, network_checks, optimization, trajectories
+from purerl.agents.common import action_values, batches, network_checks, optimization, plug_ins, trajectories
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.spaces import action_mask
@@ -119,11 +119,11 @@ def pqn(
 
 
 def _init(settings: _Settings, key: Key, hparams: PQNHparams, example: PyTree, num_envs: int = 1) -> TrainState:
-    return optimization.train_state(settings.optimizer, hparams, settings.network.init(key, example))
+    return optimization.train_state(settings.optimizer, hparams, plug_ins.init(settings.network, key, example))
 
 
 def _act(settings: _Settings, key: Key | None, state: TrainState, obs: PyTree) -> tuple[jax.Array, tuple[()]]:
-    q = settings.network.apply(state.params, obs)
+    q = plug_ins.action_values(settings.network.apply(state.params, obs))
     if key is None:
         return exploration.greedy(None, q, action_mask(obs)), ()
     epsilon = annealed_epsilon(state.hparams, state.num_updates)

@@ -86,16 +86,25 @@ def _one_step(env: Env, key: Key, env_params: PyTree) -> tuple[PyTree, PyTree, E
     reset_key, step_key = jax.random.split(key)
     first = env.reset(reset_key, env_params)
     if not isinstance(first, tuple) or len(first) != 2:
-        raise TypeError(f"reset must return (obs, env_state), got {_described(first)}")
+        raise TypeError(f"reset must return (obs, env_state), got {described(first)}")
     result = env.step(step_key, first[1], _some_action(env.action_space), env_params)
     if not isinstance(result, EnvStep):
         wanted = "EnvStep(obs, env_state, reward, terminated, truncated, info)"
-        raise TypeError(f"step must return {wanted}, got {_described(result)}")
+        raise TypeError(f"step must return {wanted}, got {described(result)}")
     return *first, result
 
 
-def _described(value: PyTree) -> str:
-    return f"a tuple of {len(value)}" if isinstance(value, tuple) else f"a value of type {type(value).__name__}"
+def described(value: PyTree) -> str:
+    """What something is, in the words of an error.
+
+    Examples:
+      >>> described((1, 2)), described(jnp.zeros(3)), described({})
+      ('a tuple of 2', 'an array float32[3]', 'a value of type dict')
+    """
+    if isinstance(value, tuple) and not hasattr(value, "_fields"):
+        return f"a tuple of {len(value)}"
+    is_array = hasattr(value, "dtype") and hasattr(value, "shape")
+    return f"an array {_short(value)}" if is_array else f"a value of type {type(value).__name__}"
 
 
 def _some_action(space: Space) -> PyTree:
@@ -141,7 +150,7 @@ def _check_obs(obs: PyTree, space: Space, name: str) -> bool:
         return all(found)
     if isinstance(space, Tuple):
         if not isinstance(obs, tuple) or len(obs) != len(space.spaces):
-            raise ValueError(f"{name} must be a tuple of {len(space.spaces)}, got {_described(obs)}")
+            raise ValueError(f"{name} must be a tuple of {len(space.spaces)}, got {described(obs)}")
         found = [_check_obs(leaf, part, f"{name}[{i}]") for i, (leaf, part) in enumerate(zip(obs, space.spaces))]
         return all(found)
     wanted = jax.dtypes.canonicalize_dtype(space.dtype)
@@ -204,7 +213,7 @@ def _short(aval: Aval) -> str:
 
 def _check_info(info: PyTree) -> None:
     if not isinstance(info, dict) and jax.tree.leaves(info):
-        raise TypeError(f"EnvStep.info must be a dict of scalars or (), got {_described(info)}")
+        raise TypeError(f"EnvStep.info must be a dict of scalars or (), got {described(info)}")
     for name, value in info.items() if isinstance(info, dict) else ():
         if getattr(value, "shape", None) != () or not _is_number(value.dtype):
             got = _short(value) if hasattr(value, "dtype") else type(value).__name__

@@ -12,6 +12,7 @@ from purerl import prng
 from purerl.distributed import mesh
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
+from purerl.loops import checking
 from purerl.prng import check_key
 from purerl.spaces import check_action
 from purerl.types import Agent, Env, EnvStep, Key, PyTree, State, Transition
@@ -66,7 +67,8 @@ def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int
       The actors, with no finished episodes.
 
     Raises:
-      TypeError: the agent's action does not fit the environment's action space.
+      TypeError: the agent's `act` returns something else than it should, or an action that does not fit the
+        environment's action space.
       TypeError, ValueError: the environment returns something that the loops cannot use; see `envs.check`.
     """
     check_key(key)
@@ -81,7 +83,6 @@ def init_actors(key: Key, agent: Agent, env: Env, state: State, *, num_envs: int
         state,
         first((obs, env_state, memory)),
     )
-    check_action(step[0], env.action_space)
     info = {name: jnp.float32(0) for name in (step[3].info or {})}
     return split_actors(Actors(env_state, obs, memory, *no_episodes(num_envs), info, info))
 
@@ -112,10 +113,8 @@ def _one_step(
     # An environment that keeps keys may choose between them and this one, so they have to be of one kind.
     keeps_keys = any(map(prng.is_key, jax.tree.leaves(env_state)))
     act_key, env_key = prng.unrolled(keys[0]), keys[1] if keeps_keys else prng.unrolled(keys[1])
-    if agent.memory is None:
-        action, aux = agent.act(act_key, state, obs)
-    else:
-        action, aux, memory = agent.act(act_key, state, obs, memory)
+    action, aux, memory = checking.act(agent, act_key, state, obs, memory)
+    check_action(action, env.action_space)
     return action, aux, memory, prng.standard(env.step(env_key, env_state, action, env_params))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from purerl import prng
+from purerl.loops import checking
 from purerl.orthonormal import jointly
 from purerl.types import Agent, Key, Metrics, PyTree, State
 
@@ -19,5 +20,5 @@ def initial_state(init: Callable[[Key], State], key: Key) -> State:
 
 def update(agent: Agent, key: Key, state: State, data: PyTree) -> tuple[State, Metrics]:
     """`agent.update`, with the same bits."""
-    state, metrics = agent.update(prng.unrolled(key), state, data)
+    state, metrics = checking.update(agent, prng.unrolled(key), state, data)
     return prng.standard(state), metrics

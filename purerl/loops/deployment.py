@@ -6,6 +6,7 @@ from typing import Protocol
 
 import jax
 
+from purerl.loops import checking
 from purerl.spaces import check_spaces, clip_action
 from purerl.types import Agent, HasSpaces, Key, PyTree, State
 
@@ -52,12 +53,11 @@ def deploy(agent: Agent, env: HasSpaces, state: State) -> Policy:
 
     @jax.jit
     def act(state: State, obs: PyTree, memory: PyTree, key: Key | None) -> PyTree:
-        if agent.memory is None:
-            return clip_action(agent.act(key, state, obs)[0], env.action_space)
-        if memory is None:
+        if agent.memory is not None and memory is None:
             memory = agent.memory(None if key is None else jax.random.fold_in(key, 1), state)
-        action, _, memory = agent.act(key, state, obs, memory)
-        return clip_action(action, env.action_space), memory
+        action, _, memory = checking.act(agent, key, state, obs, memory)
+        action = clip_action(action, env.action_space)
+        return action if agent.memory is None else (action, memory)
 
     def policy(obs: PyTree, memory: PyTree = None, *, key: Key | None = None) -> PyTree:
         return act(state, obs, memory, key)

@@ -11,7 +11,9 @@ import jax.numpy as jnp
 from purerl import branches, prng
 from purerl.envs.checking import check
 from purerl.hparams import cast, check_positive
+from purerl.loops import checking
 from purerl.prng import check_key
+from purerl.spaces import check_action
 from purerl.types import Agent, Env, Key, PyTree, State
 
 Episode: TypeAlias = tuple[Key, PyTree, PyTree, PyTree, jax.Array, jax.Array, jax.Array]
@@ -54,9 +56,11 @@ def evaluate(
       `Evaluation(episode_return, episode_length)`, each [num_episodes].
 
     Raises:
+      TypeError: the agent's `act` returns something else than it should, or needs a key for the greedy action.
       ValueError: `max_steps` is None, but the environment has no limit, or `env_params` may have another one.
     """
     check_key(key)
+    checking.check_agent(agent)
     max_steps = _limit(env, env_params) if max_steps is None else max_steps
     check_positive(num_episodes=num_episodes, max_steps=max_steps)
     env_params = cast(env_params)
@@ -100,12 +104,13 @@ def _evaluate(
         key, obs, env_state, memory, alive, total, length = carry
         act_key, env_key = prng.split(prng.fold_in(key, t))
         act_key = None if greedy else prng.unrolled(act_key)
-        action, _, *rest = agent.act(act_key, state, obs, *([memory] if agent.memory else []))
+        action, _, memory = checking.act(agent, act_key, state, obs, memory)
+        check_action(action, env.action_space)
         new = env.step(env_key, env_state, action, env_params)
         total += jnp.where(alive, new.reward, 0)
         length += alive
         alive &= ~(new.terminated | new.truncated)
-        return key, new.obs, new.env_state, rest[0] if agent.memory else (), alive, total, length
+        return key, new.obs, new.env_state, memory, alive, total, length
 
     def body(carry: tuple[jax.Array, Episode]) -> tuple[jax.Array, Episode]:
         t, episodes = carry

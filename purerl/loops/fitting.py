@@ -16,7 +16,7 @@ from purerl.hparams import (
     set_hparams,
     warn_if_annealed,
 )
-from purerl.loops import agents
+from purerl.loops import agents, checking
 from purerl.prng import check_key
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, example_of
 
@@ -40,13 +40,15 @@ def fit(
       The state, and metrics with leaves [num_updates].
 
     Raises:
-      TypeError: `key` is not a typed key, or `hparams` lacks a field that the agent reads.
+      TypeError: `key` is not a typed key, or `hparams` lacks a field that the agent reads, or a
+        function of the agent takes or returns something else than it should.
       ValueError: the data are empty, `num_updates` is not positive, or a hyperparameter is NaN or out of range.
 
     Warns:
       UserWarning: the learning rate of `state` has been annealed to 0.
     """
     check_key(key)
+    checking.check_agent(agent)
     check_hparams(hparams)
     warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates)
@@ -69,7 +71,7 @@ def _fit(
     init_key, loop_key = prng.split(key)
     if state is None:
         example = example_of(agent, data)
-        state = agents.initial_state(lambda key: agent.init(key, hparams, example), init_key)
+        state = agents.initial_state(lambda key: checking.init(agent, key, hparams, example), init_key)
     else:
         state = set_hparams(state, hparams)
 

@@ -17,7 +17,7 @@ import numpy as np
 from purerl import prng
 from purerl.envs.adapters.gymnasium import HostEnv, check_host
 from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
-from purerl.loops import Evaluation, agents
+from purerl.loops import Evaluation, agents, checking
 from purerl.loops.actors import first
 from purerl.loops.chunked import Callback, Chunk, call_all, stacked
 from purerl.prng import check_key
@@ -82,6 +82,7 @@ def train_on_host(
       ValueError: a size is not positive, or a hyperparameter is NaN or out of range.
     """
     check_key(key)
+    checking.check_agent(agent)
     check_host(env)
     check_hparams(hparams)
     warn_if_annealed(state, hparams)
@@ -254,15 +255,13 @@ def _keys(key: Key, i: int | jax.Array) -> Key:
 
 @functools.partial(jax.jit, static_argnums=(1, 4))
 def _init(key: Key, agent: Agent, hparams: Hparams, example: PyTree, num_envs: int) -> State:
-    return agents.initial_state(lambda key: agent.init(key, hparams, example, num_envs), key)
+    return agents.initial_state(lambda key: checking.init(agent, key, hparams, example, num_envs), key)
 
 
 def _act_once(
     key: Key | None, agent: Agent, state: State, obs: PyTree, memory: PyTree
 ) -> tuple[PyTree, PyTree, PyTree]:
-    if agent.memory is None:
-        return *agent.act(key, state, obs), ()
-    return agent.act(key, state, obs, memory)
+    return checking.act(agent, key, state, obs, memory)
 
 
 @functools.partial(jax.jit, static_argnums=3)

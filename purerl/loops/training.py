@@ -25,7 +25,7 @@ from purerl.hparams import (
     set_hparams,
     warn_if_annealed,
 )
-from purerl.loops import agents, packed
+from purerl.loops import agents, checking, packed
 from purerl.loops.actors import Actors, init_actors
 from purerl.loops.rollouts import Rollout, rollout
 from purerl.numerics import missing
@@ -90,8 +90,8 @@ def train(
       are rollout_length · num_envs.
 
     Raises:
-      TypeError: `key` is not a typed key, `hparams` lacks a field that the agent reads, or the agent's action does not
-        fit the environment's action space.
+      TypeError: `key` is not a typed key, `hparams` lacks a field that the agent reads, a function of the agent takes
+        or returns something else than it should, or the agent's action does not fit the environment's action space.
       TypeError, ValueError: the environment returns something that the loops cannot use; see `envs.check`.
       ValueError: a size is not positive, a hyperparameter or a parameter of the environment is NaN or out of range,
         or the agent is one for `fit`.
@@ -100,6 +100,7 @@ def train(
       UserWarning: the learning rate of `state` has been annealed to 0.
     """
     check_key(key)
+    checking.check_agent(agent)
     check_hparams(hparams)
     check_env_params(env_params)
     warn_if_annealed(state, hparams)
@@ -136,6 +137,7 @@ def start(
 ) -> LoopState:
     """The state before the first update of the run that `train` makes. Arguments and errors are those of `train`."""
     check_key(key)
+    checking.check_agent(agent)
     check_hparams(hparams)
     check_env_params(env_params)
     warn_if_annealed(state, hparams)
@@ -154,7 +156,7 @@ def _start(
     init_key, actors_key, loop_key = prng.split(key, 3)
     if state is None:
         example, _ = env.reset(jax.random.clone(actors_key), env_params)  # only an example: its key may come again
-        state = agents.initial_state(lambda key: agent.init(key, hparams, example, num_envs), init_key)
+        state = agents.initial_state(lambda key: checking.init(agent, key, hparams, example, num_envs), init_key)
     else:
         state = set_hparams(agent.cut(state) if agent.cut else state, hparams)
     actors = init_actors(actors_key, agent, env, state, num_envs=num_envs, env_params=env_params)

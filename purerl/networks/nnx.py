@@ -58,6 +58,9 @@ def from_nnx(build: Callable[[Rngs], Module]) -> NNXNetwork:
       build: `nnx.Rngs -> module`; the module is called as the role of the network asks, such as `obs -> (distribution,
         value)`. It may hold parameters only.
 
+    Raises:
+      TypeError: `build` is a module and not what builds one.
+
     Examples:
       >>> import jax.numpy as jnp
       >>> from flax import nnx
@@ -66,7 +69,16 @@ def from_nnx(build: Callable[[Rngs], Module]) -> NNXNetwork:
       >>> sorted(params), network.apply(params, jnp.ones(4)).shape
       (['bias', 'kernel'], (2,))
     """
+    if is_module(build) and not isinstance(build, type):
+        name = type(build).__name__
+        raise TypeError(f"from_nnx takes what builds the module, not a module: pass networks.from_nnx({name})")
     return NNXNetwork(build)
+
+
+def is_module(value: object) -> bool:
+    """Whether this is a module of flax nnx or a class of them, found without importing flax."""
+    bases = (value if isinstance(value, type) else type(value)).__mro__
+    return any(base.__module__.startswith("flax.nnx") and base.__name__ == "Module" for base in bases)
 
 
 @functools.lru_cache(maxsize=64)

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import optimization
+from purerl.agents.common import optimization, plug_ins
 from purerl.rlhf.columns import TEXT, Columns, log_probs, require_columns, with_prefix
 from purerl.rlhf.reward_models import order_metrics
 from purerl.rlhf.supervised import SummedLoss, learner
@@ -143,7 +143,7 @@ def direct_loss(network: Network, loss: str | DirectLoss | PreferenceLoss = "dpo
         log_prob = log_probs(network, params, data)  # [B, K, W] -> [B, K]
         reference = data.get("ref_log_prob", jnp.zeros_like(log_prob))
         lengths = losses.sequence_lengths(data["completion"])
-        each = function(log_prob, reference, lengths, hparams)
+        each = plug_ins.each_loss("loss", function(log_prob, reference, lengths, hparams), log_prob[:, 0], "row")
         present = lengths[:, 0] > 0
         each = jnp.where(present, each, 0.0) if by_row else each
         reward = jnp.where(present[:, None], hparams.beta * (log_prob - reference), 0.0)

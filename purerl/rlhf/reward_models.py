@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import optimization
+from purerl.agents.common import optimization, plug_ins
 from purerl.rlhf.columns import TEXT, Columns, apply_to_texts, require_columns
 from purerl.rlhf.models import value_of
 from purerl.rlhf.supervised import SummedLoss, learner
@@ -90,7 +90,8 @@ def reward_loss(network: Network, loss: str | RankingLoss = "plackett_luce", cen
         require_columns(data, "reward_model", TEXT[:2], "[B, K, W]")
         reward = rewards(network, params, data)  # [B, K, W] -> [B, K]
         present = jnp.any(jnp.asarray(data["mask"]) != 0, axis=-1)  # [B, K, W] -> [B, K]
-        each = ranking_loss(reward, present) + centering * losses.reward_centering(reward[:, 0], reward[:, 1])
+        each = plug_ins.each_loss("loss", ranking_loss(reward, present), reward[:, 0], "row")
+        each = each + centering * losses.reward_centering(reward[:, 0], reward[:, 1])
         each = jnp.where(present[:, 0], each, 0.0)
         return jnp.sum(each), jnp.sum(1.0 * present[:, 0]), order_metrics(jnp.where(present, reward, 0.0))
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import losses
-from purerl.agents.common import batches, counts, network_checks, optimization, q_critics
+from purerl.agents.common import batches, counts, network_checks, optimization, plug_ins, q_critics
 from purerl.hparams import check_positive
 from purerl.types import Hparams, Key, Metrics, Network, Params, PyTree
 
@@ -71,7 +71,7 @@ def check(settings: Settings, agent: str) -> None:
 def init(settings: Settings, key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> TD3State:
     """The state before the first update, as `types.Agent` has it; the targets are copies."""
     actor_key, critic_key = jax.random.split(key)
-    actor_params = settings.actor.init(actor_key, example)
+    actor_params = plug_ins.init(settings.actor, actor_key, example)
     action = settings.actor.apply(actor_params, example)
     critic_params = q_critics.init(settings.critic, critic_key, example, action, settings.num_critics)
     params = TD3Params(actor_params, critic_params)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from purerl.agents.common import blocks, counts, minibatches
+from purerl.agents.common import blocks, counts, minibatches, plug_ins
 from purerl.hparams import AtLeastOne, NonNegative
 from purerl.types import Hparams, Key, Metrics, Params, PyTree, Scalar, TrainState
 
@@ -90,7 +90,8 @@ def init(optimizer: Optimizer, hparams: Hparams, params: Params) -> PyTree:
     """The optimizer's state for these parameters.
 
     Raises:
-      TypeError: a flax network made other collections than "params", such as the statistics of BatchNorm.
+      TypeError: the optimizer is not a function of the hyperparameters, or a flax network made other collections than
+        "params", such as the statistics of BatchNorm.
     """
     check_collections(params)
     return _transform(optimizer, hparams).init(pack(optimizer, params)[0])
@@ -168,6 +169,7 @@ def _transform(optimizer: Optimizer, hparams: Hparams) -> optax.GradientTransfor
     def single(x: Scalar) -> Scalar:
         return jnp.asarray(x, jnp.float32) if getattr(x, "dtype", None) == jnp.float64 else x
 
+    plug_ins.check_optimizer(optimizer)
     return optimizer(jax.tree.map(single, hparams))
 
 

@@ -22,7 +22,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import branches
-from purerl.agents.common import batches, trajectories
+from purerl.agents.common import batches, plug_ins, trajectories
 from purerl.calls import not_inlined
 from purerl.distributed import mesh
 from purerl.types import ActFn, Key, MemoryFn, Network, Params, PyTree, State, Transition
@@ -41,7 +41,7 @@ def has_memory(network: Network) -> bool:
 
 def init(network: ActorCriticNetwork, key: Key, obs: PyTree) -> Params:
     """Parameters of the network, from one observation."""
-    return network.init(key, obs, network.memory()) if has_memory(network) else network.init(key, obs)
+    return plug_ins.init(network, key, obs, *([network.memory()] if has_memory(network) else []))
 
 
 def make_act(network: ActorCriticNetwork) -> tuple[ActFn, MemoryFn | None]:
@@ -55,11 +55,12 @@ def make_act(network: ActorCriticNetwork) -> tuple[ActFn, MemoryFn | None]:
         return action, {"log_prob": _log_prob_as_stored(distribution, action)}
 
     def act(key: Key | None, state: State, obs: PyTree) -> tuple[PyTree, dict[str, jax.Array]]:
-        distribution, _ = network.apply(state.params, obs)
+        distribution, _ = plug_ins.policy_and_value(network.apply(state.params, obs))
         return choose(key, distribution)
 
     def act_with_memory(key: Key | None, state: State, obs: PyTree, memory: PyTree) -> tuple[PyTree, PyTree, PyTree]:
-        (distribution, _), memory = network.apply(state.params, obs, memory)
+        output, memory = network.apply(state.params, obs, memory)
+        distribution, _ = plug_ins.policy_and_value(output)
         return *choose(key, distribution), memory
 
     def memory(key: Key | None, state: State) -> PyTree:
@@ -109,7 +110,8 @@ def evaluate_actions(
 
     if has_memory(network):
         return jax.vmap(environment)(obs, action, memory, reset)
-    distribution, value = batches.apply_batch(network, params, obs)
+    output = batches.apply_batch(network, params, obs)
+    distribution, value = plug_ins.policy_and_value(output, jax.tree.leaves(obs)[0].shape[:1])
     return *jax.vmap(log_prob_and_entropy)(distribution, action), value
 
 

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl import replay
-from purerl.agents.common import batches, optimization, trajectories
+from purerl.agents.common import batches, optimization, plug_ins, trajectories
 from purerl.exploration import noise
 from purerl.types import Hparams, Key, Metrics, Network, Params, PyTree, State, Transition
 
@@ -74,7 +74,7 @@ def n_step_batch(window: Transition, discount: jax.Array | float) -> Batch:
 
 def init(critic: Network, key: Key, obs: PyTree, action: PyTree, num_critics: int) -> tuple[Params, ...]:
     """Parameters of `num_critics` critics, each from a key of its own."""
-    return tuple(critic.init(k, obs, action) for k in jax.random.split(key, num_critics))
+    return tuple(plug_ins.init(critic, k, obs, action) for k in jax.random.split(key, num_critics))
 
 
 def minimum(critic: Network, params: tuple[Params, ...], obs: PyTree, action: jax.Array) -> jax.Array:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common import batches, counts, network_checks, optimization, q_critics
+from purerl.agents.common import batches, counts, network_checks, optimization, plug_ins, q_critics
 from purerl.hparams import check_positive
 from purerl.types import Agent, Hparams, InitFn, Key, Metrics, Network, Params, PyTree, Requirements, UpdateFn
 
@@ -98,8 +98,8 @@ def init_params(
 ) -> tuple[SACParams, Callable[[SACParams], SACParams]]:
     """The parameters of all networks, and the function that makes the optimizers' states for parameters."""
     actor_key, critic_key = jax.random.split(key)
-    actor_params = settings.actor.init(actor_key, example)
-    action = settings.actor.apply(actor_params, example).mode()
+    actor_params = plug_ins.init(settings.actor, actor_key, example)
+    action = plug_ins.policy(settings.actor.apply(actor_params, example)).mode()
     critic_params = q_critics.init(settings.critic, critic_key, example, action, settings.num_critics)
     log_temperature = jnp.log(hparams.temperature) if settings.learn_temperature else ()
     optimizers = settings.actor_optimizer, settings.critic_optimizer, settings.temperature_optimizer

@@ -1,0 +1,111 @@
+"""Calls of an agent's functions by the loops, which say what a function of one's own takes or returns wrongly.
+
+All of it happens while the functions are traced, so it costs nothing when they run.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any, get_args, get_type_hints
+
+import jax.numpy as jnp
+
+from purerl.envs.checking import described
+from purerl.types import Agent, Env, Hparams, Key, Metrics, PyTree, Requirements, State
+
+_PRIORITY = "priority"  # one number per window, for replay: the one metric that is not a scalar
+
+
+def check_agent(agent: Agent) -> None:
+    """Reject what is not an agent, or one whose requirements are not known.
+
+    Raises:
+      TypeError: `agent` is not an `Agent`, or its `requires` not a `Requirements`.
+      ValueError: `requires.data` is unknown.
+
+    Examples:
+      >>> check_agent(Agent(init=print, act=print, update=print, requires=Requirements(data="windows")))
+      Traceback (most recent call last):
+      ...
+      ValueError: Agent.requires.data must be one of rows, trajectory, stream, episodes, whole; got 'windows'
+    """
+    if not isinstance(agent, Agent):
+        hint = ": the agent comes before the environment" if isinstance(agent, Env) else ", such as purerl.ppo returns"
+        raise TypeError(f"agent must be a purerl.Agent, got {described(agent)}{hint}")
+    requires, known = agent.requires, get_args(get_type_hints(Requirements)["data"])
+    if not isinstance(requires, Requirements):
+        wanted = f"a purerl.types.Requirements, such as Requirements(data={known[1]!r})"
+        raise TypeError(f"Agent.requires must be {wanted}; got {requires!r}")
+    if requires.data not in known:
+        raise ValueError(f"Agent.requires.data must be one of {', '.join(known)}; got {requires.data!r}")
+
+
+def init(agent: Agent, key: Key, hparams: Hparams, example: PyTree, *num_envs: int) -> State:
+    """`agent.init`.
+
+    Raises:
+      TypeError: it does not take these arguments.
+    """
+    arguments = (key, hparams, example, *num_envs)
+    _check_arguments("init", agent.init, arguments, "(key, hparams, example, num_envs=1)")
+    return agent.init(*arguments)
+
+
+def act(agent: Agent, key: Key | None, state: State, obs: PyTree, memory: PyTree) -> tuple[PyTree, PyTree, PyTree]:
+    """`agent.act` as (action, aux, memory); the memory stays as it is for an agent without memory.
+
+    Raises:
+      TypeError: it does not take these arguments, does not return a tuple of two (with memory three), or draws random
+        numbers without a key.
+    """
+    carried = (memory,) if agent.memory else ()
+    arguments = (key, state, obs, *carried)
+    _check_arguments("act", agent.act, arguments, "(key, state, obs, memory)" if carried else "(key, state, obs)")
+    try:
+        result = agent.act(*arguments)
+    except TypeError as error:
+        if key is None and "key" in str(error) and "NoneType" in str(error):
+            raise TypeError(
+                "Agent.act draws random numbers with key=None, for which it must return the greedy action, such as "
+                f"distribution.mode(): {error}"
+            ) from error
+        raise
+    if not isinstance(result, tuple) or len(result) != 2 + len(carried):
+        wanted = "(action, aux, memory), because Agent.memory is not None" if carried else "(action, aux)"
+        raise TypeError(f"Agent.act must return {wanted}; got {described(result)}")
+    return result if carried else (*result, memory)
+
+
+def update(agent: Agent, key: Key, state: State, data: PyTree) -> tuple[State, Metrics]:
+    """`agent.update`.
+
+    Raises:
+      TypeError: it does not take these arguments, does not return (state, metrics), or the metrics are not a dict.
+      ValueError: a metric is not a scalar.
+    """
+    _check_arguments("update", agent.update, (key, state, data), "(key, state, data)")
+    result = agent.update(key, state, data)
+    if not isinstance(result, tuple) or len(result) != 2:
+        raise TypeError(f"Agent.update must return (state, metrics); got {described(result)}")
+    state, metrics = result
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            f"Agent.update must return (state, metrics), with metrics a dict of scalars by name; "
+            f"the metrics are {described(metrics)}"
+        )
+    for name, value in metrics.items():
+        if jnp.shape(value) and name != _PRIORITY:
+            raise ValueError(f"the metric {name!r} of Agent.update must be a scalar; it is {described(value)}")
+    return state, dict(metrics)
+
+
+def _check_arguments(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], wanted: str) -> None:
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a built-in function has none
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise TypeError(f"Agent.{name} must take {wanted}, but its signature is {signature}") from None
