@@ -7,11 +7,11 @@ scalars, or broadcast against them. σ is the logistic function. Losses are not 
 
 from __future__ import annotations
 
-import chex
 import jax
 import jax.numpy as jnp
 
 from purerl.losses.log_ratios import checked
+from purerl.returns.recursion import same_shape
 
 
 def kto(
@@ -51,9 +51,9 @@ def kto(
       >>> [round(x, 3) for x in losses.kto(logps, ref_logps, desirable, kl=0.5, beta=1.0).tolist()]
       [0.378, 0.622]
     """
-    policy_logps, ref_logps = checked(policy_logps, ref_logps)
+    policy_logps, ref_logps = checked(policy_logps=policy_logps, ref_logps=ref_logps)
     desirable = jnp.asarray(desirable)
-    chex.assert_equal_shape([policy_logps, desirable])
+    same_shape(policy_logps=policy_logps, desirable=desirable)
     advantage = policy_logps - jax.lax.stop_gradient(ref_logps) - jax.lax.stop_gradient(kl)
     gain = desirable_weight * jax.nn.sigmoid(-beta * advantage)
     loss = undesirable_weight * jax.nn.sigmoid(beta * advantage)
@@ -83,9 +83,9 @@ def kto_kl(policy_logps: jax.Array, ref_logps: jax.Array, mask: jax.Array | None
       >>> float(losses.kto_kl(jnp.array([-1.0, -2.0]), jnp.array([-2.0, -2.5])))
       0.75
     """
-    policy_logps, ref_logps = checked(policy_logps, ref_logps)
+    policy_logps, ref_logps = checked(policy_logps=policy_logps, ref_logps=ref_logps)
     counted = jnp.ones(policy_logps.shape, bool) if mask is None else jnp.asarray(mask) != 0
-    chex.assert_equal_shape([policy_logps, counted])
+    same_shape(policy_logps=policy_logps, counted=counted)
     ratio = jnp.where(counted, policy_logps - ref_logps, 0.0)
     mean = jnp.sum(ratio) / jnp.maximum(jnp.sum(counted), 1)
     return jax.lax.stop_gradient(jnp.maximum(mean, 0.0))
@@ -130,9 +130,9 @@ def bco(
       >>> [round(x, 3) for x in losses.bco(logps, ref_logps, desirable, delta=0.5, beta=1.0).tolist()]
       [0.474, 0.974]
     """
-    policy_logps, ref_logps = checked(policy_logps, ref_logps)
+    policy_logps, ref_logps = checked(policy_logps=policy_logps, ref_logps=ref_logps)
     desirable = jnp.asarray(desirable)
-    chex.assert_equal_shape([policy_logps, desirable])
+    same_shape(policy_logps=policy_logps, desirable=desirable)
     logit = beta * (policy_logps - jax.lax.stop_gradient(ref_logps)) - jax.lax.stop_gradient(delta)
     good, bad = desirable_weight * jax.nn.softplus(-logit), undesirable_weight * jax.nn.softplus(logit)
     return jnp.where(desirable != 0, good, bad)
@@ -171,10 +171,10 @@ def bco_delta(
       >>> print(losses.bco_delta(logps, jnp.zeros(3), desirable, beta=2.0))
       7.5
     """
-    policy_logps, ref_logps = checked(policy_logps, ref_logps)
+    policy_logps, ref_logps = checked(policy_logps=policy_logps, ref_logps=ref_logps)
     good = jnp.asarray(desirable) != 0
     counted = jnp.ones_like(good) if mask is None else jnp.asarray(mask) != 0
-    chex.assert_equal_shape([policy_logps, good, counted])
+    same_shape(policy_logps=policy_logps, good=good, counted=counted)
     reward = jax.lax.stop_gradient(beta * (policy_logps - ref_logps))
     classes = good & counted, ~good & counted
     means = [jnp.where(each, reward, 0).sum() / jnp.maximum(each.sum(), 1) for each in classes]

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from purerl.returns.recursion import same_shape
+
 
 def categorical_projection(target_support: jax.Array, target_probs: jax.Array, support: jax.Array) -> jax.Array:
     """Projection of a discrete distribution onto a uniform grid of atoms, which keeps its mass and, inside, its mean.
@@ -38,7 +40,7 @@ def categorical_projection(target_support: jax.Array, target_probs: jax.Array, s
       >>> print(losses.categorical_projection(jnp.array([0.5, 5.0]), jnp.array([0.5, 0.5]), support))
       [0.25 0.25 0.5 ]
     """
-    chex.assert_equal_shape([target_support, target_probs])
+    same_shape(target_support=target_support, target_probs=target_probs)
     chex.assert_type([target_support, target_probs, support], float)
     chex.assert_axis_dimension_gt(support, -1, 1)
     dtype = jnp.result_type(target_support, target_probs, support)

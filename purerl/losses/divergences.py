@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.losses.ratios import k3
+from purerl.returns.recursion import same_shape
 
 
 def kl_estimate(log_prob: jax.Array, ref_log_prob: jax.Array, kind: str = "k3") -> jax.Array:
@@ -43,7 +44,7 @@ def kl_estimate(log_prob: jax.Array, ref_log_prob: jax.Array, kind: str = "k3") 
       >>> [round(float(losses.kl_estimate(log_prob, ref_log_prob, kind)[0]), 3) for kind in ("k1", "k2", "k3")]
       [1.0, 0.5, 0.368]
     """
-    chex.assert_equal_shape([log_prob, ref_log_prob])
+    same_shape(log_prob=log_prob, ref_log_prob=ref_log_prob)
     chex.assert_type(log_prob, float)
     log_ratio = ref_log_prob - log_prob
     if kind == "k1":
@@ -137,7 +138,7 @@ def categorical_kl(logits: jax.Array, other_logits: jax.Array) -> jax.Array:
       >>> round(float(losses.categorical_kl(jnp.array([0.0, -jnp.inf]), jnp.array([0.0, 0.0]))), 3)
       0.693
     """
-    chex.assert_equal_shape([logits, other_logits])
+    same_shape(logits=logits, other_logits=other_logits)
     chex.assert_type(logits, float)
     log_p, log_q = _log_softmax(logits), _log_softmax(other_logits)
     return jnp.sum(jnp.exp(log_p) * (log_p - log_q), axis=-1)
@@ -175,7 +176,7 @@ def gaussian_kl(
       >>> float(losses.gaussian_kl(mean, log_std, mean + 1, log_std))
       1.0
     """
-    chex.assert_equal_shape([mean, log_std, other_mean, other_log_std])
+    same_shape(mean=mean, log_std=log_std, other_mean=other_mean, other_log_std=other_log_std)
     chex.assert_type(mean, float)
     log_ratio = 2 * (log_std - other_log_std)
     distance = jnp.square((mean - other_mean) * jnp.exp(-other_log_std))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from purerl.losses.centering import center, spread
+from purerl.returns.recursion import same_shape
 
 
 def group_advantages(rewards: jax.Array, scale: bool = True, mask: jax.Array | None = None) -> jax.Array:
@@ -42,7 +43,7 @@ def group_advantages(rewards: jax.Array, scale: bool = True, mask: jax.Array | N
     """
     chex.assert_type(rewards, float)
     chex.assert_axis_dimension_gt(rewards, -1, 0)
-    chex.assert_equal_shape([rewards] if mask is None else [rewards, mask])
+    same_shape(rewards=rewards, mask=mask)
     centered, count = center(lax.stop_gradient(rewards), mask, axis=-1)
     if not scale:
         return centered
@@ -81,6 +82,6 @@ def leave_one_out_advantages(rewards: jax.Array, mask: jax.Array | None = None) 
     rewards = jnp.asarray(rewards)
     chex.assert_type(rewards, float)
     chex.assert_axis_dimension_gt(rewards, -1, 1)
-    chex.assert_equal_shape([rewards] if mask is None else [rewards, mask])
+    same_shape(rewards=rewards, mask=mask)
     centered, count = center(rewards, mask, axis=-1)
     return centered * count / jnp.maximum(count - 1, 1)

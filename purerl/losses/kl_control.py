@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.returns.recursion import same_shape
+
 
 def kl_penalized_reward(
     reward: jax.Array, log_prob: jax.Array, ref_log_prob: jax.Array, beta: jax.Array | float
@@ -71,7 +73,7 @@ def kl_regularized_optimum(ref_log_prob: jax.Array, reward: jax.Array, beta: jax
       [0.881, 0.119]
     """
     ref_log_prob, reward = jnp.asarray(ref_log_prob), jnp.asarray(reward)
-    chex.assert_equal_shape([ref_log_prob, reward])
+    same_shape(ref_log_prob=ref_log_prob, reward=reward)
     chex.assert_type([ref_log_prob, reward], float)
     return jax.nn.log_softmax(ref_log_prob + reward / beta, axis=-1)
 

@@ -6,15 +6,17 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl.returns.recursion import same_shape
 
-def checked(*logps: jax.Array) -> list[jax.Array]:
+
+def checked(**logps: jax.Array) -> list[jax.Array]:
     """The arrays, after checking that they are floats of one shape.
 
     Raises:
-      AssertionError: the shapes differ, or one is not floating.
+      AssertionError: the shapes differ, which names the arguments, or one is not floating.
     """
-    arrays = [jnp.asarray(logp) for logp in logps]
-    chex.assert_equal_shape(arrays)
+    arrays = [jnp.asarray(logp) for logp in logps.values()]
+    same_shape(**logps)
     chex.assert_type(arrays, float)
     return arrays
 
@@ -23,7 +25,12 @@ def log_ratios(
     chosen_logps: jax.Array, rejected_logps: jax.Array, ref_chosen_logps: jax.Array, ref_rejected_logps: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     """ρ⁺ and ρ⁻, each log π − log π_ref, through which no gradient reaches the reference."""
-    chosen, rejected, *reference = checked(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    chosen, rejected, *reference = checked(
+        chosen_logps=chosen_logps,
+        rejected_logps=rejected_logps,
+        ref_chosen_logps=ref_chosen_logps,
+        ref_rejected_logps=ref_rejected_logps,
+    )
     ref_chosen, ref_rejected = jax.lax.stop_gradient(reference)
     return chosen - ref_chosen, rejected - ref_rejected
 

@@ -161,7 +161,12 @@ def aot(
       >>> [round(x, 3) for x in losses.aot(chosen, zeros, zeros, zeros, beta=1.0).tolist()]
       [0.313, 0.049]
     """
-    chosen, rejected, *reference = checked(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    chosen, rejected, *reference = checked(
+        chosen_logps=chosen_logps,
+        rejected_logps=rejected_logps,
+        ref_chosen_logps=ref_chosen_logps,
+        ref_rejected_logps=ref_rejected_logps,
+    )
     ref_chosen, ref_rejected = jax.lax.stop_gradient(reference)
     return _sorted_loss(chosen - rejected, ref_chosen - ref_rejected, beta, label_smoothing, mask)
 
@@ -268,7 +273,12 @@ def sppo(
       >>> round(float(losses.sppo(chosen, rejected, ref_chosen, ref_rejected, beta=0.25)), 3)
       2.0
     """
-    arrays = checked(chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps)
+    arrays = checked(
+        chosen_logps=chosen_logps,
+        rejected_logps=rejected_logps,
+        ref_chosen_logps=ref_chosen_logps,
+        ref_rejected_logps=ref_rejected_logps,
+    )
     chosen, rejected, ref_chosen, ref_rejected = arrays
     for rate in (chosen_win_rate, rejected_win_rate):
         if jnp.ndim(rate):

@@ -10,6 +10,7 @@ from jax import lax
 from purerl import returns
 from purerl.losses.centering import center, spread
 from purerl.losses.ratios import ratio as bounded_ratio
+from purerl.returns.recursion import same_shape
 
 
 def reinforce(log_prob: jax.Array, advantage: jax.Array) -> jax.Array:
@@ -37,7 +38,7 @@ def reinforce(log_prob: jax.Array, advantage: jax.Array) -> jax.Array:
       >>> print(losses.reinforce(jnp.array([-1.0, -2.0]), jnp.array([3.0, -4.0])))
       [ 3. -8.]
     """
-    chex.assert_equal_shape([log_prob, advantage])
+    same_shape(log_prob=log_prob, advantage=advantage)
     chex.assert_type(log_prob, float)
     return -log_prob * lax.stop_gradient(advantage)
 
@@ -81,7 +82,7 @@ def clipped_surrogate(
       >>> [round(x, 3) for x in losses.clipped_surrogate(log_prob, old, advantage, clip_epsilon=0.2).tolist()]
       [-2.0, -2.4, 3.0]
     """
-    chex.assert_equal_shape([log_prob, old_log_prob, advantage])
+    same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage)
     chex.assert_type(log_prob, float)
     high = clip_epsilon if clip_epsilon_high is None else clip_epsilon_high
     advantage = lax.stop_gradient(advantage)
@@ -119,7 +120,7 @@ def clipped_value(
       >>> [round(x, 3) for x in losses.clipped_value(value, old, target, clip_epsilon=0.2).tolist()]
       [1.62, 0.5]
     """
-    chex.assert_equal_shape([value, old_value, value_target])
+    same_shape(value=value, old_value=old_value, value_target=value_target)
     chex.assert_type(value, float)
     old_value, value_target = lax.stop_gradient((old_value, value_target))
     clipped = jnp.clip(value, old_value - clip_epsilon, old_value + clip_epsilon)
@@ -157,7 +158,7 @@ def kl_penalized_surrogate(
       >>> round(float(losses.kl_penalized_surrogate(log_prob, old, advantage, kl, kl_coef=0.2)), 3)
       -2.9
     """
-    chex.assert_equal_shape([log_prob, old_log_prob, advantage, kl])
+    same_shape(log_prob=log_prob, old_log_prob=old_log_prob, advantage=advantage, kl=kl)
     chex.assert_type(log_prob, float)
     old_log_prob, advantage, kl_coef = lax.stop_gradient((old_log_prob, advantage, kl_coef))
     return -bounded_ratio(log_prob - old_log_prob) * advantage + kl_coef * kl
@@ -236,7 +237,7 @@ def vtrace_actor_critic(
       >>> print(losses.vtrace_actor_critic(log_prob, log_prob, ones, 0.5 * ones, value, next_value, 0 * ones))
       (Array([1.], dtype=float32), Array([0.5], dtype=float32))
     """
-    chex.assert_equal_shape([log_prob, behaviour_log_prob, value])
+    same_shape(log_prob=log_prob, behaviour_log_prob=behaviour_log_prob, value=value)
     chex.assert_type(log_prob, float)
     log_rho = log_prob - behaviour_log_prob
     value_target, advantage = lax.stop_gradient(
@@ -273,7 +274,7 @@ def normalize(advantage: jax.Array, mask: jax.Array | None = None) -> jax.Array:
       [-1.  1.  0.]
     """
     chex.assert_type(advantage, float)
-    chex.assert_equal_shape([advantage] if mask is None else [advantage, mask])
+    same_shape(advantage=advantage, mask=mask)
     centered, count = center(advantage, mask)
     floor = max(1e-8, float(jnp.finfo(advantage.dtype).tiny))  # 1e-8 is 0 in float16
     return centered / (spread(centered, count) + floor)

@@ -83,7 +83,7 @@ def plackett_luce_dpo(
       >>> print(losses.plackett_luce_dpo(logps, ref_logps, beta=0.5).round(3))  # log 3! for equal rewards
       [1.792]
     """
-    logps, ref_logps = checked(logps, ref_logps)
+    logps, ref_logps = checked(logps=logps, ref_logps=ref_logps)
     return plackett_luce(beta * (logps - jax.lax.stop_gradient(ref_logps)), mask)
 
 
@@ -199,7 +199,7 @@ def ipo(
     if (chosen_lengths is None) != (rejected_lengths is None):
         raise ValueError("ipo: give chosen_lengths and rejected_lengths, or neither")
     if chosen_lengths is not None and rejected_lengths is not None:
-        chex.assert_equal_shape([jnp.asarray(x) for x in (chosen_logps, chosen_lengths, rejected_lengths)])
+        same_shape(chosen_logps=chosen_logps, chosen_lengths=chosen_lengths, rejected_lengths=rejected_lengths)
         chosen_length, rejected_length = jnp.maximum(chosen_lengths, 1), jnp.maximum(rejected_lengths, 1)
         chosen_logps, ref_chosen_logps = chosen_logps / chosen_length, ref_chosen_logps / chosen_length
         rejected_logps, ref_rejected_logps = rejected_logps / rejected_length, ref_rejected_logps / rejected_length

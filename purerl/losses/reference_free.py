@@ -45,7 +45,9 @@ def orpo(
       >>> round(float(losses.orpo(chosen, rejected, chosen_nll=-chosen, beta=0.1)), 3)
       0.715
     """
-    chosen, rejected, chosen_nll = checked(chosen_logps, rejected_logps, chosen_nll)
+    chosen, rejected, chosen_nll = checked(
+        chosen_logps=chosen_logps, rejected_logps=rejected_logps, chosen_nll=chosen_nll
+    )
     log_odds_ratio = (chosen - rejected) - (_log_complement(chosen) - _log_complement(rejected))
     return chosen_nll + beta * logistic_loss(log_odds_ratio)
 
@@ -86,7 +88,7 @@ def simpo(
       >>> round(float(losses.simpo(-1.0, -2.0, beta=2.0, gamma=1.0)), 3)
       0.313
     """
-    chosen, rejected = checked(chosen_logps, rejected_logps)
+    chosen, rejected = checked(chosen_logps=chosen_logps, rejected_logps=rejected_logps)
     return logistic_loss(beta * (chosen - rejected) - gamma, label_smoothing)
 
 
@@ -121,5 +123,5 @@ def cpo(
       >>> round(float(losses.cpo(-1.0, -3.0, beta=0.5)), 3)
       0.313
     """
-    chosen, rejected = checked(chosen_logps, rejected_logps)
+    chosen, rejected = checked(chosen_logps=chosen_logps, rejected_logps=rejected_logps)
     return logistic_loss(beta * (chosen - rejected), label_smoothing)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from purerl.returns.recursion import same_shape
+
 _ABSENT = -1e30  # in place of a masked reward: finite, so that no gradient meets infinity minus infinity
 
 
@@ -63,10 +65,10 @@ def bradley_terry(
       [0.313, 1.313]
     """
     chosen, rejected = jnp.asarray(chosen_rewards), jnp.asarray(rejected_rewards)
-    chex.assert_equal_shape([chosen, rejected])
+    same_shape(chosen_rewards=chosen, rejected_rewards=rejected)
     chex.assert_type([chosen, rejected], float)
     if jnp.ndim(margin):
-        chex.assert_equal_shape([chosen, jnp.asarray(margin)])
+        same_shape(chosen_rewards=chosen, margin=margin)
     return logistic_loss(chosen - rejected - margin, label_smoothing)
 
 
@@ -94,7 +96,7 @@ def reward_centering(chosen_rewards: jax.Array, rejected_rewards: jax.Array) -> 
       [9.]
     """
     chosen, rejected = jnp.asarray(chosen_rewards), jnp.asarray(rejected_rewards)
-    chex.assert_equal_shape([chosen, rejected])
+    same_shape(chosen_rewards=chosen, rejected_rewards=rejected)
     chex.assert_type([chosen, rejected], float)
     return jnp.square(chosen + rejected)
 
@@ -163,7 +165,7 @@ def _ranked(rewards: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.
     rewards = jnp.asarray(rewards)
     chex.assert_type(rewards, float)
     present = jnp.ones(rewards.shape, bool) if mask is None else jnp.asarray(mask) != 0
-    chex.assert_equal_shape([rewards, present])
+    same_shape(rewards=rewards, present=present)
     rewards = rewards.astype(jnp.promote_types(rewards.dtype, jnp.float32))
     return jnp.where(present, rewards, _ABSENT), present
 
@@ -207,7 +209,7 @@ def segment_preference(
     """
     total_1, total_2 = _segment_sum(rewards_1, mask_1), _segment_sum(rewards_2, mask_2)
     preference = jnp.asarray(preference)
-    chex.assert_equal_shape([total_1, total_2, preference])
+    same_shape(total_1=total_1, total_2=total_2, preference=preference)
     difference = total_1 - total_2
     if not jnp.issubdtype(preference.dtype, jnp.floating):  # 1 - μ of a bool or of unsigned integers is not a number
         preference = preference.astype(difference.dtype)

@@ -12,6 +12,8 @@ import chex
 import jax
 import jax.numpy as jnp
 
+from purerl.returns.recursion import same_shape
+
 
 def token_log_probs(logits: jax.Array, tokens: jax.Array, mask: jax.Array) -> jax.Array:
     """Log-probability of each token given those before it, at the token's own position.
@@ -38,7 +40,7 @@ def token_log_probs(logits: jax.Array, tokens: jax.Array, mask: jax.Array) -> ja
       [[ 0.    -0.693  0.   ]]
     """
     tokens, mask = jnp.asarray(tokens), jnp.asarray(mask)
-    chex.assert_equal_shape([tokens, mask])
+    same_shape(tokens=tokens, mask=mask)
     chex.assert_equal_shape_prefix([logits, tokens], tokens.ndim)
     chex.assert_type([logits, tokens], [float, int])
     counted = (mask != 0)[..., 1:]
@@ -133,7 +135,7 @@ def last_token(values: jax.Array, mask: jax.Array) -> jax.Array:
       [2.]
     """
     values, mask = jnp.asarray(values), jnp.asarray(mask)
-    chex.assert_equal_shape([values, mask])
+    same_shape(values=values, mask=mask)
     position = jax.lax.broadcasted_iota(jnp.int32, values.shape, values.ndim - 1)
     last = jnp.max(jnp.where(mask != 0, position, -1), axis=-1, keepdims=True)
     return jnp.sum(jnp.where(position == last, values, 0), axis=-1)

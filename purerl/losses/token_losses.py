@@ -19,6 +19,7 @@ from jax import lax
 from purerl.losses.divergences import kl_estimate
 from purerl.losses.policy_gradient import clipped_surrogate
 from purerl.losses.ratios import ratio
+from purerl.returns.recursion import same_shape
 
 
 def grpo(
@@ -67,7 +68,7 @@ def grpo(
       >>> print(losses.grpo(log_prob, old, old, jnp.array([1.0]), clip_epsilon=0.2, kl_coef=0.0).round(3))
       [[-1.  -1.2]]
     """
-    chex.assert_equal_shape([log_prob, old_log_prob, ref_log_prob])
+    same_shape(log_prob=log_prob, old_log_prob=old_log_prob, ref_log_prob=ref_log_prob)
     log_prob, old_log_prob, ref_log_prob, advantage = _tokens(mask, log_prob, old_log_prob, ref_log_prob, advantage)
     surrogate = clipped_surrogate(log_prob, old_log_prob, advantage, clip_epsilon, clip_epsilon_high, max_ratio)
     penalty = kl_estimate(log_prob, lax.stop_gradient(ref_log_prob), "k3")
@@ -112,7 +113,7 @@ def gspo(
       >>> print(losses.gspo(log_prob, old, jnp.array([2.0]), jnp.ones((1, 2)), clip_epsilon=0.2))
       [-2.4]
     """
-    chex.assert_equal_shape([log_prob, old_log_prob, mask])
+    same_shape(log_prob=log_prob, old_log_prob=old_log_prob, mask=mask)
     chex.assert_shape(advantage, log_prob.shape[:-1])
     counted = jnp.asarray(mask) != 0
     total = jnp.where(counted, log_prob - lax.stop_gradient(old_log_prob), 0).sum(axis=-1)  # [..., L] -> [...]
@@ -156,7 +157,7 @@ def cispo(
       >>> print(losses.cispo(log_prob, old, jnp.array([1.0]), clip_epsilon_high=2.0))
       [[1. 3.]]
     """
-    chex.assert_equal_shape([log_prob, old_log_prob])
+    same_shape(log_prob=log_prob, old_log_prob=old_log_prob)
     chex.assert_type(log_prob, float)
     log_prob, old_log_prob, advantage = _tokens(mask, log_prob, old_log_prob, advantage)
     weight = jnp.minimum(ratio(log_prob - old_log_prob), 1 + clip_epsilon_high)
@@ -194,7 +195,7 @@ def aggregate_tokens(loss: jax.Array, mask: jax.Array, kind: str = "grpo", max_l
       >>> [float(losses.aggregate_tokens(loss, mask, kind)) for kind in ("grpo", "dapo", "dr_grpo")]
       [4.0, 3.0, 2.0]
     """
-    chex.assert_equal_shape([loss, mask])
+    same_shape(loss=loss, mask=mask)
     chex.assert_type(loss, float)
     mask = jnp.asarray(mask, bool)
     totals = jnp.where(mask, loss, 0).sum(axis=-1)  # [..., L] -> [...]
@@ -220,5 +221,5 @@ def _tokens(mask: jax.Array | None, log_prob: jax.Array, *others: jax.Array) -> 
 def _masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
     if mask is None:
         return x
-    chex.assert_equal_shape([x, mask])
+    same_shape(x=x, mask=mask)
     return jnp.where(jnp.asarray(mask) != 0, x, 0)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from purerl.returns.recursion import cut
+from purerl.returns.recursion import check_factors, cut, same_shape
 
 
 def action_value(q: jax.Array, action: jax.Array) -> jax.Array:
@@ -66,7 +66,7 @@ def td_error(value: jax.Array, target: jax.Array) -> jax.Array:
       >>> print(losses.td_error(value=jnp.array([1.0, 2.0]), target=jnp.array([4.0, 1.0])))
       [ 3. -1.]
     """
-    chex.assert_equal_shape([value, target])
+    same_shape(value=value, target=target)
     chex.assert_type(value, float)
     return lax.stop_gradient(target) - value
 
@@ -83,7 +83,7 @@ def td_target(reward: jax.Array, discount: jax.Array, next_value: jax.Array) -> 
       [...] targets.
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount is boolean.
 
     Gradient: everything is stopped.
 
@@ -95,7 +95,8 @@ def td_target(reward: jax.Array, discount: jax.Array, next_value: jax.Array) -> 
       >>> print(losses.td_target(reward, discount, next_value=jnp.array([4.0, jnp.nan])))
       [3. 1.]
     """
-    chex.assert_equal_shape([reward, discount, next_value])
+    same_shape(reward=reward, discount=discount, next_value=next_value)
+    check_factors(discount=discount)
     chex.assert_type(reward, float)
     return lax.stop_gradient(reward + discount * cut(next_value, discount))
 
@@ -156,7 +157,7 @@ def double_q_target(
       >>> print(losses.double_q_target(jnp.array([1.0]), jnp.array([0.5]), online, target))
       [3.]
     """
-    chex.assert_equal_shape([next_q_online, next_q_target])
+    same_shape(next_q_online=next_q_online, next_q_target=next_q_target)
     chex.assert_shape(next_q_online, (*reward.shape, None))
     return td_target(reward, discount, action_value(next_q_target, jnp.argmax(next_q_online, axis=-1)))
 
@@ -185,7 +186,7 @@ def sarsa_target(reward: jax.Array, discount: jax.Array, next_q: jax.Array, next
       >>> print(losses.sarsa_target(jnp.array([1.0]), jnp.array([0.5]), jnp.array([[4.0, 2.0]]), jnp.array([1])))
       [2.]
     """
-    chex.assert_equal_shape([reward, next_action])
+    same_shape(reward=reward, next_action=next_action)
     return td_target(reward, discount, action_value(next_q, next_action))
 
 
@@ -216,7 +217,7 @@ def expected_sarsa_target(
       >>> print(losses.expected_sarsa_target(jnp.array([1.0]), jnp.array([0.5]), next_q, next_probs))
       [3.]
     """
-    chex.assert_equal_shape([next_q, next_probs])
+    same_shape(next_q=next_q, next_probs=next_probs)
     chex.assert_shape(next_q, (*reward.shape, None))
     return td_target(reward, discount, jnp.sum(next_probs * cut(next_q, next_probs), axis=-1))
 
@@ -290,5 +291,5 @@ def entropy_regularized_target(
       >>> print(losses.entropy_regularized_target(jnp.array([1.0]), jnp.array([0.5]), next_q, next_log_prob, 0.5))
       [3.5]
     """
-    chex.assert_equal_shape([reward, next_q, next_log_prob])
+    same_shape(reward=reward, next_q=next_q, next_log_prob=next_log_prob)
     return td_target(reward, discount, next_q - temperature * next_log_prob)

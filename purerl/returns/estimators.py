@@ -31,7 +31,7 @@ def reward_to_go(reward: jax.Array, discount: jax.Array | float) -> jax.Array:
       [T, ...] returns.
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount is boolean.
 
     Gradient: nothing is stopped.
 
@@ -42,7 +42,7 @@ def reward_to_go(reward: jax.Array, discount: jax.Array | float) -> jax.Array:
       >>> print(returns.reward_to_go(jnp.array([1.0, 2.0, 4.0]), 0.5))
       [3. 4. 4.]
     """
-    reward, discount = common(reward, discount)
+    reward, discount = common(reward=reward, discount=discount)
     return backward_scan(lambda g, r, d: r + d * cut(g, d), jnp.zeros_like(reward[0]), reward, discount)
 
 
@@ -59,7 +59,7 @@ def whole_returns(reward: jax.Array, discount: jax.Array | float) -> jax.Array:
       [T, ...] returns, discounted from the start of the episode (or of the batch).
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount is boolean.
 
     Gradient: nothing is stopped.
 
@@ -70,7 +70,7 @@ def whole_returns(reward: jax.Array, discount: jax.Array | float) -> jax.Array:
       >>> print(returns.whole_returns(jnp.array([1.0, 2.0, 4.0]), jnp.array([0.5, 0.0, 0.5])))
       [2. 2. 4.]
     """
-    reward, discount = common(reward, discount)
+    reward, discount = common(reward=reward, discount=discount)
     starts = jnp.concatenate([jnp.ones_like(discount[:1], bool), discount[:-1] == 0])
     to_go = reward_to_go(reward, discount)
 
@@ -103,7 +103,7 @@ def n_step_returns(
       [T, ...] returns. With n ≥ T they are `lambda_returns` at λ = 1.
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount is boolean.
       ValueError: n is less than 1.
 
     Gradient: nothing is stopped.
@@ -116,7 +116,11 @@ def n_step_returns(
       >>> print(returns.n_step_returns(reward, 0.5, next_value, trace_decay=1.0, n=2))
       [ 7. 11. 18.]
     """
-    reward, discount, next_value, trace_decay = common(reward, discount, next_value, trace_decay)
+    if jnp.result_type(trace_decay) == jnp.bool_:  # whether the episode continues, which is a factor here
+        trace_decay = jnp.asarray(trace_decay, jnp.int32)
+    reward, discount, next_value, trace_decay = common(
+        reward=reward, discount=discount, next_value=next_value, trace_decay=trace_decay
+    )
     if n < 1:
         raise ValueError(f"n = {n}: an n-step return needs at least one step")
     trace_decay = trace_decay.at[-1].set(0)
@@ -142,7 +146,7 @@ def lambda_returns(
       [T, ...] returns.
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount or trace_decay is boolean.
 
     Gradient: nothing is stopped.
 
@@ -156,7 +160,9 @@ def lambda_returns(
       >>> print(returns.lambda_returns(reward, discount, next_value, trace_decay))
       [5.4375 7.75   3.    ]
     """
-    reward, discount, next_value, trace_decay = common(reward, discount, next_value, trace_decay)
+    reward, discount, next_value, trace_decay = common(
+        reward=reward, discount=discount, next_value=next_value, trace_decay=trace_decay
+    )
 
     def step(g: jax.Array, r: jax.Array, d: jax.Array, v: jax.Array, k: jax.Array) -> jax.Array:
         trace = d * k
@@ -188,7 +194,7 @@ def gae(
       cut.
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount or trace_decay is boolean.
 
     Gradient: nothing is stopped.
 
@@ -200,7 +206,9 @@ def gae(
       >>> print(returns.gae(reward, 0.5, value, next_value, 0.5))
       [2.75 3.  ]
     """
-    reward, discount, value, next_value, trace_decay = common(reward, discount, value, next_value, trace_decay)
+    reward, discount, value, next_value, trace_decay = common(
+        reward=reward, discount=discount, value=value, next_value=next_value, trace_decay=trace_decay
+    )
 
     def step(a: jax.Array, r: jax.Array, d: jax.Array, v: jax.Array, w: jax.Array, k: jax.Array) -> jax.Array:
         return r + d * cut(w, d) - v + d * k * cut(a, d * k)

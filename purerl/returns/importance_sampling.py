@@ -28,7 +28,7 @@ def ordinary_importance_sampling(
       [T, ...] X. The mean over episodes of X at the first step estimates the value of the start.
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount is boolean.
 
     Gradient: nothing is stopped.
 
@@ -60,7 +60,7 @@ def weighted_importance_sampling(
       [T, N, ...] X, whose mean over `axis` is the weighted estimate; 0 where every weight is 0.
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount is boolean.
 
     Gradient: nothing is stopped.
 
@@ -96,7 +96,7 @@ def per_decision_importance_sampling(
       [T, ...] X. The mean over episodes of X at the first step estimates the value of the start.
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount is boolean.
 
     Gradient: nothing is stopped.
 
@@ -107,7 +107,7 @@ def per_decision_importance_sampling(
       >>> print(returns.per_decision_importance_sampling(jnp.array([1.0, 2.0]), 0.5, log_rho=jnp.log(2.0)))
       [6. 4.]
     """
-    reward, discount, log_rho = common(reward, discount, log_rho)
+    reward, discount, log_rho = common(reward=reward, discount=discount, log_rho=log_rho)
     rho = jnp.exp(log_rho)
 
     def step(x: jax.Array, r: jax.Array, trace: jax.Array) -> jax.Array:
@@ -120,7 +120,7 @@ def _returns_and_log_weights(
     reward: jax.Array, discount: jax.Array | float, log_rho: jax.Array | float
 ) -> tuple[jax.Array, jax.Array]:
     """Reward-to-go, and the log of the product of the ratios from each step to the end of its episode."""
-    reward, discount, log_rho = common(reward, discount, log_rho)
+    reward, discount, log_rho = common(reward=reward, discount=discount, log_rho=log_rho)
     zero = jnp.zeros_like(reward[0])
     returns = backward_scan(lambda g, r, d: r + d * cut(g, d), zero, reward, discount)
     return returns, backward_scan(lambda w, l, d: l + cut(w, d), zero, log_rho, discount)

@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.returns.recursion import backward_scan, common, cut
+from purerl.returns.recursion import backward_scan, common, cut, same_shape
 
 
 def vtrace(
@@ -45,7 +45,7 @@ def vtrace(
       advantage: [T, ...], A.
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount or trace_decay is boolean.
 
     Gradient: nothing is stopped; `losses.vtrace_actor_critic` stops what must be stopped.
 
@@ -59,7 +59,7 @@ def vtrace(
       [3. 4.] [1. 0.]
     """
     reward, discount, value, next_value, trace_decay, log_rho = common(
-        reward, discount, value, next_value, trace_decay, log_rho
+        reward=reward, discount=discount, value=value, next_value=next_value, trace_decay=trace_decay, log_rho=log_rho
     )
     rho = jnp.exp(jnp.minimum(log_rho, jnp.log(rho_bar)))
     c = jnp.exp(jnp.minimum(log_rho, jnp.log(c_bar)))
@@ -101,7 +101,7 @@ def retrace(
       [T, ...] returns, targets of q(s[t], a[t]).
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount is boolean.
 
     Gradient: nothing is stopped.
 
@@ -113,7 +113,9 @@ def retrace(
       >>> print(returns.retrace(jnp.array([1.0, 2.0]), 0.5, next_expected_q, next_q_taken, c=0.5))
       [3.5 5. ]
     """
-    reward, discount, next_expected_q, next_q_taken, c = common(reward, discount, next_expected_q, next_q_taken, c)
+    reward, discount, next_expected_q, next_q_taken, c = common(
+        reward=reward, discount=discount, next_expected_q=next_expected_q, next_q_taken=next_q_taken, c=c
+    )
 
     def step(g: jax.Array, r: jax.Array, d: jax.Array, e: jax.Array, q: jax.Array, c: jax.Array) -> jax.Array:
         return r + d * (cut(e, d) + c * cut(g - q, d * c))
@@ -147,7 +149,7 @@ def tree_backup(
       [T, ...] returns, targets of q(s[t], a[t]).
 
     Raises:
-      AssertionError: shapes differ, or reward is not floating.
+      AssertionError: shapes differ, reward is not floating, or discount or trace_decay is boolean.
 
     Gradient: nothing is stopped.
 
@@ -159,7 +161,9 @@ def tree_backup(
       >>> print(returns.tree_backup(jnp.array([1.0, 2.0]), 0.5, next_expected_q, next_q_taken, 0.5, trace_decay=1.0))
       [3.5 5. ]
     """
-    reward, next_prob_taken, trace_decay = common(reward, next_prob_taken, trace_decay)
+    reward, next_prob_taken, trace_decay = common(
+        reward=reward, next_prob_taken=next_prob_taken, trace_decay=trace_decay
+    )
     c = trace_decay * cut(next_prob_taken, trace_decay)
     return retrace(reward, discount, next_expected_q, next_q_taken, c)
 
@@ -201,7 +205,7 @@ def q_lambda(
       >>> print(returns.q_lambda(reward, 0.5, next_q, next_action=jnp.array([1, 0]), trace_decay=1.0))  # exploratory
       [3. 5.]
     """
-    chex.assert_equal_shape([reward, next_action])
+    same_shape(reward=reward, next_action=next_action)
     chex.assert_equal_shape_prefix([reward, next_q], reward.ndim)
     chex.assert_type(next_action, int)
     reward, trace_decay = common(reward, trace_decay)

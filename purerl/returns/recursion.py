@@ -17,21 +17,61 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+_FACTORS = ("discount", "trace_decay")
 
-def common(first: jax.Array, *others: jax.Array | float) -> list[jax.Array]:
-    """The arrays in their common dtype and in the shape of the first, after checking that they are time-major.
+
+def common(*, reward: jax.Array, **others: jax.Array | float) -> list[jax.Array]:
+    """The arrays in their common dtype and in the shape of the reward, after checking that they are time-major.
 
     A scalar stands for an array of it, and does not count for the dtype.
 
     Raises:
-      AssertionError: the shapes differ, there is no time axis, or the first array is not floating.
+      AssertionError: the shapes differ, there is no time axis, the reward is not floating, or `discount` or
+        `trace_decay` are flags; the argument is named.
     """
-    arrays = [other for other in others if jnp.ndim(other) > 0]
-    chex.assert_equal_shape([first, *arrays])
-    chex.assert_type(first, float)
-    chex.assert_axis_dimension_gt(first, 0, 0)
-    dtype = jnp.result_type(first, *arrays)
-    return [jnp.broadcast_to(jnp.asarray(array, dtype), first.shape) for array in (first, *others)]
+    arrays = {name: other for name, other in others.items() if jnp.ndim(other) > 0}
+    same_shape(reward=reward, **arrays)
+    chex.assert_type(reward, float)
+    check_factors(**{name: others[name] for name in _FACTORS if name in others})
+    chex.assert_axis_dimension_gt(reward, 0, 0)
+    dtype = jnp.result_type(reward, *arrays.values())
+    return [jnp.broadcast_to(jnp.asarray(array, dtype), reward.shape) for array in (reward, *others.values())]
+
+
+def same_shape(**arrays: jax.Array | float | None) -> None:
+    """Reject arrays of different shapes; None stands for an argument that was not given.
+
+    Raises:
+      AssertionError: names the arguments with their shapes.
+
+    Examples:
+      >>> same_shape(reward=jnp.zeros(3), value=jnp.zeros(4))
+      Traceback (most recent call last):
+      ...
+      AssertionError: the arrays must have one shape, but reward is [3], value is [4]
+    """
+    shapes = {name: jnp.shape(array) for name, array in arrays.items() if array is not None}
+    if len(set(shapes.values())) > 1:
+        found = ", ".join(f"{name} is {list(shape)}" for name, shape in shapes.items())
+        raise AssertionError(f"the arrays must have one shape, but {found}")
+
+
+def check_factors(**factors: jax.Array | float) -> None:
+    """Reject flags in the place of factors, such as the `done` of another library, which mean the opposite.
+
+    Raises:
+      AssertionError: names the argument, and says what it should be.
+
+    Examples:
+      >>> check_factors(discount=jnp.array([False, True]))
+      Traceback (most recent call last):
+      ...
+      AssertionError: discount must be numbers, such as gamma * (1 - terminated), not bool[2]
+    """
+    wanted = {"discount": "gamma * (1 - terminated)", "trace_decay": "gae_lambda * (1 - (terminated | truncated))"}
+    for name, factor in factors.items():
+        if jnp.result_type(factor) == jnp.bool_:
+            raise AssertionError(f"{name} must be numbers, such as {wanted[name]}, not bool{list(jnp.shape(factor))}")
 
 
 def cut(x: jax.Array, weight: jax.Array) -> jax.Array:

@@ -336,3 +336,18 @@ def test_projections_of_half_precision_keep_their_mass_on_hundreds_of_atoms(dtyp
 def test_the_soft_maximum_of_one_valid_action_or_none_is_its_value(temperature, best):
     target = losses.soft_q_target(jnp.zeros(1), jnp.ones(1), jnp.array([[best, -jnp.inf]]), temperature)
     assert target.tolist() == [best]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: losses.clipped_surrogate(jnp.ones(5), jnp.ones((5, 1)), jnp.ones(5), 0.2), r"old_log_prob is \[5, 1"),
+        (lambda: losses.td_error(jnp.ones((5, 1)), jnp.ones(5)), r"value is \[5, 1\], target is \[5\]"),
+        (lambda: losses.dpo(jnp.ones(3), jnp.ones(3), jnp.ones(3), jnp.ones(2), 0.1), r"ref_rejected_logps is \[2\]"),
+        (lambda: losses.normalize(jnp.ones(3), jnp.ones(2)), r"advantage is \[3\], mask is \[2\]"),
+        (lambda: losses.td_target(jnp.ones(2), jnp.array([True, False]), jnp.ones(2)), "discount must be numbers"),
+    ],
+)  # fmt: skip
+def test_arguments_that_do_not_fit_are_named(call, message):
+    with pytest.raises(AssertionError, match=message):
+        call()

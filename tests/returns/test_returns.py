@@ -360,8 +360,27 @@ def test_refusals_name_what_is_wrong():
 
 
 def test_half_precision_and_integer_flags_keep_the_rewards_dtype():
-    """Flags may be integers or booleans; the result has the dtype of the floats."""
+    """Flags may be integers; the result has the dtype of the floats."""
     ones = jnp.ones((3,), jnp.bfloat16)
-    out = jit(returns.lambda_returns)(ones, jnp.ones((3,), jnp.int32), ones, jnp.array([True, False, True]))
+    out = jit(returns.lambda_returns)(ones, jnp.ones((3,), jnp.int32), ones, jnp.array([1, 0, 1]))
     assert out.dtype == jnp.bfloat16
     np.testing.assert_array_equal(np.asarray(out, np.float32), [3, 2, 2])
+
+
+def test_arrays_of_different_shapes_are_named():
+    with pytest.raises(AssertionError, match=r"reward is \[3\], value is \[4\], next_value is \[3\]"):
+        returns.gae(jnp.ones(3), 0.99, jnp.ones(4), jnp.ones(3), 0.95)
+
+
+@pytest.mark.parametrize("flags", [jnp.array([False, True, False]), np.ones(3, bool), True])
+@pytest.mark.parametrize("name", ["discount", "trace_decay"])
+def test_flags_in_the_place_of_a_factor_are_refused(name, flags):
+    arguments = {"discount": 0.99, "trace_decay": 0.95} | {name: flags}
+    with pytest.raises(AssertionError, match=rf"{name} must be numbers, such as .*terminated.*, not bool"):
+        returns.gae(jnp.ones(3), value=jnp.zeros(3), next_value=jnp.zeros(3), **arguments)
+
+
+def test_a_whole_number_is_a_factor():
+    ones = jnp.ones(3)
+    expected = returns.lambda_returns(ones, 1.0, ones, 1.0)
+    assert returns.lambda_returns(ones, 1, ones, 1).tolist() == expected.tolist()
