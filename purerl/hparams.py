@@ -282,9 +282,7 @@ def check_hparams(hparams: Hparams) -> None:
       Traceback (most recent call last):
       ValueError: Hparams.discount = 1.5 is outside [0.0, 1.0]
     """
-    if isinstance(hparams, list | str | int | float | type):
-        got = f"the class {hparams.__name__} itself" if isinstance(hparams, type) else type(hparams).__name__
-        raise TypeError(f"hparams must be a NamedTuple, such as purerl.PPOHparams(); got {got}")
+    check_instance(hparams)
     if not hasattr(hparams, "dtype") and any(leaf is hparams for leaf in jax.tree.leaves(hparams)):
         raise TypeError(f"hparams must be a NamedTuple of hyperparameters, not {type(hparams).__name__}")
     ranges = hparam_ranges(type(hparams))
@@ -298,6 +296,17 @@ def check_hparams(hparams: Hparams) -> None:
     check = getattr(hparams, "check", None)
     if check is not None and not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hparams)):
         check()
+
+
+def check_instance(hparams: Hparams) -> None:
+    """Reject what is no instance of a class of hyperparameters, such as the class itself.
+
+    Raises:
+      TypeError: says what was given.
+    """
+    if isinstance(hparams, list | str | int | float | type):
+        got = f"the class {hparams.__name__} itself" if isinstance(hparams, type) else type(hparams).__name__
+        raise TypeError(f"hparams must be a NamedTuple, such as purerl.PPOHparams(); got {got}")
 
 
 @contextlib.contextmanager

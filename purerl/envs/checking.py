@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import operator
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 import jax
@@ -36,7 +37,8 @@ def check(env: Env, env_params: PyTree = None) -> Env:
       `env` itself if nothing needs a cast; otherwise an environment that casts, the same object in every call.
 
     Raises:
-      TypeError: `env` is not an `Env`, such as a name or an environment of another library; `reset` does not return
+      TypeError: `env` is not an `Env`, such as a name or an environment of another library; `reset` or `step` does not
+        take `env_params`; `reset` does not return
         a pair or `step` does not return an `EnvStep`; a field has the wrong dtype.
       ValueError: a field has the wrong shape or structure, or the state changes its shape from `reset` to `step`.
 
@@ -84,14 +86,39 @@ def _dtype(leaf: PyTree) -> Dtype:
 def _one_step(env: Env, key: Key, env_params: PyTree) -> tuple[PyTree, PyTree, EnvStep]:
     """A reset and a step, with structures that can be named checked at once."""
     reset_key, step_key = jax.random.split(key)
+    check_arguments("reset", env.reset, (reset_key, env_params), "(key, env_params=None)")
     first = env.reset(reset_key, env_params)
     if not isinstance(first, tuple) or len(first) != 2:
         raise TypeError(f"reset must return (obs, env_state), got {described(first)}")
-    result = env.step(step_key, first[1], _some_action(env.action_space), env_params)
+    arguments = (step_key, first[1], _some_action(env.action_space), env_params)
+    check_arguments("step", env.step, arguments, "(key, env_state, action, env_params=None)")
+    result = env.step(*arguments)
     if not isinstance(result, EnvStep):
         wanted = "EnvStep(obs, env_state, reward, terminated, truncated, info)"
         raise TypeError(f"step must return {wanted}, got {described(result)}")
     return *first, result
+
+
+def check_arguments(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], wanted: str) -> None:
+    """Reject a function that cannot be called with these arguments.
+
+    Raises:
+      TypeError: names the function, what it must take, and its signature.
+
+    Examples:
+      >>> check_arguments("reset", lambda key: (), (0, None), "(key, env_params=None)")
+      Traceback (most recent call last):
+      ...
+      TypeError: reset must take (key, env_params=None), but its signature is (key)
+    """
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):  # a built-in function has none
+        return
+    try:
+        signature.bind(*arguments)
+    except TypeError:
+        raise TypeError(f"{name} must take {wanted}, but its signature is {signature}") from None
 
 
 def described(value: PyTree) -> str:

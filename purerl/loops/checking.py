@@ -5,13 +5,12 @@ All of it happens while the functions are traced, so it costs nothing when they 
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, get_args, get_type_hints
+from collections.abc import Mapping
+from typing import get_args, get_type_hints
 
 import jax.numpy as jnp
 
-from purerl.envs.checking import described
+from purerl.envs.checking import check_arguments, described
 from purerl.types import Agent, Env, Hparams, Key, Metrics, PyTree, Requirements, State
 
 _PRIORITY = "priority"  # one number per window, for replay: the one metric that is not a scalar
@@ -48,7 +47,7 @@ def init(agent: Agent, key: Key, hparams: Hparams, example: PyTree, *num_envs: i
       TypeError: it does not take these arguments.
     """
     arguments = (key, hparams, example, *num_envs)
-    _check_arguments("init", agent.init, arguments, "(key, hparams, example, num_envs=1)")
+    check_arguments("Agent.init", agent.init, arguments, "(key, hparams, example, num_envs=1)")
     return agent.init(*arguments)
 
 
@@ -61,7 +60,7 @@ def act(agent: Agent, key: Key | None, state: State, obs: PyTree, memory: PyTree
     """
     carried = (memory,) if agent.memory else ()
     arguments = (key, state, obs, *carried)
-    _check_arguments("act", agent.act, arguments, "(key, state, obs, memory)" if carried else "(key, state, obs)")
+    check_arguments("Agent.act", agent.act, arguments, "(key, state, obs, memory)" if carried else "(key, state, obs)")
     try:
         result = agent.act(*arguments)
     except TypeError as error:
@@ -84,7 +83,7 @@ def update(agent: Agent, key: Key, state: State, data: PyTree) -> tuple[State, M
       TypeError: it does not take these arguments, does not return (state, metrics), or the metrics are not a dict.
       ValueError: a metric is not a scalar.
     """
-    _check_arguments("update", agent.update, (key, state, data), "(key, state, data)")
+    check_arguments("Agent.update", agent.update, (key, state, data), "(key, state, data)")
     result = agent.update(key, state, data)
     if not isinstance(result, tuple) or len(result) != 2:
         raise TypeError(f"Agent.update must return (state, metrics); got {described(result)}")
@@ -98,14 +97,3 @@ def update(agent: Agent, key: Key, state: State, data: PyTree) -> tuple[State, M
         if jnp.shape(value) and name != _PRIORITY:
             raise ValueError(f"the metric {name!r} of Agent.update must be a scalar; it is {described(value)}")
     return state, dict(metrics)
-
-
-def _check_arguments(name: str, function: Callable[..., Any], arguments: tuple[Any, ...], wanted: str) -> None:
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):  # a built-in function has none
-        return
-    try:
-        signature.bind(*arguments)
-    except TypeError:
-        raise TypeError(f"Agent.{name} must take {wanted}, but its signature is {signature}") from None

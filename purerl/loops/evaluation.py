@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from typing import NamedTuple, TypeAlias
 
 import jax
@@ -73,6 +74,23 @@ def longest_episode(env: Env, env_params: PyTree = None, default: int = 1000) ->
     """Length at which an episode is cut if nobody says: the environment's own limit, if it has one and keeps it."""
     limit = getattr(env, "max_steps", None)
     return default if limit is None or env_params is not None else limit
+
+
+def cut_episodes_at(env: Env, env_params: PyTree = None) -> int:
+    """`longest_episode`, with a warning if episodes may be cut there that nobody said to cut.
+
+    Warns:
+      UserWarning: the environment has no time limit, or `env_params` may have one that is longer than 1,000 steps.
+    """
+    limit, longest = getattr(env, "max_steps", None), longest_episode(env, env_params)
+    if limit is None or limit > longest:
+        why = "the environment has no time limit" if limit is None else "env_params may have another time limit"
+        warnings.warn(
+            f"{why}, so evaluation episodes are cut after {longest:,} steps, and an episode that never ends leaves its "
+            "learning curve empty: pass eval_max_steps, and wrap an endless environment in envs.time_limit",
+            stacklevel=3,
+        )
+    return longest
 
 
 def _limit(env: Env, env_params: PyTree) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 from purerl import loops
 from purerl.distributed import is_main, num_parts, to_host
 from purerl.hparams import cast, check_positive
-from purerl.loops.evaluation import longest_episode
+from purerl.loops.evaluation import cut_episodes_at
 from purerl.pbt import pb2, snapshots
 from purerl.pbt.initial import first_members
 from purerl.pbt.result import PBTResult, load_pbt
@@ -134,7 +134,7 @@ def pbt(
     """
     check_positive(num_rounds=num_rounds, rounds_per_chunk=rounds_per_chunk or 1)
     hparams, searched = check_space(hparams, space)
-    eval_max_steps = longest_episode(env, env_params) if eval_max_steps is None else eval_max_steps
+    eval_max_steps = cut_episodes_at(env, env_params) if eval_max_steps is None else eval_max_steps
     program = rounds(
         agent, env, searched, population_size=population_size, updates_per_round=updates_per_round,
         rollout_length=rollout_length, rollout=rollout, eval_episodes=eval_episodes, eval_max_steps=eval_max_steps,

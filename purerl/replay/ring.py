@@ -36,7 +36,8 @@ def init(example: Transition, capacity: int, num_envs: int) -> Ring:
       num_envs: number of environments, N.
 
     Raises:
-      ValueError: a size is not positive, or the capacity is less than one row.
+      TypeError: the example is not a `Transition`.
+      ValueError: a size is not positive, the capacity is less than one row, or the example is more than one step.
 
     Examples:
       >>> zero, false = jnp.float32(0), jnp.bool_(False)
@@ -45,6 +46,7 @@ def init(example: Transition, capacity: int, num_envs: int) -> Ring:
       (12, 8)
     """
     check_positive(capacity=capacity, num_envs=num_envs)
+    _check_step("example", example, 0, "one step, without axes of time or environments")
     rows = capacity // num_envs
     if not rows:
         raise ValueError(f"capacity = {capacity} holds no step of each of num_envs = {num_envs} environments")
@@ -60,7 +62,9 @@ def add(ring: Ring, trajectory: Transition) -> Ring:
       trajectory: leaves lead with [T, N], with the structure of the ring's steps.
 
     Raises:
-      ValueError: the trajectory is longer than the ring, or of another number of environments.
+      TypeError: the trajectory is not a `Transition`.
+      ValueError: the trajectory does not lead with [T, N], is longer than the ring, or of another number of
+        environments.
 
     Examples:
       >>> zero, false = jnp.float32(0), jnp.bool_(False)
@@ -71,6 +75,7 @@ def add(ring: Ring, trajectory: Transition) -> Ring:
       (3, 16)
     """
     rows, num_envs = ring.steps.reward.shape
+    _check_step("trajectory", trajectory, 2, "[T, N]: one step of N environments is x[None]")
     length, width = trajectory.reward.shape
     if length > rows or width != num_envs:
         raise ValueError(
@@ -86,6 +91,15 @@ def add(ring: Ring, trajectory: Transition) -> Ring:
 
     steps = jax.tree.map(write, ring.steps, trajectory)
     return Ring(steps, (ring.head + length) % rows, jnp.minimum(ring.num_rows + length, rows))
+
+
+def _check_step(name: str, step: Transition, rank: int, wanted: str) -> None:
+    """Reject what is not a `Transition`, or one with other leading axes than it should have."""
+    if not hasattr(step, "reward"):
+        raise TypeError(f"{name} must be a purerl.Transition, got {type(step).__name__}")
+    shape = getattr(step.reward, "shape", ())
+    if len(shape) != rank:
+        raise ValueError(f"{name} must be {wanted}; its reward has shape {list(shape)}")
 
 
 def sample(key: Key, ring: Ring, batch_size: int, length: int = 1) -> tuple[Transition, jax.Array]:

@@ -56,9 +56,17 @@ def _of_the_best(result: Result) -> Iterator[str]:
         )
     equal = int(result.num_tied[result.search_order[0]])
     if equal > 1:
+        told = any(np.isfinite(criterion).any() for criterion in result.criteria.values())
+        yield f"{equal} trials tie for the best result of the search: nothing in it tells them apart" + (
+            " but the area under their learning curves and how soon these came near their ends, by which they are "
+            "ordered."
+            if told
+            else ", and without learning curves they stay in the order in which they were drawn."
+        )
+    if np.isnan(result.curves).all():
         yield (
-            f"{equal} trials tie for the best result of the search: nothing in it tells them apart but the area under "
-            "their learning curves and how soon these came near their ends, by which they are ordered."
+            "The learning curves are empty, because no episode ended while the agents trained. Use an environment with "
+            "a time limit (envs.time_limit), or more updates."
         )
     if "stopped" in result.settings:
         yield f"The search was stopped early: {result.settings['stopped']}."

@@ -13,8 +13,9 @@ import numpy as np
 
 from purerl import loops
 from purerl.distributed import is_main, num_parts, wait_for_all
-from purerl.hparams import cast, check_positive
-from purerl.loops.evaluation import longest_episode
+from purerl.hparams import cast, check_instance, check_positive
+from purerl.loops.checking import check_agent
+from purerl.loops.evaluation import cut_episodes_at
 from purerl.prng import check_key
 from purerl.sweep.results import pareto as fronts
 from purerl.sweep.results import rules as rules_module
@@ -55,7 +56,7 @@ from purerl.sweep.trials.draws import Method
 from purerl.sweep.trials.grids import EnvGrid
 from purerl.sweep.trials.trials import Constraint, Trials, first_trials
 from purerl.sweep.trials.trials import make as make_trials
-from purerl.types import Env, Hparams, PyTree
+from purerl.types import Agent, Env, Hparams, PyTree
 
 
 def search(
@@ -184,7 +185,11 @@ def search(
         `directory` was begun with other arguments, or with another agent, environment or rollout.
       FileExistsError, FileNotFoundError: `directory` holds a search and `resume` is not set, or the reverse.
       BlockingIOError: another process works in `directory`.
+      TypeError: `agent` is an environment, or `hparams` the class of the hyperparameters.
       MemoryError: not even one agent per device fits into `memory_limit`.
+
+    Warns:
+      UserWarning: the environment has no time limit and `eval_max_steps` is None, so that episodes are cut at 1,000.
 
     Examples:
       >>> from typing import NamedTuple
@@ -201,6 +206,7 @@ def search(
       ...     ),
       ...     observation_space=types.Box(0, 0, (1,)),
       ...     action_space=types.Box(-1, 1),
+      ...     max_steps=1,
       ... )
       >>> agent = types.Agent(
       ...     init=lambda key, hparams, example, num_envs=1: State(hparams),
@@ -215,7 +221,10 @@ def search(
       ['#', 'return', 'range', 'seeds', 'action']
     """
     check_key(key)
-    eval_max_steps = longest_episode(env, env_params) if eval_max_steps is None else eval_max_steps
+    if isinstance(agent, Agent | Env):
+        check_agent(agent)
+    check_instance(hparams)
+    eval_max_steps = cut_episodes_at(env, env_params) if eval_max_steps is None else eval_max_steps
     auto, num_seeds = num_seeds == "auto", 3 if num_seeds == "auto" else num_seeds
     size = fastest.given(block_size)
     sizes: dict[str, Any] = {"num_seeds": num_seeds, "num_updates": num_updates, "num_envs": num_envs}

@@ -108,7 +108,7 @@ def test_functions_that_return_tuples_of_another_kind_are_named():
     env = make()
     with pytest.raises(TypeError, match=r"step must return EnvStep\(obs, .*got a tuple of 5"):
         envs.check(env._replace(step=lambda key, state, action, p=None: (jnp.zeros(2), state, 1.0, True, {})))
-    with pytest.raises(TypeError, match=r"reset must return \(obs, env_state\), got a value of type"):
+    with pytest.raises(TypeError, match=r"reset must return \(obs, env_state\), got an array float32"):
         envs.check(env._replace(reset=lambda key, p=None: jnp.zeros(2)))
 
 
@@ -143,3 +143,10 @@ def test_environments_of_this_package_need_no_cast_under_any_setting(name, setti
     with context:
         checking._checked.cache_clear()
         assert envs.check(OWN[name]) is OWN[name]
+
+
+def test_functions_without_env_params_are_named():
+    with pytest.raises(TypeError, match=r"reset must take \(key, env_params=None\), but its signature is \(key\)"):
+        envs.check(make()._replace(reset=lambda key: (jnp.zeros(2), jnp.int32(0))))
+    with pytest.raises(TypeError, match=r"step must take \(key, env_state, action, env_params=None\)"):
+        envs.check(make()._replace(step=lambda key, env_state, action: None))

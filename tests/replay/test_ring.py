@@ -77,3 +77,27 @@ def test_n_step_against_a_loop(length):
         np.testing.assert_allclose(got[0][b], expected, rtol=1e-5, atol=1e-6)
         np.testing.assert_allclose(got[1][b], gamma ** (k + 1) * (not terminated[k, b]), rtol=1e-6)
         np.testing.assert_allclose(got[2][b], next_obs[k, b], rtol=1e-6)
+
+
+def _step(*shape):
+    zeros, no = jnp.zeros(shape), jnp.zeros(shape, bool)
+    return Transition(jnp.zeros((*shape, 4)), zeros, zeros, no, no, jnp.zeros((*shape, 4)))
+
+
+def test_a_batch_of_steps_is_not_an_example():
+    with pytest.raises(ValueError, match=r"example must be one step, without axes .*its reward has shape \[16\]"):
+        replay.init(_step(16), capacity=1000, num_envs=16)
+
+
+def test_steps_without_an_axis_of_time_are_refused():
+    ring = replay.init(_step(), capacity=1000, num_envs=16)
+    with pytest.raises(ValueError, match=r"trajectory must be \[T, N\].*x\[None\]; its reward has shape \[16\]"):
+        replay.add(ring, _step(16))
+
+
+def test_data_that_are_no_transition_are_named():
+    ring = replay.init(_step(), capacity=10, num_envs=1)
+    with pytest.raises(TypeError, match=r"example must be a purerl.Transition, got dict"):
+        replay.init({"obs": jnp.zeros(4)}, capacity=10, num_envs=1)
+    with pytest.raises(TypeError, match=r"trajectory must be a purerl.Transition, got dict"):
+        replay.add(ring, {"obs": jnp.zeros((8, 1, 4))})

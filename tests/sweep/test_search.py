@@ -278,3 +278,25 @@ def test_points_of_groups_with_other_chunks_lie_in_the_middle():
         curves, members = np.arange(chunks, dtype=np.float32)[None], np.array([0])
         measurements.fill(measured, MemberIndex(1), planned.stage(0, 0), members, curves, np.zeros((1, 1)))
         assert measured.curves[0, 0].tolist() == expected
+
+
+def test_an_environment_without_a_time_limit_is_warned_of():
+    sizes = {name: value for name, value in SIZES.items() if name != "eval_max_steps"}
+    with pytest.warns(UserWarning, match=r"no time limit.* cut after 1,000 steps.*pass eval_max_steps"):
+        sweep.search(KEY, AGENT, ENV, Hparams(), SPACE, num_trials=2, num_seeds=1, **sizes)
+
+
+def test_an_environment_with_a_time_limit_is_not_warned_of(recwarn):
+    sizes = {name: value for name, value in SIZES.items() if name != "eval_max_steps"}
+    sweep.search(KEY, AGENT, ENV._replace(max_steps=9), Hparams(), SPACE, num_trials=2, num_seeds=1, **sizes)
+    assert not [warning for warning in recwarn if "time limit" in str(warning.message)]
+
+
+def test_the_agent_and_the_environment_swapped_are_named():
+    with pytest.raises(TypeError, match=r"agent must be a purerl.Agent, .*: the agent comes before the environment"):
+        sweep.search(KEY, ENV, AGENT, Hparams(), SPACE, num_trials=2, **SIZES)
+
+
+def test_the_class_of_the_hyperparameters_is_named():
+    with pytest.raises(TypeError, match=r"hparams must be a NamedTuple, .*; got the class Hparams itself"):
+        sweep.search(KEY, AGENT, ENV, Hparams, SPACE, num_trials=2, **SIZES)

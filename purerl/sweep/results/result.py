@@ -92,6 +92,15 @@ class Result:
     fresh_skipped: np.ndarray | None = None
     fresh_skipped_after: np.ndarray | None = None
 
+    def __repr__(self) -> str:
+        """The sizes and the best trial, without the arrays."""
+        best, total = int(self.order[0]), int(self.trial_steps.max())
+        sizes = f"{self.num_trials:,} trials x {self.num_seeds} seeds, {total:,} steps each"
+        score = float(self.score[best] if self.objective.maximize else -self.score[best])
+        found = {name: python_number(self.values(name)[best]) for name in self.searched}
+        settings = ", ".join(f"{name}={value!r}" for name, value in found.items())
+        return f"Result({sizes}; best: trial {best} with {self.objective.name} {score:.4g}, {settings})"
+
     @property
     def member_index(self) -> MemberIndex:
         """The numbers of the members, each a trial with one of its seeds."""

@@ -39,3 +39,9 @@ class Trial(NamedTuple):
     state: PyTree
     settings: dict[str, Any] = {}
     fresh_iqm: float = float("nan")
+
+    def __repr__(self) -> str:
+        """All fields, with the name of the state's type in place of its weights."""
+        fields = {name: repr(value) for name, value in self._asdict().items()}
+        fields["state"] = "None" if self.state is None else f"<{type(self.state).__name__}>"
+        return f"Trial({', '.join(f'{name}={value}' for name, value in fields.items())})"

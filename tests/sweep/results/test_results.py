@@ -508,3 +508,24 @@ def test_seeds_that_disagree_have_no_agreement():
     far = np.flatnonzero(made.num_updates == made.num_updates.max())
     returns[far, 0], returns[far, 1] = np.arange(len(far))[:, None], -np.arange(len(far))[:, None]
     assert sweep.Result(**{**vars(made), "returns": returns}).seed_agreement() == pytest.approx(-1.0)
+
+
+def test_a_result_prints_its_sizes_and_its_best_trial(result):
+    text = repr(result)
+    best = result.best
+    assert text.startswith("Result(5 trials x 2 seeds, 16 steps each; best: trial ")
+    assert f"trial {best.number} with return {best.iqm:.4g}, learning_rate={best.settings['learning_rate']!r}" in text
+    assert len(text) < 300
+
+
+def test_a_trial_prints_the_type_of_its_state_and_not_the_weights(result):
+    assert f"state=<{type(result.best.state).__name__}>" in repr(result.best)
+
+
+def test_no_order_by_empty_learning_curves_is_claimed(result):
+    tied = dataclasses.replace(result, returns=np.zeros_like(result.returns), scores=None)
+    assert any("by which they are ordered" in sentence for sentence in reports.cautions(tied))
+    empty = dataclasses.replace(tied, curves=np.full_like(result.curves, np.nan))
+    sentences = reports.cautions(empty)
+    assert not any("by which they are ordered" in sentence for sentence in sentences)
+    assert any("learning curves are empty, because no episode ended" in sentence for sentence in sentences)
