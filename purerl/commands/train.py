@@ -103,6 +103,9 @@ def _announce(job: Job) -> None:
     seeds = f"seed {config.seed}" if config.num_seeds == 1 else f"{config.num_seeds} seeds"
     size = format_bytes(replay.nbytes(jax.eval_shape(job.program.start)))
     console.prose(f"{config.task.describe()}, {seeds}, {size} of state{cores.told()} -> {job.directory}")
+    asked, made = job.options.num_steps, job.num_updates * config.update_steps
+    if asked is not None and asked != made:
+        console.say(f"{asked:,} steps are rounded down to whole updates of {config.update_steps:,}: {made:,} steps.")
 
 
 def _begin(job: Job) -> tuple[LoopState, Mapping[str, Any]]:

@@ -63,7 +63,8 @@ class Task(NamedTuple):
         sizes = f"{preset.num_envs} environments x {at_most}{preset.rollout_length} steps"
         if preset.dataset:
             sizes = f"{preset.num_envs * preset.rollout_length} rows of {preset.dataset}"
-        return f"{preset.algorithm} on {self.env}: {preset.num_updates:,} updates of {sizes}"
+        updates = f"{preset.num_updates:,} update{'s' * (preset.num_updates > 1)}"
+        return f"{preset.algorithm} on {self.env}: {updates} of {sizes}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `task_from_json` is the inverse."""

@@ -642,3 +642,10 @@ def test_the_compile_cache_is_kept_apart_by_machine_and_can_be_switched_off(tmp_
         one_core = runtime.machine()
     with mock.patch.object(os, "sched_getaffinity", return_value={0, 1}, create=True):
         assert runtime.machine() != one_core
+
+
+def test_steps_that_are_no_whole_updates_are_said_to_be_rounded(tmp_path, capsys):
+    purerl("train", "--runs-dir", tmp_path, "--num-steps", 24, *TINY)
+    out = said(capsys)
+    assert "1 update of 2 environments" in out
+    assert "24 steps are rounded down to whole updates of 16: 16 steps." in out
