@@ -8,13 +8,13 @@ scalars, or broadcast against them. σ is the logistic function. Losses are not 
 
 from __future__ import annotations
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from purerl.losses.log_ratios import checked, log_ratio_difference
 from purerl.losses.reward_modeling import logistic_loss, plackett_luce
+from purerl.returns.recursion import same_shape
 
 
 def dpo(

@@ -208,7 +208,7 @@ def q_lambda(
     same_shape(reward=reward, next_action=next_action)
     chex.assert_equal_shape_prefix([reward, next_q], reward.ndim)
     chex.assert_type(next_action, int)
-    reward, trace_decay = common(reward, trace_decay)
+    reward, trace_decay = common(reward=reward, trace_decay=trace_decay)
     best = next_q.max(axis=-1)
     taken = jnp.take_along_axis(next_q, next_action[..., None], axis=-1)[..., 0]  # [T, ..., A] -> [T, ...]
     return retrace(reward, discount, best, best, jnp.where(taken == best, trace_decay, 0))
