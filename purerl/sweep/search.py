@@ -292,7 +292,7 @@ def search(
         pools, enough = _train(run, plan, parts, schedule, bootstrap_key, keep, stop_clearly_worse)
         parts = parts[: len(pools)]
         run = extension.of_first_seeds(run, sum(part.engine.member_index.num_seeds for part in parts))
-        extension.retain_best(run, parts, pools, keep)
+        extension.retain_best(run, parts, pools, keep, delete=enough is None)
         train_again = brackets.decide if auto else brackets.confirm
         spent = enough is not None and not enough.reached
         name = "" if found == found.first else "x".join(str(sum(part)) for part in found.counts.values()) + "-"
@@ -326,7 +326,7 @@ def _train(
     first = parts[0].engine
     if isinstance(schedule, rungs.Asha):
         pool, enough = asynchronous.run(first, plan, schedule.eta)
-        pool.retain(first.member_index.of_trials(brackets.best_trials(first, keep)))
+        pool.retain(first.member_index.of_trials(brackets.best_trials(first, keep)), delete=enough is None)
     else:
         pool, enough = brackets.run(first, plan, key, keep, stop_clearly_worse)
     if enough is not None:

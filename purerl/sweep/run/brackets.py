@@ -14,8 +14,8 @@ from purerl.sweep.results.objectives import over_seeds
 from purerl.sweep.results.rules import order_of, scores_of
 from purerl.sweep.results.skips import Skips
 from purerl.sweep.results.statistics import bootstrap_interval
-from purerl.sweep.run import measurements, records, rungs, stages, within
-from purerl.sweep.run.budget import Enough, is_good
+from purerl.sweep.run import journal, measurements, records, rungs, stages, within
+from purerl.sweep.run.budget import Budget, Enough, is_good
 from purerl.sweep.run.engine import Engine, group_of
 from purerl.sweep.run.journal import Journal
 from purerl.sweep.run.measurements import Measurements
@@ -52,7 +52,7 @@ def run(
             enough, final = error, error.pool
         if final is not None:
             kept.merge(final)
-            kept.retain(engine.member_index.of_trials(best_trials(engine, keep)))
+            kept.retain(engine.member_index.of_trials(best_trials(engine, keep)), delete=enough is None)
         if enough is not None:
             return kept, enough
     return kept, None
@@ -236,10 +236,33 @@ def run_rung(
     members = engine.member_index.of_trials(trials)
     if states is not None:
         states.retain(members)
+        _train_lost(engine, plan, b, r, states)
     states = stages.run(engine, plan.stage(b, r), members, states, trim)
     if r:
         records.forget(engine, plan.stage(b, r - 1).name)
     return states
+
+
+def _train_lost(engine: Engine, plan: Plan, b: int, r: int, states: Pool) -> None:
+    """Train the members whose states after the rung before have been deleted again, which adds them to the pool."""
+    lost = states.drop_lost()
+    if not lost.size:
+        return
+    engine.monitor.report("train", note=f"the states of {len(lost):,} agents are missing: they are trained again")
+    again, found = _apart(engine), None
+    for rung in range(r):
+        found = stages.run(again, plan.stage(b, rung), lost, found)
+    states.merge(found or Pool())
+
+
+def _apart(engine: Engine) -> Engine:
+    """An engine that trains members as wide as in the search, and leaves its journal and its measurements alone."""
+    return engine._replace(
+        log=journal.in_memory(engine.log, "width", "compiled", "limit", "fastest"),
+        measured=jax.tree.map(np.array, engine.measured),
+        budget=Budget(),
+        callbacks=(),
+    )
 
 
 def trim(

@@ -241,11 +241,11 @@ def run_added(whole: Engine, every: Sequence[Part], keep: int | None) -> tuple[l
     return pools, None
 
 
-def retain_best(whole: Engine, every: Sequence[Part], pools: Sequence[Pool], keep: int | None) -> None:
-    """Drop the states of all but the best trials, over all seeds."""
+def retain_best(whole: Engine, every: Sequence[Part], pools: Sequence[Pool], keep: int | None, *, delete: bool) -> None:
+    """Drop the states of all but the best trials, over all seeds; `delete` as in `Pool.retain`."""
     best = brackets.best_trials(whole, keep)
     for part, pool in zip(every, pools):
-        pool.retain(part.engine.member_index.of_trials(best))
+        pool.retain(part.engine.member_index.of_trials(best), delete=delete)
 
 
 def _run_bracket(so_far: Engine, base: Engine, part: Part, b: int, keep: int | None) -> Pool:

@@ -40,6 +40,10 @@ class _Source(NamedTuple):
         return self._replace(members=left, rows=np.arange(len(left)), states=states)
 
 
+def _exists(path: Path | None) -> bool:
+    return path is not None and path.exists()
+
+
 class Pool:
     """Packed states by member."""
 
@@ -67,13 +71,24 @@ class Pool:
         """Add all states of another pool."""
         self._sources += other._sources
 
-    def retain(self, wanted: np.ndarray) -> None:
-        """Drop the states of all other members, and the checkpoints that hold none of those wanted."""
+    def retain(self, wanted: np.ndarray, *, delete: bool = True) -> None:
+        """Drop the states of all other members, and the checkpoints that hold none of those wanted.
+
+        Args:
+          wanted: the members whose states stay.
+          delete: whether to delete these checkpoints; a search that has stopped needs them when it is resumed.
+        """
         narrowed = [source.narrowed(wanted) for source in self._sources]
         self._sources = [source for source in narrowed if source.members.size]
-        for source in narrowed:
-            if not source.members.size and source.path is not None and is_main():
+        for source in narrowed if delete and is_main() else []:
+            if not source.members.size and source.path is not None:
                 shutil.rmtree(source.path, ignore_errors=True)
+
+    def drop_lost(self) -> np.ndarray:
+        """Drop the members whose checkpoint has been deleted; their numbers, in ascending order."""
+        held = self.members
+        self._sources = [source for source in self._sources if source.states is not None or _exists(source.path)]
+        return np.setdiff1d(held, self.members)
 
     def by_name(self) -> Iterator[tuple[str, np.ndarray, PyTree]]:
         """The name of each checkpoint, its members that are left, [K], and their states, leaves [K, ...]."""

@@ -1,6 +1,7 @@
 import json
 import multiprocessing
 import os
+import shutil
 
 import jax
 import numpy as np
@@ -204,3 +205,30 @@ def test_arrays_survive_the_journal():
         back = journal.decode(json.loads(json.dumps(journal.encode(array))))
         np.testing.assert_array_equal(back.view(np.uint8), array.view(np.uint8))
         assert back.dtype == array.dtype
+
+
+@pytest.mark.parametrize("schedule", [OPTIONS["schedule"], sweep.hyperband(eta=2, num_brackets=2), sweep.asha(2, 2)])
+def test_a_search_that_a_budget_stopped_anywhere_resumes_to_the_same_result(schedule, tmp_path):
+    """A stop keeps on the disk the states of all trials that may still be promoted, not only those of the best."""
+    options = {"schedule": schedule, "keep": 1, "confirm": 0, "block_size": 2}
+    uncut = run(None, **options)
+    for number, part in enumerate((0.2, 0.4, 0.6, 0.8)):
+        path = tmp_path / str(number)
+        total = uncut.num_updates.sum() * 2 * 12
+        assert "stopped" in run(path, max_steps=part * total, **options).settings
+        again = run(path, resume=True, **options)
+        np.testing.assert_array_equal(again.rung_returns, uncut.rung_returns)
+        jax.tree.map(np.testing.assert_array_equal, again.states, uncut.states)
+
+
+def test_states_of_a_stopped_search_that_are_missing_are_trained_again(tmp_path):
+    """Earlier versions deleted states of a stopped search that its next rung needs."""
+    options = {"confirm": 0, "block_size": 2}
+    uncut, notes = run(None, **options), []
+    assert "stopped" in run(tmp_path, max_steps=9 * 2 * 4 * 12, **options).settings
+    for block in tmp_path.glob("blocks/bracket0-rung0-*[0-9]"):
+        shutil.rmtree(block)
+    again = run(tmp_path, resume=True, progress=lambda progress: notes.append(progress.note), **options)
+    assert "the states of 8 agents are missing: they are trained again" in notes
+    np.testing.assert_array_equal(again.rung_returns, uncut.rung_returns)
+    jax.tree.map(np.testing.assert_array_equal, again.states, uncut.states)
