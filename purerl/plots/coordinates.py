@@ -22,7 +22,8 @@ def parallel_coordinates(result: Result, best: int = 1) -> Figure:
     """Every trial as a line through its values, coloured by its greedy return; the best lie on top.
 
     The trials are those that can be compared, see `Result.comparable`. Axes of logarithmic spaces are logarithmic;
-    choices are stacked. Trials that diverged are dashed; the `best` of the final ranking are drawn thick.
+    choices are stacked. A line passes the foot of an axis that was not searched in its trial. Trials that diverged are
+    dashed; the `best` of the final ranking are drawn thick.
 
     Raises:
       ValueError: nothing was searched.
@@ -39,7 +40,7 @@ def parallel_coordinates(result: Result, best: int = 1) -> Figure:
     columns = [*scales, returns]
     figure = new_figure(max(6.5, 1.75 * len(columns)), 4.4)
     host = figure.subplots()
-    lines = np.stack([scale.unit(scale.spread()) for scale in columns], axis=1)
+    lines = np.nan_to_num(np.stack([scale.unit(scale.spread()) for scale in columns], axis=1))
     _draw_lines(host, lines, compared.trials, height, Normalize(low, high))
     for place, trial in reversed(list(enumerate(result.order[: min(best, len(COLORS))]))):
         host.plot(lines[trial], color=COLORS[place], linewidth=2.6, zorder=6, label=f"#{place + 1}")
@@ -52,6 +53,7 @@ def parallel_coordinates(result: Result, best: int = 1) -> Figure:
     legend(figure, entries)
     for i, scale in enumerate(columns):
         _add_axis(host, i, len(columns), scale)
+    host.tick_params(axis="y", which="both", left=False, labelleft=False)  # a twin shows those of the host again
     title = f"{len(compared.trials):,} trials after {count(compared.steps)} steps each"
     figure.suptitle(title, fontsize=11, fontweight="bold", color=DARK, x=0.01, ha="left")
     return figure
@@ -60,7 +62,7 @@ def parallel_coordinates(result: Result, best: int = 1) -> Figure:
 def _draw_lines(host: Axes, lines: np.ndarray, trials: np.ndarray, height: np.ndarray, norm: Normalize) -> None:
     """All lines as two collections, which take a tenth of the time of separate artists."""
     alpha = float(np.clip(40 / len(trials), 0.15, 0.75))
-    paths = np.stack(np.broadcast_arrays(np.arange(lines.shape[1]), np.nan_to_num(lines[trials])), axis=2)
+    paths = np.stack(np.broadcast_arrays(np.arange(lines.shape[1]), lines[trials]), axis=2)
     order = np.argsort(height)  # NaN last
     known, diverged = np.split(order, [(~np.isnan(height)).sum()])
     kinds = ((diverged, DIVERGED, "--"), (known, colormaps[MAP](norm(height[known])), "-"))
@@ -75,7 +77,6 @@ def _dress_host(host: Axes, columns: list[Scale]) -> None:
     host.set_ylim(0, 1)
     host.set_xticks(range(len(columns)), [_broken(words(scale.name)) for scale in columns], color=DARK, fontsize=9.5)
     host.tick_params(axis="x", length=0, pad=8)
-    host.tick_params(axis="y", left=False, labelleft=False)
     host.spines[:].set_visible(False)
 
 

@@ -90,12 +90,18 @@ def landscape(result: Result, x: str, y: str | None = None, top: int = 5) -> Fig
         _check(result, name)
     compared = result.comparable()
     across, up = scale_of(result, x), scale_of(result, y)
+    mine = ~np.isnan(across.at + up.at)  # [P], trials in which both were searched
+    compared = compared._replace(
+        trials=compared.trials[mine[compared.trials]], returns=compared.returns[mine[compared.trials]]
+    )
     known = compared.iqm[~np.isnan(compared.iqm)]
     colors: Style = {"cmap": MAP, "vmin": known.min(initial=np.inf), "vmax": known.max(initial=-np.inf)}
     colors |= {} if known.size else {"vmin": 0.0, "vmax": 1.0}
     _draw_surface(axes, compared, across, up, colors)
     points = _draw_points(axes, compared, across, up, colors)
     for place, trial in enumerate(result.order[:top], start=1):
+        if not mine[trial]:
+            continue
         axes.annotate(
             f"#{place}", (across.spread()[trial], up.spread()[trial]), xytext=(5, 4), textcoords="offset points",
             fontsize=8.5, color=DARK, zorder=4,
@@ -116,16 +122,17 @@ def landscape(result: Result, x: str, y: str | None = None, top: int = 5) -> Fig
 def draw_parameter(axes: Axes, result: Result, name: str, top: int) -> Entries:
     """Draw one name against the greedy return into given axes, and return the entries of its legend.
 
-    Of a hyperparameter of one of several algorithms only the trials of that algorithm are drawn.
+    Only the trials in which it was searched are drawn: those of its algorithm, and those that meet its condition.
 
     Raises:
       ValueError: it was not searched.
     """
     _check(result, name)
     compared = result.comparable()
-    mine = active(result.trials.columns, name)[compared.trials]
+    scale = scale_of(result, name)
+    mine = (active(result.trials.columns, name) & ~np.isnan(scale.at))[compared.trials]
     compared = compared._replace(trials=compared.trials[mine], returns=compared.returns[mine])
-    scale, iqm, seeds = scale_of(result, name), compared.iqm, compared.returns.mean(axis=2)
+    iqm, seeds = compared.iqm, compared.returns.mean(axis=2)
     at, size = scale.spread()[compared.trials], float(np.clip(60 / max(len(iqm), 1) ** 0.5, 2.5, 6))
     alpha = float(np.clip(60 / max(len(iqm), 1), 0.25, 1))
     axes.vlines(at, seeds.min(axis=1), seeds.max(axis=1), color=FAINT, alpha=0.5 * alpha, linewidth=1)

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def ranking(result: Result, top: int = 5) -> Figure:
-    """Greedy return of every trial in the order of their ranks: interquartile mean, its 95% interval, and each seed.
+    """Greedy return of every trained trial by rank: the interquartile mean, its 95% interval, and each seed.
 
     Dotted lines separate trials that were trained further from those that were stopped earlier. Crosses mark trials
     that diverged. In a search over algorithms each has one colour. If the best trials tie, a bracket says how many:
@@ -44,9 +44,10 @@ def ranking(result: Result, top: int = 5) -> Figure:
     """
     figure = new_figure(7.5, 5.0)
     axes = figure.subplots()
-    places, order = np.arange(1, result.num_trials + 1), result.order
+    order = result.order[: (result.num_updates > 0).sum()]  # without those that a search which stopped left out
+    places = np.arange(1, len(order) + 1)
     iqm, (low, high) = result.iqm[order], result.interval[order].T
-    width = float(np.clip(250 / len(places), 0.8, 8))
+    width = float(np.clip(250 / max(len(places), 1), 0.8, 8))
     axes.vlines(places, low, high, color=FAINT, alpha=0.45, linewidth=width)
     axes.plot(places, result.seed_returns[order], "_", color=FAINT, markersize=min(width, 4) + 2)
     groups = group_colors(algorithms_of(result))
@@ -59,9 +60,10 @@ def ranking(result: Result, top: int = 5) -> Figure:
         axes.plot(place, iqm[place - 1], "o", color=color, markeredgecolor="white", markersize=8)
     diverged = result.diverged[order].any(axis=1)
     crosses(axes, places[diverged])
-    title = f"{result.num_trials:,} trials by rank"
+    title = f"{len(order):,} {'trial' if len(order) == 1 else 'trials'} by rank"
     frame(axes, title, "rank", f"greedy return, {result.returns.shape[2]} episodes per seed")
-    _separate_by_training(axes, result)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _separate_by_training(axes, result, order)
     entries: Entries = [(line(color, marker="o", linestyle=""), f"a trial of {name}") for name, color in groups.items()]
     entries = entries or [(line(DARK, marker="o", linestyle=""), "interquartile mean of a trial")]
     if result.num_seeds > 1:
@@ -183,8 +185,8 @@ def _rung_scores(result: Result) -> list[tuple[int, np.ndarray]]:
     return [(updates, np.where(after[r] == updates, scores[r], np.nan)) for r, (_, updates) in enumerate(bracket)]
 
 
-def _separate_by_training(axes: Axes, result: Result) -> None:
-    far = result.num_updates[result.order]
+def _separate_by_training(axes: Axes, result: Result, order: np.ndarray) -> None:
+    far = result.num_updates[order]
     ends = [*np.flatnonzero(np.diff(far)).tolist(), len(far) - 1]
     if len(ends) == 1:
         return

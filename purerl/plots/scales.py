@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from matplotlib.axis import Axis
@@ -20,7 +21,7 @@ class Scale(NamedTuple):
 
     Attributes:
       name: the name.
-      at: [P] positions of the trials.
+      at: [P] positions of the trials; NaN if the value is the default of a trial in which it was not searched.
       log: whether the axis is logarithmic.
       categories: labels at 0, 1, ...; empty for numbers.
       limits: the ends of the axis.
@@ -53,14 +54,16 @@ class Scale(NamedTuple):
 def scale_of(result: Result, name: str) -> Scale:
     """The axis for one name that was searched."""
     values, space = result.values(name), result.space.get(name)
-    if isinstance(space, Choice) or values.dtype in (object, bool) or not np.isfinite(values).all():
-        options = space.grid().tolist() if isinstance(space, Choice) else sorted(set(values.tolist()))
+    ordered = values.dtype not in (object, bool) and np.isfinite(values).all()
+    if isinstance(space, Choice) or not (ordered or isinstance(space, Range)):
+        options = _options(space, values.tolist())
         labels = [number(option) for option in options]
         at = np.array([_nearest(labels, options, value) for value in values.tolist()], float)
         return Scale(name, at, False, tuple(labels), (-0.5, len(labels) - 0.5))
     log = bool(getattr(space, "log", False))
     low, high = (space.low, space.high) if isinstance(space, Range) else (float(values.min()), float(values.max()))
     values = values.astype(np.float64)
+    values = np.where(space.holds(values), values, np.nan) if isinstance(space, Range) else values
     margin = 0.02
     if log:
         factor = (high / low) ** margin
@@ -84,6 +87,19 @@ def dress(axis: Axis, scale: Scale) -> None:
         axis.set_ticks(range(len(scale.categories)), scale.categories)
         axis.set_minor_locator(NullLocator())
     set_limits(*scale.limits)
+
+
+def _options(space: Choice | None, values: list) -> list:
+    """The values of a choice, and after them the defaults of trials in which it was not searched."""
+    options = space.grid().tolist() if space is not None else []
+    others = {value: None for value in values if not any(_same(value, option) for option in options)}
+    return options + (list(others) if options else sorted(others))
+
+
+def _same(value: Any, option: Any) -> bool:
+    if isinstance(value, float) and isinstance(option, int | float):
+        return math.isclose(value, option, rel_tol=1e-6)
+    return bool(value == option)
 
 
 def _nearest(labels: list[str], options: list, value: object) -> int:

@@ -127,7 +127,7 @@ BY_MODULE = {
         ("a minimised objective is maximised", "values = values if objective.maximize else -values", "values = values", RESULTS),
         ("area not divided by the steps", "weight = np.where(places <= last, np.diff(steps, prepend=0), 0)", "weight = np.where(places <= last, 1, 0)", RESULTS),
         ("a point on the front is beaten by its equal", "(rivals >= values[trial]).all(axis=1) & (rivals > values[trial]).any(axis=1)", "(rivals >= values[trial]).all(axis=1)", RESULTS),
-        ("percentile from the other end", "return np.quantile(scores, objective.quantile, axis=-1)", "return np.quantile(scores, 1 - objective.quantile, axis=-1)", RESULTS),
+        ("percentile from the other end", "return quantile(scores, objective.quantile)", "return quantile(scores, 1 - objective.quantile)", RESULTS),
         ("equal trials beat each other", "(rivals >= values[trial]).all(axis=1) & (rivals > values[trial]).any(axis=1)", "(rivals >= values[trial]).all(axis=1)", RESULTS + "::test_equal_trials_are_both_on_the_front"),
         ("one better objective beats", "(rivals >= values[trial]).all(axis=1) &", "", RESULTS + "::test_the_pareto_front_is_what_no_trial_beats"),
         ("a trial with NaN is on the front", "known = ~np.isnan(values).any(axis=1)", "known = ~np.isnan(values).all(axis=1)", RESULTS + "::test_a_trial_without_one_of_the_objectives_is_not_on_the_front"),
@@ -174,6 +174,7 @@ BY_MODULE = {
     "sweep.results.importance": [
         ("NaN counts as the mean", "np.where(np.isnan(returns), np.nanmin(returns), returns)", "np.where(np.isnan(returns), np.nanmean(returns), returns)", IMPORTANCE),
         ("categories at the edges of their parts", "return (code + 0.5) / len(names)", "return code / len(names)", JOURNAL),
+        ("defaults in the range of what is searched", "        return space.holds(column)", "        return np.ones(len(column), bool)", IMPORTANCE),
         ("noise of returns that are not shuffled", "rng.permutation(returns)", "returns", IMPORTANCE),
     ],
     "sweep.optuna_search": [

@@ -67,7 +67,7 @@ BY_MODULE = {
         ("compared after updates instead of steps", "int(length * update_steps))", "int(length))", f"{IMPORTANCE} {JOURNAL}"),
     ],
     "sweep.results.importance": [
-        ("a logarithmic range counts in its values", 'np.log(column.astype(np.float64)) if getattr(space, "log", False)', "np.log(column.astype(np.float64)) if False", IMPORTANCE),
+        ("a logarithmic range counts in its values", 'np.log(values) if getattr(space, "log", False)', "np.log(values) if False", IMPORTANCE),
         ("a share weighted by its own side too", "part = value * np.delete(sides, d, axis=1).prod(axis=1)", "part = value * volume", IMPORTANCE),
         ("the mean of the leaves is that of the tree", "value = value - (volume * value).sum()", "value = value - value.mean()", IMPORTANCE),
         ("the least important first", "key=lambda item: -item[1])", "key=lambda item: item[1])", IMPORTANCE),
@@ -93,7 +93,7 @@ BY_MODULE = {
         ("the area without its last point", "weight = np.where(places <= last,", "weight = np.where(places < last,", RESULTS),
         ("a threshold is reached when it is passed", "np.nan_to_num(curves, nan=-np.inf) >= threshold", "np.nan_to_num(curves, nan=-np.inf) > threshold", f"{RESULTS} {doctests('sweep.results.objectives')}"),
         ("a percentile of the best seeds", "quantile=q / 100)", "quantile=1 - q / 100)", RESULTS),
-        ("seconds to a threshold times steps", "return until / evidence.steps[-1] * evidence.seconds", "return until * evidence.seconds", RESULTS),
+        ("seconds to a threshold times steps", "return until / made * evidence.seconds", "return until * evidence.seconds", RESULTS),
         ("a chunk without an episode reaches every threshold", "np.nan_to_num(curves, nan=-np.inf) >= threshold", "np.nan_to_num(curves, nan=np.inf) >= threshold", f"{RESULTS} {doctests('sweep.results.objectives')}"),
     ],
     "sweep.results.pareto": [

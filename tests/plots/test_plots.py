@@ -301,3 +301,60 @@ def test_a_training_curve_counts_the_steps_that_episodes_took(tmp_path):
     table.write_text("step,seed,episode_return\n100,0,1.0\n200,0,2.0\n")
     (line,) = plots.training_curves(table, "ppo").axes[0].get_lines()
     assert line.get_xdata().tolist() == [100, 200]
+
+
+def without(result, name, default, every=2):
+    """The search with the default in every other trial, as if the name had a condition that failed there."""
+    kept = np.arange(result.num_trials) % every == 0
+    column = np.where(kept, result.values(name), default)
+    trials = result.trials._replace(columns={**result.trials.columns, name: column})
+    return dataclasses.replace(result, trials=trials), kept
+
+
+@pytest.mark.parametrize("default", [0.0, np.inf])
+def test_trials_in_which_a_name_was_not_searched_have_no_place_on_its_axis(result, default, tmp_path):
+    changed, kept = without(result, "learning_rate", default)
+    scale = scale_of(changed, "learning_rate")
+    assert scale.log
+    assert not scale.categories
+    np.testing.assert_array_equal(np.isnan(scale.at), ~kept)
+    axes = plots.landscape(changed, "learning_rate").axes[0]
+    assert kept.sum() in [len(line.get_xdata()) for line in axes.get_lines()]
+    (trend,) = [line for line in axes.get_lines() if len(line.get_xdata()) == 60]
+    assert np.isfinite(trend.get_data()).all()
+    host, *_ = plots.parallel_coordinates(changed).axes
+    lines = np.concatenate([each.get_segments() for each in host.collections])
+    assert (lines[:, 0, 1] == 0).sum() == (~kept).sum()
+    for draw in (plots.landscape, plots.parameters, plots.sweep_figure):
+        names = ("learning_rate", "network.hidden") if draw is plots.landscape else ()
+        draw(changed, *names).savefig(tmp_path / "figure.png", dpi=40)
+
+
+def test_the_default_of_a_choice_that_was_not_searched_is_a_category_of_its_own(result):
+    trials = result.trials._replace(
+        columns={"kl": np.where(np.arange(64) % 2, np.inf, 0.1)}, space={"kl": sweep.choice([0.1, 0.2])}
+    )
+    scale = scale_of(dataclasses.replace(result, trials=trials), "kl")
+    assert scale.categories == ("0.1", "0.2", "inf")
+    np.testing.assert_array_equal(scale.at, np.where(np.arange(64) % 2, 2, 0))
+
+
+def test_the_ranking_shows_trials_that_were_trained_and_whole_ranks(tmp_path):
+    whole = make_search(4, 1)
+    untrained = dataclasses.replace(
+        whole,
+        returns=np.where(np.arange(4)[:, None, None] < 2, whole.returns, np.nan),
+        num_updates=np.where(np.arange(4) < 2, 16, 0),
+    )
+    figure = plots.ranking(untrained)
+    figure.savefig(tmp_path / "ranking.png", dpi=40)
+    (axes,) = figure.axes
+    assert axes.get_title("left").startswith("2 trials by rank")
+    assert all(float(tick).is_integer() for tick in axes.get_xticks())
+    assert max(np.max(line.get_xdata(), initial=0) for line in axes.get_lines()) == 2
+
+
+def test_the_host_of_parallel_coordinates_has_no_ticks_of_its_own(result):
+    figure = plots.parallel_coordinates(result)
+    figure.draw_without_rendering()
+    assert not any(tick.tick1line.get_visible() for tick in figure.axes[0].yaxis.get_major_ticks())

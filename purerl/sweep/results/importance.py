@@ -8,7 +8,7 @@ from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
-from purerl.sweep.trials.spaces import Choice, Space
+from purerl.sweep.trials.spaces import Range, Space
 
 Method: TypeAlias = Literal["auto", "fanova", "permutation"]
 Tree: TypeAlias = Any
@@ -28,8 +28,10 @@ def importance(
     """Share of the variance of the returns that each column accounts for, by a forest of regression trees.
 
     Values are first mapped to their position in their space, so a logarithmic range is measured in the logarithm, and
-    choices are categories without an order, all equally likely. Returns that are NaN count as the lowest of all, so a
-    value that makes training diverge is important. Of more than 2,000 trials as many are drawn.
+    choices are categories without an order, all equally likely. Values outside their range, which are the defaults of
+    trials in which a name with a condition is not searched, have one position of their own. Returns that are NaN count
+    as the lowest of all, so a value that makes training diverge is important. Of more than 2,000 trials as many are
+    drawn.
 
     "fanova" is the variance of a tree's mean prediction given one column alone, over the variance of all its
     predictions, averaged over the trees (Hutter et al. 2014, "An Efficient Approach for Assessing Hyperparameter
@@ -121,13 +123,27 @@ def _importance(
 def _encode(column: np.ndarray, space: Space | None) -> np.ndarray:
     """[K] positions in [0, 1]: between the ends of the column, or the middle of one of c equal parts for c categories.
 
+    Values outside their range are at 1, and the others share the rest of it.
+
     Trees split between any parts, so the order of the categories does not matter, and each has the same measure.
     """
-    if isinstance(space, Choice) or column.dtype in (bool, object) or not np.isfinite(column).all():
+    inside = _inside(column, space)
+    if inside is None or not inside.any():
         names, code = np.unique([repr(value) for value in column.tolist()], return_inverse=True)
         return (code + 0.5) / len(names)
-    values = np.log(column.astype(np.float64)) if getattr(space, "log", False) else column.astype(np.float64)
-    return (values - values.min()) / max(np.ptp(values), 1e-300)
+    values = column[inside].astype(np.float64)
+    values = np.log(values) if getattr(space, "log", False) else values
+    positions = np.ones(len(column))
+    positions[inside] = (values - values.min()) / max(np.ptp(values), 1e-300) * inside.mean()
+    return positions
+
+
+def _inside(column: np.ndarray, space: Space | None) -> np.ndarray | None:
+    """[K] bool, the values that have an order; None: the column consists of categories."""
+    if isinstance(space, Range):
+        return space.holds(column)
+    plain = space is None and column.dtype not in (bool, object) and np.isfinite(column).all()
+    return np.ones(len(column), bool) if plain else None
 
 
 def _fanova(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int, num_trees: int) -> dict[str, float]:
@@ -135,12 +151,14 @@ def _fanova(values: Mapping[str, np.ndarray], target: np.ndarray, seed: int, num
 
     table = np.stack(list(values.values()), axis=1)
     forest = RandomForestRegressor(num_trees, max_depth=64, random_state=seed).fit(table, target)
-    shares = [_shares_of_tree(tree.tree_) for tree in forest.estimators_ if tree.tree_.node_count > 1]
-    return dict(zip(values, np.mean(shares, axis=0).tolist()))
+    shares = [found for tree in forest.estimators_ if (found := _shares_of_tree(tree.tree_))]
+    return dict(zip(values, np.mean(shares or np.zeros((1, len(values))), axis=0).tolist()))
 
 
 def _shares_of_tree(tree: Tree) -> list[float]:
     """Share of the variance of one tree's predictions over [0, 1]^D that each column accounts for alone.
+
+    It is empty for a tree that predicts the same everywhere.
 
     A tree is constant on boxes that fill the cube. The mean of its predictions given x in column d is a step function,
 
@@ -154,6 +172,8 @@ def _shares_of_tree(tree: Tree) -> list[float]:
     volume = sides.prod(axis=1)  # [L], of each leaf's box; they sum to 1
     value = value - (volume * value).sum()
     variance = (volume * value**2).sum()
+    if variance <= 1e-28 * np.square(tree.value).max():
+        return []
     shares = []
     for d in range(sides.shape[1]):
         part = value * np.delete(sides, d, axis=1).prod(axis=1)  # the summands of a_d

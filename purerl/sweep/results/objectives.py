@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 
-from purerl.sweep.results.statistics import interquartile_mean
+from purerl.sweep.results.statistics import interquartile_mean, quantile
 
 
 class Evidence(NamedTuple):
@@ -23,12 +23,14 @@ class Evidence(NamedTuple):
       curves: [P, S, C] learning curves; NaN if no episode ended in a chunk, and after the end of the training.
       steps: [C] environment steps of an agent at the end of each chunk.
       seconds: [P, S] seconds of training, each agent's share of its block.
+      made: [P, S] environment steps that each agent made in this time; None: all of them.
     """
 
     returns: np.ndarray
     curves: np.ndarray
     steps: np.ndarray
     seconds: np.ndarray
+    made: np.ndarray | None = None
 
 
 class Measure(Protocol):
@@ -109,7 +111,8 @@ def seconds_to(threshold: float) -> Objective:
 
     def measure(evidence: Evidence) -> np.ndarray:
         until = steps_until(evidence.curves, evidence.steps, threshold)
-        return until / evidence.steps[-1] * evidence.seconds
+        made = evidence.steps[-1] if evidence.made is None else np.maximum(evidence.made, 1)
+        return until / made * evidence.seconds
 
     return Objective(f"seconds_to_{threshold:g}", measure, maximize=False)
 
@@ -191,7 +194,7 @@ def over_seeds(objective: Objective, scores: np.ndarray) -> np.ndarray:
     """
     if objective.quantile is None:
         return interquartile_mean(scores)
-    return np.quantile(scores, objective.quantile, axis=-1)
+    return quantile(scores, objective.quantile)
 
 
 def pareto_front(values: np.ndarray, maximize: Sequence[bool]) -> np.ndarray:

@@ -160,7 +160,8 @@ class Result:
     def evidence(self) -> Evidence:
         """The measurements that objectives are computed from: `sweep.objectives.score(objective, result.evidence)`."""
         seconds = np.full(self.returns.shape[:2], np.nan) if self.seconds is None else self.seconds
-        return Evidence(self.returns, self.curves, self.steps, seconds)
+        made = np.broadcast_to(self.trial_steps[:, None], self.returns.shape[:2])
+        return Evidence(self.returns, self.curves, self.steps, seconds, made)
 
     @property
     def score(self) -> np.ndarray:

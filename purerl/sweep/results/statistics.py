@@ -37,6 +37,18 @@ def interquartile_mean(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values).any(axis=-1), np.nan, kept.mean(axis=-1))
 
 
+def quantile(values: np.ndarray, q: float | list[float]) -> np.ndarray:
+    """Quantiles over the last axis, interpolated; the lower neighbour when one of two neighbours is infinite.
+
+    Examples:
+      >>> quantile(np.array([[1.0, 2.0], [-np.inf, 2.0], [np.nan, 2.0]]), 0.5).tolist()
+      [1.5, -inf, nan]
+    """
+    with np.errstate(invalid="ignore"):  # of an infinity that is interpolated
+        between = np.quantile(values, q, axis=-1)
+        return np.where(np.isnan(between), np.quantile(values, q, axis=-1, method="lower"), between)
+
+
 def bootstrap_interval(
     key: jax.Array, values: np.ndarray, confidence: float = 0.95, num_resamples: int = 2000
 ) -> np.ndarray:
@@ -100,7 +112,7 @@ def stratified_bootstrap_interval(
         raise ValueError(f"values of shape {values.shape} must be [..., tasks, runs]")
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     means = _resampled_means(key, values, num_resamples)
-    return np.moveaxis(np.quantile(means, tails, axis=-1), 0, -1)
+    return np.moveaxis(quantile(means, tails), 0, -1)
 
 
 def coverage_limit(num_runs: int, confidence: float = 0.95) -> float:

@@ -25,6 +25,7 @@ class Measurements(NamedTuple):
       seconds: [P, S] seconds of training, each agent's share of its blocks.
       skips: [P, S] updates that were skipped.
       steps: [C] environment steps of a member at the end of each chunk.
+      update_steps: environment steps of an update at the nominal sizes.
     """
 
     curves: np.ndarray
@@ -35,6 +36,7 @@ class Measurements(NamedTuple):
     seconds: np.ndarray
     skips: Skips
     steps: np.ndarray
+    update_steps: int
 
     @property
     def num_updates(self) -> np.ndarray:
@@ -43,7 +45,8 @@ class Measurements(NamedTuple):
 
     def evidence(self, trials: np.ndarray | slice = slice(None)) -> Evidence:
         """What objectives are computed from, of some of the trials, [K]."""
-        return Evidence(self.returns[trials], self.curves[trials], self.steps, self.seconds[trials])
+        made = self.made[trials] * self.update_steps
+        return Evidence(self.returns[trials], self.curves[trials], self.steps, self.seconds[trials], made)
 
     def of_seeds(self, seeds: slice) -> Measurements:
         """The part of some of the seeds; what is entered there is entered here."""
@@ -74,8 +77,9 @@ def empty(plan: Plan, num_trials: int, num_seeds: int, num_episodes: int) -> Mea
     )
     made, rungs = np.zeros((2, num_trials, num_seeds), int)
     return Measurements(
-        curves, returns, rung_returns, made, rungs, np.zeros(made.shape), skips.none(made.shape), plan.steps
-    )
+        curves, returns, rung_returns, made, rungs, np.zeros(made.shape), skips.none(made.shape), plan.steps,
+        plan.update_steps,
+    )  # fmt: skip
 
 
 def fill(

@@ -98,6 +98,15 @@ class Range:
         low, high = special.ndtr(-center / width), special.ndtr((1 - center) / width)
         return _library(unit).clip(center + width * special.ndtri(low + unit * (high - low)), 0, 1 - 1e-7)
 
+    def holds(self, values: np.ndarray) -> np.ndarray:
+        """[...] bool, which values lie in the range, up to the rounding of float32.
+
+        Of a name with a condition, those that do not are the default of the trials in which it is not searched.
+        """
+        values = np.asarray(values, np.float64)
+        more = 1e-6 * np.array([self.low, self.high] if self.log else [max(abs(self.low), abs(self.high))] * 2)
+        return (values >= self.low - more[0]) & (values <= self.high + more[1])
+
     def grid(self) -> np.ndarray:
         """`points` values from low to high, equally spaced (in the logarithm if `log`), integers rounded.
 

@@ -7,7 +7,7 @@ from bandits import Hparams, make_agent, make_env
 
 from purerl import sweep
 from purerl.sweep.results import importance as importance_module
-from purerl.sweep.results.importance import importance
+from purerl.sweep.results.importance import importance, noise_level
 
 SPACE = {
     "step": sweep.log_uniform(1e-4, 1.0),
@@ -150,3 +150,26 @@ def test_a_value_that_makes_training_diverge_is_important_whatever_the_others_re
     columns = {"rate": rng.random(200), "other": rng.random(200)}
     shares = importance(columns, {}, np.where(columns["rate"] > 0.7, np.nan, columns["other"]))
     assert shares["rate"] > 0.25
+
+
+@missing
+def test_trees_that_predict_the_same_everywhere_have_no_say():
+    """Bootstrap samples of tied returns may leave a tree that splits between equal means."""
+    space = {"a": sweep.choice([0, 1])}
+    shares = importance({"a": np.array([1, 1, 0, 0, 1, 1])}, space, np.array([500.0, 9, 500, 9, 9, 500]))
+    assert shares["a"] == pytest.approx(1)  # of what the other trees predict
+    level = noise_level({"a": np.array([0, 0, 0, 1, 0, 0])}, space, np.array([500.0, 100, 500, 500, 500, 500]))
+    assert 0 <= level["a"] <= 1
+
+
+@missing
+@pytest.mark.parametrize("default", [0.0, np.inf])
+def test_a_default_outside_the_range_leaves_the_range_its_order(default):
+    """Half of the trials have the default, whose return is the mean of the others: it adds nothing to the variance."""
+    unit = np.random.default_rng(0).random(400)
+    searched = np.arange(400) % 2 == 0
+    columns = {"step": np.where(searched, SPACE["step"].from_unit(unit), default), "idle": np.roll(unit, 3)}
+    shares = importance(columns, SPACE, np.where(searched, unit, 0.5))
+    assert shares["step"] > 0.9
+    level = noise_level(columns, SPACE, np.where(searched, unit, 0.5))
+    assert level["step"] < 0.5

@@ -127,6 +127,20 @@ def test_seconds_to_a_threshold_are_the_share_of_the_steps_until_then():
     assert [sweep.seconds_to(threshold).measure(found).item() for threshold in (1, 5)] == [4.0, 8.0]
 
 
+def test_seconds_to_a_threshold_of_a_trial_that_was_stopped_are_a_share_of_its_own_steps():
+    """As above, after 10 of the 20 steps that others make: the 8 s are those of 10 steps."""
+    found = Evidence(
+        np.zeros((1, 1, 1)), np.array([[[1.0, np.nan]]]), np.array([10, 20]), np.full((1, 1), 8.0), np.full((1, 1), 10)
+    )
+    assert sweep.seconds_to(1).measure(found).item() == 8.0
+
+
+def test_a_quantile_of_scores_next_to_an_infinite_one_is_the_lower_of_them():
+    goal = sweep.steps_to(400)._replace(quantile=0.1)
+    scores = np.array([[-np.inf, -100.0, -200.0], [-np.inf] * 3, [-300.0, -100.0, -200.0], [np.nan, -1.0, -2.0]])
+    np.testing.assert_array_equal(objectives.over_seeds(goal, scores), [-np.inf, -np.inf, -280.0, np.nan])
+
+
 def test_the_area_under_a_curve_weighs_steps_and_not_points():
     """The value 0 until step 90, and 10 from there to step 100."""
     assert objectives.area_under(np.array([0.0, 10.0]), np.array([90, 100])) == 1.0
