@@ -14,6 +14,7 @@ import importlib.util
 import itertools
 import json
 import os
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from importlib import metadata
@@ -33,7 +34,7 @@ DEFAULT_DIRECTORY = "runs"
 _CONFIG_FORMAT = 1
 HUB = "hf://"
 # Events of a search's journal that precede its results.
-_PREPARATIONS = (b"plan", b"size", b"width", b"compiled", b"limit", b"fingerprint")
+_PREPARATIONS = (b"plan", b"size", b"width", b"compiled", b"limit", b"fingerprint", b"fastest", b"split")
 
 
 class RunError(ValueError):
@@ -60,6 +61,11 @@ def find(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str] = DEFAUL
     hint = suggestion(Path(name).name, known[-10:]) if known else f"; {runs_dir}/ holds no runs"
     what = "is not a run directory: it has no config.json" if Path(name).is_dir() else "is not the name of a run"
     raise RunError(f"{name} {what}{hint}")
+
+
+def quoted(path: str | os.PathLike[str]) -> str:
+    """A path as it is typed in a shell: in quotes if it has blanks."""
+    return shlex.quote(os.fspath(path))
 
 
 def named(name: str, runs_dir: str | os.PathLike[str] = DEFAULT_DIRECTORY) -> Path:
@@ -288,7 +294,7 @@ def _policy_of(name: str | os.PathLike[str], runs_dir: str | os.PathLike[str]) -
     why = ""
     if has_progress(directory):
         command = read_config(directory).get("command")
-        why = f": it has not finished. Resume it with: purerl {command} --resume {directory}"
+        why = f": it has not finished. Resume it with: purerl {command} --resume {quoted(directory)}"
     raise RunError(f"{directory} has no saved policy{why}")
 
 

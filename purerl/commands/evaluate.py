@@ -103,4 +103,6 @@ def _record(options: Options, directory: Path, policy: Policy) -> None:
     ended = int((data.terminated | data.truncated).sum())
     console.say(f"{options.record_steps:,} steps, {ended:,} ends of episodes: {directory}")
     learner = _LEARNERS.get(type(policy.env.action_space).__name__, "behavior_cloning")
-    console.say(f"Learn from them with: purerl train --algorithm {learner} --env {task.env} --dataset {directory}")
+    console.say(
+        f"Learn from them with: purerl train --algorithm {learner} --env {task.env} --dataset {runs.quoted(directory)}"
+    )

@@ -58,7 +58,9 @@ def _check(directory: Path, task: Task) -> None:
     if theirs != ours:
         raise UsageError(f"--initial {directory} is a search of {theirs}, but this population is of {ours}")
     if not (directory / "sweep.json").is_file():
-        raise UsageError(f"--initial {directory} has not finished: resume it with purerl sweep --resume {directory}")
+        raise UsageError(
+            f"--initial {directory} has not finished: resume it with purerl sweep --resume {runs.quoted(directory)}"
+        )
 
 
 def _told(task: dict) -> str:  # type: ignore[type-arg]

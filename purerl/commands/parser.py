@@ -16,6 +16,8 @@ from typing import Any, NoReturn
 from purerl.commands.options import UsageError
 
 _EVERYWHERE = "options of every command"
+_NEGATIVE_NUMBER = re.compile(r"-(\d[\d_]*\.?[\d_]*|\.\d[\d_]*)(e[-+]?\d+)?[kmg]?|-inf|-nan", re.IGNORECASE)
+"""Words that are values and not options: argparse itself knows no exponents."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,6 +57,7 @@ def parse(command: str, options: type, arguments: list[str]) -> Any:
         prog=f"purerl {command}", formatter_class=_Help, description=_description(options), allow_abbrev=False,
         usage=f"purerl {command} {_positional(options)}[OPTIONS]",
     )  # fmt: skip
+    parser._negative_number_matcher = _NEGATIVE_NUMBER
     _add_all(parser, parser, options)
     common = parser.add_argument_group(_EVERYWHERE)
     common.add_argument("--config", metavar="FILE", help="TOML file of options; what is typed wins.")

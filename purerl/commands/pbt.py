@@ -179,8 +179,8 @@ def _finish(job: Job, result: PBTResult, best: State) -> None:
     console.prose(
         f"{format_seconds(result.seconds)}. Saved in {job.directory}: lineage.csv, pbt.json, family.png, policy/"
     )
-    console.say(f"Play it with: purerl evaluate {job.directory}")
-    console.say(f"Read about the population with: purerl report {job.directory}")
+    console.say(f"Play it with: purerl evaluate {runs.quoted(job.directory)}")
+    console.say(f"Read about the population with: purerl report {runs.quoted(job.directory)}")
 
 
 def _short(value: float) -> str:

@@ -16,6 +16,7 @@ from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options import report as report_options
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options.report import Options
+from purerl.commands.options.sweep import ADDED
 from purerl.commands.searches import replay_command
 from purerl.commands.summaries import train_command
 from purerl.envs import HostEnv
@@ -96,7 +97,7 @@ def _compared(config: Mapping[str, Any]) -> dict[str, Task]:
 def _unfinished(directory: Path) -> Callable[..., Path]:
     if (directory / "begun").is_dir():
         return _write_unfinished
-    raise UsageError(f"{directory} has no result yet. Resume it with: purerl sweep --resume {directory}")
+    raise UsageError(f"{directory} has no result yet. Resume it with: purerl sweep --resume {runs.quoted(directory)}")
 
 
 def _refreshing(path: Path, seconds: float | None) -> Path:
@@ -110,13 +111,17 @@ def _refreshing(path: Path, seconds: float | None) -> Path:
 def _further(directory: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Code that loads the best policy, the command that repeats the search, and the best agent playing."""
     options = sweep_options.restored(sweep_options.Options(), with_tuples(config["options"]))
-    words = parser.as_typed(options, leave_out=("name", "runs_dir", "resume", "replay", "distributed", "ray"))
+    words = parser.as_typed(options, leave_out=("name", "runs_dir", "resume", "replay", "distributed", "ray", *ADDED))
+    run, name = runs.quoted(directory), f"{directory.name}-again"
     load = (
-        f"# Play it, watch it, export it:\npurerl evaluate {directory}\npurerl watch {directory}\n"
-        f"purerl export {directory}\n\n"
+        f"# Play it, watch it, export it:\npurerl evaluate {run}\npurerl watch {run}\n"
+        f"purerl export {run}\n\n"
         f"# The same policy in Python:\n# policy = purerl.load({str(directory)!r})\n# action = policy.act(obs)"
     )
+    words += ["--name", name] if options.add_steps else []
     again = f"# In a directory of its own:\n{shlex.join(['purerl', 'sweep', *words])}"
+    if options.add_steps:
+        again += f"\n{shlex.join(['purerl', 'sweep', '--resume', name, '--add-steps', str(options.add_steps)])}"
     return {"load": load, "repeat": again, "replay": _replay(directory)}
 
 
@@ -164,10 +169,10 @@ def _write_result(
     algorithms = ", ".join(several) or task.preset.algorithm
     title = f"{algorithms} on {task.env}: {result.num_trials:,} trials"
     own = compared.own(task, several, best)
-    again = "\n".join(
-        ["# With other seeds:", train_command(own.task, own.searched, own.choices, best.steps), "",
-         "# To the bit, with the seeds of the search:", replay_command(directory, best.number)]
-    )  # fmt: skip
+    again = f"# With other seeds:\n{train_command(own.task, own.searched, own.choices, best.steps)}"
+    replay = replay_command(directory, config["options"].get("method", "random"), best.number)
+    if replay is not None:
+        again += f"\n\n# To the bit, with the seeds of the search:\n{replay}"
     return reports.write_html(result, path, title=title, about=about, use=again, **_further(directory, config))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,9 @@ from purerl.commands.options import UsageError, split_assignments
 from purerl.commands.options.sweep import Options, restored
 from purerl.commands.summaries import summary, train_command
 from purerl.distributed import is_main
-from purerl.presets.tasks import Task, file_name
+from purerl.presets.tasks import Task, file_name, task_from_json
+from purerl.sweep.model_search import MODELS
+from purerl.sweep.run import journal
 from purerl.sweep.trials import parsing
 from purerl.sweep.trials.spaces import When, ends
 from purerl.text import with_tuples
@@ -71,22 +72,41 @@ def resumed(options: Options) -> tuple[Options, Path]:
     saved = runs.read_config(directory)
     if saved.get("command") != "sweep":
         raise UsageError(f"{directory} was made by purerl {saved.get('command')}, not by purerl sweep")
-    return restored(options, with_tuples(saved["options"])), directory
+    return restored(options, with_tuples(_as_recorded(saved, directory))), directory
+
+
+def _as_recorded(saved: Mapping[str, Any], directory: Path) -> dict[str, Any]:
+    """The options of a search, with the size in its journal, which is the larger one if it was killed as it grew."""
+    options = dict(saved["options"])
+    events = journal.read(directory) if journal.exists(directory) else []
+    size = next((event for event in reversed(events) if event["kind"] == "size"), None)
+    if size is None:
+        return options
+    for name, default in (("trials", 64), ("seeds", 3)):
+        grown = len(size[name]) > 1 and sum(size[name]) > (options.get(f"num_{name}") or default)
+        options |= {f"num_{name}": sum(size[name])} if grown else {}
+    preset = task_from_json(saved["task"]).preset
+    added = sum(size.get("updates", [])[1:]) * preset.num_envs * preset.rollout_length
+    return options | ({"add_steps": added} if added > (options.get("add_steps") or 0) else {})
 
 
 def begin(options: Options, task: Task, directory: Path | None, compared: Mapping[str, Task] | None = None) -> Path:
-    """The directory of a search: a new one, unless one is resumed, whose size is then written down if it grows."""
+    """The directory of a search: a new one with its configuration, unless one is resumed."""
+    if directory is not None:
+        return directory
     config: dict[str, Any] = {"command": "sweep", "task": task.to_json(), "options": dataclasses.asdict(options)}
     config |= {"compared": {name: each.to_json() for name, each in compared.items()}} if compared else {}
-    if directory is not None:
-        saved = runs.read_config(directory)
-        size = {name: config["options"][name] for name in ("num_trials", "num_seeds", "add_steps")}
-        if is_main() and saved["options"] | size != saved["options"]:
-            runs.write_config(directory, saved | {"options": saved["options"] | size})
-        return directory
     kind = "pbt" if options.schedule == "pbt" else "sweep"
     name = task.name if not compared else f"{'-'.join(compared)}-{file_name(task.env)}"
     return machines.create(options.output, f"{kind}-{name}", config)
+
+
+def write_size(options: Options, directory: Path) -> None:
+    """Write down the size of a search that has grown, once its journal has it."""
+    saved = runs.read_config(directory)
+    size = {name: getattr(options, name) for name in ("num_trials", "num_seeds", "add_steps")}
+    if is_main() and saved["options"] | size != saved["options"]:
+        runs.write_config(directory, saved | {"options": saved["options"] | size})
 
 
 @contextlib.contextmanager
@@ -97,7 +117,7 @@ def kept(directory: Path, new: bool) -> Iterator[None]:
             yield
         except KeyboardInterrupt:
             if runs.has_progress(directory):
-                console.say(f"\nResults so far are saved. Resume with: purerl sweep --resume {directory}")
+                console.say(f"\nResults so far are saved. Resume with: purerl sweep --resume {runs.quoted(directory)}")
             raise
 
 
@@ -140,13 +160,23 @@ def with_hparams(task: Task, hparams: Hparams) -> Task:
 
 
 def say_how_to_train_again(
-    task: Task, directory: Path, trial: int, hparams: Mapping[str, Any], choices: Mapping[str, Any], num_steps: int
+    task: Task,
+    directory: Path,
+    method: str,
+    trial: int,
+    hparams: Mapping[str, Any],
+    choices: Mapping[str, Any],
+    num_steps: int,
 ) -> None:
     """Print the commands that train the best trial again, which can be copied."""
-    again, replay = train_command(task, hparams, choices, num_steps), replay_command(directory, trial)
-    console.say(f"\nTrain the best trial again with:\n{again}\n\nTo the bit, with the seeds of the search:\n{replay}\n")
+    again, replay = train_command(task, hparams, choices, num_steps), replay_command(directory, method, trial)
+    console.say(f"\nTrain the best trial again with:\n{again}\n")
+    if replay is not None:
+        console.say(f"To the bit, with the seeds of the search:\n{replay}\n")
 
 
-def replay_command(directory: Path, trial: int) -> str:
-    """The command that trains a trial of a finished search again, bit for bit."""
-    return f"purerl sweep --resume {shlex.quote(str(directory))} --replay {trial}"
+def replay_command(directory: Path, method: str, trial: int) -> str | None:
+    """The command that trains a trial of a finished search again, bit for bit; None if its method has no replay."""
+    if method in MODELS:
+        return None
+    return f"purerl sweep --resume {runs.quoted(directory)} --replay {trial}"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ def run(options: Options) -> None:
     """
     if options.resume is None:
         check(options)
-    if options.plan:
+    if options.plan and options.resume is None:
         return _forecast(options)
     try:
         with machines.joined(options.distributed):
@@ -50,8 +51,9 @@ def _forecast(options: Options) -> None:
     with usage_errors():
         target = plans.find(options.plan or "")
         job = job_of(options)
+        lines = plan_lines(job)
     console.prose(f"{job.trials.size:,} trials x {options.seeds} seeds, each {described(job)}")
-    for line in plan_lines(job):
+    for line in lines:
         console.say(line)
     forecasts = sweep.forecast(target, job.agent, job.env, job.trials, **sizes_of(job))
     keep = job.trials.size if options.keep == "all" else int(options.keep)
@@ -63,12 +65,13 @@ def _forecast(options: Options) -> None:
 def _run(options: Options, directory: Path | None) -> None:
     with usage_errors():
         job = job_of(options)
-        if directory is not None:  # before the new size is written down
+        if directory is not None:
             extension.sizes(directory, job.trials.size, options.seeds, num_updates(job))
+        lines = plan_lines(job)
         job = job._replace(directory=searches.begin(options, job.task, directory, job.compared))
     count, seeds = job.trials.size, options.seeds
     console.prose(f"{count:,} trials x {seeds} seeds, each {described(job)} -> {job.directory}")
-    for line in plan_lines(job):
+    for line in lines:
         console.say(line)
     with searches.kept(job.directory, new=directory is None):
         result = _search(job, directory is not None)
@@ -90,7 +93,11 @@ def _search(job: Job, resume: bool) -> Result:
         **_executor(options), **_between(job, batches, preset.num_steps),
     }  # fmt: skip
     with console.progress(total) as show, _settings_that_differ(resume):
-        sizes["progress"] = lambda progress: _show(show, progress)
+        if resume and options.replay is None:
+            begun = functools.cache(functools.partial(searches.write_size, options, job.directory))
+        else:
+            begun = None
+        sizes["progress"] = functools.partial(_show, show, begun)
         if options.method in MODELS:
             chosen: Any = {"model": options.method, "num_trials": options.num_trials, "batch_size": options.batch_size}
             chosen |= {"adjust": lambda made: _annealed(job, batches, made), "resume": resume}
@@ -135,8 +142,10 @@ def _executor(options: Options) -> dict[str, Any]:
         return {"executor": ray_executor.on_ray(address, num_gpus=options.ray_gpus)}
 
 
-def _show(show: console.Update, progress: Progress) -> None:
+def _show(show: console.Update, begun: Callable[[], None] | None, progress: Progress) -> None:
     """Update the progress. The first part compiles, so the rate counts from its end."""
+    if begun is not None:  # the search has accepted all settings
+        begun()
     if progress.note:
         console.prose(progress.note)
     if progress.phase == "compile":

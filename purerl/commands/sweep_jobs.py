@@ -48,7 +48,7 @@ def job_of(options: Options) -> Job:
         raise UsageError(f"--replay: trials of --method {options.method} cannot be replayed")
     several = compared.tasks_of(options)
     task = next(iter(several.values())) if several else tasks.resolve(options.setup, options.num_steps or 100_000)
-    task = _to_the_end(task, options)
+    task = _to_the_end(task, options, _num_trials(options, task, several))
     several = {name: _as_long(each, task) for name, each in several.items()}
     for each in several.values() or (task,):
         tasks.check_in_jax(each, "sweep")
@@ -62,6 +62,15 @@ def job_of(options: Options) -> Job:
         if (curve := options.judging.curve) not in metrics:
             raise UsageError(f"--curve {curve} is not a metric of {chosen.describe()}{suggestion(curve, metrics)}")
     return Job(options, task, Path(), agent, env, drawn, key, drawing, several)
+
+
+def _num_trials(options: Options, task: Task, several: Mapping[str, Task]) -> int:
+    """The number of trials; that of a grid does not depend on how long they are trained."""
+    if options.method != "grid":
+        return options.num_trials
+    several = {name: _as_long(each, task) for name, each in several.items()}
+    drawing, _ = _of_several(options, several) if several else _of_one(options, task, task.make_env())
+    return trials.make(jax.random.key(options.seed), num_trials=None, **drawing).size
 
 
 def _of_one(options: Options, task: Task, env: Env) -> tuple[dict[str, Any], Any]:
@@ -93,10 +102,10 @@ def _split(space: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         raise UsageError(f"--space {error}") from error
 
 
-def _to_the_end(task: Task, options: Options) -> Task:
+def _to_the_end(task: Task, options: Options, num_trials: int) -> Task:
     """The task with as many steps as the longest rung makes, so that annealing ends with the last rung."""
     preset = task.preset
-    brackets = _schedule(options)(options.num_trials, preset.num_updates)
+    brackets = _schedule(options)(num_trials, preset.num_updates)
     num_updates = max(bracket[-1].num_updates for bracket in brackets)
     return task._replace(preset=preset._replace(num_steps=num_updates * preset.num_envs * preset.rollout_length))
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from purerl import plots, sweep
+from purerl import plots, runs, sweep
 from purerl.commands import compared, console, searches, writers
 from purerl.commands.options import UsageError
 from purerl.commands.sweep_jobs import Job, with_choices
@@ -37,7 +37,8 @@ def finish(job: Job, result: Result) -> None:
         _say_front(result)
     best = result.best
     own = compared.own(job.task, job.compared, best)
-    searches.say_how_to_train_again(own.task, job.directory, best.number, own.searched, own.choices, best.steps)
+    method = job.options.method
+    searches.say_how_to_train_again(own.task, job.directory, method, best.number, own.searched, own.choices, best.steps)
     console.prose(played)
     figures = draw(job.directory, result)
     settings = result.settings
@@ -47,8 +48,8 @@ def finish(job: Job, result: Result) -> None:
     if job.options.log:
         logged = writers.of_trials(job.directory, job.options.log, job.task, job.compared, result, job.options.top)
         console.prose(f"Logged the {len(logged)} best trials to {', '.join(job.options.log)}")
-    console.say(f"Play it with: purerl evaluate {job.directory}")
-    console.say(f"Read about the search with: purerl report {job.directory}")
+    console.say(f"Play it with: purerl evaluate {runs.quoted(job.directory)}")
+    console.say(f"Read about the search with: purerl report {runs.quoted(job.directory)}")
 
 
 def _say_algorithms(result: Result) -> None:

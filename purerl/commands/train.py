@@ -199,7 +199,7 @@ def _finish(job: Job, state: LoopState, diverged: np.ndarray) -> None:
     console.prose(f"greedy evaluation, {episodes} episodes{per_seed}: {summary(returns[~diverged])}")
     if num_seeds > 1:
         console.say(f"Saved the policy of seed {best_seed}, whose mean return is {returns[best_seed].mean():.4g}.")
-    console.say(f"Play it with: purerl evaluate {job.directory}")
+    console.say(f"Play it with: purerl evaluate {runs.quoted(job.directory)}")
     best = evaluations.best_return(job.directory)
     if best > score[best_seed]:
         console.say(f"The best policy on the way, mean return {best:.4g}, is {job.directory / evaluations.BEST}")

@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 from searches import make_search
 
 from purerl import pbt, plots, runs, sweep
-from purerl.commands import founders, parser, report, sweep_jobs, sweep_results
+from purerl.commands import founders, parser, report, searches, sweep_jobs, sweep_results
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options import train
 from purerl.sweep.run import journal
@@ -33,6 +33,7 @@ SPACE = ("--space", "learning_rate=log_uniform:1e-4,1e-2", "clip_epsilon=choice:
 POPULATION = ("--schedule", "pbt", "--num-trials", 4, *TINY, *SPACE)
 SHORT = (*POPULATION, "--rounds", 3, "--num-steps", 48)
 LONG = (*POPULATION, "--rounds", 8, "--num-steps", 1024)
+GRID = ("--method", "grid", "--space", "learning_rate=choice:1e-3")
 PARETO = ("--pareto", "steps", "parameters")
 SEARCH = ("--schedule", "halving", "--eta", 2, "--num-trials", 8, "--num-steps", 256, "--confirm", 2, *TINY, *SPACE)
 
@@ -147,6 +148,8 @@ def test_a_population_that_another_process_trains_is_let_alone(population, capsy
         (("--num-elites", 2), "--num-elites has no effect with --schedule full"),
         (("--schedule", "halving", "--perturb-factors", 0.5, 2), "--perturb-factors has no effect"),
         (("--max-cost", 5), "--max-cost needs --price-per-hour"),
+        ((*GRID, "--schedule", "hyperband", "--eta", 2, "--rungs", 2), "num_trials = 1"),
+        ((*GRID, "--schedule", "hyperband", "--eta", 2, "--rungs", 2, "--plan", "here"), "num_trials = 1"),
         (("--ray-gpus", 1), "--ray-gpus has no effect without --ray"),
         (("--replay", 1), "--replay needs the search"),
         (("--add-seeds", 1), "--add-seeds needs the search"),
@@ -192,7 +195,7 @@ def test_a_hyperparameter_is_searched_only_with_some_values_of_another():
 def test_a_search_has_no_progress_before_its_first_result(tmp_path):
     """If it fails then, its directory is removed."""
     with journal.opened(tmp_path, resume=False) as log:
-        for kind in ("plan", "size", "width", "compiled", "limit", "fingerprint"):
+        for kind in ("plan", "size", "width", "compiled", "limit", "fingerprint", "fastest", "split"):
             log.add(kind)
         assert not runs.has_progress(tmp_path)
         log.add("block")
@@ -319,6 +322,61 @@ def test_a_finished_search_grows_by_trials_and_seeds(halved, tmp_path, capsys, m
     )
 
 
+def test_a_search_that_refuses_to_grow_stays_as_it_is(tmp_path, capsys, monkeypatch):
+    """Hyperband cannot share one trial out among its brackets."""
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
+    sizes = ("--num-trials", 3, "--num-seeds", 1, "--num-steps", 96)
+    schedule = ("--schedule", "hyperband", "--eta", 2, "--rungs", 2)
+    purerl("sweep", "--runs-dir", tmp_path, "--name", "small", *sizes, *schedule, *TINY, *SPACE)
+    before = (tmp_path / "small" / "config.json").read_bytes()
+    assert "num_trials = 1" in fails(capsys, "sweep", "--resume", tmp_path / "small", "--add-trials", 1)
+    with journal.opened(tmp_path / "small", resume=True):
+        assert "another process" in fails(capsys, "sweep", "--resume", tmp_path / "small", "--add-seeds", 1)
+    assert (tmp_path / "small" / "config.json").read_bytes() == before
+    purerl("sweep", "--resume", tmp_path / "small")
+
+
+def test_a_search_that_was_killed_as_it_grew_resumes_with_the_size_in_its_journal(halved, tmp_path, monkeypatch):
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
+    run = shutil.copytree(halved[0], tmp_path / "killed")
+    for argv, name, size in (("--add-trials", 2), "num_trials", 6), (("--add-steps", 100), "add_steps", 96):
+        before = (run / "config.json").read_bytes()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(searches, "write_size", mock.Mock(side_effect=KeyboardInterrupt))
+            with pytest.raises(SystemExit):
+                purerl("sweep", "--resume", run, *argv)
+        assert (run / "config.json").read_bytes() == before
+        purerl("sweep", "--resume", run)
+        assert runs.read_config(run)["options"][name] == size
+    assert len(rows(run / "trials.csv")) == 6
+
+
+def test_the_options_of_a_search_that_is_resumed_are_checked_too(halved, capsys):
+    assert "--max-cost needs --price-per-hour" in fails(capsys, "sweep", "--resume", halved[0], "--max-cost", 1)
+    assert "give no options but" in fails(capsys, "sweep", "--resume", halved[0], "--plan", "here")
+
+
+@pytest.mark.parametrize("number", ["-1.5e2", "-150", "-.15e+3", "-1_50."])
+def test_negative_numbers_are_values_and_not_options(number):
+    (options, _) = parser.parse("sweep", sweep_options.Options, ["--until", number, "--threshold", number])
+    assert (options.limits.until, options.judging.threshold) == (-150, -150)
+
+
+def test_commands_that_are_printed_can_be_copied_from_a_directory_with_blanks(tmp_path, capsys, monkeypatch):
+    """Of a search with a model there is none that repeats a trial to the bit, which cannot be done."""
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
+    sizes = ("--num-trials", 2, "--num-seeds", 1, "--num-steps", 32, "--method", "tpe")
+    purerl("sweep", "--runs-dir", tmp_path / "my runs", "--name", "model", *sizes, *TINY, *SPACE)
+    printed = capsys.readouterr().out
+    (line,) = [line for line in printed.splitlines() if "purerl evaluate" in line]
+    assert shlex.split(line)[-1] == str(tmp_path / "my runs" / "model")
+    assert "--replay" not in printed
+    purerl("report", tmp_path / "my runs" / "model")
+    page = html.unescape((tmp_path / "my runs" / "model" / "report.html").read_text())
+    assert "--replay" not in page
+    assert f"purerl watch '{tmp_path}/my runs/model'" in page
+
+
 def test_the_best_trials_of_a_finished_search_train_further(halved, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
     run = shutil.copytree(halved[0], tmp_path / "longer")
@@ -330,6 +388,12 @@ def test_the_best_trials_of_a_finished_search_train_further(halved, tmp_path, ca
         added = 96 if int(row["steps"]) == furthest else 0
         assert int(after[trial]["steps"]) == int(row["steps"]) + added
     assert runs.read_config(run)["options"]["add_steps"] == 100
+    purerl("report", run)
+    page = html.unescape((run / "report.html").read_text())
+    first, then = (shlex.split(line.split("<")[0]) for line in page.splitlines() if "longer-again" in line)
+    assert "--add-steps" not in first
+    assert first[-2:] == ["--name", "longer-again"]
+    assert then == ["purerl", "sweep", "--resume", "longer-again", "--add-steps", "100"]
     capsys.readouterr()
     purerl("sweep", "--resume", run)  # nothing is left to do, and the same table is printed
     assert {row["trial"]: row for row in rows(run / "trials.csv")} == after

@@ -313,7 +313,7 @@ class Options:
         return self.num_seeds if isinstance(self.num_seeds, int) else 3
 
 
-_ADDED = ("add_trials", "add_seeds", "add_steps")
+ADDED = ("add_trials", "add_seeds", "add_steps")
 _OWN = "module:function"
 _STOPPING = ("halving", "hyperband", "asha")
 _SEARCHES = ("full", *_STOPPING, _OWN)
@@ -355,11 +355,10 @@ def check(options: Options) -> None:
         raise UsageError(
             f"--eval-every makes learning curves of evaluations: leave out --curve {options.judging.curve}"
         )
-    if options.limits.max_cost is not None and not options.limits.price_per_hour:
-        raise UsageError("--max-cost needs --price-per-hour")
+    _check_limits(options.limits)
     if options.ray_gpus is not None and not options.ray:
         raise UsageError("--ray-gpus has no effect without --ray")
-    for name in ("replay", *_ADDED):
+    for name in ("replay", *ADDED):
         if getattr(options, name) is not None:
             raise UsageError(f"--{name.replace('_', '-')} needs the search: --resume RUN")
     if options.distributed and options.ray:
@@ -368,14 +367,19 @@ def check(options: Options) -> None:
         raise UsageError("--plan runs nothing and saves nothing: leave out --ray, --distributed and --name")
 
 
+def _check_limits(limits: Limits) -> None:
+    if limits.max_cost is not None and not limits.price_per_hour:
+        raise UsageError("--max-cost needs --price-per-hour")
+
+
 def restored(options: Options, saved: Mapping[str, Any]) -> Options:
     """The options that a search was started with, from its `config.json`.
 
     Raises:
-      UsageError: other options are given beside the name of the search.
+      UsageError: other options are given beside the name of the search, or a limit of cost without a price.
     """
     free: dict[str, Any] = {"output": Output(), "distributed": None, "resume": None, "limits": Limits()}
-    free |= dict.fromkeys(("replay", *_ADDED))
+    free |= dict.fromkeys(("replay", *ADDED))
     if dataclasses.replace(options, **free) != Options():
         raise UsageError(
             "--resume keeps the settings of the search: give no options but --runs-dir, --distributed, --replay, "
@@ -394,7 +398,8 @@ def restored(options: Options, saved: Mapping[str, Any]) -> Options:
         resume=options.resume, replay=options.replay, judging=judging, add_steps=saved.get("add_steps"),
         limits=dataclasses.replace(limits, **asked), **rest,
     )  # fmt: skip
-    return _grown(found, *(getattr(options, name) or 0 for name in _ADDED))
+    _check_limits(found.limits)
+    return _grown(found, *(getattr(options, name) or 0 for name in ADDED))
 
 
 def _grown(options: Options, trials: int, seeds: int, steps: int) -> Options:
