@@ -93,11 +93,9 @@ def _search(job: Job, resume: bool) -> Result:
         **_executor(options), **_between(job, batches, preset.num_steps),
     }  # fmt: skip
     with console.progress(total) as show, _settings_that_differ(resume):
+        sizes["progress"] = functools.partial(_show, show)
         if resume and options.replay is None:
-            begun = functools.cache(functools.partial(searches.write_size, options, job.directory))
-        else:
-            begun = None
-        sizes["progress"] = functools.partial(_show, show, begun)
+            sizes["progress"] = _writing_size(job, sizes["progress"])
         if options.method in MODELS:
             chosen: Any = {"model": options.method, "num_trials": options.num_trials, "batch_size": options.batch_size}
             chosen |= {"adjust": lambda made: _annealed(job, batches, made), "resume": resume}
@@ -142,10 +140,19 @@ def _executor(options: Options) -> dict[str, Any]:
         return {"executor": ray_executor.on_ray(address, num_gpus=options.ray_gpus)}
 
 
-def _show(show: console.Update, begun: Callable[[], None] | None, progress: Progress) -> None:
+def _writing_size(job: Job, tell: Callable[[Progress], None]) -> Callable[[Progress], None]:
+    """The callback, which first writes down the size of a search that has grown: all of it has been accepted then."""
+    write = functools.cache(functools.partial(searches.write_size, job.options, job.directory))
+
+    def told(progress: Progress) -> None:
+        write()
+        tell(progress)
+
+    return told
+
+
+def _show(show: console.Update, progress: Progress) -> None:
     """Update the progress. The first part compiles, so the rate counts from its end."""
-    if begun is not None:  # the search has accepted all settings
-        begun()
     if progress.note:
         console.prose(progress.note)
     if progress.phase == "compile":

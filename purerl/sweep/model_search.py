@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
@@ -16,9 +17,11 @@ from purerl.distributed import is_main
 from purerl.prng import check_key
 from purerl.sweep.models import gp, tpe
 from purerl.sweep.models.encoding import Observed, axes_of, encode, observed
-from purerl.sweep.results.joining import join
+from purerl.sweep.results.joining import join, spent
 from purerl.sweep.results.result import Result
+from purerl.sweep.run import budget as budgets
 from purerl.sweep.run import identity, journal
+from purerl.sweep.run.budget import Budget
 from purerl.sweep.run.fingerprint import digest_of
 from purerl.sweep.run.keeping import renumbered
 from purerl.sweep.search import search
@@ -74,7 +77,9 @@ def model_search(
       resume: resume the search in `directory`: finished batches are read, and the same ones follow. `num_trials` may be
         larger than before.
       **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, `until`, ...;
-        `callbacks` see the numbers that trials have among those of all batches.
+        `callbacks` see the numbers that trials have among those of all batches, and `max_steps` and `max_seconds` are
+        limits of all batches together. `confirm` and `num_seeds="auto"` would spend fresh seeds on the best trials of
+        each batch, so they are refused.
 
     Returns:
       The `Result` of all batches.
@@ -95,22 +100,60 @@ def model_search(
         raise ValueError(f"the warm start searched {', '.join(warm_start.searched)}, not {', '.join(parts.drawn)}")
     if resume and directory is not None:
         _check_length(Path(directory), options["num_updates"])
+    check_fresh(options)
     results: list[Result] = []
-    callbacks = options.pop("callbacks", ())
+    callbacks, budget = options.pop("callbacks", ()), take_budget(options)
     with _opened(directory, resume, _definition(key, parts, model, batch_size, constraint, warm_start)):
         while (done := sum(result.num_trials for result in results)) < num_trials:
             count, batch = min(batch_size, num_trials - done), len(results)
             folder = None if directory is None else Path(directory) / f"batch{batch:04d}"
             again = resume and folder is not None and journal.exists(folder)
+            if results and not again and budgets.spent(budget, *spent(results)):
+                break
             count = _num_trials(folder) or count if again and folder else count
             made = _next(jax.random.fold_in(key, batch), parts, model, count, constraint, warm_start, results)
             made = made if adjust is None else adjust(made)
             options["callbacks"] = renumbered(callbacks, np.arange(done, done + count))
-            results.append(search(key, agent, env, made, keep=keep, directory=folder, resume=again, **options))
+            places: Any = {"keep": keep, "directory": folder, "resume": again}
+            results.append(search(key, agent, env, made, **places, **limits(budget, results), **options))
             if "stopped" in results[-1].settings:
                 break
-    result = join(results, keep)
+    result = _with_reason(join(results, keep), budget, num_trials)
     return result if directory is None or not is_main() else _saved(result, directory)
+
+
+def check_fresh(options: Mapping[str, Any]) -> None:
+    """Reject options of `search` that spend fresh seeds on the best trials, which would be those of each batch.
+
+    Raises:
+      ValueError: names the option.
+    """
+    if options.get("confirm"):
+        raise ValueError(
+            f"confirm = {options['confirm']}: a search in batches does not train its best trials again; leave it out, "
+            "and train the best one with other seeds"
+        )
+    if options.get("num_seeds") == "auto":
+        raise ValueError("num_seeds = 'auto' is not for a search in batches: give a number")
+
+
+def take_budget(options: dict[str, Any]) -> Budget:
+    """The limits of all batches together, which are removed from the options of each."""
+    return Budget(max_steps=options.pop("max_steps", None), max_seconds=options.pop("max_seconds", None))
+
+
+def limits(budget: Budget, results: Sequence[Result]) -> dict[str, Any]:
+    """The limits of the next batch, as options of `search`."""
+    rest = budgets.left(budget, *spent(results))
+    return {"max_steps": rest.max_steps, "max_seconds": rest.max_seconds}
+
+
+def _with_reason(result: Result, budget: Budget, num_trials: int) -> Result:
+    """The result of all batches; if their budget stopped the search before its last trial, it says so."""
+    reason = budgets.spent(budget, result.settings["environment_steps"], result.settings["seconds"])
+    if reason is None or ("stopped" not in result.settings and result.num_trials >= num_trials):
+        return result
+    return dataclasses.replace(result, settings={"until": None, **result.settings, "stopped": reason})
 
 
 def _definition(

@@ -5,6 +5,7 @@ Needs the extra `purerl[optuna]`. Every trial is in Optuna's own storage, so its
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,9 +18,12 @@ import numpy as np
 from purerl.hparams import python_number
 from purerl.runtime import install_hint
 from purerl.sweep import optuna_workers
+from purerl.sweep.model_search import check_fresh, limits, take_budget
+from purerl.sweep.results.joining import spent
 from purerl.sweep.results.result import Result
 from purerl.sweep.results.statistics import interquartile_mean
 from purerl.sweep.results.storage import Row
+from purerl.sweep.run import budget as budgets
 from purerl.sweep.run.keeping import renumbered
 from purerl.sweep.search import search
 from purerl.sweep.trials import trials as trials_module
@@ -74,7 +78,8 @@ def optuna_search(
       sampler: any of Optuna's; None takes TPE with `constant_liar`, which spreads a batch, seeded from the key.
       **options: further arguments of `search`: `num_updates`, `num_envs`, `rollout_length`, `schedule`, ...; with a
         `directory`, batch b is written to its folder `batch<b>`, `callbacks` see Optuna's numbers of trials, and a
-        search that stops early, such as with `until`, is the last one.
+        search that stops early, such as with `until`, is the last one. `max_steps` and `max_seconds` are limits of all
+        batches of this call together; `confirm` and `num_seeds="auto"` are refused.
 
     Returns:
       The `optuna.Study`, of direction "maximize".
@@ -84,6 +89,8 @@ def optuna_search(
       TypeError, ValueError: as `search`.
     """
     optuna, directory, callbacks = _import_optuna(), options.pop("directory", None), options.pop("callbacks", ())
+    check_fresh(options)
+    budget, results = take_budget(options), list[Result]()
     parts = trials_module.split(hparams, space, static=static, env_params=env_params)
     backend = None
     if storage is not None:
@@ -97,6 +104,8 @@ def optuna_search(
     with optuna_workers.working_on(storage) as worker:
         _ask_again(optuna, study, storage)
         while (left := num_trials - _num_taken(optuna, study)) > 0:
+            if results and budgets.spent(budget, *spent(results)):
+                break
             batch = 1 + max(
                 (trial.user_attrs.get(_BATCH, -1) for trial in study.get_trials(deepcopy=False)), default=-1
             )
@@ -108,7 +117,9 @@ def optuna_search(
             made = trials_module.assemble(parts, drawn, len(asked))
             folder = None if directory is None else Path(directory) / f"batch{batch:04d}"
             options["callbacks"] = renumbered(callbacks, np.array([trial.number for trial in asked]))
-            result = search(jax.random.fold_in(key, batch), agent, env, made, directory=folder, **options)
+            rest = limits(budget, results)
+            result = search(jax.random.fold_in(key, batch), agent, env, made, directory=folder, **rest, **options)
+            results.append(dataclasses.replace(result, states=None))
             for i, trial in enumerate(asked):
                 _tell(optuna, study, trial, result, i)
             if "stopped" in result.settings:

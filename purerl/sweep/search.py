@@ -348,6 +348,7 @@ def _finish(
     """The result of a search, with the states that are left in the pool; saved beside the journal."""
     width = int((run.log.find("width", "bracket0-rung0-group0") or {"width": run.block_size})["width"])
     clock = {"seconds": run.monitor.seconds(), "steps_per_second": run.monitor.steps_per_second()}
+    clock |= {"environment_steps": run.monitor.steps}
     failed = {name: event["message"] for name, event in run.log.all("failed").items()}
     measured, ran = run.measured.fields(), {"width": width, "num_devices": num_parts(width), "brackets": plan.brackets}
     ran |= {"num_seeds": len(run.seed_keys), "parameters": num_parameters(run)}

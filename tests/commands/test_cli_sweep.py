@@ -148,6 +148,8 @@ def test_a_population_that_another_process_trains_is_let_alone(population, capsy
         (("--num-elites", 2), "--num-elites has no effect with --schedule full"),
         (("--schedule", "halving", "--perturb-factors", 0.5, 2), "--perturb-factors has no effect"),
         (("--max-cost", 5), "--max-cost needs --price-per-hour"),
+        (("--method", "tpe", "--confirm", 2), "--confirm has no effect with --method tpe"),
+        (("--method", "gp", "--num-seeds", "auto"), "--num-seeds auto has no effect with --method gp"),
         ((*GRID, "--schedule", "hyperband", "--eta", 2, "--rungs", 2), "num_trials = 1"),
         ((*GRID, "--schedule", "hyperband", "--eta", 2, "--rungs", 2, "--plan", "here"), "num_trials = 1"),
         (("--ray-gpus", 1), "--ray-gpus has no effect without --ray"),

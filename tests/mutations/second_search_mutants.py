@@ -167,7 +167,7 @@ BY_MODULE = {
     "sweep.run.budget": [
         ("a minimised objective is good enough at once", "level = until if rules.objective.maximize else -until", "level = until if rules.objective.maximize else -np.inf", MEASURED),
         ("one seed of a trial is enough", "np.isin(members, finished)).all(axis=1)", "np.isin(members, finished)).any(axis=1)", MEASURED),
-        ("steps are never spent", "monitor.steps >= budget.max_steps", "monitor.steps > 1e18", MEASURED),
+        ("steps are never spent", "steps >= budget.max_steps", "steps > 1e18", MEASURED),
     ],
     "sweep.run.brackets": [
         ("the first trial of a bracket is replayed in the one before", 'np.searchsorted(firsts, trial, side="right")', 'np.searchsorted(firsts, trial, side="left")', MEASURED),

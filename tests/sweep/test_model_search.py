@@ -195,6 +195,41 @@ def test_a_search_that_ends_within_a_block_ends_the_batches(tmp_path):
     assert 0 < result.num_updates[result.best.number] < 8
 
 
+def test_limits_are_those_of_all_batches_together(modelled, tmp_path):
+    """A batch makes 8 agents x 96 steps; the second one is cut, and a resumed search continues it."""
+    batch = 8 * 8 * 12
+    result = run(tmp_path, max_steps=1.25 * batch)
+    assert result.num_trials == 16
+    assert 1.25 * batch <= result.settings["environment_steps"] < 2 * batch
+    assert f"the budget was {1.25 * batch:,.0f}" in result.settings["stopped"]
+    again = run(tmp_path, resume=True, num_trials=16)
+    assert (again.num_updates == 8).all()
+    assert "stopped" not in again.settings
+    again = run(tmp_path, resume=True, max_steps=2 * batch)
+    assert again.num_trials == 16
+    assert f"{2 * batch:,} environment steps have been made" in again.settings["stopped"]
+    assert not (tmp_path / "batch0002").exists()
+    assert run(max_seconds=1e-9, num_trials=16).num_trials == 8
+    whole = run(tmp_path, resume=True)
+    np.testing.assert_array_equal(whole.returns, modelled[0].returns)
+    assert "stopped" not in whole.settings
+
+
+def test_the_rate_of_joined_searches_is_that_of_all_of_them(two_seeds):
+    """As many steps at half the rate take two thirds of the time."""
+    rates = [
+        dataclasses.replace(two_seeds, settings={**two_seeds.settings, "steps_per_second": rate}) for rate in (2.0, 1.0)
+    ]
+    assert sweep.join(rates).settings["steps_per_second"] == pytest.approx(4 / 3)
+    assert sweep.join(rates).settings["environment_steps"] == 2 * 2 * 2 * 8 * 12
+
+
+@pytest.mark.parametrize(("option", "value"), [("confirm", 2), ("num_seeds", "auto")])
+def test_fresh_seeds_of_each_batch_are_refused(option, value):
+    with pytest.raises(ValueError, match=f"{option} = .{{0,1}}{value}"):
+        run(**{option: value})
+
+
 @pytest.fixture(scope="module")
 def two_seeds():
     return sweep.search(KEY, AGENT, ENV, Hparams(), SPACE, num_trials=2, **SIZES | {"num_seeds": 2})

@@ -132,3 +132,10 @@ def test_values_of_hyperband_are_told_at_the_steps_of_their_own_bracket():
 def test_each_batch_has_a_directory_of_its_own(tmp_path):
     run(8, directory=tmp_path / "searches")
     assert [path.name for path in sorted((tmp_path / "searches").iterdir())] == ["batch0000", "batch0001"]
+
+
+def test_limits_are_those_of_all_batches_of_a_study(tmp_path):
+    study = run(12, max_steps=4 * 2 * 8 * 12 + 1, schedule=sweep.full)
+    assert len(study.trials) == 8
+    with pytest.raises(ValueError, match="confirm = 1"):
+        run(4, confirm=1)

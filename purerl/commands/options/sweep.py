@@ -351,6 +351,11 @@ def check(options: Options) -> None:
         raise UsageError("--schedule pbt trains one algorithm: the members of a population copy each other")
     if options.batch_size != 16 and options.method not in ("tpe", "gp"):
         raise UsageError(f"--batch-size has no effect with --method {options.method}; it is an option of tpe and gp")
+    fresh = "--confirm" if options.confirm else "--num-seeds auto" if options.num_seeds == "auto" else None
+    if fresh and options.method in ("tpe", "gp"):
+        raise UsageError(
+            f"{fresh} has no effect with --method {options.method}, which trains its trials in batches: leave it out"
+        )
     if options.eval_every and options.judging.curve != Judging().curve:
         raise UsageError(
             f"--eval-every makes learning curves of evaluations: leave out --curve {options.judging.curve}"

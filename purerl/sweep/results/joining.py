@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -167,7 +168,22 @@ def _states(results: Sequence[Result]) -> tuple[Any, ...] | None:
 
 
 def _settings(results: Sequence[Result]) -> dict[str, Any]:
-    """Those of the last search, with the brackets and the time of all."""
+    """Those of the last search, with the brackets, the time and the steps of all, and their rate."""
     brackets = tuple(bracket for result in results for bracket in result.settings["brackets"])
-    seconds = sum(result.settings.get("seconds", 0.0) for result in results)
-    return {**results[-1].settings, "brackets": brackets, "seconds": seconds}
+    steps, seconds = spent(results)
+    ran: dict[str, Any] = {"brackets": brackets, "seconds": seconds, "environment_steps": steps}
+    rates = [(spent([result])[0], result.settings.get("steps_per_second", math.nan)) for result in results]
+    known = [(made, rate) for made, rate in rates if rate > 0]
+    if known:
+        ran["steps_per_second"] = sum(made for made, _ in known) / sum(made / rate for made, rate in known)
+    return {**results[-1].settings, **ran}
+
+
+def spent(results: Sequence[Result]) -> tuple[int, float]:
+    """The environment steps that all agents of these searches made, and their seconds.
+
+    Searches of earlier versions have no count of the steps; it is then that of the agents that were evaluated.
+    """
+    evaluated = (int(result.trial_steps.sum()) * result.num_seeds for result in results)
+    steps = sum(result.settings.get("environment_steps", made) for result, made in zip(results, evaluated))
+    return steps, sum(result.settings.get("seconds", 0.0) for result in results)

@@ -41,11 +41,36 @@ class Enough(Exception):
 
 def check_spent(engine: Engine) -> None:
     """Raise `Enough` if the steps or the time are spent."""
-    budget, monitor = engine.budget, engine.monitor
-    if budget.max_steps is not None and monitor.steps >= budget.max_steps:
-        raise Enough(f"{monitor.steps:,} environment steps have been made; the budget was {budget.max_steps:,.0f}")
-    if budget.max_seconds is not None and monitor.seconds() >= budget.max_seconds:
-        raise Enough(f"{monitor.seconds():,.0f} s have passed; the budget was {budget.max_seconds:,.0f} s")
+    reason = spent(engine.budget, engine.monitor.steps, engine.monitor.seconds())
+    if reason is not None:
+        raise Enough(reason)
+
+
+def spent(budget: Budget, steps: int, seconds: float) -> str | None:
+    """Which limit so many steps or seconds have reached, in words; None: neither.
+
+    Examples:
+      >>> spent(Budget(max_steps=1e3), 1024, 0.5), spent(Budget(max_seconds=60), 1024, 0.5)
+      ('1,024 environment steps have been made; the budget was 1,000', None)
+    """
+    if budget.max_steps is not None and steps >= budget.max_steps:
+        return f"{steps:,} environment steps have been made; the budget was {budget.max_steps:,.0f}"
+    if budget.max_seconds is not None and seconds >= budget.max_seconds:
+        return f"{seconds:,.0f} s have passed; the budget was {budget.max_seconds:,.0f} s"
+    return None
+
+
+def left(budget: Budget, steps: int, seconds: float) -> Budget:
+    """The budget that is left after so many steps and seconds.
+
+    Examples:
+      >>> left(Budget(max_steps=1000), 600, 2.0)
+      Budget(until=None, max_steps=400, max_seconds=None)
+    """
+    return budget._replace(
+        max_steps=None if budget.max_steps is None else budget.max_steps - steps,
+        max_seconds=None if budget.max_seconds is None else budget.max_seconds - seconds,
+    )
 
 
 def check_reached(engine: Engine, members: np.ndarray, finished: np.ndarray) -> None:
