@@ -22,6 +22,7 @@ from purerl.commands.summaries import train_command
 from purerl.envs import HostEnv
 from purerl.presets.tasks import Task, task_from_json
 from purerl.sweep import Result
+from purerl.sweep.run import journal
 from purerl.text import with_tuples
 
 _MAX_FRAMES = 200  # of the replay, which is part of the page
@@ -57,7 +58,7 @@ def run(options: Options) -> None:
         raise UsageError(f"--output {output} is a directory: give the name of a file, such as {output}/report.html")
     output.parent.mkdir(parents=True, exist_ok=True)
     while True:
-        finished = next((name for name in _REPORTS if (directory / name).is_file()), None)
+        finished = _finished(directory)
         again = None if finished else options.watch
         write = _REPORTS[finished] if finished else _unfinished(directory)
         console.say(f"report: {_refreshing(write(directory, output, task, about, config), again)}")
@@ -79,7 +80,7 @@ def _log(options: Options, directory: Path, task: Task, config: Mapping[str, Any
     for name in options.log:
         if (directory / name).exists():
             raise UsageError(f"{directory / name} has been written before: remove it to write it again")
-    if (directory / "sweep.json").is_file():
+    if _finished(directory):
         result = sweep.load(directory)
     else:
         _unfinished(directory)
@@ -92,6 +93,16 @@ def _log(options: Options, directory: Path, task: Task, config: Mapping[str, Any
 def _compared(config: Mapping[str, Any]) -> dict[str, Task]:
     """The tasks of the algorithms that a search compares; empty if it is of one alone."""
     return {name: task_from_json(each) for name, each in config.get("compared", {}).items()}
+
+
+def _finished(directory: Path) -> str | None:
+    """The file of a result that is the latest; None if there is none, or a search that had stopped has been resumed."""
+    found = next((name for name in _REPORTS if (directory / name).is_file()), None)
+    if found != "sweep.json" or not journal.exists(directory) or not (directory / "begun").is_dir():
+        return found
+    kinds = [event["kind"] for event in journal.read(directory) if event["kind"] in ("end", "size")]
+    times = [(directory / name).stat().st_mtime_ns for name in (found, journal.NAME)]
+    return found if kinds[-1:] == ["end"] or times[0] >= times[1] else None
 
 
 def _unfinished(directory: Path) -> Callable[..., Path]:

@@ -47,9 +47,16 @@ def code(heading: str, text: str, lines: str) -> str:
 
 
 def pictures(figures: Sequence[tuple[str, Callable[[], Figure]]]) -> str:
-    """Pictures with captions; each is drawn and freed before the next one."""
-    shown = "".join(_picture(draw(), words) for words, draw in figures)
+    """Pictures with captions; each is drawn and freed before the next one, and one that cannot be drawn says why."""
+    shown = "".join(_drawn(words, draw) for words, draw in figures)
     return f'<section class="pictures"><h2>Pictures</h2><p>Click or tap a picture to enlarge it.</p>{shown}</section>'
+
+
+def _drawn(words: str, draw: Callable[[], Figure]) -> str:
+    try:
+        return _picture(draw(), words)
+    except Exception as error:  # no picture is worth more than the rest of the page
+        return f"<p>{escape(words)} It could not be drawn: {escape(str(error))}</p>"
 
 
 def replay(gif: bytes | None) -> str:

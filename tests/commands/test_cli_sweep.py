@@ -25,6 +25,7 @@ from searches import make_search
 
 from purerl import pbt, plots, runs, sweep
 from purerl.commands import founders, parser, report, searches, sweep_jobs, sweep_results
+from purerl.commands import sweep as sweep_command
 from purerl.commands.options import sweep as sweep_options
 from purerl.commands.options import train
 from purerl.sweep.run import journal
@@ -461,6 +462,31 @@ def test_a_search_that_has_not_finished_is_reported_and_watched(halved, tmp_path
     assert 'http-equiv="refresh" content="5"' in first
     assert "the search has not finished" in first
     assert "refresh" not in (run / "report.html").read_text()
+
+
+def test_a_search_that_stopped_and_was_resumed_is_reported_as_it_is_now(tmp_path, capsys, monkeypatch):
+    """The first process stops after two trials, which is a result; the second is cut after a third one."""
+    monkeypatch.setattr(sweep_results, "draw", lambda *_: [])
+    sizes = ("--num-trials", 4, "--num-seeds", 1, "--num-steps", 96, "--block-size", 1)
+    purerl("sweep", "--runs-dir", tmp_path, "--name", "cut", *sizes, "--max-steps", 2 * 96 + 1, *TINY, *SPACE)
+    run = tmp_path / "cut"
+    purerl("report", run)
+    assert "the search has not finished" not in (run / "report.html").read_text()
+    evaluated = []
+
+    def cut(show, progress):
+        evaluated.append(progress.phase)
+        if evaluated.count("evaluate") == 2:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sweep_command, "_show", cut)
+        with pytest.raises(SystemExit):
+            purerl("sweep", "--resume", run, "--max-steps", 10_000)
+    purerl("report", run)
+    page = (run / "report.html").read_text()
+    assert "the search has not finished" in page
+    assert len(sweep.load_unfinished(run).rows()) == 3
 
 
 # --- Processes of their own -------------------------------------------------------------------------------------------

@@ -1,3 +1,4 @@
+import dataclasses
 import html.parser
 import re
 import shutil
@@ -7,7 +8,7 @@ import numpy as np
 import pytest
 from searches import make_search
 
-from purerl import reports
+from purerl import plots, reports
 from purerl.reports import sections
 from purerl.sweep.results.result import Result
 
@@ -188,6 +189,20 @@ def test_a_search_over_nothing_has_a_report_too(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
+def test_a_search_whose_confirmed_trials_all_diverged_has_a_report_too(tmp_path):
+    found = make_search(8, confirm=2)
+    lost = dataclasses.replace(found, fresh_returns=np.full_like(found.fresh_returns, np.nan))
+    page = reports.write_html(lost, tmp_path / "report.html").read_text()
+    assert "<h2>Pictures</h2>" in page
+
+
+def test_a_picture_that_cannot_be_drawn_leaves_the_others(monkeypatch, tmp_path):
+    monkeypatch.setattr(plots, "ranking", lambda result: 1 / 0)
+    page = reports.write_html(make_search(8), tmp_path / "report.html").read_text()
+    assert "by rank. It could not be drawn: division by zero" in page
+    assert page.count("data:image/png") >= 3
+
+
 def test_a_browser_runs_its_script(written, tmp_path):
     """A click on the second heading sorts by the number of the trial."""
     click = "<script>document.querySelectorAll('th button')[1].click()</script></body>"

@@ -192,7 +192,7 @@ def _checked(name: str, each: Algorithm) -> tuple[dict[str, Any], dict[str, Spac
         space = each.space[key]
         if isinstance(space, When):
             parent = f"{name}_{space.parent}" if space.parent in hparams._fields else space.parent
-            found[f"{name}_{key}"] = when(parent, space.values, plain)
+            found[f"{name}_{key}"] = When(parent, space.values, plain, also=(ALGORITHM, (name,)))
         else:
             found[f"{name}_{key}"] = when(ALGORITHM, [name], plain)
     return {f"{name}_{key}": value for key, value in hparams._asdict().items()}, found

@@ -162,11 +162,19 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class When:
-    """A space that is searched only if another name has one of some values; made by `when`."""
+    """A space that is searched only if another name has one of some values; made by `when`.
+
+    Attributes:
+      parent: the other name.
+      values: those that it must have.
+      space: what is searched then.
+      also: a further name and its values, which must be met too; see `algorithms`.
+    """
 
     parent: str
     values: tuple[Any, ...]
     space: Range | Choice
+    also: tuple[str, tuple[Any, ...]] | None = None
 
 
 Space: TypeAlias = Range | Choice

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -215,18 +215,28 @@ def _with_defaults(parts: Parts, drawn: Mapping[str, np.ndarray]) -> dict[str, n
 
 
 def _with_default(parts: Parts, drawn: Mapping[str, np.ndarray], name: str) -> np.ndarray:
+    return np.where(_active(parts, drawn, name), drawn[name], _default(parts, name).astype(drawn[name].dtype))
+
+
+def _default(parts: Parts, name: str) -> np.ndarray:
+    """The value of a name in trials in which it is not searched."""
     source = parts.env_params if name in parts.env_searched else parts.hparams
-    default = np.asarray(getattr(source, name.removeprefix(ENV_PREFIX)))
-    return np.where(_active(parts, drawn, name), drawn[name], default.astype(drawn[name].dtype))
+    return np.asarray(getattr(source, name.removeprefix(ENV_PREFIX)))
 
 
 def _active(parts: Parts, drawn: Mapping[str, np.ndarray], name: str) -> np.ndarray:
     """[N] bool, in which rows the condition of a name holds."""
     each = parts.conditions[name]
-    column = drawn[each.parent]
-    if each.parent in parts.static:
-        column = parts.static[each.parent].grid()[column]
-    return np.array([any(_same(value, option) for option in each.values) for value in column.tolist()])
+    holds = _has(parts, drawn, each.parent, each.values)
+    return holds if each.also is None else holds & _has(parts, drawn, *each.also)
+
+
+def _has(parts: Parts, drawn: Mapping[str, np.ndarray], name: str, values: Sequence[Any]) -> np.ndarray:
+    """[N] bool, in which rows a name has one of some values."""
+    column = drawn[name]
+    if name in parts.static:
+        column = parts.static[name].grid()[column]
+    return np.array([any(_same(value, option) for option in values) for value in column.tolist()])
 
 
 def _same(value: Any, option: Any) -> bool:
@@ -261,6 +271,22 @@ def _check_conditions(parts: Parts) -> None:
         if name in parts.static:
             raise ValueError(f"space[{name!r}]: a static choice cannot depend on another name")
     _parents_first(parts.conditions)
+    for name, each in parts.conditions.items():
+        if not any(_occurs(parts, each.parent, value) for value in each.values):
+            values = ", ".join(map(str, each.values))
+            raise ValueError(f"space[{name!r}] depends on {each.parent} = {values}, which its space never has")
+
+
+def _occurs(parts: Parts, name: str, value: Any) -> bool:
+    """Whether a searched name may have a value: a number of a continuous range only as a point of its grid."""
+    space = parts.static.get(name) or parts.drawn[name]
+    if name in parts.conditions and _same(_default(parts, name).item(), value):
+        return True
+    if isinstance(space, Range) and space.integer:
+        return isinstance(value, int | float) and value == int(value) and space.low <= value <= space.high
+    if isinstance(space, Range) and space.points is None:
+        return False
+    return any(_same(value, option) for option in space.grid().tolist())
 
 
 def _from_table(

@@ -251,3 +251,13 @@ def test_conditions_within_an_algorithm_are_kept():
     assert every.space["share_target"].parent == "share_spread"
     assert every.space["share_spread"].parent == "algorithm"
     assert algorithms.owner("share_target", ("share", "walk")) == "share"
+
+
+def test_a_condition_within_an_algorithm_holds_in_its_own_trials_only():
+    """The default of the name that it depends on, 1, meets it in the trials of the other algorithm too."""
+    nested = {"spread": sweep.choice([1, 2]), "target": sweep.when("spread", [1], sweep.choice([0.2, 0.4, 0.6]))}
+    walk = WALK._replace(space={"pace": sweep.choice([0.1, 0.2])})
+    every = sweep.algorithms({"share": SHARE._replace(space=nested), "walk": walk})
+    made = trials.make(jax.random.key(0), every.hparams, every.space, None, static=every.static)
+    assert made.columns["algorithm"].tolist() == ["share"] * 4 + ["walk"] * 2
+    np.testing.assert_allclose(made.hparams.share_target[4:], every.hparams.share_target)

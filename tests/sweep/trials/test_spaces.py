@@ -262,11 +262,31 @@ def test_a_grid_of_conditions_has_each_setting_once():
              "num_steps": sweep.when("discount", [1], sweep.integers(1, 2))},
             "discount, num_steps form a circle",
         ),
+        (
+            {"average": sweep.choice([False]), "discount": sweep.when("average", [True], sweep.uniform(0, 1))},
+            "depends on average = True, which its space never has",
+        ),
+        (
+            {"discount": sweep.uniform(0.1, 0.5), "num_steps": sweep.when("discount", [0.3], sweep.integers(1, 2))},
+            "depends on discount = 0.3, which its space never has",
+        ),
+        (
+            {"num_steps": sweep.integers(1, 4), "discount": sweep.when("num_steps", [5, 2.5], sweep.uniform(0, 1))},
+            "depends on num_steps = 5, 2.5, which its space never has",
+        ),
     ],
 )  # fmt: skip
 def test_conditions_that_make_no_sense_are_refused(space, message):
     with pytest.raises(ValueError, match=message):
         trials.make(KEY, Hparams(), space, 4)
+
+
+def test_a_condition_may_ask_for_a_point_of_a_grid():
+    space = {
+        "discount": sweep.uniform(0.1, 0.5, points=3),
+        "num_steps": sweep.when("discount", [0.3], sweep.integers(1, 2)),
+    }
+    assert trials.make(KEY, Hparams(), space, None).size == 4
 
 
 def test_a_constraint_leaves_out_what_it_does_not_allow():
