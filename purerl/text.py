@@ -99,6 +99,16 @@ def csv_text(text: str) -> str:
     return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text
 
 
+def plural(number: int, noun: str) -> str:
+    """A number of things.
+
+    Examples:
+      >>> plural(1, "trial"), plural(1024, "seed")
+      ('1 trial', '1,024 seeds')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def format_bytes(count: float) -> str:
     """An amount of memory in few characters, such as 212 MB or 3.4 GB."""
     for unit, size in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):

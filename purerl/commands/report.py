@@ -23,7 +23,7 @@ from purerl.envs import HostEnv
 from purerl.presets.tasks import Task, task_from_json
 from purerl.sweep import Result
 from purerl.sweep.run import journal
-from purerl.text import with_tuples
+from purerl.text import plural, with_tuples
 
 _MAX_FRAMES = 200  # of the replay, which is part of the page
 
@@ -178,7 +178,7 @@ def _write_result(
     best = result.best
     several = _compared(config)
     algorithms = ", ".join(several) or task.preset.algorithm
-    title = f"{algorithms} on {task.env}: {result.num_trials:,} trials"
+    title = f"{algorithms} on {task.env}: {plural(result.num_trials, 'trial')}"
     own = compared.own(task, several, best)
     again = f"# With other seeds:\n{train_command(own.task, own.searched, own.choices, best.steps)}"
     replay = replay_command(directory, config["options"].get("method", "random"), best.number)

@@ -19,7 +19,7 @@ from purerl.sweep import Progress, Result
 from purerl.sweep.model_search import MODELS
 from purerl.sweep.run import extension, fastest, journal, ray_executor
 from purerl.sweep.trials.trials import Trials
-from purerl.text import format_number
+from purerl.text import format_number, plural
 
 
 def run(options: Options) -> None:
@@ -52,7 +52,7 @@ def _forecast(options: Options) -> None:
         target = plans.find(options.plan or "")
         job = job_of(options)
         lines = plan_lines(job)
-    console.prose(f"{job.trials.size:,} trials x {options.seeds} seeds, each {described(job)}")
+    console.prose(f"{plural(job.trials.size, 'trial')} x {plural(options.seeds, 'seed')}, each {described(job)}")
     for line in lines:
         console.say(line)
     forecasts = sweep.forecast(target, job.agent, job.env, job.trials, **sizes_of(job))
@@ -70,7 +70,7 @@ def _run(options: Options, directory: Path | None) -> None:
         lines = plan_lines(job)
         job = job._replace(directory=searches.begin(options, job.task, directory, job.compared))
     count, seeds = job.trials.size, options.seeds
-    console.prose(f"{count:,} trials x {seeds} seeds, each {described(job)} -> {job.directory}")
+    console.prose(f"{plural(count, 'trial')} x {plural(seeds, 'seed')}, each {described(job)} -> {job.directory}")
     for line in lines:
         console.say(line)
     with searches.kept(job.directory, new=directory is None):

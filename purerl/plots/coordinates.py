@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 
 from purerl.plots.scales import Scale, dress, scale_of
 from purerl.plots.style import COLORS, DARK, DIVERGED, MAP, count, legend, line, new_figure, words
+from purerl.text import plural
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -54,7 +55,7 @@ def parallel_coordinates(result: Result, best: int = 1) -> Figure:
     for i, scale in enumerate(columns):
         _add_axis(host, i, len(columns), scale)
     host.tick_params(axis="y", which="both", left=False, labelleft=False)  # a twin shows those of the host again
-    title = f"{len(compared.trials):,} trials after {count(compared.steps)} steps each"
+    title = f"{plural(len(compared.trials), 'trial')} after {count(compared.steps)} steps each"
     figure.suptitle(title, fontsize=11, fontweight="bold", color=DARK, x=0.01, ha="left")
     return figure
 

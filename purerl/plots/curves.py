@@ -36,6 +36,7 @@ from purerl.sweep import bootstrap_interval, interquartile_mean
 from purerl.sweep.results.algorithms import algorithms_of
 from purerl.sweep.results.skips import by_trial
 from purerl.sweep.trials.algorithms import ALGORITHM, own_name
+from purerl.text import plural
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -108,8 +109,7 @@ def _draw_curves(axes: Axes, result: Result, top: int) -> Entries:
     for end in _rung_ends(result):
         axes.axvline(end, color=DARK, linestyle=":", linewidth=0.9, zorder=0.5)
     marks = diverged_entry(_draw_diverged(axes, result, curves)) + skipped_entry(_draw_skipped(axes, result, curves))
-    seeds = f"{result.num_seeds} seed{'s' if result.num_seeds > 1 else ''}"
-    title = f"Training: {result.num_trials:,} trials × {seeds}"
+    title = f"Training: {plural(result.num_trials, 'trial')} × {plural(result.num_seeds, 'seed')}"
     curve = result.settings.get("curve", "episode_return")
     frame(axes, title, "environment steps of each agent", _CURVES.get(curve, curve))
     axes.xaxis.set_major_formatter(EngFormatter(sep=""))

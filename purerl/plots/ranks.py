@@ -30,6 +30,7 @@ from purerl.sweep import interquartile_mean, rank_interval
 from purerl.sweep.results import statistics
 from purerl.sweep.results.algorithms import algorithms_of
 from purerl.sweep.trials.algorithms import ALGORITHM
+from purerl.text import plural
 
 if TYPE_CHECKING:
     from purerl.sweep import Result
@@ -60,7 +61,7 @@ def ranking(result: Result, top: int = 5) -> Figure:
         axes.plot(place, iqm[place - 1], "o", color=color, markeredgecolor="white", markersize=8)
     diverged = result.diverged[order].any(axis=1)
     crosses(axes, places[diverged])
-    title = f"{len(order):,} {'trial' if len(order) == 1 else 'trials'} by rank"
+    title = f"{plural(len(order), 'trial')} by rank"
     frame(axes, title, "rank", f"greedy return, {result.returns.shape[2]} episodes per seed")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _separate_by_training(axes, result, order)

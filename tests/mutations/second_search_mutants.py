@@ -84,7 +84,7 @@ BY_MODULE = {
         ("kept members of a later search by their own numbers", "r.kept + begin * first.num_seeds for r", "r.kept + begin for r", f"{MODELS}::test_kept_members_of_joined_searches_are_counted_on"),
         ("trials on fresh seeds by their own numbers", "result.fresh_trials + first for result", "result.fresh_trials for result", f"{MODELS} {RESULTS}"),
         ("rungs that a search did not have returned 0", "len(result.rung_returns)), *[(0, 0)] * 3], constant_values=np.nan)", "len(result.rung_returns)), *[(0, 0)] * 3], constant_values=0)", f"{MODELS} {RESULTS}"),
-        ("the time of the last search alone", '"brackets": brackets, "seconds": seconds}', '"brackets": brackets}', f"{MODELS} {RESULTS}"),
+        ("the time of the last search alone", '"seconds": seconds, "environment_steps": steps}', '"environment_steps": steps}', f"{MODELS} {RESULTS}"),
         ("static choices of a later search by their own numbers", "groups.index(part.groups[number]) for number", "number for number", f"{MODELS} {ALGORITHMS}"),
     ],
     "sweep.results.objectives": [

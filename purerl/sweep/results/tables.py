@@ -15,6 +15,7 @@ from purerl.sweep.results.result import Result
 from purerl.sweep.results.statistics import coverage_limit
 from purerl.sweep.results.storage import Row
 from purerl.sweep.trials.algorithms import ALGORITHM, own_name, owner
+from purerl.text import plural
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -122,7 +123,8 @@ def _broken(header: str) -> str:
 
 def _title(result: Result) -> str:
     most = "at most " if len(set(result.num_updates.tolist())) > 1 else ""
-    return f"{result.num_trials} trials x {result.num_seeds} seeds, {most}{result.steps[-1]:,} steps each"
+    sizes = f"{plural(result.num_trials, 'trial')} x {plural(result.num_seeds, 'seed')}"
+    return f"{sizes}, {most}{result.steps[-1]:,} steps each"
 
 
 def _caption(result: Result, dropped: list[str]) -> str:
