@@ -79,7 +79,7 @@ BY_MODULE = {
         ("the worst trials are confirmed", "best = np.sort(best_trials(engine, count)) if count", "best = np.sort(best_trials(engine, None)[-count:]) if count", DURABLE + "::test_the_best_follows_the_confirmed_returns"),
         ("every bracket keeps all of its states", "            kept.retain(engine.member_index.of_trials(best_trials(engine, keep)), delete=enough is None)", "            pass", RUNGS + "::test_hyperband_gives_every_bracket_its_own_trials"),
         ("a stopped search deletes what its next rung needs", ", delete=enough is None)", ")", RESUME + "::test_a_search_that_a_budget_stopped_anywhere_resumes_to_the_same_result"),
-        ("missing states stay missing", "        _train_lost(engine, plan, b, r, states)", "        pass", RESUME + "::test_states_of_a_stopped_search_that_are_missing_are_trained_again"),
+        ("missing states stay missing", "        _train_lost(engine, plan, b, r, members, states)", "        pass", RESUME + "::test_states_of_a_stopped_search_that_are_missing_are_trained_again"),
         ("decided trials keep taking seeds", "        left = left[high >= low[leader]]", "        left = left", DURABLE + "::test_trials_that_are_decided_take_no_further_seeds"),
     ],
     "sweep.run.monitor": [

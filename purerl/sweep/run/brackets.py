@@ -236,16 +236,21 @@ def run_rung(
     members = engine.member_index.of_trials(trials)
     if states is not None:
         states.retain(members)
-        _train_lost(engine, plan, b, r, states)
+        _train_lost(engine, plan, b, r, members, states)
     states = stages.run(engine, plan.stage(b, r), members, states, trim)
     if r:
         records.forget(engine, plan.stage(b, r - 1).name)
     return states
 
 
-def _train_lost(engine: Engine, plan: Plan, b: int, r: int, states: Pool) -> None:
-    """Train the members whose states after the rung before have been deleted again, which adds them to the pool."""
-    lost = states.drop_lost()
+def _train_lost(engine: Engine, plan: Plan, b: int, r: int, members: np.ndarray, states: Pool) -> None:
+    """Train the members of a rung again that lack their states after the rung before, which adds these to the pool."""
+    name = f"{plan.stage(b, r).name}-"
+    done = [
+        event["members"] for kind in ("block", "failed") for block, event in engine.log.all(kind).items()
+        if block.startswith(name)
+    ]  # fmt: skip
+    lost = np.setdiff1d(np.intersect1d(states.drop_lost(), members), np.concatenate([np.empty(0, int), *done]))
     if not lost.size:
         return
     engine.monitor.report("train", note=f"the states of {len(lost):,} agents are missing: they are trained again")

@@ -216,7 +216,9 @@ def test_a_search_that_a_budget_stopped_anywhere_resumes_to_the_same_result(sche
         path = tmp_path / str(number)
         total = uncut.num_updates.sum() * 2 * 12
         assert "stopped" in run(path, max_steps=part * total, **options).settings
-        again = run(path, resume=True, **options)
+        notes = []
+        again = run(path, resume=True, progress=lambda progress: notes.append(progress.note), **options)
+        assert not [note for note in notes if "missing" in note]
         np.testing.assert_array_equal(again.rung_returns, uncut.rung_returns)
         jax.tree.map(np.testing.assert_array_equal, again.states, uncut.states)
 
