@@ -68,7 +68,7 @@ TASKS = {
     "ppo_pendulum_1m": Task("ppo", "Pendulum-v1", 8, -200.0),
     "ppo_breakout_5m": Task("ppo", "Breakout-MinAtar", 10, 28.0, {"num_steps": 5_000_000}),
     "ppo_breakout_10m": Task("ppo", "Breakout-MinAtar", 8, 28.0),
-    "ppo_asterix": Task("ppo", "Asterix-MinAtar", 1, 15.0),
+    "ppo_asterix_10m": Task("ppo", "Asterix-MinAtar", 4, 15.0),
     "ppo_asterix_5m": Task("ppo", "Asterix-MinAtar", 5, 5.0, presets.ALGORITHMS["ppo"].presets["image"]._asdict()),
     "pqn_asterix_5m": Task("pqn", "Asterix-MinAtar", 5, 5.0),
     "ppo_freeway_5m": Task("ppo", "Freeway-MinAtar", 5, 50.0),

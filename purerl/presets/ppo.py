@@ -11,6 +11,10 @@ _MINATAR = Preset(
     "ppo", 5_000_000, 64, 128, {"learning_rate": 5e-3}, {"num_epochs": 4, "num_minibatches": 8},
     {"activation": "relu", "convolution": False}, anneal=True,
 )  # fmt: skip
+_LARGE_BATCHES = _MINATAR._replace(
+    num_steps=10_000_000, num_envs=256,
+    hparams={"value_clip_epsilon": float("inf")}, agent={**_MINATAR.agent, "num_minibatches": 16},
+)  # fmt: skip
 _PHYSICS = Preset(
     "ppo", 2_000_000, 64, 32, {"learning_rate": 1e-3, "entropy_coef": 0.0}, {"num_epochs": 4, "num_minibatches": 8},
     combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
@@ -37,15 +41,11 @@ _PRESETS = {
         combinators=("with_observation_normalization", "with_reward_scaling"), anneal=True,
     ),
     # With fewer environments and a shorter horizon some seeds stay at the first wall of bricks
-    "Breakout-MinAtar": _MINATAR._replace(
-        num_steps=10_000_000, num_envs=256,
-        hparams={**_MINATAR.hparams, "discount": 0.997, "value_clip_epsilon": float("inf")},
-        agent={**_MINATAR.agent, "num_minibatches": 16},
+    "Breakout-MinAtar": _LARGE_BATCHES._replace(
+        hparams={**_LARGE_BATCHES.hparams, "learning_rate": 5e-3, "discount": 0.997},
     ),
-    # gymnax's own settings
-    "Asterix-MinAtar": _MINATAR._replace(
-        num_steps=10_000_000, hparams={"learning_rate": 5e-4, "discount": 0.999},
-        network={"hidden": (256, 256), **_MINATAR.network}, anneal=False,
+    "Asterix-MinAtar": _LARGE_BATCHES._replace(
+        hparams={**_LARGE_BATCHES.hparams, "learning_rate": 1.5e-3, "discount": 0.999},
     ),
     # Stable-Baselines3's zoo, with rewards scaled
     "gymnasium/LunarLander-v3": Preset(
