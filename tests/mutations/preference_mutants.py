@@ -116,7 +116,7 @@ COLUMNS = [
 
 REWARD_MODELS = [
     ("reward read at the last column", 'return losses.last_token(values, data["mask"])', "return values[..., -1]", "reward_model"),
-    ("absent texts ranked", "each = ranking_loss(reward, present)", "each = ranking_loss(reward, present | True)", "reward_model_of_rankings"),
+    ("absent texts ranked", "ranking_loss(reward, present)", "ranking_loss(reward, present | True)", "reward_model_of_rankings"),
     ("pairwise and Plackett-Luce confused", '"pairwise": losses.pairwise_ranking', '"pairwise": losses.plackett_luce', "reward_model_of_rankings"),
 ]  # fmt: skip
 

@@ -187,8 +187,6 @@ def test_a_search_over_nothing_has_a_report_too(tmp_path):
     Page(reports.write_html(made, tmp_path / "r.html").read_text(encoding="utf-8"))
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_a_search_whose_confirmed_trials_all_diverged_has_a_report_too(tmp_path):
     found = make_search(8, confirm=2)
     lost = dataclasses.replace(found, fresh_returns=np.full_like(found.fresh_returns, np.nan))
@@ -203,6 +201,8 @@ def test_a_picture_that_cannot_be_drawn_leaves_the_others(monkeypatch, tmp_path)
     assert page.count("data:image/png") >= 3
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("chromium") is None, reason="needs chromium")
 def test_a_browser_runs_its_script(written, tmp_path):
     """A click on the second heading sorts by the number of the trial."""
     click = "<script>document.querySelectorAll('th button')[1].click()</script></body>"
