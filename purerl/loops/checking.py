@@ -8,12 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import get_args, get_type_hints
 
-import jax.numpy as jnp
-
 from purerl.envs.checking import check_arguments, described
 from purerl.types import Agent, Env, Hparams, Key, Metrics, PyTree, Requirements, State
-
-_PRIORITY = "priority"  # one number per window, for replay: the one metric that is not a scalar
 
 
 def check_agent(agent: Agent) -> None:
@@ -81,7 +77,6 @@ def update(agent: Agent, key: Key, state: State, data: PyTree) -> tuple[State, M
 
     Raises:
       TypeError: it does not take these arguments, does not return (state, metrics), or the metrics are not a dict.
-      ValueError: a metric is not a scalar.
     """
     check_arguments("Agent.update", agent.update, (key, state, data), "(key, state, data)")
     result = agent.update(key, state, data)
@@ -93,7 +88,4 @@ def update(agent: Agent, key: Key, state: State, data: PyTree) -> tuple[State, M
             f"Agent.update must return (state, metrics), with metrics a dict of scalars by name; "
             f"the metrics are {described(metrics)}"
         )
-    for name, value in metrics.items():
-        if jnp.shape(value) and name != _PRIORITY:
-            raise ValueError(f"the metric {name!r} of Agent.update must be a scalar; it is {described(value)}")
     return state, dict(metrics)

@@ -76,7 +76,6 @@ def some_state():
         ({"memory": lambda key, state: ()}, TypeError, r"Agent.act must take \(key, state, obs, memory\)"),
         ({"update": lambda key, state, data: state}, TypeError, r"return \(state, metrics\); got .* TrainState"),
         ({"update": lambda key, state, data: (state, data.reward)}, TypeError, r"a dict of scalars.*float32"),
-        ({"update": lambda key, state, data: (state, {"a": data.reward})}, ValueError, r"'a' .*scalar.*\[3, 2\]"),
         ({"update": lambda key, state: (state, {})}, TypeError, r"Agent.update must take \(key, state, data\)"),
         ({"requires": "trajectory"}, TypeError, r"Requirements\(data='trajectory'\); got 'trajectory'"),
         ({"requires": Requirements(data="traj")}, ValueError, r"requires.data must be one of rows, .*; got 'traj'"),
