@@ -170,9 +170,8 @@ def _targets(
     if settings.advantage == "gae":
         advantage = returns.gae(data.reward, discount, value, next_value, trace_decay)
         return advantage, advantage + value
-    log_rho = log_prob - trajectories.recorded(
-        data, "log_prob", "actor_critic with vtrace"
-    )  # log π(a|s) / μ(a|s), μ the policy that acted
+    behaviour_log_prob = trajectories.recorded(data, "log_prob", "actor_critic with vtrace")
+    log_rho = log_prob - behaviour_log_prob  # log π(a|s) / μ(a|s), μ the policy that acted
     target, advantage = returns.vtrace(
         data.reward, discount, value, next_value, trace_decay, log_rho, hparams.rho_bar, hparams.c_bar
     )

@@ -125,8 +125,12 @@ def alphazero(
     Source: Silver et al. 2018, "A general reinforcement learning algorithm ...", Science 362; the search: Danihelka et
     al. 2022, "Policy improvement by planning with Gumbel", section 4.
     """
-    check_positive(num_simulations=num_simulations, num_epochs=num_epochs, num_minibatches=num_minibatches)
-    check_positive(max_depth=1 if max_depth is None else max_depth)
+    check_positive(
+        num_simulations=num_simulations,
+        max_depth=1 if max_depth is None else max_depth,
+        num_epochs=num_epochs,
+        num_minibatches=num_minibatches,
+    )
     network_checks.refuse_memory(network, "alphazero")
     planning.check_installed()
     settings = _Settings(network, model, num_simulations, max_depth, num_epochs, num_minibatches, optimizer)
@@ -215,6 +219,5 @@ def _make_batch(network: Network, params: Params, data: Transition, hparams: Alp
     trajectories.refuse_mask(data, "alphazero")
     data = trajectories.clean(data)
     target = planning.value_targets(network, params, data, hparams)
-    return trajectories.flatten(
-        Batch(data.obs, trajectories.recorded(data, "policy", "alphazero"), target, data.weight)
-    )
+    policy = trajectories.recorded(data, "policy", "alphazero")
+    return trajectories.flatten(Batch(data.obs, policy, target, data.weight))

@@ -157,9 +157,9 @@ def muzero(
     and appendix G; the search: Danihelka et al. 2022. λ-returns in place of n-step returns of the search's values; the
     root's prior is mixed with the mean of the Dirichlet noise of Silver et al. 2018, not with draws of it.
     """
-    check_positive(max_depth=1 if max_depth is None else max_depth)
     check_positive(
         num_simulations=num_simulations,
+        max_depth=1 if max_depth is None else max_depth,
         unroll_length=unroll_length,
         num_epochs=num_epochs,
         num_minibatches=num_minibatches,

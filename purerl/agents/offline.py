@@ -173,7 +173,6 @@ def cql(network: Network, *, optimizer: optimization.Optimizer = optimization.ad
 
     Source: Kumar et al. 2020, arXiv:2006.04779, eq. 4, with double Q-learning (Hasselt et al. 2016).
     """
-
     network_checks.refuse_memory(network, "cql")
     network_checks.refuse_noise(network, "cql")
 

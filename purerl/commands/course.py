@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from purerl import checkpoint, loops
+from purerl import checkpoint, loops, runs
 from purerl.commands import console, evaluations, rows
 from purerl.commands.guard import Guard
 from purerl.commands.options.train import Options
@@ -117,7 +117,7 @@ class Course:
             with contextlib.suppress(Exception):
                 if not self.lost:
                     self.save()
-                    saved = f"Saved. Resume with: purerl train --resume {self._directory}"
+                    saved = f"Saved. Resume with: purerl train --resume {runs.quoted(self._directory)}"
                     print(saved, file=sys.stderr, flush=True)
             raise
 

@@ -58,7 +58,7 @@ def _run(job: Job) -> None:
         state, reached = _train(job, state, details)
     diverged = np.atleast_1d(job.program.diverged(state.agent_state))
     if not diverged.all() and not reached and training.num_updates(state) < job.num_updates:
-        console.say(f"Saved. Resume with: purerl train --resume {job.directory}")
+        console.say(f"Saved. Resume with: purerl train --resume {runs.quoted(job.directory)}")
         raise SystemExit(130)
     _draw(job)
     if not diverged.all():

@@ -205,7 +205,7 @@ def _begin(key: Key | None, agent: Agent, env: HostEnv, state: State, obs: PyTre
       TypeError: the agent's action does not fit the environment's action space.
     """
     memory = _fresh_memory(key, agent, state, env.num_envs) if agent.memory else ()
-    action, _, _ = jax.eval_shape(lambda: _act_once(None, agent, state, *first((obs, memory))))
+    action, _, _ = jax.eval_shape(lambda: checking.act(agent, None, state, *first((obs, memory))))
     check_action(action, env.action_space)
     return HostActors(obs, memory, np.zeros(env.num_envs, np.float32), np.zeros(env.num_envs, np.int32))
 
@@ -258,20 +258,14 @@ def _init(key: Key, agent: Agent, hparams: Hparams, example: PyTree, num_envs: i
     return agents.initial_state(lambda key: checking.init(agent, key, hparams, example, num_envs), key)
 
 
-def _act_once(
-    key: Key | None, agent: Agent, state: State, obs: PyTree, memory: PyTree
-) -> tuple[PyTree, PyTree, PyTree]:
-    return checking.act(agent, key, state, obs, memory)
-
-
 @functools.partial(jax.jit, static_argnums=3)
 def _act(
     key: Key | None, i: int, t: int, agent: Agent, state: State, obs: PyTree, memory: PyTree
 ) -> tuple[PyTree, PyTree, PyTree]:
     if key is None:
-        return jax.vmap(lambda obs, memory: _act_once(None, agent, state, obs, memory))(obs, memory)
+        return jax.vmap(lambda obs, memory: checking.act(agent, None, state, obs, memory))(obs, memory)
     keys = prng.split(prng.fold_in(_keys(key, i)[0], t), jax.tree.leaves(obs)[0].shape[0])
-    return jax.vmap(lambda key, obs, memory: _act_once(key, agent, state, obs, memory))(
+    return jax.vmap(lambda key, obs, memory: checking.act(agent, key, state, obs, memory))(
         prng.unrolled(keys), obs, memory
     )
 

@@ -85,7 +85,7 @@ def kto_kl(policy_logps: jax.Array, ref_logps: jax.Array, mask: jax.Array | None
     """
     policy_logps, ref_logps = checked(policy_logps=policy_logps, ref_logps=ref_logps)
     counted = jnp.ones(policy_logps.shape, bool) if mask is None else jnp.asarray(mask) != 0
-    same_shape(policy_logps=policy_logps, counted=counted)
+    same_shape(policy_logps=policy_logps, mask=counted)
     ratio = jnp.where(counted, policy_logps - ref_logps, 0.0)
     mean = jnp.sum(ratio) / jnp.maximum(jnp.sum(counted), 1)
     return jax.lax.stop_gradient(jnp.maximum(mean, 0.0))
@@ -174,7 +174,7 @@ def bco_delta(
     policy_logps, ref_logps = checked(policy_logps=policy_logps, ref_logps=ref_logps)
     good = jnp.asarray(desirable) != 0
     counted = jnp.ones_like(good) if mask is None else jnp.asarray(mask) != 0
-    same_shape(policy_logps=policy_logps, good=good, counted=counted)
+    same_shape(policy_logps=policy_logps, desirable=good, mask=counted)
     reward = jax.lax.stop_gradient(beta * (policy_logps - ref_logps))
     classes = good & counted, ~good & counted
     means = [jnp.where(each, reward, 0).sum() / jnp.maximum(each.sum(), 1) for each in classes]

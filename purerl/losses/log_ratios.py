@@ -21,17 +21,26 @@ def checked(**logps: jax.Array) -> list[jax.Array]:
     return arrays
 
 
-def log_ratios(
+def pair_of(
     chosen_logps: jax.Array, rejected_logps: jax.Array, ref_chosen_logps: jax.Array, ref_rejected_logps: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    """ρ⁺ and ρ⁻, each log π − log π_ref, through which no gradient reaches the reference."""
+) -> list[jax.Array]:
+    """The four arrays, checked; no gradient reaches those of the reference."""
     chosen, rejected, *reference = checked(
         chosen_logps=chosen_logps,
         rejected_logps=rejected_logps,
         ref_chosen_logps=ref_chosen_logps,
         ref_rejected_logps=ref_rejected_logps,
     )
-    ref_chosen, ref_rejected = jax.lax.stop_gradient(reference)
+    return [chosen, rejected, *jax.lax.stop_gradient(reference)]
+
+
+def log_ratios(
+    chosen_logps: jax.Array, rejected_logps: jax.Array, ref_chosen_logps: jax.Array, ref_rejected_logps: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """ρ⁺ and ρ⁻, each log π − log π_ref, through which no gradient reaches the reference."""
+    chosen, rejected, ref_chosen, ref_rejected = pair_of(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
+    )
     return chosen - ref_chosen, rejected - ref_rejected
 
 

@@ -8,12 +8,12 @@ scalars, or broadcast against them. σ is the logistic function. Losses are not 
 
 from __future__ import annotations
 
-import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.losses.log_ratios import checked, log_ratios
+from purerl.losses.log_ratios import log_ratios, pair_of
 from purerl.losses.reward_modeling import logistic_loss
+from purerl.returns.recursion import same_shape
 
 
 def nca(
@@ -161,13 +161,9 @@ def aot(
       >>> [round(x, 3) for x in losses.aot(chosen, zeros, zeros, zeros, beta=1.0).tolist()]
       [0.313, 0.049]
     """
-    chosen, rejected, *reference = checked(
-        chosen_logps=chosen_logps,
-        rejected_logps=rejected_logps,
-        ref_chosen_logps=ref_chosen_logps,
-        ref_rejected_logps=ref_rejected_logps,
+    chosen, rejected, ref_chosen, ref_rejected = pair_of(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
-    ref_chosen, ref_rejected = jax.lax.stop_gradient(reference)
     return _sorted_loss(chosen - rejected, ref_chosen - ref_rejected, beta, label_smoothing, mask)
 
 
@@ -225,7 +221,7 @@ def _sorted_loss(
     if mask is None:
         return logistic_loss(beta * (jnp.sort(upper, axis=-1) - jnp.sort(lower, axis=-1)), label_smoothing)
     absent = jnp.asarray(mask) == 0
-    chex.assert_equal_shape([upper, absent])
+    same_shape(chosen_logps=upper, mask=absent)
     upper, lower = _present_first(upper, absent), _present_first(lower, absent)
     counted = jnp.sort(absent, axis=-1) == 0
     margin = jnp.where(counted, upper - lower, 0.0)
@@ -273,16 +269,11 @@ def sppo(
       >>> round(float(losses.sppo(chosen, rejected, ref_chosen, ref_rejected, beta=0.25)), 3)
       2.0
     """
-    arrays = checked(
-        chosen_logps=chosen_logps,
-        rejected_logps=rejected_logps,
-        ref_chosen_logps=ref_chosen_logps,
-        ref_rejected_logps=ref_rejected_logps,
+    chosen, rejected, ref_chosen, ref_rejected = pair_of(
+        chosen_logps, rejected_logps, ref_chosen_logps, ref_rejected_logps
     )
-    chosen, rejected, ref_chosen, ref_rejected = arrays
-    for rate in (chosen_win_rate, rejected_win_rate):
-        if jnp.ndim(rate):
-            chex.assert_equal_shape([chosen, jnp.asarray(rate)])
-    chosen_error = chosen - jax.lax.stop_gradient(ref_chosen) - (chosen_win_rate - 0.5) / beta
-    rejected_error = rejected - jax.lax.stop_gradient(ref_rejected) - (rejected_win_rate - 0.5) / beta
+    rates = {"chosen_win_rate": chosen_win_rate, "rejected_win_rate": rejected_win_rate}
+    same_shape(chosen_logps=chosen, **{name: rate for name, rate in rates.items() if jnp.ndim(rate)})
+    chosen_error = chosen - ref_chosen - (chosen_win_rate - 0.5) / beta
+    rejected_error = rejected - ref_rejected - (rejected_win_rate - 0.5) / beta
     return jnp.square(chosen_error) + jnp.square(rejected_error)

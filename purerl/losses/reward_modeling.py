@@ -165,7 +165,7 @@ def _ranked(rewards: jax.Array, mask: jax.Array | None) -> tuple[jax.Array, jax.
     rewards = jnp.asarray(rewards)
     chex.assert_type(rewards, float)
     present = jnp.ones(rewards.shape, bool) if mask is None else jnp.asarray(mask) != 0
-    same_shape(rewards=rewards, present=present)
+    same_shape(rewards=rewards, mask=present)
     rewards = rewards.astype(jnp.promote_types(rewards.dtype, jnp.float32))
     return jnp.where(present, rewards, _ABSENT), present
 

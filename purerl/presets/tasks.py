@@ -12,7 +12,7 @@ from purerl import types
 from purerl.envs import references
 from purerl.hparams import cast
 from purerl.presets.entries import Preset
-from purerl.text import with_tuples
+from purerl.text import plural, with_tuples
 
 _AS_IN_JAX = types.Env(None, None, types.Discrete(1), types.Discrete(1))  # type: ignore[arg-type]
 
@@ -63,8 +63,7 @@ class Task(NamedTuple):
         sizes = f"{preset.num_envs} environments x {at_most}{preset.rollout_length} steps"
         if preset.dataset:
             sizes = f"{preset.num_envs * preset.rollout_length} rows of {preset.dataset}"
-        updates = f"{preset.num_updates:,} update{'s' * (preset.num_updates > 1)}"
-        return f"{preset.algorithm} on {self.env}: {updates} of {sizes}"
+        return f"{preset.algorithm} on {self.env}: {plural(preset.num_updates, 'update')} of {sizes}"
 
     def to_json(self) -> dict[str, Any]:
         """Plain data; `task_from_json` is the inverse."""

@@ -13,7 +13,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.agents.common.trajectories import done, is_masked, step_weight
+from purerl.agents.common.trajectories import done, is_masked, masked_mean, step_weight
 from purerl.spaces import Discrete
 from purerl.types import HasSpaces, Key, Scalar, Transition
 
@@ -236,8 +236,7 @@ def walk(
 
 def mean_absolute(error: jax.Array, weight: jax.Array) -> jax.Array:
     """Weighted mean of the absolute errors, 0 if none counts; errors of weight 0 may be NaN."""
-    total = weight.sum()
-    return jnp.where(weight > 0, weight * jnp.abs(error), 0).sum() / jnp.where(total > 0, total, 1)
+    return masked_mean(jnp.abs(error), weight)
 
 
 def forget(eligibility: Eligibility) -> Eligibility:

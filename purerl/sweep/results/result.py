@@ -24,6 +24,7 @@ from purerl.sweep.results.trial import Trial
 from purerl.sweep.trials import spaces
 from purerl.sweep.trials.members import MemberIndex
 from purerl.sweep.trials.trials import Trials
+from purerl.text import plural
 from purerl.types import Hparams, PyTree
 
 # Arrays that are stored as JSON lists beside the checkpoint of the larger ones, and their types.
@@ -95,7 +96,7 @@ class Result:
     def __repr__(self) -> str:
         """The sizes and the best trial, without the arrays."""
         best, total = int(self.order[0]), int(self.trial_steps.max())
-        sizes = f"{self.num_trials:,} trials x {self.num_seeds} seeds, {total:,} steps each"
+        sizes = f"{plural(self.num_trials, 'trial')} x {plural(self.num_seeds, 'seed')}, {total:,} steps each"
         score = float(self.score[best] if self.objective.maximize else -self.score[best])
         found = {name: python_number(self.values(name)[best]) for name in self.searched}
         settings = ", ".join(f"{name}={value!r}" for name, value in found.items())
