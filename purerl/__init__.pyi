@@ -78,6 +78,7 @@ from purerl.agents.tqc import tqc
 from purerl.hparams import get_hparams, get_params, set_hparams, set_params
 from purerl.loops import Evaluation, LoopState, advance, deploy, evaluate, fit, rollout, start, train, train_in_chunks
 from purerl.loops.host import evaluate_on_host, train_on_host
+from purerl.once import build_once
 from purerl.runs import load
 from purerl.types import Agent, Env, EnvStep, TrainState, Transition
 
@@ -121,6 +122,7 @@ __all__ = [
     "alphazero",
     "bandit",
     "behavior_cloning",
+    "build_once",
     "callbacks",
     "checkpoint",
     "cma_es",

@@ -109,7 +109,8 @@ class Requirements(NamedTuple):
 class Agent(NamedTuple):
     """A learner as pure functions. It holds no arrays, so it is hashable and static under `jax.jit`.
 
-    Agents compare by the identity of their functions: build one once and keep it, or every call compiles again.
+    Agents compare by the identity of their functions, so another object compiles again. purerl's factories give the
+    same one for the same arguments; a factory of your own does with `build_once`.
 
     Attributes:
       init: `(key, hparams, example, num_envs=1) -> state`; see `InitFn`.

@@ -21,6 +21,7 @@ BASE = {
     "files",
     "hparams",
     "numerics",
+    "once",
     "orthonormal",
     "packing",
     "prng",

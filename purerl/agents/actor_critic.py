@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from purerl import losses, returns
 from purerl.agents.common import counts, optimization, policy_network, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 ADVANTAGES = ("gae", "n_step", "vtrace")
@@ -54,6 +55,7 @@ class _Settings(NamedTuple):
     optimizer: optimization.Optimizer
 
 
+@build_once
 def actor_critic(
     network: Network,
     *,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from purerl.agents.common import batches, network_checks, optimization, planning, plug_ins, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, SignedUnitInterval, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.spaces import action_mask
 from purerl.types import (
     Agent,
@@ -69,6 +70,7 @@ class _Settings(NamedTuple):
     optimizer: optimization.Optimizer
 
 
+@build_once
 def alphazero(
     network: Network,
     model: Env,

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 
 from purerl.agents.common import counts, network_checks, plug_ins, trajectories
+from purerl.once import build_once
 from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
 
@@ -63,6 +64,7 @@ class _Settings(NamedTuple):
     strategy: Any
 
 
+@build_once
 def from_evosax(network: Network, strategy: Strategy) -> Agent:
     """A distribution-based strategy of evosax over the parameters of a policy: each environment plays one candidate.
 

@@ -16,6 +16,7 @@ from jax.flatten_util import ravel_pytree
 
 from purerl.agents.common import counts, network_checks, plug_ins, trajectories
 from purerl.hparams import NonNegative
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
 
@@ -72,6 +73,7 @@ class Candidate(NamedTuple):
     params: Params
 
 
+@build_once
 def cma_es(network: Network) -> Agent:
     """CMA-ES over the parameters of a policy: each environment plays one episode with a candidate of its own.
 

@@ -12,6 +12,7 @@ import optax
 from purerl import losses
 from purerl.agents.common import counts, optimization, q_critics, soft_actor
 from purerl.hparams import check_positive
+from purerl.once import build_once
 from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, Transition
 
 
@@ -45,6 +46,7 @@ class CrossQState(NamedTuple):
     num_updates: jax.Array
 
 
+@build_once
 def crossq(
     actor: Network,
     critic: Network,

@@ -12,6 +12,7 @@ import numpy as np
 from purerl import losses
 from purerl.agents.common import action_values, batches, counts, network_checks, optimization, plug_ins, q_critics
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
@@ -93,6 +94,7 @@ class _Settings(NamedTuple):
     temperature_optimizer: optimization.Optimizer
 
 
+@build_once
 def discrete_sac(
     actor: Network,
     critic: Network,

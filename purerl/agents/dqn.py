@@ -25,6 +25,7 @@ from purerl.agents.common import (
 from purerl.agents.common.q_learner import DQNState
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, Interval, NonNegative, UnitInterval
+from purerl.once import build_once
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
@@ -89,6 +90,7 @@ class _Settings(NamedTuple):
     optimizer: optimization.Optimizer
 
 
+@build_once
 def dqn(
     network: Network,
     *,

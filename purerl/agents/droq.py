@@ -10,9 +10,11 @@ import jax.numpy as jnp
 from purerl import losses
 from purerl.agents.common import counts, network_checks, optimization, q_critics, soft_actor
 from purerl.hparams import check_positive
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Transition
 
 
+@build_once
 def droq(
     actor: Network,
     critic: Network,

@@ -17,6 +17,7 @@ from jax.flatten_util import ravel_pytree
 
 from purerl.agents.common import counts, network_checks, optimization, plug_ins, trajectories
 from purerl.hparams import AtLeastOne, NonNegative
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 
@@ -66,6 +67,7 @@ class _Settings(NamedTuple):
     optimizer: optimization.Optimizer
 
 
+@build_once
 def evolution(network: Network, *, antithetic: bool = True, optimizer: optimization.Optimizer = adam) -> Agent:
     """OpenAI's evolution strategy: each environment plays one episode with its own perturbed parameters.
 

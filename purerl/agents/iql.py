@@ -20,6 +20,7 @@ from purerl.agents.common import (
     trajectories,
 )
 from purerl.hparams import NonNegative, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements
 
 _adam = optimization.adam_of("learning_rate")
@@ -81,6 +82,7 @@ class _Settings(NamedTuple):
     critic_optimizer: optimization.Optimizer
 
 
+@build_once
 def iql(
     network: Network,
     critic: Network,

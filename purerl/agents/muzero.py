@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from purerl.agents.common import optimization, planning, policy_network, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Params, PyTree, Requirements, TrainState, Transition
 
@@ -92,6 +93,7 @@ class _Settings(NamedTuple):
     optimizer: optimization.Optimizer
 
 
+@build_once
 def muzero(
     network: LatentNetwork,
     *,

@@ -31,6 +31,7 @@ from purerl.agents.common import (
 )
 from purerl.exploration.selection import forbid
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
+from purerl.once import build_once
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState
 
@@ -81,6 +82,7 @@ class CQLState(NamedTuple):
     num_updates: jax.Array
 
 
+@build_once
 def behavior_cloning(network: Network, *, optimizer: optimization.Optimizer = optimization.adam) -> Agent:
     """Behavior cloning: supervised learning of the policy that makes the recorded actions most probable.
 
@@ -137,6 +139,7 @@ def _cloning_loss(
     return negative - hparams.entropy_coef * entropy, metrics
 
 
+@build_once
 def cql(network: Network, *, optimizer: optimization.Optimizer = optimization.adam) -> Agent:
     """Conservative Q-learning for discrete actions, CQL(H) on double Q-learning with a Polyak target network.
 

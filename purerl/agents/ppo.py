@@ -13,6 +13,7 @@ from purerl import losses, returns
 from purerl.agents.common import blocks, counts, minibatches, optimization, plug_ins, policy_network, trajectories
 from purerl.distributed import platform
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.types import Agent, Hparams, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 
@@ -125,6 +126,7 @@ class _Settings(NamedTuple):
     optimizer: optimization.Optimizer
 
 
+@build_once
 def ppo(
     network: Network,
     *,

@@ -14,6 +14,7 @@ from purerl import exploration, returns
 from purerl.agents.common import action_values, batches, network_checks, optimization, plug_ins, trajectories
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.spaces import action_mask
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
@@ -65,6 +66,7 @@ class _Settings(NamedTuple):
     optimizer: optimization.Optimizer
 
 
+@build_once
 def pqn(
     network: Network, *, num_epochs: int = 2, num_minibatches: int = 4, optimizer: optimization.Optimizer = radam
 ) -> Agent:

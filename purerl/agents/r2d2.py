@@ -15,6 +15,7 @@ from purerl.agents.common import action_values, optimization, policy_network, q_
 from purerl.agents.common.q_learner import DQNState
 from purerl.exploration.selection import annealed_epsilon
 from purerl.hparams import check_positive
+from purerl.once import build_once
 from purerl.spaces import action_mask
 from purerl.types import Agent, Hparams, Key, Metrics, Params, PyTree, Requirements, Transition
 
@@ -32,6 +33,7 @@ class _Settings(NamedTuple):
     optimizer: optimization.Optimizer
 
 
+@build_once
 def r2d2(
     network: RecurrentQNetwork,
     *,

@@ -13,6 +13,7 @@ from purerl import losses
 from purerl import returns as estimators
 from purerl.agents.common import optimization, policy_network, trajectories
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, TrainState, Transition
 
 _RETURNS = {"reward_to_go": estimators.reward_to_go, "whole": estimators.whole_returns}
@@ -48,6 +49,7 @@ class _Settings(NamedTuple):
     optimizer: optimization.Optimizer
 
 
+@build_once
 def reinforce(
     network: Network,
     *,

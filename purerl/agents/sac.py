@@ -10,6 +10,7 @@ import jax
 from purerl import losses
 from purerl.agents.common import network_checks, optimization, q_critics, soft_actor
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Transition
 
 
@@ -41,6 +42,7 @@ class SACHparams(NamedTuple):
     importance_anneal_updates: AtLeastOne = float("inf")
 
 
+@build_once
 def sac(
     actor: Network,
     critic: Network,

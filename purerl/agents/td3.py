@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from purerl.agents.common import deterministic_actor, optimization, q_critics
 from purerl.agents.common.deterministic_actor import Settings, TD3State
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements, Transition
 
 
@@ -46,6 +47,7 @@ class TD3Hparams(NamedTuple):
     importance_anneal_updates: AtLeastOne = float("inf")
 
 
+@build_once
 def td3(
     actor: Network,
     critic: Network,

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from purerl.agents.common import deterministic_actor, optimization, q_critics, rows, trajectories
 from purerl.agents.common.deterministic_actor import Settings, TD3State
 from purerl.hparams import NonNegative, UnitInterval
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Requirements
 
 
@@ -35,6 +36,7 @@ class TD3BCHparams(NamedTuple):
     target_noise_clip: NonNegative = 0.5
 
 
+@build_once
 def td3_bc(
     actor: Network,
     critic: Network,

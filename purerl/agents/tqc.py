@@ -9,9 +9,11 @@ import jax.numpy as jnp
 
 from purerl import losses
 from purerl.agents.common import network_checks, optimization, q_critics, soft_actor
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Network, Params, PyTree, Transition
 
 
+@build_once
 def tqc(
     actor: Network,
     critic: Network,

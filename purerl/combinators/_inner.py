@@ -35,7 +35,7 @@ def refused(message: str) -> Agent:
     The composition itself only warns, so that code which builds agents for several runs goes on to the sound ones;
     `train`, `fit` and `evaluate` raise the error before anything is compiled.
     """
-    warnings.warn(f"{message} (an error as soon as this agent is used)", stacklevel=3)
+    warnings.warn(f"{message} (an error as soon as this agent is used)", stacklevel=4)
 
     def refuse(*arguments: Any) -> NoReturn:
         raise ValueError(message)

@@ -9,6 +9,7 @@ import jax
 from purerl import losses
 from purerl.combinators import _inner
 from purerl.hparams import AtLeastOne, NonNegative, Positive, UnitInterval, get_hparams, set_hparams
+from purerl.once import build_once
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, Scalar, State
 
 
@@ -48,6 +49,7 @@ def kl_penalized_policy_loss(
     return losses.kl_penalized_surrogate(log_prob, old_log_prob, advantage, kl, hparams.kl_coef)
 
 
+@build_once
 def with_adaptive_kl(agent: Agent) -> Agent:
     """Halve or double the agent's `kl_coef` after an update whose KL left the band around `kl_target`.
 

@@ -9,6 +9,7 @@ import jax
 from purerl import prng
 from purerl.combinators import _inner
 from purerl.hparams import check_positive
+from purerl.once import build_once
 from purerl.types import Agent, Hparams, Key, Metrics, PyTree, Requirements, State, example_of
 
 
@@ -25,6 +26,7 @@ class DrawFn(Protocol):
         """Data for the wrapped agent; `data` is what `fit` was given."""
 
 
+@build_once
 def with_minibatches(agent: Agent, batch_size: int) -> Agent:
     """Show the agent `batch_size` rows of the data in each update, drawn uniformly with replacement.
 
@@ -76,6 +78,7 @@ _NEEDED = {
 }
 
 
+@build_once
 def with_sampler(agent: Agent, draw: DrawFn) -> Agent:
     """Show the agent `draw(key, data)` in place of the data: endless fresh data from a simulator, or any subset.
 

@@ -12,6 +12,7 @@ from purerl import numerics
 from purerl.agents.common import trajectories
 from purerl.combinators import _inner
 from purerl.hparams import get_hparams
+from purerl.once import build_once
 from purerl.types import Agent, Experience, Hparams, Key, Metrics, PyTree, State, Transition
 
 _STATE_PARTS = {"obs", "env_state", "env_params"}  # of an observation of `envs.with_state`
@@ -51,6 +52,7 @@ class NormalizedState(NamedTuple):
     moments: RunningMoments
 
 
+@build_once
 def with_observation_normalization(agent: Agent, *, clip: float = 10.0) -> Agent:
     """Show the agent clip((x - mean) / √(variance + 1e-8), ±`clip`) in place of each feature x of an observation.
 
@@ -131,6 +133,7 @@ class ScaledState(NamedTuple):
     moments: RunningMoments
 
 
+@build_once
 def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
     """Show the agent clip(r / √(Var[R] + 1e-8), ±`clip`), where R[t] = r[t] + γ (1 - done[t-1]) R[t-1].
 

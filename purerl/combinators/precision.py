@@ -8,12 +8,14 @@ from typing import Any, TypeVar
 
 import jax
 
+from purerl.once import build_once
 from purerl.types import Agent
 
 PRECISIONS = ("float32", "tensorfloat32", "bfloat16")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
+@build_once
 def with_precision(agent: Agent, precision: str = "tensorfloat32") -> Agent:
     """An agent whose products of float32 matrices, forward and backward, may be computed in a lower precision.
 

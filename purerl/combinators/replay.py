@@ -15,6 +15,7 @@ from purerl.agents.common import trajectories
 from purerl.combinators import _inner, _windows
 from purerl.distributed import platform
 from purerl.hparams import check_positive, get_hparams, set_hparams
+from purerl.once import build_once
 from purerl.replay import priority
 from purerl.replay import ring as rings
 from purerl.types import Agent, Experience, Hparams, Key, Metrics, PyTree, Requirements, State, Transition
@@ -44,6 +45,7 @@ class _Settings(NamedTuple):
     layout: _windows.Layout
 
 
+@build_once
 def with_replay(
     agent: Agent,
     *,

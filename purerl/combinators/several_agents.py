@@ -9,9 +9,11 @@ import jax
 import jax.numpy as jnp
 
 from purerl.hparams import check_positive, get_hparams, set_hparams
+from purerl.once import build_once
 from purerl.types import Agent, Hparams, Key, MemoryFn, Metrics, PyTree, State, Transition
 
 
+@build_once
 def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = False) -> Agent:
     """Let one policy play every agent of an environment of several, and learn from all of them (parameter sharing).
 
@@ -58,6 +60,7 @@ class SeparateState(NamedTuple):
     agent: State
 
 
+@build_once
 def with_separate_policies(agent: Agent, num_agents: int, *, team_reward: bool = False) -> Agent:
     """Give each of the A agents of an environment a policy of its own, all of one kind, which learn side by side.
 

@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl import loops, losses
+from purerl.once import build_once
 from purerl.rlhf import reward_models
 from purerl.rlhf.models import Network, logits_of, table_network
 from purerl.rlhf.supervised import LearnerHparams
@@ -109,6 +110,7 @@ def ranked_texts(key: Key, task: TokenTask, ref_log_probs: jax.Array, rows: int,
     return columns | {"ref_log_prob": ref_log_probs[index], "reward": all_rewards(task)[index]}
 
 
+@build_once
 def additive_reward(vocab_size: int, length: int) -> Network:
     """A reward model of the true reward's form: value[t] = Σ_{s≤t} unary[s, y_s] + Σ_{s<t} pairwise[s, y_s, y_s+1]."""
 

@@ -16,6 +16,7 @@ from purerl.networks.initializers import orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, features, has_mask
 from purerl.networks.policy import PolicyHead
+from purerl.once import build_once
 from purerl.spaces import Discrete, check_spaces
 from purerl.types import HasSpaces, Key, Params, PyTree
 
@@ -38,6 +39,7 @@ class LatentModel(NamedTuple):
     apply: Callable[..., tuple[Distribution, jax.Array]]
 
 
+@build_once
 def latent_model(
     env: HasSpaces,
     hidden: tuple[int, ...] = (64,),

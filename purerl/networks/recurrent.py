@@ -17,6 +17,7 @@ from purerl.networks.initializers import Dtype, Initializer, orthogonal
 from purerl.networks.layers import Torso, check_hidden
 from purerl.networks.observations import check_observation, features, has_mask
 from purerl.networks.policy import PolicyHead, check_action_space
+from purerl.once import build_once
 from purerl.spaces import Discrete, Space, check_spaces
 from purerl.types import HasSpaces, Key, Params, PyTree
 
@@ -94,6 +95,7 @@ CELLS = {
 }
 
 
+@build_once
 def recurrent_actor_critic(
     env: HasSpaces,
     hidden: tuple[int, ...] = (64,),
@@ -150,6 +152,7 @@ def recurrent_actor_critic(
     return _network(env.observation_space, torso, memory_size, cell, init_heads, heads)
 
 
+@build_once
 def recurrent_q_network(
     env: HasSpaces,
     hidden: tuple[int, ...] = (64,),

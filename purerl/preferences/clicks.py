@@ -23,6 +23,7 @@ import jax.numpy as jnp
 from purerl import loops, losses
 from purerl.agents.common import optimization
 from purerl.agents.common.optimization import AdamHparams
+from purerl.once import build_once
 from purerl.types import Agent, Hparams, Key, Metrics, TrainState
 
 
@@ -102,6 +103,7 @@ def to_pairs(impressions: Impressions, eta: jax.Array | None = None) -> ClickPai
     return ClickPairs(preferred, other, weight.reshape(-1))
 
 
+@build_once
 def linear_scorer() -> Agent:
     """An agent for `fit` on `ClickPairs`: score = w · features, by weighted Bradley-Terry; `params` is w [D]."""
 

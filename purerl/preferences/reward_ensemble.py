@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from purerl import loops, losses
 from purerl.agents.common import optimization
 from purerl.agents.common.optimization import AdamHparams
+from purerl.once import build_once
 from purerl.spaces import Box, Discrete, Space
 from purerl.types import Agent, Env, EnvStep, Hparams, Key, Metrics, Params, PyTree, TrainState
 
@@ -112,6 +113,7 @@ def scaling(x: jax.Array) -> Scaling:
     return Scaling(mean, jnp.where(varies, jnp.std(rows, axis=0) + 1e-6, 1.0))
 
 
+@build_once
 def ensemble_agent(num_members: int, error_rate: float, weight_decay: float = 1e-3) -> Agent:
     """An agent for `fit` on `Comparisons`: an ensemble whose members fit their own weightings of the rows.
 
@@ -183,6 +185,7 @@ class WatchedState(NamedTuple):
     obs: PyTree
 
 
+@build_once
 def with_learned_reward(env: Env) -> Env:
     """The same environment with the reward of `env_params`, a `LearnedReward`. The true reward never leaves it."""
 

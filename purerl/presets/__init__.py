@@ -116,8 +116,7 @@ def environment(name: str, env: types.Env) -> types.Env:
 def build(preset: Preset, env: types.Env) -> types.Agent:
     """The agent of a preset, for an environment from `environment`.
 
-    Agents compare by identity: build one and keep it. In an environment of several agents all share one policy
-    (`combinators.with_shared_policy`).
+    In an environment of several agents all share one policy (`combinators.with_shared_policy`).
 
     Raises:
       ValueError, TypeError: a keyword or value that the factory or the network does not accept; an unknown combinator;

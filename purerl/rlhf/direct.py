@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from purerl import losses
 from purerl.agents.common import optimization, plug_ins
+from purerl.once import build_once
 from purerl.rlhf.columns import TEXT, Columns, log_probs, require_columns, with_prefix
 from purerl.rlhf.reward_models import order_metrics
 from purerl.rlhf.supervised import SummedLoss, learner
@@ -89,6 +90,7 @@ rewards, so they are losses of the rows that are computed together: their micro-
 The two texts of a row of "aot_unpaired" may answer different prompts."""
 
 
+@build_once
 def direct_alignment(
     network: Network,
     loss: str | DirectLoss | PreferenceLoss = "dpo",
@@ -125,6 +127,7 @@ def direct_alignment(
     return learner(network, each, num_microbatches=num_microbatches, by_row=by_row, optimizer=optimizer)
 
 
+@build_once
 def direct_loss(network: Network, loss: str | DirectLoss | PreferenceLoss = "dpo") -> SummedLoss:
     """The loss of `direct_alignment`, summed over the rows; one without completion tokens does not count.
 
@@ -152,6 +155,7 @@ def direct_loss(network: Network, loss: str | DirectLoss | PreferenceLoss = "dpo
     return total
 
 
+@build_once
 def kto(
     network: Network,
     *,
@@ -192,6 +196,7 @@ def kto(
     return learner(network, kto_loss(network, desirable_weight, undesirable_weight), optimizer=optimizer)
 
 
+@build_once
 def kto_loss(network: Network, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> SummedLoss:
     """The loss of `kto`, summed over the rows; one without completion tokens does not count."""
     mismatched_columns = tuple(f"kl_{name}" for name in (*TEXT, "ref_log_prob"))
@@ -210,6 +215,7 @@ def kto_loss(network: Network, desirable_weight: float = 1.0, undesirable_weight
     return loss
 
 
+@build_once
 def bco(
     network: Network,
     *,
@@ -251,6 +257,7 @@ def bco(
     return learner(network, bco_loss(network, desirable_weight, undesirable_weight), optimizer=optimizer)
 
 
+@build_once
 def bco_loss(network: Network, desirable_weight: float = 1.0, undesirable_weight: float = 1.0) -> SummedLoss:
     """The loss of `bco`, summed over the rows; one without completion tokens does not count."""
 

@@ -13,11 +13,13 @@ import jax.numpy as jnp
 
 from purerl import losses
 from purerl.agents.common import optimization
+from purerl.once import build_once
 from purerl.rlhf.policy import KLKind, Prepare, check_kl, policy_agent
 from purerl.rlhf.texts import Texts, drift, spread, surrogate
 from purerl.types import Agent, Hparams, Metrics, Network, Params
 
 
+@build_once
 def rloo(
     network: Network,
     group_size: int | None = None,
@@ -72,6 +74,7 @@ def rloo(
     return policy_agent(network, prepare, loss, num_epochs, num_minibatches, optimizer)
 
 
+@build_once
 def grpo(
     network: Network,
     group_size: int | None = None,

@@ -7,12 +7,14 @@ import jax.numpy as jnp
 
 from purerl import losses
 from purerl.agents.common import optimization
+from purerl.once import build_once
 from purerl.rlhf.group_policy import group_relative
 from purerl.rlhf.policy import KLKind, check_kl, policy_agent
 from purerl.rlhf.texts import Texts, clip_bounds, drift, token_log_probs
 from purerl.types import Agent, Hparams, Metrics, Network, Params
 
 
+@build_once
 def gspo(
     network: Network,
     group_size: int | None = None,
@@ -68,6 +70,7 @@ def gspo(
     return policy_agent(network, prepare, loss, num_epochs, num_minibatches, optimizer)
 
 
+@build_once
 def cispo(
     network: Network,
     group_size: int | None = None,

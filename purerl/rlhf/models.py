@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.once import build_once
 from purerl.types import Key, Params, PyTree
 
 if TYPE_CHECKING:
@@ -54,6 +55,7 @@ def value_of(output: PyTree) -> jax.Array:
     return output[1]
 
 
+@build_once
 def table_network(vocab_size: int, length: int, order: int) -> Network:
     """Logits and values from one table per position: a time-dependent Markov chain of the given order.
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from purerl import losses, returns
 from purerl.agents.common import optimization
 from purerl.hparams import AtLeastOne, NonNegative, Positive, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.rlhf.models import logits_of, value_of
 from purerl.rlhf.supervised import choose_token
 from purerl.rlhf.texts import Texts, drift, from_trajectory, next_own, run, shifted_values, token_mean, values_before
@@ -106,6 +107,7 @@ def policy_state(
     return PolicyState(*state, ref_params=ref_params, beta=jnp.asarray(hparams.beta))
 
 
+@build_once
 def ppo(
     network: Network,
     *,

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from purerl import losses
 from purerl.agents.common import optimization, plug_ins
+from purerl.once import build_once
 from purerl.rlhf.columns import TEXT, Columns, apply_to_texts, require_columns
 from purerl.rlhf.models import value_of
 from purerl.rlhf.supervised import SummedLoss, learner
@@ -31,6 +32,7 @@ def rewards(network: Network, params: Params, data: Columns) -> jax.Array:
     return losses.last_token(values, data["mask"])
 
 
+@build_once
 def reward_model(
     network: Network,
     loss: str | RankingLoss = "plackett_luce",
@@ -76,6 +78,7 @@ def reward_model(
     return learner(network, each, num_microbatches=num_microbatches, by_row=by_row, optimizer=optimizer)
 
 
+@build_once
 def reward_loss(network: Network, loss: str | RankingLoss = "plackett_luce", centering: float = 0.0) -> SummedLoss:
     """The loss of `reward_model`, summed over the rows; one without texts does not count.
 

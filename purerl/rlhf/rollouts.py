@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from purerl.loops.actors import Actors, Finished
 from purerl.loops.rollouts import Rollout
+from purerl.once import build_once
 from purerl.rlhf.generation import Advance, Completions, Writing, append, decoder, write_turn
 from purerl.rlhf.tokens import TokenState, place, prompt_mask, reply_size
 from purerl.types import Agent, Env, Key, Network, Params, PyTree, State, Transition
@@ -47,6 +48,7 @@ class Turns(NamedTuple):
     reward: jax.Array
 
 
+@build_once
 def token_rollout(network: Network, *, eos_id: int, pad_id: int, group_size: int = 1) -> Rollout:
     """The rollout of language models, for the keyword `rollout` of `train` on a `token_env`.
 

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from purerl import losses
 from purerl.agents.common import blocks, counts, optimization
 from purerl.hparams import AtLeastOne, Interval, NonNegative, check_positive
+from purerl.once import build_once
 from purerl.rlhf.columns import TEXT, Columns, log_probs, require_columns
 from purerl.rlhf.models import logits_of
 from purerl.types import ActFn, Agent, Hparams, Key, Metrics, Network, Params, PyTree, State, TrainState
@@ -53,6 +54,7 @@ def choose_token(network: Network) -> ActFn:
     return act
 
 
+@build_once
 def learner(
     network: Network,
     loss: SummedLoss,
@@ -112,6 +114,7 @@ def learner(
     return Agent(init, choose_token(network), update)
 
 
+@build_once
 def sft(
     network: Network,
     *,
@@ -146,6 +149,7 @@ def sft(
     return learner(network, sft_loss(network), num_microbatches=num_microbatches, by_row=True, optimizer=optimizer)
 
 
+@build_once
 def sft_loss(network: Network) -> SummedLoss:
     """The loss of `sft`: -log π summed over completion tokens, and how many there are."""
 

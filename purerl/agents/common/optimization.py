@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from purerl.agents.common import blocks, counts, minibatches, plug_ins
 from purerl.hparams import AtLeastOne, NonNegative
+from purerl.once import build_once
 from purerl.types import Hparams, Key, Metrics, Params, PyTree, Scalar, TrainState
 
 SKIPPED = "loss/skipped"
@@ -76,6 +77,7 @@ def tree_adam(hparams: Hparams) -> optax.GradientTransformation:
     return optax.chain(optax.clip_by_global_norm(hparams.max_grad_norm), optax.adam(hparams.learning_rate))
 
 
+@build_once
 def adam_of(field: str) -> Optimizer:
     """Plain Adam whose step size is the hyperparameter of that name, for agents that have several optimizers."""
     return OnVector(lambda hparams: optax.adam(getattr(hparams, field)))

@@ -13,6 +13,7 @@ from purerl import exploration
 from purerl.agents.common.trajectories import masked_mean
 from purerl.agents.tabular import tables
 from purerl.hparams import NonNegative, Positive, UnitInterval
+from purerl.once import build_once
 from purerl.spaces import Discrete
 from purerl.types import Agent, HasSpaces, Key, Metrics, PyTree, Transition
 
@@ -100,6 +101,7 @@ RULES: dict[str, Callable[[Key, BanditState], jax.Array]] = {
 }
 
 
+@build_once
 def bandit(env: HasSpaces, *, rule: str = "epsilon_greedy") -> Agent:
     """An agent for bandits that chooses by one of the `RULES`, each that of `purerl.exploration`.
 

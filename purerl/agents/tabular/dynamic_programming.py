@@ -29,6 +29,7 @@ from purerl.mdp.backup import (
 )
 from purerl.mdp.exact import better_action, exact_value
 from purerl.mdp.types import MDP
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, Requirements
 
 
@@ -76,6 +77,7 @@ Improve: TypeAlias = Callable[[DynamicProgrammingState, Any], tuple[jax.Array, j
 """`(state, data) -> (value [S], q [S, A], policy [S, A])`."""
 
 
+@build_once
 def value_iteration() -> Agent:
     """Value iteration: an update is q ← Σ_k p (r + γ v(s')), v ← max_a q, and the first greedy action.
 
@@ -96,6 +98,7 @@ def value_iteration() -> Agent:
     return _agent(improve)
 
 
+@build_once
 def soft_value_iteration() -> Agent:
     """Entropy-regularised value iteration: v ← τ log Σ_a exp(q / τ), and the policy softmax(q / τ).
 
@@ -117,6 +120,7 @@ def soft_value_iteration() -> Agent:
     return _agent(improve)
 
 
+@build_once
 def modified_policy_iteration() -> Agent:
     """Modified policy iteration: a greedy sweep, then `num_sweeps` sweeps of the greedy policy alone.
 
@@ -139,6 +143,7 @@ def modified_policy_iteration() -> Agent:
     return _agent(improve)
 
 
+@build_once
 def policy_iteration() -> Agent:
     """Policy iteration: exact evaluation of the current policy, then greedy improvement; starts from the uniform one.
 
@@ -162,6 +167,7 @@ def policy_iteration() -> Agent:
     return _agent(improve)
 
 
+@build_once
 def policy_evaluation() -> Agent:
     """Policy evaluation by sweeps; the data of `fit` are the pair (mdp, policy [S, A]): v ← Σ_a π q.
 

@@ -14,6 +14,7 @@ from purerl import returns
 from purerl.agents.common.trajectories import discounts, done, require_episodes
 from purerl.agents.tabular import tables
 from purerl.hparams import NonNegative, UnitInterval
+from purerl.once import build_once
 from purerl.types import Agent, Key, Metrics, PyTree, Requirements, Transition, UpdateFn
 
 TARGETS = ("td", "monte_carlo")
@@ -55,6 +56,7 @@ class LinearState(NamedTuple):
     num_updates: jax.Array
 
 
+@build_once
 def linear_prediction(
     features: Features, policy: Policy, *, behavior: Policy | None = None, target: str = "td"
 ) -> Agent:
@@ -112,6 +114,7 @@ def linear_prediction(
     return _agent(features, policy if behavior is None else behavior, update, target, solves=False)
 
 
+@build_once
 def least_squares(features: Features, policy: Policy, *, target: str = "td") -> Agent:
     """Linear prediction in closed form from all steps so far: (M + ridge I) w = b.
 

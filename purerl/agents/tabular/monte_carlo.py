@@ -13,6 +13,7 @@ from purerl import exploration, returns
 from purerl.agents.common.trajectories import done, require_episodes
 from purerl.agents.tabular import tables
 from purerl.hparams import NonNegative, UnitInterval
+from purerl.once import build_once
 from purerl.types import Agent, HasSpaces, Hparams, Key, Metrics, Requirements, Transition
 
 
@@ -68,6 +69,7 @@ class MonteCarloState(NamedTuple):
     num_updates: jax.Array
 
 
+@build_once
 def monte_carlo(env: HasSpaces, *, first_visit: bool = True, weighted: bool = True) -> Agent:
     """Monte Carlo prediction: v(s) is the mean of the returns that followed visits of s.
 
@@ -117,6 +119,7 @@ def monte_carlo(env: HasSpaces, *, first_visit: bool = True, weighted: bool = Tr
     return Agent(init, act, update, requires=Requirements("episodes"))
 
 
+@build_once
 def monte_carlo_control(env: HasSpaces, *, first_visit: bool = True) -> Agent:
     """On-policy Monte Carlo control: q(s, a) is the mean of the returns that followed (s, a), acting ε-greedily.
 

@@ -21,6 +21,7 @@ from purerl.agents.common.trajectories import discounts
 from purerl.agents.tabular import tables
 from purerl.exploration import boltzmann, boltzmann_probs, epsilon_greedy, epsilon_greedy_probs, greedy
 from purerl.hparams import NonNegative, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.types import Agent, Experience, HasSpaces, Key, Metrics, Requirements, Transition
 
 EXPLORATIONS = ("epsilon_greedy", "boltzmann")
@@ -78,6 +79,7 @@ ErrorFn: TypeAlias = Callable[[Key, jax.Array, Transition, jax.Array, TDControlH
 """`(key, q [C, S, A], steps [D + T, N], follows [D + T, N], hparams) -> Errors`."""
 
 
+@build_once
 def q_learning(env: HasSpaces, *, double: bool = False, exploration: str = "epsilon_greedy") -> Agent:
     """Q-learning: q(s, a) ← q(s, a) + α (r + γ max_b q(s', b) − q(s, a)), whatever policy acts.
 
@@ -115,6 +117,7 @@ def q_learning(env: HasSpaces, *, double: bool = False, exploration: str = "epsi
     return _agent(env, error, exploration, delay=0, num_tables=2 if double else 1)
 
 
+@build_once
 def sarsa(env: HasSpaces, *, n: int = 1, expected: bool = False, exploration: str = "epsilon_greedy") -> Agent:
     """SARSA: q(s, a) ← q(s, a) + α (r + γ q(s', a') − q(s, a)), with a' the action taken next, and its n-step form.
 
@@ -161,6 +164,7 @@ def sarsa(env: HasSpaces, *, n: int = 1, expected: bool = False, exploration: st
     return _agent(env, error, exploration, delay=n - 1 if expected else n, num_tables=1)
 
 
+@build_once
 def q_lambda(env: HasSpaces, *, traces: str = "replacing", exploration: str = "epsilon_greedy") -> Agent:
     """Watkins's Q(λ): Q-learning whose errors also change earlier entries, until an exploratory action.
 

@@ -13,6 +13,7 @@ from purerl import returns
 from purerl.agents.common.trajectories import discounts, done
 from purerl.agents.tabular import tables
 from purerl.hparams import NonNegative, UnitInterval, check_positive
+from purerl.once import build_once
 from purerl.types import Agent, Experience, HasSpaces, Key, Metrics, Requirements, Transition, UpdateFn
 
 
@@ -56,6 +57,7 @@ class TDState(NamedTuple):
     num_updates: jax.Array
 
 
+@build_once
 def td(env: HasSpaces, *, n: int = 1) -> Agent:
     """n-step temporal-difference prediction of v_π, corrected by importance sampling if another policy acts.
 
@@ -107,6 +109,7 @@ def td(env: HasSpaces, *, n: int = 1) -> Agent:
     return _agent(env, update, Requirements("rows" if n == 1 else "trajectory"))
 
 
+@build_once
 def td_lambda(env: HasSpaces, *, traces: str = "accumulating") -> Agent:
     """TD(λ) with eligibility traces, one step at a time and the environments in turn, by `tables.trace_step`.
 

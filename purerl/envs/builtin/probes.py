@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from purerl.hparams import cast, suggestion
+from purerl.once import build_once
 from purerl.spaces import Box, Discrete
 from purerl.types import Env, EnvStep, Key, Scalar
 
@@ -92,7 +92,7 @@ def probe(*, continuous: bool = False) -> Env:
     return _probe(continuous)
 
 
-@functools.cache
+@build_once
 def _probe(continuous: bool) -> Env:
     def reset(key: Key, env_params: ProbeParams | None = None) -> tuple[jax.Array, ProbeState]:
         params = PROBES["value_constant"] if env_params is None else env_params
@@ -199,7 +199,7 @@ def endless(*, continuous: bool = False) -> Env:
     return _endless(continuous)
 
 
-@functools.cache
+@build_once
 def _endless(continuous: bool) -> Env:
     def reset(key: Key, env_params: EndlessParams | None = None) -> tuple[jax.Array, jax.Array]:
         del key

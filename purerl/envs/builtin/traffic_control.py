@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 
 from purerl.envs.builtin.traffic import LANE, MINUTE
 from purerl.hparams import NonNegative
+from purerl.once import build_once
 from purerl.spaces import Discrete
 from purerl.types import Agent, Env, EnvStep, Hparams, Key, Metrics, PyTree
 
@@ -19,7 +19,7 @@ Switches: TypeAlias = Callable[[Hparams, jax.Array, jax.Array, jax.Array], jax.A
 """`(hparams, on_north_south, since, queue) -> bool`, whether to give the other road green."""
 
 
-@functools.cache
+@build_once
 def two_phases(env: Env) -> Env:
     """The crossing with the controllers' two actions: 0, north and south green; 1, east and west. They never conflict.
 
@@ -64,6 +64,7 @@ class ControllerState(NamedTuple):
     hparams: Hparams
 
 
+@build_once
 def fixed_cycle() -> Agent:
     """Switch to the other road when the time of this one is up: pretimed control, with `FixedCycleHparams`.
 
@@ -82,6 +83,7 @@ def fixed_cycle() -> Agent:
     return _controller(switches)
 
 
+@build_once
 def actuated() -> Agent:
     """Switch when this road is empty or its longest time is up, and the other one has a queue; `ActuatedHparams`.
 

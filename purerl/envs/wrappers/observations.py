@@ -18,11 +18,12 @@ from purerl.envs.wrappers.inner import check_inner, check_order
 from purerl.envs.wrappers.rendering import inner_render
 from purerl.envs.wrappers.spaces import MASK, flat_observation, flat_space, stacked_space
 from purerl.hparams import check_positive
+from purerl.once import build_once
 from purerl.spaces import Box, Dict, Space, Tuple
 from purerl.types import Env, EnvStep, Key, PyTree
 
 
-@functools.lru_cache(maxsize=None, typed=True)
+@build_once
 def flatten(env: Env) -> Env:
     """Observations as one float32 vector: the leaves in the order of the space, integers of Discrete spaces one-hot.
 
@@ -59,7 +60,7 @@ def flatten(env: Env) -> Env:
     return env._replace(reset=reset, step=step, observation_space=flat_space(space))
 
 
-@functools.lru_cache(maxsize=None, typed=True)
+@build_once
 def select_observation(env: Env, indices: tuple[int, ...]) -> Env:
     """Observations with some of their elements only, so that the state must be inferred from earlier observations.
 
@@ -98,7 +99,7 @@ def select_observation(env: Env, indices: tuple[int, ...]) -> Env:
     return env._replace(reset=reset, step=step, observation_space=Box(low, high, (len(indices),), space.dtype))
 
 
-@functools.lru_cache(maxsize=None, typed=True)
+@build_once
 def channels_last(env: Env) -> Env:
     """Observations with every image [C, H, W] as [H, W, C], which is how networks take them; others stay as they are.
 
@@ -124,7 +125,7 @@ def channels_last(env: Env) -> Env:
     return env._replace(reset=reset, step=step, observation_space=last_space(space))
 
 
-@functools.lru_cache(maxsize=None, typed=True)
+@build_once
 def with_state(env: Env) -> Env:
     """Observations that contain the whole state, for planners.
 
@@ -163,7 +164,7 @@ class FrameStackState(NamedTuple):
     frames: PyTree
 
 
-@functools.lru_cache(maxsize=None, typed=True)
+@build_once
 def frame_stack(env: Env, num_frames: int) -> Env:
     """Observations joined with the `num_frames - 1` before them along the last axis, oldest first.
 

@@ -8,10 +8,11 @@ import jax
 
 from purerl.envs.wrappers.inner import check_inner, check_order
 from purerl.hparams import check_positive
+from purerl.once import build_once
 from purerl.types import Env, Key, PyTree
 
 
-@functools.lru_cache(maxsize=None, typed=True)
+@build_once
 def cached_resets(env: Env, num_resets: int = 256, seed: int = 0) -> Env:
     """Start every episode in one of `num_resets` starts that are drawn once, uniformly at random.
 

@@ -5,7 +5,6 @@ The same environment wrapped the same way is the same object again, so it compil
 
 from __future__ import annotations
 
-import functools
 import math
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from purerl.envs.checking import standard
 from purerl.envs.wrappers.inner import check_inner, check_order
 from purerl.envs.wrappers.rendering import inner_render
 from purerl.hparams import check_positive
+from purerl.once import build_once
 from purerl.spaces import Dict, Space
 from purerl.types import Env, EnvStep, Key, PyTree
 
@@ -27,7 +27,7 @@ class TimeLimitState(NamedTuple):
     time: jax.Array
 
 
-@functools.lru_cache(maxsize=None, typed=True)
+@build_once
 def time_limit(env: Env, num_steps: int) -> Env:
     """Cut every episode after `num_steps` steps:  truncated' = truncated ∨ (time ≥ num_steps ∧ ¬terminated).
 
@@ -69,7 +69,7 @@ def time_limit(env: Env, num_steps: int) -> Env:
     return env._replace(reset=reset, step=step, render=inner_render(env), max_steps=limit)
 
 
-@functools.lru_cache(maxsize=None, typed=True)
+@build_once
 def action_repeat(env: Env, num_steps: int) -> Env:
     """Take every action `num_steps` times, or until the episode ends: reward = Σ r[t], info = its mean.
 
