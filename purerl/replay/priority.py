@@ -154,14 +154,15 @@ def update(
     Args:
       state: the ring and its priorities.
       index: int32 [B], from `sample`.
-      priority: [B] p > 0, such as |δ| + ε. A window whose priority is NaN or infinite gets 0, so it is not drawn again.
+      priority: [B] p > 0, such as |δ| + ε. If p or p^α is NaN, as of
+        p < 0, or infinite, the window gets 0, so it is not drawn again.
       exponent: α.
       ready: scalar bool.
     """
-    finite = jnp.isfinite(priority)
-    priority = jnp.where(finite, priority, 0)
     priority = priority.astype(state.largest.dtype)  # errors are float64 under x64
-    value = jnp.where(finite, _power(priority, exponent), 0)  # also with α = 0, where 0^α is 1
+    value = _power(priority, exponent)
+    finite = jnp.isfinite(priority) & jnp.isfinite(value)  # also with α = 0, where NaN^α is 1
+    priority, value = jnp.where(finite, priority, 0), jnp.where(finite, value, 0)
     value = jnp.where(ready, value, sum_tree.get(state.tree, index))
     largest = jnp.where(ready, jnp.maximum(state.largest, priority.max()), state.largest)
     return PriorityRing(state.ring, sum_tree.update(state.tree, index, value), largest)

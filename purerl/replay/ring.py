@@ -36,7 +36,7 @@ def init(example: Transition, capacity: int, num_envs: int) -> Ring:
       num_envs: number of environments, N.
 
     Raises:
-      TypeError: the example is not a `Transition`.
+      TypeError: the example is not a `Transition`, or a flag of it is not bool.
       ValueError: a size is not positive, the capacity is less than one row, or the example is more than one step.
 
     Examples:
@@ -62,9 +62,10 @@ def add(ring: Ring, trajectory: Transition) -> Ring:
       trajectory: leaves lead with [T, N], with the structure of the ring's steps.
 
     Raises:
-      TypeError: the trajectory is not a `Transition`.
+      TypeError: the trajectory is not a `Transition`, a flag is not bool, or a leaf has fractions and the ring's has
+        none.
       ValueError: the trajectory does not lead with [T, N], is longer than the ring, or of another number of
-        environments.
+        environments; or a leaf's shape is not that of the example. It is named.
 
     Examples:
       >>> zero, false = jnp.float32(0), jnp.bool_(False)
@@ -82,6 +83,7 @@ def add(ring: Ring, trajectory: Transition) -> Ring:
             f"a trajectory of {length} steps x {width} environments does not fit a ring of {rows} rows x {num_envs}; "
             f"capacity must be at least rollout_length x num_envs = {length * width}"
         )
+    _check_leaves(ring.steps, trajectory)
     index = (ring.head + jnp.arange(length)) % rows  # [T]
 
     def write(old: jax.Array, new: jax.Array) -> jax.Array:
@@ -100,6 +102,29 @@ def _check_step(name: str, step: Transition, rank: int, wanted: str) -> None:
     shape = getattr(step.reward, "shape", ())
     if len(shape) != rank:
         raise ValueError(f"{name} must be {wanted}; its reward has shape {list(shape)}")
+    for flag in ("terminated", "truncated"):
+        _check_flag(f"{name}.{flag}", getattr(step, flag))
+
+
+def _check_flag(name: str, flag: jax.Array) -> None:
+    """Reject the numbers 0 and 1, whose bitwise complement is not the other one."""
+    if jnp.result_type(flag) != jnp.bool_:
+        raise TypeError(f"{name} must be bool, got {jnp.result_type(flag)}")
+
+
+def _check_leaves(steps: Transition, trajectory: Transition) -> None:
+    """Reject leaves that would be broadcast, written in part or cut to integers without a word."""
+
+    def check(path: tuple, old: jax.Array, new: jax.Array) -> None:
+        name, shape = jax.tree_util.keystr(path), (*trajectory.reward.shape, *old.shape[2:])
+        if jnp.shape(new) != shape:
+            raise ValueError(
+                f"trajectory{name} must have shape {list(shape)}, as the ring's example, got {list(jnp.shape(new))}"
+            )
+        if jnp.issubdtype(new.dtype, jnp.inexact) and not jnp.issubdtype(old.dtype, jnp.inexact):
+            raise TypeError(f"trajectory{name} must be {old.dtype}, as the ring's example, got {new.dtype}")
+
+    jax.tree_util.tree_map_with_path(check, steps, trajectory)
 
 
 def sample(key: Key, ring: Ring, batch_size: int, length: int = 1) -> tuple[Transition, jax.Array]:
@@ -206,6 +231,10 @@ def n_step(window: Transition, discount: Scalar) -> tuple[jax.Array, jax.Array, 
     Returns:
       G [...], D [...], and s' with leaves [...].
 
+    Raises:
+      AssertionError: the shapes of the reward and the flags differ.
+      TypeError: a flag is not bool.
+
     Examples:
       >>> reward, no = jnp.array([1.0, 2.0, 4.0]), jnp.zeros(3, bool)
       >>> window = Transition(reward, reward, reward, no, jnp.array([False, True, False]), jnp.array([10, 11, 12]))
@@ -215,6 +244,8 @@ def n_step(window: Transition, discount: Scalar) -> tuple[jax.Array, jax.Array, 
     Source: Sutton & Barto (2018), eq. 7.1.
     """
     chex.assert_equal_shape([window.reward, window.terminated, window.truncated])
+    _check_flag("terminated", window.terminated)
+    _check_flag("truncated", window.truncated)
     reward, factor = window.reward[0], discount * (1.0 - window.terminated[0])
     next_obs = jax.tree.map(lambda x: x[0], window.next_obs)
     alive = ~(window.terminated[0] | window.truncated[0])

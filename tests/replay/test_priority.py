@@ -104,3 +104,8 @@ def test_a_window_without_a_finite_priority_is_not_drawn_again(filled, bad, expo
     index = jnp.flatnonzero(sum_tree.get(filled[0].tree, jnp.arange(21)))[:2]
     state = UPDATE(filled[0], index, jnp.array([bad, 1.0]), exponent)
     assert sum_tree.get(state.tree, index).tolist() == [0.0, 1.0]
+
+
+def test_a_priority_without_a_finite_power_is_not_drawn_again(filled):
+    state = priority.update(filled[0], jnp.array([0, 1]), jnp.array([-1.0, 1e30]), exponent=1.5)
+    assert np.isfinite(sum_tree.total(state.tree))

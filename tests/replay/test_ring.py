@@ -101,3 +101,34 @@ def test_data_that_are_no_transition_are_named():
         replay.init({"obs": jnp.zeros(4)}, capacity=10, num_envs=1)
     with pytest.raises(TypeError, match=r"trajectory must be a purerl.Transition, got dict"):
         replay.add(ring, {"obs": jnp.zeros((8, 1, 4))})
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"obs": jnp.zeros((1, 2, 1))}, r"trajectory.obs must have shape \[1, 2, 4\].*got \[1, 2, 1\]"),
+        ({"action": jnp.zeros((1, 1))}, r"trajectory.action must have shape \[1, 2\]"),
+        ({"action": jnp.zeros(2)}, r"trajectory.action must have shape \[1, 2\]"),
+    ],
+)  # fmt: skip
+def test_leaves_of_another_shape_than_the_example_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        replay.add(replay.init(_step(), capacity=8, num_envs=2), _step(1, 2)._replace(**change))
+
+
+def test_flags_that_are_numbers_are_refused():
+    with pytest.raises(TypeError, match=r"trajectory.terminated must be bool, got int32"):
+        replay.add(replay.init(_step(), 8, 2), _step(1, 2)._replace(terminated=jnp.zeros((1, 2), int)))
+
+
+def test_fractions_are_not_cut_to_the_integers_of_a_ring():
+    whole = jnp.zeros((1, 1), int)
+    ring = replay.init(_step()._replace(action=whole[0, 0]), capacity=8, num_envs=1)
+    with pytest.raises(TypeError, match=r"trajectory.action must be int32, as the ring's example, got float32"):
+        replay.add(ring, _step(1, 1))
+
+
+def test_flags_of_a_window_are_bool():
+    window = _step(3)._replace(truncated=jnp.array([0, 1, 0]))
+    with pytest.raises(TypeError, match="truncated must be bool, got int32"):
+        replay.n_step(window, 0.9)
