@@ -29,6 +29,7 @@ class Categorical:
 
     def __init__(self, logits: jax.Array, mask: jax.Array | None = None) -> None:
         chex.assert_type(logits, float)
+        logits = jnp.asarray(logits)  # NumPy's float64 has a minimum that is −∞ in float32
         lowest = jnp.finfo(logits.dtype).min
         if mask is not None:
             chex.assert_equal_shape_suffix([logits, mask], 1)
@@ -181,6 +182,7 @@ def multi_discrete(logits: jax.Array, num_values: Sequence[int], mask: jax.Array
       [0, 1]
     """
     chex.assert_type(logits, float)
+    logits = jnp.asarray(logits)
     if sum(num_values) != logits.shape[-1]:
         raise ValueError(f"num_values = {tuple(num_values)} must add up to the last axis of logits, {logits.shape[-1]}")
     lowest = jnp.finfo(logits.dtype).min

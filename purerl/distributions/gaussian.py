@@ -102,6 +102,7 @@ def diagonal_gaussian(mean: jax.Array, log_std: jax.Array, event_ndims: int = 1)
     """
     chex.assert_type(mean, float)
     chex.assert_rank(mean, set(range(event_ndims, mean.ndim + 1)))
+    mean = jnp.asarray(mean)
     return DiagonalGaussian(mean, jnp.broadcast_to(jnp.asarray(log_std, mean.dtype), mean.shape), event_ndims)
 
 

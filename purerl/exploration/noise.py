@@ -62,11 +62,11 @@ def ou_noise(
       [0.607]
     """
     chex.assert_type(noise, float)
+    theta, sigma, dt = (jnp.asarray(x, noise.dtype) for x in (theta, sigma, dt))
     epsilon = jax.random.normal(key, noise.shape, noise.dtype)
-    decay = jnp.exp(-theta * jnp.asarray(dt, noise.dtype))
     rate = jnp.where(theta == 0, 1.0, 2.0 * theta)
-    variance = jnp.where(theta == 0, dt, -jnp.expm1(-2.0 * theta * jnp.asarray(dt, noise.dtype)) / rate)
-    return decay * noise + sigma * jnp.sqrt(variance).astype(noise.dtype) * epsilon
+    variance = jnp.where(theta == 0, dt, -jnp.expm1(-2.0 * theta * dt) / rate)
+    return jnp.exp(-theta * dt) * noise + sigma * jnp.sqrt(variance) * epsilon
 
 
 def ou_stationary(

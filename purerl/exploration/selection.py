@@ -31,6 +31,7 @@ def forbid(value: jax.Array, mask: jax.Array | None) -> jax.Array:
       [  1. -inf]
     """
     chex.assert_type(value, float)
+    value = jnp.asarray(value)
     if mask is None:
         return value
     chex.assert_equal_shape([value, mask])
@@ -123,6 +124,7 @@ def epsilon_greedy(
     noise = jax.random.uniform(key, (*q.shape[:-1], q.shape[-1] + 1))  # of the actions, and of whether to explore
     allowed = q > -jnp.inf
     best = q == max_last(q)[..., None]
+    epsilon = jnp.broadcast_to(epsilon, q.shape[:-1])
     explore = noise[..., -1] < epsilon
     return _random_member(noise[..., :-1], jnp.where(explore[..., None], allowed, best))
 

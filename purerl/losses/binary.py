@@ -10,6 +10,7 @@ from __future__ import annotations
 import jax
 import jax.numpy as jnp
 
+from purerl.losses.centering import wider
 from purerl.losses.log_ratios import checked
 from purerl.returns.recursion import same_shape
 
@@ -87,8 +88,8 @@ def kto_kl(policy_logps: jax.Array, ref_logps: jax.Array, mask: jax.Array | None
     counted = jnp.ones(policy_logps.shape, bool) if mask is None else jnp.asarray(mask) != 0
     same_shape(policy_logps=policy_logps, mask=counted)
     ratio = jnp.where(counted, policy_logps - ref_logps, 0.0)
-    mean = jnp.sum(ratio) / jnp.maximum(jnp.sum(counted), 1)
-    return jax.lax.stop_gradient(jnp.maximum(mean, 0.0))
+    mean = jnp.sum(ratio, dtype=wider(ratio.dtype)) / jnp.maximum(jnp.sum(counted), 1)
+    return jax.lax.stop_gradient(jnp.maximum(mean, 0.0)).astype(ratio.dtype)
 
 
 def bco(
@@ -177,6 +178,7 @@ def bco_delta(
     same_shape(policy_logps=policy_logps, desirable=good, mask=counted)
     reward = jax.lax.stop_gradient(beta * (policy_logps - ref_logps))
     classes = good & counted, ~good & counted
-    means = [jnp.where(each, reward, 0).sum() / jnp.maximum(each.sum(), 1) for each in classes]
+    wide = wider(reward.dtype)
+    means = [jnp.where(each, reward, 0).sum(dtype=wide) / jnp.maximum(each.sum(), 1) for each in classes]
     mixed = classes[0].any() & classes[1].any()
-    return jnp.where(mixed, 0.5, 1.0) * (means[0] + means[1])
+    return (jnp.where(mixed, 0.5, 1.0) * (means[0] + means[1])).astype(reward.dtype)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from purerl.returns.recursion import same_shape
+from purerl.returns.recursion import check_rows, same_shape
 
 
 def categorical_projection(target_support: jax.Array, target_probs: jax.Array, support: jax.Array) -> jax.Array:
@@ -86,7 +86,7 @@ def quantile_huber(
       >>> float(losses.quantile_huber(quantiles, taus, target_quantiles=jnp.array([1.0, 3.0]), kappa=0.0))
       1.25
     """
-    chex.assert_shape(target_quantiles, (*quantiles.shape[:-1], None))
+    check_rows("target_quantiles", target_quantiles, **{"quantiles[..., 0]": quantiles[..., 0]})
     chex.assert_equal_shape_suffix([quantiles, taus], 1)
     chex.assert_type(quantiles, float)
     taus, target_quantiles = lax.stop_gradient((taus, target_quantiles))

@@ -185,6 +185,7 @@ def gaussian_kl(
 
 def _log_softmax(logits: jax.Array) -> jax.Array:
     """log softmax whose impossible actions are the dtype's minimum instead of −∞, so that 0 · log 0 is 0."""
+    logits = jnp.asarray(logits)  # NumPy's float64 has a minimum that is −∞ in float32
     lowest = jnp.finfo(logits.dtype).min
     log_probs = jax.nn.log_softmax(jnp.maximum(logits, lowest))
     # In float16 the minimum less a logit may be −∞; in the other types it is the minimum again.

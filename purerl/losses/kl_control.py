@@ -42,7 +42,7 @@ def kl_penalized_reward(
       0.8
     """
     arrays = [jnp.asarray(x) for x in (reward, log_prob, ref_log_prob)]
-    chex.assert_equal_shape(arrays)
+    same_shape(reward=arrays[0], log_prob=arrays[1], ref_log_prob=arrays[2])
     chex.assert_type(arrays, float)
     reward, log_prob, ref_log_prob = arrays
     return jax.lax.stop_gradient(reward - beta * (log_prob - ref_log_prob))

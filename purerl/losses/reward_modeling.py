@@ -209,7 +209,8 @@ def segment_preference(
     """
     total_1, total_2 = _segment_sum(rewards_1, mask_1), _segment_sum(rewards_2, mask_2)
     preference = jnp.asarray(preference)
-    same_shape(total_1=total_1, total_2=total_2, preference=preference)
+    names = "rewards_1 without its last axis", "rewards_2 without its last axis", "preference"
+    same_shape(**dict(zip(names, (total_1, total_2, preference))))
     difference = total_1 - total_2
     if not jnp.issubdtype(preference.dtype, jnp.floating):  # 1 - μ of a bool or of unsigned integers is not a number
         preference = preference.astype(difference.dtype)
@@ -224,7 +225,7 @@ def _segment_sum(rewards: jax.Array, mask: jax.Array | None) -> jax.Array:
     chex.assert_type(rewards, float)
     if mask is None:
         return jnp.sum(rewards, axis=-1)
-    chex.assert_equal_shape([rewards, jnp.asarray(mask)])
+    same_shape(rewards=rewards, mask=mask)
     return jnp.sum(jnp.where(jnp.asarray(mask) != 0, rewards, 0.0), axis=-1)
 
 
@@ -264,6 +265,7 @@ def bradley_terry_strengths(
     table = jnp.asarray(wins, dtype=jnp.promote_types(jnp.result_type(wins), jnp.float32))
     if table.shape[0] < 2:
         return jnp.zeros(table.shape[:1], table.dtype)
+    prior = jnp.asarray(prior, table.dtype)
     table = table * (1 - jnp.eye(table.shape[0], dtype=table.dtype))
     games, observed = table + table.T, jnp.sum(table, axis=1) + prior
 
@@ -272,7 +274,7 @@ def bradley_terry_strengths(
         expected = jnp.sum(games * jax.nn.sigmoid(theta[:, None] - theta), axis=1) + 2 * prior * jax.nn.sigmoid(theta)
         change = jnp.log(observed) - jnp.log(expected)
         theta = theta + change
-        centred = theta - jnp.where(jnp.asarray(prior) > 0, 0.0, jnp.mean(theta))
+        centred = theta - jnp.where(prior > 0, 0.0, jnp.mean(theta))
         return centred, jnp.max(jnp.abs(change)), iteration + 1
 
     def unfinished(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:

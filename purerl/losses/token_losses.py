@@ -16,10 +16,11 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from purerl.losses.centering import wider
 from purerl.losses.divergences import kl_estimate
 from purerl.losses.policy_gradient import clipped_surrogate
 from purerl.losses.ratios import ratio
-from purerl.returns.recursion import same_shape
+from purerl.returns.recursion import check_rows, same_shape
 
 
 def grpo(
@@ -114,10 +115,11 @@ def gspo(
       [-2.4]
     """
     same_shape(log_prob=log_prob, old_log_prob=old_log_prob, mask=mask)
-    chex.assert_shape(advantage, log_prob.shape[:-1])
+    check_rows("log_prob", log_prob, advantage=advantage)
     counted = jnp.asarray(mask) != 0
-    total = jnp.where(counted, log_prob - lax.stop_gradient(old_log_prob), 0).sum(axis=-1)  # [..., L] -> [...]
-    log_ratio = total / jnp.maximum(counted.sum(axis=-1), 1)
+    each = jnp.where(counted, log_prob - lax.stop_gradient(old_log_prob), 0)  # [..., L]
+    total = each.sum(axis=-1, dtype=wider(each.dtype))  # [..., L] -> [...]
+    log_ratio = (total / jnp.maximum(counted.sum(axis=-1), 1)).astype(each.dtype)
     return clipped_surrogate(log_ratio, jnp.zeros_like(log_ratio), advantage, clip_epsilon, clip_epsilon_high)
 
 
@@ -179,7 +181,7 @@ def aggregate_tokens(loss: jax.Array, mask: jax.Array, kind: str = "grpo", max_l
       max_length: the constant of "dr_grpo"; None takes L.
 
     Returns:
-      Scalar.
+      Scalar, of float32 if the losses are narrower.
 
     Raises:
       AssertionError: shapes differ, or loss is not floating.
@@ -197,7 +199,7 @@ def aggregate_tokens(loss: jax.Array, mask: jax.Array, kind: str = "grpo", max_l
     """
     same_shape(loss=loss, mask=mask)
     chex.assert_type(loss, float)
-    mask = jnp.asarray(mask, bool)
+    mask, loss = jnp.asarray(mask, bool), loss.astype(wider(loss.dtype))
     totals = jnp.where(mask, loss, 0).sum(axis=-1)  # [..., L] -> [...]
     counts = mask.sum(axis=-1)
     if kind == "grpo":
@@ -213,7 +215,7 @@ def _tokens(mask: jax.Array | None, log_prob: jax.Array, *others: jax.Array) -> 
     """All arrays as [..., L], 0 where the mask is 0. The last one may be [...], one number per sequence."""
     *others_by_token, advantage = others
     if advantage.shape != log_prob.shape:
-        chex.assert_shape(advantage, log_prob.shape[:-1])
+        check_rows("log_prob", log_prob, advantage=advantage)
         advantage = jnp.broadcast_to(advantage[..., None], log_prob.shape)  # [...] -> [..., L]
     return tuple(_masked(array, mask) for array in (log_prob, *others_by_token, advantage))
 
@@ -221,5 +223,5 @@ def _tokens(mask: jax.Array | None, log_prob: jax.Array, *others: jax.Array) -> 
 def _masked(x: jax.Array, mask: jax.Array | None) -> jax.Array:
     if mask is None:
         return x
-    same_shape(x=x, mask=mask)
+    same_shape(log_prob=x, mask=mask)
     return jnp.where(jnp.asarray(mask) != 0, x, 0)

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from purerl.returns.recursion import check_factors, cut, same_shape
+from purerl.returns.recursion import check_factors, check_rows, cut, same_shape
 
 
 def action_value(q: jax.Array, action: jax.Array) -> jax.Array:
@@ -38,7 +38,7 @@ def action_value(q: jax.Array, action: jax.Array) -> jax.Array:
       >>> print(losses.action_value(jnp.array([[1.0, 2.0], [3.0, -jnp.inf]]), jnp.array([1, 0])))
       [2. 3.]
     """
-    chex.assert_shape(action, q.shape[:-1])
+    check_rows("q", q, action=action)
     chex.assert_type([q, action], [float, int])
     actions = lax.broadcasted_iota(jnp.int32, q.shape, q.ndim - 1)
     return jnp.sum(jnp.where(action[..., None] == actions, q, 0), axis=-1)
@@ -124,7 +124,7 @@ def q_learning_target(reward: jax.Array, discount: jax.Array, next_q: jax.Array)
       >>> print(losses.q_learning_target(jnp.array([1.0]), jnp.array([0.5]), next_q=jnp.array([[4.0, 2.0]])))
       [3.]
     """
-    chex.assert_shape(next_q, (*reward.shape, None))
+    check_rows("next_q", next_q, reward=reward)
     return td_target(reward, discount, next_q.max(axis=-1))
 
 
@@ -158,7 +158,7 @@ def double_q_target(
       [3.]
     """
     same_shape(next_q_online=next_q_online, next_q_target=next_q_target)
-    chex.assert_shape(next_q_online, (*reward.shape, None))
+    check_rows("next_q_online", next_q_online, reward=reward)
     return td_target(reward, discount, action_value(next_q_target, jnp.argmax(next_q_online, axis=-1)))
 
 
@@ -187,6 +187,7 @@ def sarsa_target(reward: jax.Array, discount: jax.Array, next_q: jax.Array, next
       [2.]
     """
     same_shape(reward=reward, next_action=next_action)
+    check_rows("next_q", next_q, reward=reward)
     return td_target(reward, discount, action_value(next_q, next_action))
 
 
@@ -218,7 +219,7 @@ def expected_sarsa_target(
       [3.]
     """
     same_shape(next_q=next_q, next_probs=next_probs)
-    chex.assert_shape(next_q, (*reward.shape, None))
+    check_rows("next_q", next_q, reward=reward)
     return td_target(reward, discount, jnp.sum(next_probs * cut(next_q, next_probs), axis=-1))
 
 
@@ -251,7 +252,8 @@ def soft_q_target(
       >>> [round(x, 3) for x in target.tolist()]
       [0.693]
     """
-    chex.assert_shape(next_q, (*reward.shape, None))
+    check_rows("next_q", next_q, reward=reward)
+    next_q = jnp.asarray(next_q)
     best = next_q.max(axis=-1)
     highest = jnp.where(jnp.isfinite(best), best, 0)  # all actions may be invalid: −∞ − (−∞) is NaN
     scaled = (next_q - highest[..., None]) / jnp.maximum(temperature, jnp.finfo(next_q.dtype).tiny)

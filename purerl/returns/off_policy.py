@@ -11,7 +11,7 @@ import chex
 import jax
 import jax.numpy as jnp
 
-from purerl.returns.recursion import backward_scan, common, cut, same_shape
+from purerl.returns.recursion import backward_scan, check_rows, common, cut, same_shape
 
 
 def vtrace(
@@ -61,6 +61,7 @@ def vtrace(
     reward, discount, value, next_value, trace_decay, log_rho = common(
         reward=reward, discount=discount, value=value, next_value=next_value, trace_decay=trace_decay, log_rho=log_rho
     )
+    rho_bar, c_bar = (jnp.asarray(bar, reward.dtype) for bar in (rho_bar, c_bar))
     rho = jnp.exp(jnp.minimum(log_rho, jnp.log(rho_bar)))
     c = jnp.exp(jnp.minimum(log_rho, jnp.log(c_bar)))
     next_value = cut(next_value, discount)
@@ -206,9 +207,10 @@ def q_lambda(
       [3. 5.]
     """
     same_shape(reward=reward, next_action=next_action)
-    chex.assert_equal_shape_prefix([reward, next_q], reward.ndim)
+    check_rows("next_q", next_q, reward=reward)
     chex.assert_type(next_action, int)
-    reward, trace_decay = common(reward=reward, trace_decay=trace_decay)
+    reward, discount, trace_decay = common(reward=reward, discount=discount, trace_decay=trace_decay)
+    next_q = cut(next_q, discount[..., None])  # the maximum of NaN has no derivative
     best = next_q.max(axis=-1)
     taken = jnp.take_along_axis(next_q, next_action[..., None], axis=-1)[..., 0]  # [T, ..., A] -> [T, ...]
     return retrace(reward, discount, best, best, jnp.where(taken == best, trace_decay, 0))

@@ -56,6 +56,26 @@ def same_shape(**arrays: jax.Array | float | None) -> None:
         raise AssertionError(f"the arrays must have one shape, but {found}")
 
 
+def check_rows(name: str, rows: jax.Array, **others: jax.Array) -> None:
+    """Reject rows [..., A] that are not one for every entry of other arrays [...].
+
+    Raises:
+      AssertionError: names the arguments with their shapes.
+
+    Examples:
+      >>> check_rows("next_q", jnp.zeros((3, 2)), reward=jnp.zeros(4))
+      Traceback (most recent call last):
+      ...
+      AssertionError: next_q must have the shape of reward, [4], and one more axis at the end, but is [3, 2]
+    """
+    for other, array in others.items():
+        if jnp.ndim(rows) == 0 or jnp.shape(rows)[:-1] != jnp.shape(array):
+            raise AssertionError(
+                f"{name} must have the shape of {other}, {list(jnp.shape(array))}, and one more axis at the end, "
+                f"but is {list(jnp.shape(rows))}"
+            )
+
+
 def check_factors(**factors: jax.Array | float) -> None:
     """Reject flags in the place of factors, such as the `done` of another library, which mean the opposite.
 
@@ -76,7 +96,7 @@ def check_factors(**factors: jax.Array | float) -> None:
 
 def cut(x: jax.Array, weight: jax.Array) -> jax.Array:
     """x where weight ≠ 0 and exact 0 elsewhere, so that weight · x is never 0 · NaN, nor are its gradients."""
-    return jnp.where(weight == 0, jnp.zeros((), x.dtype), x)
+    return jnp.where(weight == 0, 0, x)
 
 
 def backward_scan(step: Callable[..., jax.Array], last: jax.Array, *xs: jax.Array) -> jax.Array:

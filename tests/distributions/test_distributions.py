@@ -227,3 +227,9 @@ def test_a_matching_number_of_values_is_required():
         distributions.categorical(jnp.zeros(3, jnp.int32))
     with pytest.raises(AssertionError, match="rank"):
         distributions.diagonal_gaussian(jnp.zeros(()), jnp.zeros(()))
+
+
+def test_numpys_float64_is_taken_as_jaxs_own_float():
+    policy = distributions.categorical(np.zeros(3), np.array([True, True, False]))
+    assert policy.entropy() == pytest.approx(np.log(2))
+    assert policy.log_prob(2) == jnp.finfo("float32").min

@@ -68,3 +68,8 @@ def test_shapes_are_checked():
         noise.gsde_noise(jnp.ones(4), jnp.ones((3, 2)))
     with pytest.raises(AssertionError):
         noise.ou_noise(jax.random.key(0), jnp.zeros(2, jnp.int32))
+
+
+def test_the_noise_keeps_its_dtype_beside_wider_parameters():
+    wide = jnp.float32(0.2)
+    assert noise.ou_noise(jax.random.key(0), jnp.zeros(2, jnp.bfloat16), wide, wide, wide).dtype == jnp.bfloat16

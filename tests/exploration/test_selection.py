@@ -173,3 +173,22 @@ def test_half_precision_explores_as_often_as_it_should(dtype):
     draw = jax.jit(jax.vmap(lambda key: exploration.boltzmann(key, jnp.array([0, -7], dtype), 1.0)))
     expected = 1 / (1 + np.exp(7))
     assert float(draw(jax.random.split(jax.random.key(0), 400_000)).mean()) == pytest.approx(expected, rel=0.15)
+
+
+def test_numpys_float64_is_taken_as_jaxs_own_float():
+    mask = np.array([True, True, False])
+    assert exploration.boltzmann_probs(np.array([1.0, 2.0, 3.0]), 0.0, mask).tolist() == [0, 1, 0]
+
+
+def test_one_probability_of_exploring_for_every_state_or_one_for_all():
+    with pytest.raises(ValueError, match="shape"):
+        exploration.epsilon_greedy(jax.random.key(0), jnp.zeros(3), jnp.array([0.1, 0.2]))
+
+
+def test_rewards_of_a_bandit_may_be_numbers():
+    assert exploration.gradient_bandit_update(jnp.zeros(2), 0, 3.0, baseline=1.0, step_size=0.5).tolist() == [0.5, -0.5]
+
+
+def test_steps_before_the_first_knot_may_be_unsigned():
+    knots = jnp.array([10, 20], jnp.uint32)
+    assert exploration.piecewise_linear_schedule(jnp.uint32(0), knots, jnp.array([1.0, 2.0])) == 1

@@ -346,8 +346,40 @@ def test_the_soft_maximum_of_one_valid_action_or_none_is_its_value(temperature, 
         (lambda: losses.dpo(jnp.ones(3), jnp.ones(3), jnp.ones(3), jnp.ones(2), 0.1), r"ref_rejected_logps is \[2\]"),
         (lambda: losses.normalize(jnp.ones(3), jnp.ones(2)), r"advantage is \[3\], mask is \[2\]"),
         (lambda: losses.td_target(jnp.ones(2), jnp.array([True, False]), jnp.ones(2)), "discount must be numbers"),
+        (lambda: losses.q_learning_target(jnp.ones(2), jnp.ones(2), jnp.ones((3, 3))), r"next_q .*reward, \[2\].*\[3"),
+        (lambda: losses.action_value(jnp.ones((2, 3)), jnp.ones(3, int)), r"q must have the shape of action, \[3\]"),
+        (lambda: losses.grpo(*[jnp.ones((2, 3))] * 3, jnp.ones(3), 0.2, 0.1), r"log_prob .* of advantage, \[3\]"),
+        (lambda: losses.cispo(*[jnp.ones((2, 3))] * 2, jnp.ones(2), 0.2, mask=jnp.ones(2)), r"log_prob is .*mask is"),
+        (lambda: losses.kl_penalized_reward(jnp.ones(2), jnp.ones(3), jnp.ones(3), 0.1), r"reward is \[2\]"),
+        (lambda: losses.segment_preference(*[jnp.ones((2, 3))] * 2, jnp.ones(4)), r"rewards_1 .*2\].*preference is"),
+        (lambda: losses.quantile_huber(jnp.ones((2, 3)), jnp.ones(3), jnp.ones((4, 3))), r"target_quantiles .*\[4, 3"),
     ],
 )  # fmt: skip
 def test_arguments_that_do_not_fit_are_named(call, message):
     with pytest.raises(AssertionError, match=message):
         call()
+
+
+def test_numpys_float64_is_taken_as_jaxs_own_float():
+    logits, zero = np.array([0.0, 0.0, -np.inf]), np.zeros(())
+    assert losses.categorical_entropy(logits) == pytest.approx(np.log(2))
+    assert losses.categorical_kl(logits, logits) == 0
+    assert losses.soft_q_target(zero, np.ones(()), np.array([3.0, 2.0]), temperature=0.0) == 3
+
+
+@HALF
+def test_sums_of_half_precision_do_not_overflow(dtype):
+    ones, far = jnp.ones((10, 7000), dtype), jnp.full(2000, 100, dtype)
+    for kind in ("grpo", "dapo", "dr_grpo"):
+        assert losses.aggregate_tokens(20 * ones, ones, kind) == 20
+    assert jnp.isfinite(losses.gspo(ones, -9 * ones, ones[:, 0], ones, clip_epsilon=1e3)).all()
+    assert losses.kto_kl(far, 0 * far) == 100
+    assert losses.bco_delta(far, 0 * far, far, 1.0) == 100
+    spread = jnp.where(jnp.arange(4000) % 2, 100, -100).astype(dtype)
+    np.testing.assert_allclose(
+        np.float32(losses.normalize(spread, jnp.ones(4000))), np.sign(np.float32(spread)), rtol=0.01
+    )
+
+
+def test_the_advantages_of_no_prompts_are_none():
+    assert losses.group_advantages(jnp.zeros((0, 3))).shape == (0, 3)

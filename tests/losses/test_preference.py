@@ -279,6 +279,12 @@ def test_sequences_without_tokens_have_no_log_probabilities():
     assert losses.sequence_log_probs(logits, tokens, tokens).tolist() == [0.0, 0.0]
 
 
+def test_strengths_keep_the_dtype_of_the_wins_beside_a_wider_prior():
+    with jax.enable_x64(True):
+        wins = jnp.ones((2, 2), jnp.float32)
+        assert losses.bradley_terry_strengths(wins, prior=jnp.float64(0.5)).dtype == jnp.float32
+
+
 def test_strengths_that_do_not_exist_are_refused_or_kept_finite_by_a_prior():
     wins = np.array([[0, 2, 3], [0, 0, 1], [0, 1, 0]])
     with pytest.raises(ValueError, match="player 1 to player 0"):

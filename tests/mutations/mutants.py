@@ -37,7 +37,7 @@ RETURNS = [
 
 RECURSION = [
     ("time runs forward", "xs, reverse=True)", "xs, reverse=False)", "lambda_returns"),
-    ("a cut lets everything through", "jnp.where(weight == 0, jnp.zeros((), x.dtype), x)", "x", "lambda_returns"),
+    ("a cut lets everything through", "jnp.where(weight == 0, 0, x)", "x", "lambda_returns"),
     ("window of an n-step return shifted by one", "(-steps, steps, 0)", "(1 - steps, steps - 1, 0)", "n_step_returns"),
     ("window longer than the batch not shortened", "min(length, len(slope)), 1", "length & 7, 1", "n_step_returns"),
 ]  # fmt: skip
@@ -140,7 +140,7 @@ RATIOS = [
 
 CENTERING = [
     ("rounding of the mean left in", "shifted = x - lax.stop_gradient(x.max(axis=axis, keepdims=True))", "shifted = x", "equal_rewards"),
-    ("masked entries in the mean", "shifted.sum(axis=axis, keepdims=True) / count", "shifted.mean(axis=axis, keepdims=True)", "masked_rewards"),
+    ("masked entries in the mean", "shifted.sum(axis=axis, keepdims=True, dtype=wide) / count", "shifted.mean(axis=axis, keepdims=True, dtype=wide)", "masked_rewards"),
     ("masked entries in the maximum", "jnp.where(counted, x, -jnp.inf).max(", "x.max(", "masked_rewards"),
 ]  # fmt: skip
 

@@ -384,3 +384,20 @@ def test_a_whole_number_is_a_factor():
     ones = jnp.ones(3)
     expected = returns.lambda_returns(ones, 1.0, ones, 1.0)
     assert returns.lambda_returns(ones, 1, ones, 1).tolist() == expected.tolist()
+
+
+@pytest.mark.parametrize("wide", [np.float32, np.float64])
+def test_the_bounds_of_vtrace_do_not_change_the_dtype(wide):
+    with jax.enable_x64(wide == np.float64):
+        narrow = jnp.ones(3, jnp.float32 if wide == np.float64 else jnp.bfloat16)
+        found = returns.vtrace(narrow, 0.9, narrow, narrow, 0.9, narrow, jnp.asarray(1, wide), jnp.asarray(1, wide))
+    assert {array.dtype for array in found} == {narrow.dtype}
+
+
+def test_next_values_may_be_nan_behind_a_termination_in_the_gradient_of_q_lambda():
+    reward, discount, next_q = jnp.ones(2), jnp.array([0.0, 0.9]), jnp.array([[jnp.nan, jnp.nan], [2.0, 1.0]])
+
+    def total(next_q):
+        return jnp.sum(returns.q_lambda(reward, discount, next_q, jnp.zeros(2, int), discount))
+
+    np.testing.assert_allclose(jax.grad(total)(next_q), [[0, 0], [0.9, 0]], rtol=1e-6)

@@ -43,7 +43,7 @@ def initial_noise(key: Key | None, shape: tuple[int, ...]) -> jax.Array:
 
 def correlated_noise(key: Key, epsilon: jax.Array, theta: jax.Array) -> jax.Array:
     """The next value of an Ornstein-Uhlenbeck process of variance 1 that forgets at the rate `theta` per step."""
-    return noise.ou_noise(key, epsilon, theta, jnp.sqrt(2 * theta)).astype(epsilon.dtype)
+    return noise.ou_noise(key, epsilon, theta, jnp.sqrt(2 * theta))
 
 
 class Batch(NamedTuple):
