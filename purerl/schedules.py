@@ -137,7 +137,8 @@ def piecewise_linear_schedule(step: int | jax.Array, knots: jax.Array, values: j
     chex.assert_equal_shape([knots, values])
     chex.assert_axis_dimension_gt(knots, 0, 1)
     i = jnp.clip(jnp.searchsorted(knots, jnp.asarray(step), side="right") - 1, 0, knots.shape[0] - 2)
-    fraction = jnp.clip((step - knots[i]) / (knots[i + 1] - knots[i]), 0, 1)
+    beyond = jnp.maximum(step, knots[i]) - knots[i]  # 0 before the first knot, also for unsigned integers
+    fraction = jnp.minimum(beyond / (knots[i + 1] - knots[i]), 1)
     return (1 - fraction) * values[i] + fraction * values[i + 1]
 
 

@@ -115,7 +115,7 @@ def gradient_bandit_update(
     chex.assert_type([preference, action], [float, int])
     chex.assert_shape([action, reward], preference.shape[:-1])
     taken = jax.nn.one_hot(action, preference.shape[-1], dtype=preference.dtype)
-    scale = step_size * (reward - baseline)
+    scale = jnp.asarray(step_size * (reward - baseline))
     return preference + scale[..., None] * (taken - jax.nn.softmax(preference))
 
 
