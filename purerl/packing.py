@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -39,15 +40,15 @@ def pack(tree: PyTree, wide: int = _WIDE) -> tuple[list[jax.Array], Unpack]:
       [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     """
     leaves, structure = jax.tree.flatten(tree)
-    widths = [int(leaf.size // leaf.shape[0]) if leaf.shape[0] else 0 for leaf in leaves]
+    widths = [math.prod(leaf.shape[1:]) for leaf in leaves]
     groups: dict[str, list[int]] = {}
     for i, (leaf, width) in enumerate(zip(leaves, widths)):
         groups.setdefault(_group(leaf, width, i, wide), []).append(i)
     shapes = [leaf.shape[1:] for leaf in leaves]
     dtypes = [leaf.dtype for leaf in leaves]
 
-    def unpack(packed: list[jax.Array]) -> PyTree:
-        parts: list[Any] = [None] * len(leaves)
+    def unpack(packed: list[jax.Array]) -> PyTree:  # it must not hold the leaves, which may be tracers
+        parts: list[Any] = [None] * len(shapes)
         for rows, members in zip(packed, groups.values()):
             start = 0
             for i in members:
@@ -118,7 +119,7 @@ _WORDS = "words"
 def _side_by_side(name: str, leaves: list[jax.Array]) -> jax.Array:
     if is_key(leaves[0]):
         return leaves[0]
-    rows = [leaf.reshape(leaf.shape[0], -1) for leaf in leaves]  # [B, ...] -> [B, d]
+    rows = [leaf.reshape(leaf.shape[0], math.prod(leaf.shape[1:])) for leaf in leaves]  # [B, ...] -> [B, d]
     return jnp.concatenate([_to_words(each) for each in rows] if name == _WORDS else rows, axis=1)
 
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from purerl.packing import pack
+from purerl.packing import pack, scan_packed
 
 TREE = {
     "float": jnp.array([[1.5, -jnp.nan], [jnp.inf, -0.0]]),
@@ -48,3 +48,17 @@ def test_a_wide_leaf_is_left_alone():
     packed, unpack = pack({"float": TREE["float"], "image": image})
     assert [(each.dtype.name, each.shape) for each in packed] == [("int32", (2, 2)), ("float32", (2, 200))]
     np.testing.assert_array_equal(unpack(packed)["image"], image)
+
+
+def test_no_tracer_leaks_from_a_scan():
+    def step(total, x):
+        return total + x, {"total": total}
+
+    with jax.checking_leaks():
+        total, _ = jax.jit(lambda xs: scan_packed(jax.lax.scan, step, xs[0], xs))(jnp.ones((3, 2)))
+    assert total.tolist() == [4, 4]
+
+
+def test_a_tree_of_no_rows_is_packed():
+    packed, unpack = pack({"x": jnp.zeros((0, 3)), "y": jnp.zeros(0)})
+    assert jax.tree.map(jnp.shape, unpack(packed)) == {"x": (0, 3), "y": (0,)}

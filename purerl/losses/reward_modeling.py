@@ -280,7 +280,7 @@ def bradley_terry_strengths(
     def unfinished(carry: tuple[jax.Array, jax.Array, jax.Array]) -> jax.Array:
         return (carry[1] > tolerance) & (carry[2] < max_iterations)
 
-    start = (jnp.zeros_like(observed), jnp.asarray(jnp.inf, table.dtype), jnp.asarray(0, jnp.int32))
+    start = (jnp.zeros_like(observed), jnp.full_like(observed[0], jnp.inf), jnp.asarray(0, jnp.int32))
     return jax.lax.while_loop(unfinished, improve, start)[0]
 
 

@@ -17,6 +17,7 @@ SETTINGS = {
     "key_reuse": lambda: jax.debug_key_reuse(True),
     "rank_promotion": lambda: jax.numpy_rank_promotion("raise"),
     "nans": lambda: jax.debug_nans(True),
+    "leaks": jax.checking_leaks,
 }
 
 
