@@ -98,12 +98,15 @@ class Requirements(NamedTuple):
         observations must not be normalised.
       keeps_data: it stores the data that it is given and learns from them later, such as replay.
       memory: it reads the memory before the first step of a trajectory, as recurrent agents do.
+      joint: it takes the data of several agents apart, whose rewards are in the observations: `with_shared_policy`.
+        What changes or keeps observations or rewards must be inside it.
     """
 
     data: Literal["rows", "trajectory", "stream", "episodes", "whole"] = "rows"
     raw_observations: bool = False
     keeps_data: bool = False
     memory: bool = False
+    joint: bool = False
 
 
 class Agent(NamedTuple):

@@ -29,6 +29,20 @@ def cut(agent: Agent) -> CutFn | None:
     return None if inner is None else lambda state: state._replace(agent=inner(state.agent))
 
 
+def why_not_joint(agent: Agent, name: str) -> str:
+    """Why a combinator of this name must be inside one for several agents; empty for a single agent.
+
+    What each of several agents is paid is an entry of their observations, which must neither be normalised nor cut into
+    frames, and which scaling the reward of the environment does not reach.
+    """
+    if not agent.requires.joint:
+        return ""
+    return (
+        f"{name} must not be around with_shared_policy or with_separate_policies, which find what each agent is paid in "
+        f"the observations; the right order is with_shared_policy({name}(agent), num_agents)"
+    )
+
+
 def refused(message: str) -> Agent:
     """The agent that an unsound composition gives: its first use raises a `ValueError` with the message.
 

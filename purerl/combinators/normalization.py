@@ -70,7 +70,8 @@ def with_observation_normalization(agent: Agent, *, clip: float = 10.0) -> Agent
 
     Raises:
       ValueError: `clip` is not positive; at the first use, the agent keeps data, whose normalisation would be outdated
-        later; reads the environment's state, as planners do; or takes the data of `fit` as a whole.
+        later; reads the environment's state, as planners do; takes the data of several agents; or takes the data of
+        `fit` as a whole.
 
     Source: parallel update of mean and variance, Chan et al. 1979, eq. 2.1; use as in Stable-Baselines3's VecNormalize.
     """
@@ -107,6 +108,9 @@ def _check_clip(clip: float) -> None:
 
 def _why_not_normalized(agent: Agent) -> str:
     """Why an agent's observations must stay raw, and which order is right; empty if they need not."""
+    joint = _inner.why_not_joint(agent, "with_observation_normalization")
+    if joint:
+        return joint
     if agent.requires.keeps_data:
         return (
             "with_observation_normalization around with_replay would store observations under outdated statistics; "
@@ -149,12 +153,15 @@ def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
       from update to update.
 
     Raises:
-      ValueError: `clip` is not positive; at the first use, the agent takes the data of `fit`, which have no running
-        returns; in `update`, data that are not [T, N].
+      ValueError: `clip` is not positive; at the first use, the agent takes the data of several agents, whose rewards
+        are in their observations, or the data of `fit`, which have no running returns; in `update`, data that are not [T, N].
 
     Source: Engstrom et al. 2020, arXiv:2005.12729, section 2 ("reward scaling"); use as in Gymnasium's NormalizeReward.
     """
     _check_clip(clip)
+    joint = _inner.why_not_joint(agent, "with_reward_scaling")
+    if joint:
+        return _inner.refused(joint)
     if agent.requires.data == "whole":
         return _inner.refused(
             "with_reward_scaling needs rollouts in order of time: scale the rewards of a dataset beforehand"

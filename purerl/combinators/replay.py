@@ -94,9 +94,9 @@ def with_replay(
 
     Raises:
       ValueError: a size is not positive; `min_size` above `capacity`; at the first use, an agent that cannot learn from
-        windows in random order, a capacity that can never hold `min_size` steps or one window, or hyperparameters
-        without those of prioritised replay; `burn_in` for an agent without memory; in `update`, a rollout that does not
-        fit, masked data, or no priorities.
+        windows in random order, one that takes the data of several agents, a capacity that can never hold `min_size`
+        steps or one window, or hyperparameters without those of prioritised replay; `burn_in` for an agent without
+        memory; in `update`, a rollout that does not fit, masked data, or no priorities.
 
     Source: stored memory and burn-in: Kapturowski et al. 2019, "Recurrent experience replay in distributed
     reinforcement learning", section 3.
@@ -109,6 +109,9 @@ def with_replay(
     check_positive(min_size=least)
     if least > capacity:
         raise ValueError(f"min_size = {least} is more than capacity = {capacity}: learning would never begin")
+    joint = _inner.why_not_joint(agent, "with_replay")
+    if joint:
+        return _inner.refused(joint)
     if agent.requires.data not in ("rows", "trajectory"):
         return _inner.refused(_REFUSED[agent.requires.data])
     if burn_in and not agent.requires.memory:

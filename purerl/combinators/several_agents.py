@@ -24,7 +24,8 @@ def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = Fal
     such as `evolution`, play N · A of them; antithetic pairs are in different environments if N is at least 2.
 
     Args:
-      agent: any agent of one actor, built for the spaces of `envs.one_agent(env)`.
+      agent: any agent of one actor, built for the spaces of `envs.one_agent(env)`. Replay, normalisation of observations
+        and scaling of rewards go around it, inside this combinator.
       num_agents: A.
       team_reward: pay every agent the reward of the environment, the mean over agents, instead of its own.
 
@@ -51,7 +52,13 @@ def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = Fal
         memory = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), each.memory)  # [N, A, ...] -> [N A, ...]
         return agent.update(key, state, merged._replace(memory=memory))
 
-    return agent._replace(init=init, act=act, update=update, memory=_shared_memory(agent, num_agents))
+    return agent._replace(
+        init=init,
+        act=act,
+        update=update,
+        memory=_shared_memory(agent, num_agents),
+        requires=agent.requires._replace(joint=True),
+    )
 
 
 class SeparateState(NamedTuple):
@@ -96,6 +103,7 @@ def with_separate_policies(agent: Agent, num_agents: int, *, team_reward: bool =
         act=act,
         update=update,
         memory=None if begin is None else lambda key, state: begin(key, each_has(state)),
+        requires=agent.requires._replace(joint=True),
         cut=None if cut is None else lambda state: SeparateState(jax.vmap(cut)(each_has(state))),
     )
 

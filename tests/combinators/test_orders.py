@@ -9,6 +9,8 @@ from purerl.combinators import (
     with_observation_normalization,
     with_replay,
     with_reward_scaling,
+    with_separate_policies,
+    with_shared_policy,
 )
 from purerl.types import Agent, Requirements
 
@@ -26,6 +28,10 @@ def replayed(agent):
 
 def batched(agent):
     return with_minibatches(agent, 2)
+
+
+def shared(agent):
+    return with_shared_policy(agent, 2)
 
 
 ROWS, STEPS, STREAM, EPISODES = (needing(data) for data in ("rows", "trajectory", "stream", "episodes"))
@@ -60,12 +66,25 @@ REFUSED = {
     "scaling in minibatches": (lambda: batched(with_reward_scaling(ROWS)), "continues from update to update"),
     "replay in minibatches": (lambda: batched(replayed(ROWS)), "continues from update to update"),
     "episodes in minibatches": (lambda: batched(EPISODES), "whole episodes"),
+    "several agents inside replay": (
+        lambda: replayed(shared(ROWS)),
+        r"with_shared_policy\(with_replay\(agent\), num_agents",
+    ),
+    "several agents inside normalisation": (
+        lambda: with_observation_normalization(shared(ROWS)),
+        r"with_shared_policy\(with_observation_normalization\(agent\), num_agents",
+    ),
+    "several agents inside scaling": (
+        lambda: with_reward_scaling(with_separate_policies(ROWS, 2)),
+        r"with_shared_policy\(with_reward_scaling\(agent\), num_agents",
+    ),
     "an mdp in minibatches": (lambda: batched(needing("whole")), "its data whole"),
 }
 ALLOWED = {
     "normalisation inside replay": (lambda: replayed(with_observation_normalization(STEPS)), "stream"),
     "scaling around replay": (lambda: with_reward_scaling(replayed(with_observation_normalization(ROWS))), "stream"),
     "scaling and normalisation": (lambda: with_reward_scaling(with_observation_normalization(STEPS)), "stream"),
+    "several agents around everything": (lambda: shared(with_reward_scaling(replayed(ROWS))), "stream"),
     "scaling of whole episodes": (lambda: with_reward_scaling(EPISODES), "episodes"),
     "normalisation of whole episodes": (lambda: with_observation_normalization(EPISODES), "episodes"),
     "normalisation in minibatches": (lambda: batched(with_observation_normalization(ROWS)), "whole"),
