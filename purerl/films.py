@@ -22,7 +22,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from purerl.envs import HostEnv, pictures
+from purerl.envs.checking import check
 from purerl.envs.wrappers.rendering import Drawing
+from purerl.hparams import check_positive
 from purerl.loops.host import play_on_host
 from purerl.prng import check_key
 from purerl.runtime import install_hint
@@ -66,12 +68,15 @@ def play(
       greedy: take the greedy action; otherwise sample.
 
     Raises:
-      ValueError: `max_steps` is None and the environment has no limit.
+      TypeError: `env` is not an `Env`, such as one that runs on the host.
+      ValueError: `max_steps` is not positive, or it is None and the environment has no limit.
     """
     check_key(key)
-    limit = max_steps or env.max_steps
+    env = check(env)
+    limit = env.max_steps if max_steps is None else max_steps
     if limit is None:
         raise ValueError("play needs max_steps, because the environment has no time limit")
+    check_positive(max_steps=limit)
     first, steps, length = jax.device_get(_play(key, agent, env, state, limit, greedy))
     states, obs, action, reward = jax.tree.map(lambda x: x[:length], steps)
     states, obs = jax.tree.map(lambda x, xs: np.concatenate([np.asarray(x)[None], xs]), first, (states, obs))

@@ -39,6 +39,23 @@ def test_without_a_limit_it_is_asked_for():
         films.play(KEY, STILL, envs.probe()._replace(max_steps=None), ())
 
 
+@pytest.mark.parametrize("max_steps", [0, -1])
+def test_a_limit_that_is_not_positive_is_refused(max_steps):
+    with pytest.raises(ValueError, match=f"max_steps must be a positive integer, got {max_steps}"):
+        films.play(KEY, STILL, envs.make("CartPole-v1"), (), max_steps=max_steps)
+
+
+def test_something_that_cannot_be_played_is_named():
+    with pytest.raises(TypeError, match=r"pass purerl\.envs\.make\('CartPole-v1'\)"):
+        films.play(KEY, STILL, "CartPole-v1", (), max_steps=2)
+
+
+def test_an_environment_is_played_with_what_the_loops_would_cast():
+    env = envs.probe()
+    flags = env._replace(step=lambda *x: env.step(*x)._replace(terminated=jnp.int32(1), truncated=jnp.int32(0)))
+    assert films.play(KEY, STILL, flags, (), max_steps=3).reward.shape == (1,)
+
+
 def test_every_kind_of_environment_draws_another_picture_once_something_moves():
     """The pictures of the first state and of one whose position differs."""
     moved = {

@@ -38,8 +38,8 @@ def why_not_joint(agent: Agent, name: str) -> str:
     if not agent.requires.joint:
         return ""
     return (
-        f"{name} must not be around with_shared_policy or with_separate_policies, which find what each agent is paid in "
-        f"the observations; the right order is with_shared_policy({name}(agent), num_agents)"
+        f"{name} must not be around with_shared_policy or with_separate_policies, which find what each agent is paid "
+        f"in the observations; the right order is with_shared_policy({name}(agent), num_agents)"
     )
 
 

@@ -154,7 +154,8 @@ def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
 
     Raises:
       ValueError: `clip` is not positive; at the first use, the agent takes the data of several agents, whose rewards
-        are in their observations, or the data of `fit`, which have no running returns; in `update`, data that are not [T, N].
+        are in their observations, or the data of `fit`, which have no running returns; in `update`, data that are not
+        [T, N].
 
     Source: Engstrom et al. 2020, arXiv:2005.12729, section 2 ("reward scaling"); use as in Gymnasium's NormalizeReward.
     """

@@ -24,8 +24,8 @@ def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = Fal
     such as `evolution`, play N · A of them; antithetic pairs are in different environments if N is at least 2.
 
     Args:
-      agent: any agent of one actor, built for the spaces of `envs.one_agent(env)`. Replay, normalisation of observations
-        and scaling of rewards go around it, inside this combinator.
+      agent: any agent of one actor, built for the spaces of `envs.one_agent(env)`. Replay, normalisation of
+        observations and scaling of rewards go around it, inside this combinator.
       num_agents: A.
       team_reward: pay every agent the reward of the environment, the mean over agents, instead of its own.
 

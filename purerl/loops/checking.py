@@ -36,6 +36,22 @@ def check_agent(agent: Agent) -> None:
         raise ValueError(f"Agent.requires.data must be one of {', '.join(known)}; got {requires.data!r}")
 
 
+def check_learns_from_rollouts(agent: Agent) -> None:
+    """Reject an agent for `fit`.
+
+    Raises:
+      ValueError: its data are fixed, and taken as a whole.
+
+    Examples:
+      >>> check_learns_from_rollouts(Agent(print, print, print, requires=Requirements("whole")))
+      Traceback (most recent call last):
+      ...
+      ValueError: this agent learns from fixed data as a whole, such as an MDP or minibatches: use purerl.fit
+    """
+    if agent.requires.data == "whole":
+        raise ValueError("this agent learns from fixed data as a whole, such as an MDP or minibatches: use purerl.fit")
+
+
 def init(agent: Agent, key: Key, hparams: Hparams, example: PyTree, *num_envs: int) -> State:
     """`agent.init`.
 

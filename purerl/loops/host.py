@@ -79,10 +79,11 @@ def train_on_host(
 
     Raises:
       TypeError: `key` is not a typed key, or the agent's action does not fit the environment's action space.
-      ValueError: a size is not positive, or a hyperparameter is NaN or out of range.
+      ValueError: a size is not positive, a hyperparameter is NaN or out of range, or the agent is one for `fit`.
     """
     check_key(key)
     checking.check_agent(agent)
+    checking.check_learns_from_rollouts(agent)
     check_host(env)
     check_hparams(hparams)
     warn_if_annealed(state, hparams)

@@ -151,8 +151,7 @@ def start(
 def _start(
     key: Key, agent: Agent, env: Env, hparams: Hparams, env_params: PyTree, state: State | None, num_envs: int
 ) -> LoopState:
-    if agent.requires.data == "whole":
-        raise ValueError("this agent learns from fixed data as a whole, such as an MDP or minibatches: use purerl.fit")
+    checking.check_learns_from_rollouts(agent)
     init_key, actors_key, loop_key = prng.split(key, 3)
     if state is None:
         example, _ = env.reset(jax.random.clone(actors_key), env_params)  # only an example: its key may come again

@@ -26,6 +26,10 @@ def test_select_observation_keeps_the_named_elements_and_nothing_else(cartpole):
 def test_select_observation_says_what_is_wrong(cartpole):
     with pytest.raises(ValueError, match=r"indices must be some of 0, \.\.\., 3; got \(4,\)"):
         envs.select_observation(cartpole, (4,))
+    with pytest.raises(ValueError, match=r"indices must be some of 0, \.\.\., 3; got \(0\.0, 1\.0\)"):
+        envs.select_observation(cartpole, (0.0, 1.0))
+    with pytest.raises(ValueError, match=r"indices must be some of 0, \.\.\., 3; got \(True, False\)"):
+        envs.select_observation(cartpole, (True, False))
     with pytest.raises(TypeError, match="needs observations that are vectors"):
         envs.select_observation(envs.make("Breakout-MinAtar"), (0,))
 

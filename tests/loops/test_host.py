@@ -14,7 +14,7 @@ from purerl import mdp as mdps
 from purerl.agents.tabular import td_control as td
 from purerl.loops.host import evaluate_on_host, train_on_host
 from purerl.spaces import Box, Dict, Discrete, MultiDiscrete
-from purerl.types import Agent
+from purerl.types import Agent, Requirements
 
 gymnasium = pytest.importorskip("gymnasium")
 
@@ -218,6 +218,28 @@ def test_mistakes_are_named():
         evaluate_on_host(0, AGENT, lake(), (), num_episodes=1)
 
 
+@pytest.mark.parametrize(
+    ("given", "limit"),
+    [({}, 500), ({"max_episode_steps": 7}, 7), ({"max_episode_steps": None}, 500), ({"max_episode_steps": -1}, None)],
+)
+def test_the_limit_of_steps_is_the_one_that_gymnasium_keeps(given, limit):
+    assert envs.from_gymnasium("CartPole-v1", **given).max_steps == limit
+
+
+def test_a_vector_environment_that_is_made_takes_no_settings():
+    vector = clocks_vector()
+    with pytest.raises(ValueError, match="max_episode_steps is for environments by name"):
+        envs.from_gymnasium(vector, max_episode_steps=3)
+    with pytest.raises(ValueError, match="num_envs = 5, but the vector environment has 2"):
+        envs.from_gymnasium(vector, 5)
+
+
+def test_an_agent_for_fit_is_sent_there():
+    agent = Agent(print, print, print, requires=Requirements("whole"))
+    with pytest.raises(ValueError, match=r"use purerl\.fit"):
+        train_on_host(KEY, agent, clocks(), (), num_updates=1, rollout_length=1)
+
+
 class Counts(NamedTuple):
     hparams: Any
     count: Any
@@ -238,9 +260,13 @@ class Clock(gymnasium.Env):
         return np.full(1, self.time, np.float32), float(action), self.time >= 4, False, {}
 
 
-def clocks(**settings):
+def clocks_vector(**settings):
     mode = gymnasium.vector.AutoresetMode.SAME_STEP
-    return envs.from_gymnasium(gymnasium.vector.SyncVectorEnv([Clock] * 2, autoreset_mode=mode, **settings))
+    return gymnasium.vector.SyncVectorEnv([Clock] * 2, autoreset_mode=mode, **settings)
+
+
+def clocks(**settings):
+    return envs.from_gymnasium(clocks_vector(**settings))
 
 
 def test_observations_are_copied_from_environments_that_reuse_their_buffer():

@@ -82,7 +82,8 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
       A `HostEnv`.
 
     Raises:
-      ValueError: `num_envs` is not positive, or the vector environment resets in another way.
+      ValueError: `num_envs` is not positive; the vector environment resets in another way, or settings are given for
+        it, which is made already.
       TypeError: a space has no counterpart here, or `env` is neither a name nor a vector environment.
     """
     from gymnasium import vector as vectors
@@ -90,6 +91,8 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
     vector = _vector(env, num_envs, vectorization, settings) if isinstance(env, str) else env
     if not isinstance(vector, vectors.VectorEnv):
         raise TypeError(f"env must be a name or a gymnasium.vector.VectorEnv, got {type(env).__name__}")
+    if vector is env:
+        _check_made(vector, num_envs, settings)
     mode = vector.metadata.get("autoreset_mode")
     if mode != vectors.AutoresetMode.SAME_STEP:
         raise ValueError(f"the vector environment must be made with autoreset_mode=AutoresetMode.SAME_STEP, got {mode}")
@@ -114,11 +117,10 @@ def from_gymnasium(env: str | VectorEnv, num_envs: int = 1, *, vectorization: st
             truncated & ~terminated,
         )
 
-    limit = settings.get("max_episode_steps", getattr(vector.spec, "max_episode_steps", None))
     drawn = getattr(vector, "render_mode", None) == "rgb_array"
     draw = (lambda: np.asarray(vector.render()[0])) if drawn else None  # type: ignore[index]
     spaces = observation_space, action_space
-    return HostEnv(reset, step, vector.close, vector.num_envs, *spaces, limit, render=draw)
+    return HostEnv(reset, step, vector.close, vector.num_envs, *spaces, _limit(vector, settings), render=draw)
 
 
 def check_host(env: HostEnv) -> None:
@@ -137,6 +139,21 @@ def check_host(env: HostEnv) -> None:
         hint = "use purerl.train and purerl.evaluate" if isinstance(env, Env) else "pass purerl.envs.from_gymnasium"
         hint += "" if isinstance(env, Env) else "(name, num_envs)"
         raise TypeError(f"env must be a HostEnv, got a value of type {type(env).__name__}; {hint}")
+
+
+def _check_made(vector: VectorEnv, num_envs: int, settings: dict[str, Any]) -> None:
+    """Reject what only an environment that is made by its name could follow."""
+    if settings:
+        raise ValueError(f"{', '.join(settings)} is for environments by name: make the vector environment with it")
+    if num_envs not in (1, vector.num_envs):
+        raise ValueError(f"num_envs = {num_envs}, but the vector environment has {vector.num_envs}: leave num_envs out")
+
+
+def _limit(vector: VectorEnv, settings: dict[str, Any]) -> int | None:
+    """The limit of steps: that among the settings, where -1 means none, or else the one that is registered."""
+    given = settings.get("max_episode_steps")
+    limit = getattr(vector.spec, "max_episode_steps", None) if given is None else given
+    return None if limit == -1 else limit
 
 
 def _vector(env_id: str, num_envs: int, vectorization: str, settings: dict[str, Any]) -> VectorEnv:

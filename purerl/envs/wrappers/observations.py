@@ -72,7 +72,7 @@ def select_observation(env: Env, indices: tuple[int, ...]) -> Env:
 
     Raises:
       TypeError: the observations are not vectors.
-      ValueError: no index, or one that is not in 0, ..., D − 1.
+      ValueError: no index, or one that is not an integer in 0, ..., D − 1.
 
     Examples:
       >>> from purerl import envs
@@ -83,7 +83,8 @@ def select_observation(env: Env, indices: tuple[int, ...]) -> Env:
     space = env.observation_space
     if not isinstance(space, Box) or len(space.shape) != 1:
         raise TypeError(f"select_observation needs observations that are vectors, got {space}")
-    if not indices or not set(indices) <= set(range(space.shape[0])):
+    numbers = all(isinstance(i, int | np.integer) and not isinstance(i, bool) for i in indices)
+    if not indices or not numbers or not set(indices) <= set(range(space.shape[0])):
         raise ValueError(f"indices must be some of 0, ..., {space.shape[0] - 1}; got {indices}")
     kept = np.asarray(indices)
     low, high = (tuple(bound[kept].tolist()) for bound in space.bounds())
