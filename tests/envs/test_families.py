@@ -28,6 +28,12 @@ def test_unknown_names_have_their_nearest(env_id, message):
         envs.make(env_id)
 
 
+@pytest.mark.parametrize("name", ["Nope-v0", "CartPole-v99", "Taxi-v3"])
+def test_a_name_or_version_that_gymnasium_does_not_have_is_a_value_error(name):
+    with pytest.raises(ValueError, match=f"gymnasium/{name}: Environment"):
+        envs.make(f"gymnasium/{name}")
+
+
 def test_every_family_names_an_extra_and_an_example():
     extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
     for name in families.family_names():

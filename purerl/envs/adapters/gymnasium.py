@@ -179,14 +179,14 @@ def _make(name: str, *, num_envs: int = 1, **settings: Any) -> HostEnv:
     """The environment of that name in Gymnasium's registry; settings are those of `gymnasium.make_vec`.
 
     Raises:
-      ValueError: there is none.
+      ValueError: there is none, or no longer in this version.
       ModuleNotFoundError: what it needs beside Gymnasium is missing.
     """
     from gymnasium import error
 
     try:
         return from_gymnasium(name, num_envs, **settings)
-    except error.UnregisteredEnv as unknown:
+    except (error.UnregisteredEnv, error.DeprecatedEnv) as unknown:
         raise ValueError(f"gymnasium/{name}: {unknown}") from unknown
     except error.DependencyNotInstalled as missing:
         hint = "for LunarLander and BipedalWalker: pip install 'purerl[box2d]'"
