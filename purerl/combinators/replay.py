@@ -87,7 +87,8 @@ def with_replay(
         the next observation of its environment. Where an episode was cut that is another episode's, so windows with a
         truncated step have weight 0.
       num_frames: number of observations that `envs.frame_stack` joins in the environment. Each is then stored once and
-        joined again when it is drawn, so four frames take a quarter of the memory.
+        joined again when it is drawn, so four frames take a quarter of the memory. No other wrapper that changes
+        observations or repeats actions may be around `envs.frame_stack` then.
 
     Returns:
       An agent whose state has the fields `agent` and `ring`.

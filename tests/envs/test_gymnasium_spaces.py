@@ -57,6 +57,12 @@ def test_spaces_without_a_counterpart_are_named(space):
         converted(space)
 
 
+def test_clipped_actions_lie_within_bounds_of_64_bits():
+    theirs = gymnasium.spaces.Box(-0.1, 0.1, (2,), np.float64)
+    action = from_purerl(theirs, converted(theirs), np.array([[5.0, -5.0]], np.float32))
+    assert theirs.contains(action[0])
+
+
 def test_dict_actions_are_clipped_and_shifted_part_by_part():
     theirs = spaces.Dict(speed=spaces.Box(-1, 1, (1,)), gear=spaces.Discrete(3, start=1))
     ours = converted(theirs)

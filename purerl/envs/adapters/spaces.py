@@ -120,7 +120,8 @@ def from_purerl(foreign: Any, space: Space, value: PyTree) -> PyTree:
         return tuple(from_purerl(theirs, ours, leaf) for theirs, ours, leaf in parts)
     value = np.asarray(value)
     if isinstance(space, Box):
-        return np.clip(value, *space.bounds()).astype(foreign.dtype)
+        value = np.clip(value, *space.bounds()).astype(foreign.dtype)
+        return np.clip(value, foreign.low, foreign.high)  # whose 64 bits may be narrower than our bounds
     # [N, K] -> [N, *nvec.shape], counted from the foreign start
     return value.reshape(len(value), *foreign.shape).astype(foreign.dtype) + np.asarray(getattr(foreign, "start", 0))
 
