@@ -29,6 +29,23 @@ def cut(agent: Agent) -> CutFn | None:
     return None if inner is None else lambda state: state._replace(agent=inner(state.agent))
 
 
+def check_agent(agent: Agent, name: str) -> None:
+    """Reject what a combinator of this name cannot wrap, such as a network or a factory that was not called.
+
+    Raises:
+      TypeError: says what was given.
+
+    Examples:
+      >>> check_agent(3, "with_replay")
+      Traceback (most recent call last):
+      ...
+      TypeError: with_replay wraps a purerl.Agent, such as purerl.ppo returns; got a value of type int
+    """
+    if not isinstance(agent, Agent):
+        wanted = f"{name} wraps a purerl.Agent, such as purerl.ppo returns"
+        raise TypeError(f"{wanted}; got a value of type {type(agent).__name__}")
+
+
 def why_not_joint(agent: Agent, name: str) -> str:
     """Why a combinator of this name must be inside one for several agents; empty for a single agent.
 

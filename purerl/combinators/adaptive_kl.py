@@ -64,6 +64,7 @@ def with_adaptive_kl(agent: Agent) -> Agent:
       An agent for `KLPenaltyHparams`, or any NamedTuple with the fields; its metrics have `loss/kl_coef`.
 
     Raises:
+      TypeError: `agent` is not a `purerl.Agent`.
       KeyError: in `update`, the agent has no metric `loss/approx_kl`.
 
     Source: Schulman et al. 2017, "Proximal policy optimization", section 4.
@@ -77,6 +78,7 @@ def with_adaptive_kl(agent: Agent) -> Agent:
       >>> state.agent.hparams.kl_coef.shape
       ()
     """
+    _inner.check_agent(agent, "with_adaptive_kl")
 
     def init(key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> AdaptiveKLState:
         return AdaptiveKLState(agent.init(key, hparams, example, num_envs))

@@ -41,6 +41,7 @@ def with_minibatches(agent: Agent, batch_size: int) -> Agent:
       An agent for `fit` whose state has the field `agent`.
 
     Raises:
+      TypeError: `agent` is not a `purerl.Agent`.
       ValueError: `batch_size` is not positive; at the first use, the agent needs more than single rows; in `update`,
         leaves of the data that lead with different lengths.
 
@@ -53,6 +54,7 @@ def with_minibatches(agent: Agent, batch_size: int) -> Agent:
       >>> int(metrics["rows"])
       4
     """
+    _inner.check_agent(agent, "with_minibatches")
     check_positive(batch_size=batch_size)
     if agent.requires.data != "rows":
         return _inner.refused(
@@ -88,7 +90,11 @@ def with_sampler(agent: Agent, draw: DrawFn) -> Agent:
 
     Returns:
       An agent for `fit` whose state has the field `agent`; its `init` sees an example of drawn data.
+
+    Raises:
+      TypeError: `agent` is not a `purerl.Agent`.
     """
+    _inner.check_agent(agent, "with_sampler")
 
     def init(key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> MinibatchState:
         init_key, draw_key = jax.random.split(key)

@@ -69,12 +69,14 @@ def with_observation_normalization(agent: Agent, *, clip: float = 10.0) -> Agent
       An agent whose state has the fields `agent` and `moments`.
 
     Raises:
+      TypeError: `agent` is not a `purerl.Agent`.
       ValueError: `clip` is not positive; at the first use, the agent keeps data, whose normalisation would be outdated
         later; reads the environment's state, as planners do; takes the data of several agents; or takes the data of
         `fit` as a whole.
 
     Source: parallel update of mean and variance, Chan et al. 1979, eq. 2.1; use as in Stable-Baselines3's VecNormalize.
     """
+    _inner.check_agent(agent, "with_observation_normalization")
     _check_clip(clip)
     wrong = _why_not_normalized(agent)
     if wrong:
@@ -153,12 +155,14 @@ def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
       from update to update.
 
     Raises:
+      TypeError: `agent` is not a `purerl.Agent`.
       ValueError: `clip` is not positive; at the first use, the agent takes the data of several agents, whose rewards
         are in their observations, or the data of `fit`, which have no running returns; in `update`, data that are not
         [T, N].
 
     Source: Engstrom et al. 2020, arXiv:2005.12729, section 2 ("reward scaling"); use as in Gymnasium's NormalizeReward.
     """
+    _inner.check_agent(agent, "with_reward_scaling")
     _check_clip(clip)
     joint = _inner.why_not_joint(agent, "with_reward_scaling")
     if joint:

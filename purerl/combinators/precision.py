@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 import jax
 
+from purerl.combinators import _inner
 from purerl.once import build_once
 from purerl.types import Agent
 
@@ -34,6 +35,7 @@ def with_precision(agent: Agent, precision: str = "tensorfloat32") -> Agent:
       precision: "float32", "tensorfloat32" or "bfloat16".
 
     Raises:
+      TypeError: `agent` is not a `purerl.Agent`.
       ValueError: another precision.
 
     Examples:
@@ -41,6 +43,7 @@ def with_precision(agent: Agent, precision: str = "tensorfloat32") -> Agent:
       >>> network = purerl.networks.actor_critic(purerl.envs.probe(), hidden=(4,))
       >>> agent = with_precision(purerl.ppo(network), "bfloat16")
     """
+    _inner.check_agent(agent, "with_precision")
     if precision not in PRECISIONS:
         raise ValueError(f"precision must be one of {', '.join(PRECISIONS)}; got {precision!r}")
 

@@ -94,6 +94,7 @@ def with_replay(
       An agent whose state has the fields `agent` and `ring`.
 
     Raises:
+      TypeError: `agent` is not a `purerl.Agent`.
       ValueError: a size is not positive; `min_size` above `capacity`; at the first use, an agent that cannot learn from
         windows in random order, one that takes the data of several agents, a capacity that can never hold `min_size`
         steps or one window, or hyperparameters without those of prioritised replay; `burn_in` for an agent without
@@ -102,9 +103,10 @@ def with_replay(
     Source: stored memory and burn-in: Kapturowski et al. 2019, "Recurrent experience replay in distributed
     reinforcement learning", section 3.
     """
+    _inner.check_agent(agent, "with_replay")
     sizes = {"capacity": capacity, "batch_size": batch_size, "length": length, "num_updates": num_updates}
     check_positive(**sizes, num_frames=num_frames)
-    if not isinstance(burn_in, int) or burn_in < 0:
+    if not isinstance(burn_in, int) or isinstance(burn_in, bool) or burn_in < 0:
         raise ValueError(f"burn_in must be an integer of at least 0, got {burn_in!r}")
     least = batch_size if min_size is None else min_size
     check_positive(min_size=least)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from purerl.combinators import _inner
 from purerl.hparams import check_positive, get_hparams, set_hparams
 from purerl.once import build_once
 from purerl.types import Agent, Hparams, Key, MemoryFn, Metrics, PyTree, State, Transition
@@ -33,10 +34,12 @@ def with_shared_policy(agent: Agent, num_agents: int, *, team_reward: bool = Fal
       An agent for environments such as those of `envs.from_jaxmarl`, whose state is that of `agent`.
 
     Raises:
+      TypeError: `agent` is not a `purerl.Agent`.
       ValueError: `num_agents` is not positive; in `init`, observations of another number of agents.
 
     Source: de Witt et al. 2020, arXiv:2011.09533.
     """
+    _inner.check_agent(agent, "with_shared_policy")
     check_positive(num_agents=num_agents)
 
     def init(key: Key, hparams: Hparams, example: PyTree, num_envs: int = 1) -> State:
@@ -71,8 +74,9 @@ class SeparateState(NamedTuple):
 def with_separate_policies(agent: Agent, num_agents: int, *, team_reward: bool = False) -> Agent:
     """Give each of the A agents of an environment a policy of its own, all of one kind, which learn side by side.
 
-    Arguments, observations and rewards are those of `with_shared_policy`; metrics are means over the agents.
+    Arguments, errors, observations and rewards are those of `with_shared_policy`; metrics are means over the agents.
     """
+    _inner.check_agent(agent, "with_separate_policies")
     check_positive(num_agents=num_agents)
 
     def each_has(state: SeparateState) -> State:

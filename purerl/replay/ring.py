@@ -78,7 +78,11 @@ def add(ring: Ring, trajectory: Transition) -> Ring:
     rows, num_envs = ring.steps.reward.shape
     _check_step("trajectory", trajectory, 2, "[T, N]: one step of N environments is x[None]")
     length, width = trajectory.reward.shape
-    if length > rows or width != num_envs:
+    if width != num_envs:
+        raise ValueError(
+            f"a trajectory of {width} environments does not fit a ring that was made for num_envs = {num_envs}"
+        )
+    if length > rows:
         raise ValueError(
             f"a trajectory of {length} steps x {width} environments does not fit a ring of {rows} rows x {num_envs}; "
             f"capacity must be at least rollout_length x num_envs = {length * width}"

@@ -5,8 +5,10 @@ import jax.numpy as jnp
 import pytest
 
 from purerl.combinators import (
+    with_adaptive_kl,
     with_minibatches,
     with_observation_normalization,
+    with_precision,
     with_replay,
     with_reward_scaling,
     with_separate_policies,
@@ -106,6 +108,24 @@ def test_an_unsound_order_is_refused_with_the_right_one(order):
 def test_a_sound_order_says_what_it_needs(order):
     compose, data = ALLOWED[order]
     assert compose().requires.data == data
+
+
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [
+        (replayed, "with_replay"),
+        (batched, "with_minibatches"),
+        (shared, "with_shared_policy"),
+        (lambda agent: with_separate_policies(agent, 2), "with_separate_policies"),
+        (with_observation_normalization, "with_observation_normalization"),
+        (with_reward_scaling, "with_reward_scaling"),
+        (with_adaptive_kl, "with_adaptive_kl"),
+        (with_precision, "with_precision"),
+    ],
+)
+def test_something_that_is_not_an_agent_is_named(wrap, name):
+    with pytest.raises(TypeError, match=f"{name} wraps a purerl.Agent, such as purerl.ppo returns; got a value of"):
+        wrap(needing)
 
 
 def test_a_composed_agent_cuts_every_part_that_remembers_episodes():

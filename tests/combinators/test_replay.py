@@ -174,7 +174,7 @@ def test_burn_in_makes_the_memory_anew_with_the_present_parameters():
     assert old[1] == 0
 
 
-@pytest.mark.parametrize("burn_in", [0.5, -1])
+@pytest.mark.parametrize("burn_in", [0.5, -1, True])
 def test_a_burn_in_that_is_not_a_number_of_steps_is_refused(burn_in):
     with pytest.raises(ValueError, match=f"burn_in must be an integer of at least 0, got {burn_in}"):
         with_replay(remembering(), capacity=64, batch_size=16, burn_in=burn_in)

@@ -51,7 +51,7 @@ def test_sizes_that_cannot_be_are_refused():
         replay.init(example(), 2, NUM_ENVS)
     with pytest.raises(ValueError, match="capacity must be at least rollout_length x num_envs = 9"):
         replay.add(replay.init(example(), 6, NUM_ENVS), trajectory(0, 3))
-    with pytest.raises(ValueError, match="2 environments does not fit"):
+    with pytest.raises(ValueError, match="2 environments does not fit a ring that was made for num_envs = "):
         replay.add(replay.init(example(), 6, NUM_ENVS), trajectory(0, 1, width=2))
 
 
