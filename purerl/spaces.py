@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
@@ -19,7 +20,7 @@ class Discrete:
     """The integers 0, ..., n - 1.
 
     Raises:
-      ValueError: n is below 1.
+      ValueError: n is not an integer of at least 1.
 
     Examples:
       >>> Discrete(3).shape
@@ -30,8 +31,8 @@ class Discrete:
     dtype: str = "int32"
 
     def __post_init__(self) -> None:
-        if self.n < 1:
-            raise ValueError(f"Discrete.n must be at least 1, got {self.n}")
+        if not _counts(self.n):
+            raise ValueError(f"Discrete.n must be an integer of at least 1, got {self.n!r}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -44,7 +45,7 @@ class MultiDiscrete:
     """A vector of integers; element i lies in 0, ..., num_values[i] - 1.
 
     Raises:
-      ValueError: a number of values is below 1.
+      ValueError: a number of values is not an integer of at least 1.
 
     Examples:
       >>> MultiDiscrete((2, 3)).shape
@@ -56,8 +57,8 @@ class MultiDiscrete:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "num_values", tuple(self.num_values))
-        if any(n < 1 for n in self.num_values):
-            raise ValueError(f"MultiDiscrete.num_values must be at least 1 each, got {self.num_values}")
+        if not all(map(_counts, self.num_values)):
+            raise ValueError(f"MultiDiscrete.num_values must be integers of at least 1, got {self.num_values}")
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -73,9 +74,10 @@ class Box:
       low, high: one bound for all elements, or a flat tuple with one bound per element in C order; may be infinite.
         Arrays and lists become such tuples.
       shape: shape of an element of the space.
-      dtype: its dtype's name.
+      dtype: its dtype's name, also if it is given as a type.
 
     Raises:
+      TypeError: the shape is not a sequence of integers, or the dtype unknown.
       ValueError: a bound is NaN, `low` is above `high`, or a tuple does not have one bound per element.
 
     Examples:
@@ -91,8 +93,13 @@ class Box:
 
     def __post_init__(self) -> None:
         for name in ("low", "high"):
-            if np.ndim(getattr(self, name)):
-                object.__setattr__(self, name, tuple(np.ravel(getattr(self, name)).tolist()))
+            bound = getattr(self, name)
+            if np.ndim(bound):
+                object.__setattr__(self, name, tuple(np.ravel(bound).tolist()))
+            elif hasattr(bound, "item"):  # an array of shape (), which cannot be hashed
+                object.__setattr__(self, name, bound.item())
+        object.__setattr__(self, "shape", _shape(self.shape))
+        object.__setattr__(self, "dtype", _dtype_name(self.dtype))
         size = int(np.prod(self.shape, dtype=int))
         low, high = (np.asarray(bound, float) for bound in (self.low, self.high))
         for name, bound in (("low", low), ("high", high)):
@@ -119,9 +126,35 @@ class Box:
         return np.broadcast_to(array.reshape(self.shape) if array.ndim else array, self.shape)
 
 
+def _counts(n: Any) -> bool:
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1
+
+
+def _shape(shape: Any) -> tuple[int, ...]:
+    try:
+        return tuple(map(operator.index, shape))
+    except TypeError:
+        raise TypeError(f"Box.shape must be a tuple of integers, got {shape!r}") from None
+
+
+def _dtype_name(dtype: Any) -> str:
+    try:
+        return np.dtype(dtype).name
+    except TypeError:
+        raise TypeError(f"Box.dtype must be the name of a dtype, such as 'float32'; got {dtype!r}") from None
+
+
+def _check_part(space: Any, name: str) -> None:
+    if not isinstance(space, Space):
+        raise TypeError(f"{name} must be a space of purerl.spaces, got {space!r}")
+
+
 @dataclasses.dataclass(frozen=True, init=False)
 class Dict:
     """A dict of spaces, given as one or as pairs; kept as a tuple of (name, space) so that it can be hashed.
+
+    Raises:
+      TypeError: a part is not a space.
 
     Examples:
       >>> space = Dict({"position": Box(-1.0, 1.0, (2,)), "action_mask": Box(0, 1, (4,), "bool")})
@@ -134,6 +167,8 @@ class Dict:
     def __init__(self, spaces: Mapping[str, Space] | Iterable[tuple[str, Space]]) -> None:
         pairs = spaces.items() if isinstance(spaces, Mapping) else spaces
         object.__setattr__(self, "spaces", tuple((name, space) for name, space in pairs))
+        for name, space in self.spaces:
+            _check_part(space, f"Dict[{name!r}]")
 
     def __getitem__(self, name: str) -> Space:
         return dict(self.spaces)[name]
@@ -146,6 +181,9 @@ class Dict:
 class Tuple:
     """A tuple of spaces.
 
+    Raises:
+      TypeError: a part is not a space.
+
     Examples:
       >>> len(Tuple((Discrete(2), Discrete(3))).spaces)
       2
@@ -155,6 +193,8 @@ class Tuple:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "spaces", tuple(self.spaces))
+        for i, space in enumerate(self.spaces):
+            _check_part(space, f"Tuple[{i}]")
 
 
 Space: TypeAlias = Discrete | MultiDiscrete | Box | Dict | Tuple

@@ -40,9 +40,40 @@ def test_spaces_are_made_of_lists_arrays_and_dicts_too():
     assert len({Dict({"a": Box([0.0], 1.0, (1,))})}) == 1
 
 
-@pytest.mark.parametrize("space", [lambda: Discrete(0), lambda: MultiDiscrete((2, 0))])
-def test_spaces_without_elements_are_refused(space):
-    with pytest.raises(ValueError, match="must be at least 1"):
+def test_a_box_of_arrays_and_types_is_the_one_of_numbers_and_names():
+    assert {Box(np.array(0.0), jnp.float32(1.0), [3], jnp.float32)} == {Box(0.0, 1.0, (3,))}
+
+
+@pytest.mark.parametrize(
+    "space",
+    [
+        lambda: Discrete(0),
+        lambda: Discrete(2.5),
+        lambda: Discrete(True),
+        lambda: MultiDiscrete((2, 0)),
+        lambda: MultiDiscrete((2.5, 3)),
+    ],
+)
+def test_numbers_of_elements_that_are_none_are_refused(space):
+    with pytest.raises(ValueError, match=r"must be (an integer|integers) of at least 1"):
+        space()
+
+
+@pytest.mark.parametrize(
+    ("space", "message"),
+    [
+        (lambda: Box(0.0, 1.0, 3), r"Box\.shape must be a tuple of integers, got 3"),
+        (lambda: Box(0.0, 1.0, (3.0,)), r"Box\.shape must be a tuple of integers, got \(3\.0,\)"),
+        (
+            lambda: Box(0.0, 1.0, (), "flaot32"),
+            r"Box\.dtype must be the name of a dtype, such as 'float32'; got 'flaot32'",
+        ),
+        (lambda: Dict({"a": 3}), r"Dict\['a'\] must be a space of purerl\.spaces, got 3"),
+        (lambda: Tuple((Discrete(2), None)), r"Tuple\[1\] must be a space of purerl\.spaces, got None"),
+    ],
+)
+def test_what_spaces_cannot_be_made_of_is_named(space, message):
+    with pytest.raises(TypeError, match=message):
         space()
 
 

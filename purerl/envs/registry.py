@@ -253,11 +253,19 @@ def _configure(env_id: str, settings: dict[str, Setting]) -> tuple[Foreign, type
     for name in overrides:
         if name not in fields:
             raise ValueError(f"{env_id} has no setting {name!r}{suggestion(name, [*arguments, *fields])}")
-    return env, dataclasses.replace(defaults, **{name: _like(fields[name], overrides[name]) for name in overrides})
+    return env, dataclasses.replace(
+        defaults, **{name: _like(name, fields[name], overrides[name]) for name in overrides}
+    )
 
 
-def _like(default: Setting, value: Setting) -> types.PyTree:
-    """The value, a sequence as an array of the default's dtype."""
+def _like(name: str, default: Setting, value: Setting) -> types.PyTree:
+    """The value, a sequence as an array of the default's dtype.
+
+    Raises:
+      TypeError: a text or None in place of numbers.
+    """
+    if isinstance(value, str | None) and not isinstance(default, str | None):
+        raise TypeError(f"the setting {name} must be as its default {default!r}, got {value!r}")
     return jnp.asarray(value, jnp.result_type(default)) if isinstance(value, tuple | list) else value
 
 

@@ -258,6 +258,12 @@ def test_built_inside_a_traced_function_it_holds_no_tracer():
         (lambda: envs.env_params("CartPole-v1", lenght=1.0), ValueError, "no setting 'lenght'; did you mean 'length'"),
         (lambda: envs.make("FourRooms-misc", goal_fixed=[1, 1]), TypeError, "goal_fixed must be plain Python values"),
         (lambda: envs.make("CartPole-v1", length=jnp.float32(1.0)), TypeError, "length must be plain Python values"),
+        (lambda: envs.make("CartPole-v1", gravity="x"), TypeError, "gravity must be as its default 9.8, got 'x'"),
+        (
+            lambda: envs.env_params("CartPole-v1", gravity=None),
+            TypeError,
+            "gravity must be as its default 9.8, got None",
+        ),
         (lambda: envs.from_gymnax(object()), TypeError, "lacks default_params, reset_env"),
     ],
 )
