@@ -3,10 +3,12 @@
 import warnings
 
 import gymnasium
+import gymnasium.experimental.functional
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from gymnasium import spaces
 from gymnasium.utils.env_checker import check_env
 
 from purerl import envs
@@ -86,6 +88,47 @@ def test_the_functional_api_is_that_of_gymnasium():
         state = new.env_state
     assert (env.max_steps, bool(new.truncated), env.action_space.n) == (5, True, 2)
     assert obs.shape == env.observation_space.shape
+
+
+class Sum(gymnasium.experimental.functional.FuncEnv):
+    """The state is the sum of the actions, and observed as `shown` says."""
+
+    def __init__(self, observation_space, action_space, shown):
+        super().__init__()
+        self.observation_space, self.action_space, self.shown = observation_space, action_space, shown
+        self.default_params = ()
+
+    def initial(self, rng, params=None):
+        return jnp.int32(0)
+
+    def transition(self, state, action, rng, params=None):
+        return state + jnp.sum(action)
+
+    def observation(self, state, rng, params=None):
+        return self.shown(state)
+
+    def reward(self, state, action, next_state, rng, params=None):
+        return next_state
+
+    def terminal(self, state, rng, params=None):
+        return state > 99
+
+
+@pytest.mark.parametrize(
+    ("observation_space", "shown", "expected"),
+    [
+        (spaces.Discrete(50, start=-3), lambda state: state, 10),
+        (spaces.MultiDiscrete([50, 50], start=[1, 7]), lambda state: jnp.stack([state, state]), [6, 0]),
+        (spaces.Dict({"sum": spaces.Discrete(50)}), lambda state: {"sum": state}, {"sum": 7}),
+    ],
+)
+def test_integers_of_the_functional_api_are_counted_from_0_and_parts_keep_their_names(
+    observation_space, shown, expected
+):
+    env = envs.check(envs.from_functional(Sum(observation_space, spaces.MultiDiscrete([3, 3], start=[2, 3]), shown)))
+    _, state = env.reset(jax.random.key(0))
+    new = env.step(jax.random.key(0), state, jnp.array([0, 2]))
+    assert jax.tree.map(np.ndarray.tolist, jax.device_get(new.obs)) == expected
 
 
 def test_images_with_channels_first_are_refused_or_transposed():

@@ -6,8 +6,10 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl.envs.adapters.spaces import converted
+from purerl.envs.checking import cast_obs
 from purerl.envs.wrappers import time_limit
 from purerl.spaces import clip_action
 from purerl.types import Env, EnvStep, Key, PyTree
@@ -15,13 +17,16 @@ from purerl.types import Env, EnvStep, Key, PyTree
 FuncEnv: TypeAlias = Any
 """A `gymnasium.experimental.functional.FuncEnv` whose functions are written in JAX."""
 
+Foreign: TypeAlias = Any
+"""A space of `gymnasium.spaces`."""
+
 
 def from_functional(env: FuncEnv, max_steps: int | None = None, params: PyTree = None) -> Env:
     """Wrap an environment of Gymnasium's functional API.
 
         s' = transition(s, a),   reward = reward(s, a, s'),   terminated = terminal(s'),   obs = observation(s')
 
-    The API knows no time limit; `max_steps` truncates.
+    The API knows no time limit; `max_steps` truncates. Integers of a space that starts elsewhere are counted from 0.
 
     Args:
       env: a `FuncEnv` in JAX, such as `gymnasium.envs.phys2d.cartpole.CartPoleFunctional()`.
@@ -33,11 +38,11 @@ def from_functional(env: FuncEnv, max_steps: int | None = None, params: PyTree =
     """
     defaults = env.default_params if params is None else params
     observation_space, action_space = converted(env.observation_space), converted(env.action_space)
-    as_theirs = int(getattr(env.action_space, "start", 0))
+    as_ours, as_theirs = _start(env.observation_space), _start(env.action_space)
 
     def observe(state: PyTree, key: Key, given: PyTree) -> PyTree:
         obs = env.observation(state, key, given)
-        return jax.tree.map(lambda leaf: jnp.asarray(leaf, observation_space.dtype), obs)  # type: ignore[union-attr]
+        return cast_obs(observation_space, obs - as_ours if as_ours.any() else obs)
 
     def reset(key: Key, env_params: PyTree = None) -> tuple[PyTree, PyTree]:
         given = defaults if env_params is None else env_params
@@ -49,7 +54,7 @@ def from_functional(env: FuncEnv, max_steps: int | None = None, params: PyTree =
         given = defaults if env_params is None else env_params
         keys = jax.random.split(key, 4)
         action = clip_action(action, action_space)
-        action = action + as_theirs if as_theirs else action
+        action = action + as_theirs if as_theirs.any() else action
         state = env.transition(env_state, action, keys[0], given)
         reward = jnp.asarray(env.reward(env_state, action, state, keys[1], given), jnp.float32).reshape(())
         terminated = jnp.asarray(env.terminal(state, keys[2], given), bool).reshape(())
@@ -57,3 +62,8 @@ def from_functional(env: FuncEnv, max_steps: int | None = None, params: PyTree =
 
     made = Env(reset, step, observation_space, action_space)
     return made if max_steps is None else time_limit(made, max_steps)
+
+
+def _start(space: Foreign) -> np.ndarray:
+    """The smallest integers of a `Discrete` or `MultiDiscrete` space, which are 0 here; 0 for other spaces."""
+    return np.asarray(getattr(space, "start", 0))
