@@ -18,7 +18,7 @@ from purerl.combinators import (
     with_shared_policy,
 )
 from purerl.envs.adapters.side_by_side import Single, side_by_side
-from purerl.spaces import Box, Dict, MultiDiscrete
+from purerl.spaces import Box, Dict, Discrete, MultiDiscrete
 from purerl.types import Agent, Env, EnvStep
 
 
@@ -286,6 +286,16 @@ def coin():
         return EnvStep(observe(value, value), value, value, jnp.bool_(True), jnp.bool_(False))
 
     return Env(reset, step, Dict({"agents": Box(-1.0, 1.0, (2, 3))}), MultiDiscrete((2, 2)))
+
+
+@pytest.mark.parametrize(
+    ("seen", "done"),
+    [(MultiDiscrete((2, 2)), MultiDiscrete((2, 2))), (Box(0.0, 1.0), MultiDiscrete((2, 2))),
+     (Box(0.0, 1.0, (2, 1)), Discrete(2)), (Box(0.0, 1.0, (2, 1)), Dict({"agents": MultiDiscrete((2, 2))}))],
+)  # fmt: skip
+def test_agents_that_are_not_rows_of_boxes_are_refused(seen, done):
+    with pytest.raises(TypeError, match=r"must be of a Box \[A, \.\.\.\]"):
+        envs.one_agent(Env(None, None, Dict({"agents": seen}), done))
 
 
 def test_a_central_critic_sees_all_and_the_actor_its_own():

@@ -25,7 +25,8 @@ def one_agent(env: HasSpaces) -> OneAgent:
     """The spaces of one of the A agents of an environment such as those of `from_jaxmarl`, and A.
 
     Raises:
-      TypeError: the environment is not one of several agents, or their numbers of actions differ.
+      TypeError: the environment is not one of several agents, what they observe is not made of boxes, or their numbers
+        of actions differ.
 
     Examples:
       >>> from purerl.types import Env
@@ -135,6 +136,7 @@ def _with_all(seen: Any, own: Space) -> Any:
 def _row(space: Space) -> Space:
     if isinstance(space, Dict):
         return Dict({name: _row(part) for name, part in space.spaces})
-    assert isinstance(space, Box)
+    if not isinstance(space, Box) or not space.shape:
+        raise TypeError(f"what several agents see and do must be of a Box [A, ...], or a dict of such; got {space}")
     low, high = (np.array(bound[0]) for bound in space.bounds())
     return Box(compact_bound(low), compact_bound(high), low.shape, space.dtype)
