@@ -212,11 +212,11 @@ def _of_agents(agent: Agent, data: Transition, num_agents: int, team_reward: boo
     spread = lambda x: jnp.repeat(x[..., None], num_agents, axis=-1)  # noqa: E731  [T, N] -> [T, N, A]
     terminated = spread(data.terminated) | (before & ~after)
     reward = spread(data.reward) if team_reward else data.next_obs["rewards"]
-    mask: PyTree = data.mask
+    mask: PyTree = () if isinstance(data.mask, tuple) else spread(data.mask)
     if agent.requires.keeps_data:
         terminated, reward = terminated | ~before, jnp.where(before, reward, 0.0)
     else:
-        mask = spread(jnp.ones(data.reward.shape, jnp.float32) if isinstance(mask, tuple) else mask) * before
+        mask = before.astype(jnp.float32) if isinstance(mask, tuple) else mask * before
     return data._replace(
         obs=_seen(data.obs),
         next_obs=_seen(data.next_obs),

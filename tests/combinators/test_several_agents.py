@@ -14,6 +14,7 @@ from purerl.combinators import (
     KLPenaltyHparams,
     kl_penalized_policy_loss,
     with_adaptive_kl,
+    with_replay,
     with_separate_policies,
     with_shared_policy,
 )
@@ -112,6 +113,16 @@ def test_replay_gets_the_steps_of_the_dead_as_ends_without_reward():
     )
     _, metrics = trained(with_shared_policy(keeping, 2))
     assert (metrics["paid"].item(), metrics["ended"].item()) == (5 * (10 + 3 * 20), 5 * 3)
+
+
+@pytest.mark.parametrize("wrap", [with_shared_policy, with_separate_policies])
+def test_replay_inside_refuses_whole_episodes_as_it_does_alone(wrap):
+    agent = wrap(with_replay(watcher()._replace(init=lambda *_: State(Hparams(), 0)), capacity=64, batch_size=4), 2)
+    episodes = purerl.loops.rollout_episodes
+    with pytest.raises(ValueError, match="with_replay takes whole rollouts; rollout_episodes masks its steps"):
+        purerl.train(
+            jax.random.key(0), agent, pair(), Hparams(), num_updates=1, num_envs=5, rollout_length=3, rollout=episodes
+        )
 
 
 def test_each_agent_acts_on_its_own_part():

@@ -146,7 +146,10 @@ def refuse_mask(data: Transition, agent: str) -> None:
       ValueError: the trajectory has a mask.
     """
     if is_masked(data):
-        raise ValueError(f"{agent} takes whole rollouts; rollout_episodes masks its steps, so use loops.rollout")
+        raise ValueError(
+            f"{agent} takes whole rollouts; rollout_episodes masks its steps, so use loops.rollout; with_shared_policy "
+            "and with_separate_policies mask the steps of agents that are dead, unless they wrap an agent with replay"
+        )
 
 
 def refuse_weight(data: Transition, agent: str) -> None:
