@@ -127,7 +127,7 @@ class Box:
 
 
 def _counts(n: Any) -> bool:
-    return isinstance(n, int | np.integer) and not isinstance(n, bool) and n >= 1
+    return isinstance(n, int | np.integer) and not isinstance(n, bool) and int(n) >= 1
 
 
 def _shape(shape: Any) -> tuple[int, ...]:

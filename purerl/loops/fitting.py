@@ -18,7 +18,7 @@ from purerl.hparams import (
 )
 from purerl.loops import agents, checking
 from purerl.prng import check_key
-from purerl.types import Agent, Hparams, Key, Metrics, PyTree, State, example_of
+from purerl.types import Agent, Env, Hparams, Key, Metrics, PyTree, State, Transition, example_of
 
 
 def fit(
@@ -40,9 +40,10 @@ def fit(
       The state, and metrics with leaves [num_updates].
 
     Raises:
-      TypeError: `key` is not a typed key, or `hparams` lacks a field that the agent reads, or a
+      TypeError: `key` is not a typed key, `data` is an environment, `hparams` lacks a field that the agent reads, or a
         function of the agent takes or returns something else than it should.
-      ValueError: the data are empty, `num_updates` is not positive, or a hyperparameter is NaN or out of range.
+      ValueError: the data are empty, or rows for an agent that needs trajectories; `num_updates` is not positive, or a
+        hyperparameter is NaN or out of range.
 
     Warns:
       UserWarning: the learning rate of `state` has been annealed to 0.
@@ -52,13 +53,22 @@ def fit(
     check_hparams(hparams)
     warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates)
-    _check_data(data)
+    _check_data(agent, data)
     with naming_what_is_missing(hparams), branches.for_this_process():
         return _fit(key, agent, data, cast(hparams), num_updates, state)
 
 
-def _check_data(data: PyTree) -> None:
-    """Reject data without rows."""
+def _check_data(agent: Agent, data: PyTree) -> None:
+    """Reject an environment, data without rows, and rows for an agent that needs steps in order of time."""
+    if isinstance(data, Env):
+        raise TypeError("data must be what the agent learns from, got an environment: use purerl.train")
+    if isinstance(data, Transition) and agent.requires.data in ("trajectory", "stream", "episodes"):
+        shape = jnp.shape(data.reward)
+        if len(shape) < 2:
+            raise ValueError(
+                "this agent needs a trajectory, leaves [T, N, ...], in order of time, but data.reward has shape "
+                f"{shape}; rows suit agents such as purerl.cql, iql and td3_bc"
+            )
     for path, leaf in jax.tree_util.tree_flatten_with_path(data)[0]:
         if 0 in jnp.shape(leaf):
             raise ValueError(f"data{jax.tree_util.keystr(path)} is empty: its shape is {list(jnp.shape(leaf))}")

@@ -93,6 +93,19 @@ def test_fit_names_an_update_that_returns_only_the_state():
         purerl.fit(jax.random.key(0), broken, data, Hparams(), num_updates=1)
 
 
+@pytest.mark.parametrize("data", ["trajectory", "stream", "episodes"])
+def test_fit_refuses_rows_for_an_agent_that_needs_steps_in_order_of_time(data):
+    agent = Agent(print, print, print, requires=Requirements(data))
+    rows, ends = jnp.zeros(5), jnp.zeros(5, bool)
+    with pytest.raises(ValueError, match=r"needs a trajectory, .* but data\.reward has shape \(5,\)"):
+        purerl.fit(jax.random.key(0), agent, purerl.Transition(rows, rows, rows, ends, ends, rows), (), num_updates=1)
+
+
+def test_fit_sends_an_environment_to_train():
+    with pytest.raises(TypeError, match=r"got an environment: use purerl\.train"):
+        purerl.fit(jax.random.key(0), Agent(print, print, print), envs.probe(), (), num_updates=1)
+
+
 def test_an_agent_that_samples_without_a_key_is_named_by_evaluate():
     with pytest.raises(TypeError, match=r"Agent.act draws random numbers with key=None.*greedy action.*mode"):
         evaluate(agent(act=sample), some_state())
