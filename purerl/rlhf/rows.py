@@ -7,7 +7,7 @@ object with `encode(text) -> ids`.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 Rows: TypeAlias = Mapping[str, Sequence[Any]]
@@ -72,7 +72,7 @@ class Problem(NamedTuple):
 def find_problems(rows: Rows, layout: Layout) -> list[Problem]:
     """Every malformed row.
 
-    A row is malformed if its prompt or a completion is empty or too long; if its prompt holds the padding token (or, where
+    A row is malformed if its prompt or a completion is not a text, empty or too long; if its prompt holds the padding token (or, where
     `pad_id` is `eos_id`, begins with it); if chosen equals rejected; if a ranking has fewer than two texts or one of
     them twice; or if its label is neither 0 nor 1.
 
@@ -94,7 +94,10 @@ def find_problems(rows: Rows, layout: Layout) -> list[Problem]:
     return problems
 
 
-def _text_problems(text: str, layout: Layout, is_prompt: bool = False) -> Iterator[str]:
+def _text_problems(text: Any, layout: Layout, is_prompt: bool = False) -> Iterator[str]:
+    if not isinstance(text, str):
+        yield f"is {text!r}, not a text"
+        return
     ids = list(layout.tokenizer.encode(text))
     limit = layout.prompt_length if is_prompt else layout.max_length - int(layout.eos_id >= 0)
     if not ids:
@@ -110,12 +113,23 @@ def _text_problems(text: str, layout: Layout, is_prompt: bool = False) -> Iterat
 def _row_problems(rows: Rows, index: int) -> Iterator[tuple[str, str]]:
     if "chosen" in rows and rows["chosen"][index] == rows["rejected"][index]:
         yield "chosen", "equals rejected"
-    if "ranking" in rows and len(rows["ranking"][index]) < 2:
-        yield "ranking", f"has {len(rows['ranking'][index])} texts, fewer than 2"
-    if "ranking" in rows and len(set(rows["ranking"][index])) < len(rows["ranking"][index]):
-        yield "ranking", "has a text twice"
+    if "ranking" in rows:
+        yield from (("ranking", reason) for reason in _ranking_problems(rows["ranking"][index]))
     if "label" in rows and rows["label"][index] not in (0, 1):
         yield "label", f"is {rows['label'][index]!r}, neither true nor false"
+
+
+def _ranking_problems(ranking: Any) -> Iterator[str]:
+    if not _is_list(ranking):
+        yield f"is {ranking!r}, not a list of texts"
+    elif len(ranking) < 2:
+        yield f"has {len(ranking)} texts, fewer than 2"
+    elif any(text in list(ranking)[:i] for i, text in enumerate(ranking)):
+        yield "has a text twice"
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Collection) and not isinstance(value, str | bytes | Mapping)
 
 
 def _text_columns(rows: Rows) -> tuple[str, ...]:
@@ -130,8 +144,11 @@ def _text_columns(rows: Rows) -> tuple[str, ...]:
     return columns
 
 
-def _texts_of(rows: Rows, name: str, index: int) -> list[str]:
-    return list(rows[name][index]) if name == "ranking" else [rows[name][index]]
+def _texts_of(rows: Rows, name: str, index: int) -> list[Any]:
+    found = rows[name][index]
+    if name != "ranking":
+        return [found]
+    return list(found) if _is_list(found) else []
 
 
 def refuse_problems(rows: Rows, layout: Layout) -> None:

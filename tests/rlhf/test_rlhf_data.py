@@ -122,6 +122,26 @@ def test_malformed_rankings_are_reported_with_their_index():
 
 
 @pytest.mark.parametrize(
+    ("rows", "problem"),
+    [
+        ({"prompt": [None], "completion": ["x"]}, (0, "prompt", "is None, not a text")),
+        ({"prompt": ["a"], "completion": [3]}, (0, "completion", "is 3, not a text")),
+        ({"prompt": ["a"], "chosen": ["x"], "rejected": [None]}, (0, "rejected", "is None, not a text")),
+        ({"prompt": ["a"], "ranking": ["xyz"]}, (0, "ranking", "is 'xyz', not a list of texts")),
+        ({"prompt": ["a"], "ranking": [None]}, (0, "ranking", "is None, not a list of texts")),
+        ({"prompt": ["a"], "ranking": [["x", ["y"]]]}, (0, "ranking", "is ['y'], not a text")),
+    ],
+)
+def test_what_is_not_a_text_is_reported_with_its_index(rows, problem):
+    assert rlhf.find_problems(rows, LAYOUT) == [problem]
+
+
+def test_a_ranking_may_be_an_array():
+    rows = {"prompt": ["a"], "ranking": [np.array(["x", "y"])]}
+    assert rlhf.encode_rankings(rows, LAYOUT)["mask"].any(axis=-1).tolist() == [[True, True]]
+
+
+@pytest.mark.parametrize(
     ("prompts", "completions"),
     [
         (["q1", "q1", "q2", "q2"], ["good1", "bad1", "good2", "bad2"]),  # chosen and rejected in turn
