@@ -92,8 +92,7 @@ def _prepare(options: Options, output: Path) -> Job:
         value_head=options.algorithm == "ppo",
     )  # fmt: skip
     encoder = tokenizers.load_encoder(model.directory, about.template, model.config["vocab_size"])
-    limits = Limits(options.max_prompt_length + options.max_tokens, options.max_prompt_length)
-    questions = [Question(*found) for found in store.prompts(options.data, encoder, limits)]
+    questions = [Question(*found) for found in store.prompts(options.data, encoder, _limits(options))]
     questions = reinforcement.with_all_columns(questions)
     if len(questions) < options.num_prompts:
         raise ValueError(f"{options.data} has {len(questions)} prompts, fewer than --num-prompts {options.num_prompts}")
@@ -140,7 +139,12 @@ def _reward(text: str, options: Options) -> Reward:
     if "SequenceClassification" not in str(model.config.get("architectures")):
         raise ValueError(f"--reward {text}: not a reward model; purerl reward trains one")
     encoder = tokenizers.load_encoder(model.directory, options.model.template, model.config["vocab_size"])
-    return reinforcement.model_reward(model, encoder, options.max_prompt_length + options.max_tokens)
+    return reinforcement.model_reward(model, encoder, _limits(options))
+
+
+def _limits(options: Options) -> Limits:
+    """The longest prompts, and texts with their completions."""
+    return Limits(options.max_prompt_length + options.max_tokens, options.max_prompt_length)
 
 
 def _train(job: Job) -> PolicyState:

@@ -20,7 +20,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from purerl import rlhf
 from purerl.hparams import cast
 from purerl.lm import generation, lora, sharding, store
-from purerl.lm.encoding import Encoder, encode_row
+from purerl.lm.encoding import Encoder, Limits, cut, encode_row
 from purerl.lm.generation import Sampling
 from purerl.lm.hub import Model
 from purerl.lm.rows import Row
@@ -236,13 +236,13 @@ def _log_probs(params: Params, data: Mapping[str, jax.Array], network: Network) 
     return log_probs(network, params, data)
 
 
-def model_reward(model: Model, encoder: Encoder, width: int, batch_size: int = 32) -> Reward:
+def model_reward(model: Model, encoder: Encoder, limits: Limits, batch_size: int = 32) -> Reward:
     """A trained reward model as a reward.
 
     Args:
       model: read with a head of values.
       encoder: its tokenizer, which may differ from the policy's.
-      width: tokens of prompt and completion; what is longer loses its end.
+      limits: longest texts in its tokens; a longer prompt loses its beginning, a longer completion its end.
       batch_size: texts scored at once.
     """
 
@@ -252,12 +252,12 @@ def model_reward(model: Model, encoder: Encoder, width: int, batch_size: int = 3
 
     def reward_model(prompts: list[Any], completions: list[str], **columns: list[Any]) -> list[float]:
         encoded = [encode_row(Row(0, p, (c,), None, {}), encoder) for p, c in zip(prompts, completions)]
-        ids = [[*each.prompt, *each.texts[0]][:width] for each in encoded]
+        ids = [[*each.prompt, *each.texts[0]] for each in (cut(row, limits)[0] for row in encoded)]
         out: list[float] = []
         for i in range(0, len(ids), batch_size):
             part = ids[i : i + batch_size]
             part = part + [part[0]] * (batch_size - len(part))
-            tokens, mask = store.left_padded(part, width, encoder.pad_id)
+            tokens, mask = store.left_padded(part, limits.max_length, encoder.pad_id)
             out += np.asarray(scores(model.params, {"tokens": tokens, "mask": mask})).tolist()
         return out[: len(ids)]
 

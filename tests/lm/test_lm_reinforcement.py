@@ -7,11 +7,13 @@ import pytest
 
 from purerl import rlhf
 from purerl.lm import reinforcement, training
-from purerl.lm.encoding import Encoder
+from purerl.lm.encoding import Encoder, Limits
 from purerl.lm.generation import Sampling
+from purerl.lm.hub import Model
 from purerl.lm.reinforcement import Answers, Question
 from purerl.lm.rows import Row
 from purerl.rlhf.generation import Completions, most_probable
+from purerl.rlhf.models import Network
 
 END, PAD = 1, 0
 ENCODER = Encoder(encode=list, decode=lambda ids: "".join(map(str, ids)), bos=(), eos_id=END, pad_id=PAD, stop_ids=(2,))
@@ -103,6 +105,16 @@ def test_the_first_update_starts_at_the_reference_and_moves_the_policy(answers):
     moved = jax.tree.map(lambda a, b: bool(jnp.any(a != b)), state.params, state.ref_params)
     assert any(jax.tree.leaves(moved))
     jax.tree.map(np.testing.assert_array_equal, PARAMS, state.ref_params)  # neither donated nor changed
+
+
+def test_a_reward_model_reads_the_completion_behind_a_prompt_that_is_too_long():
+    def total(params, tokens, mask):
+        return None, jnp.cumsum(tokens).astype(jnp.float32)
+
+    tokenizer = ENCODER._replace(encode=lambda text: [int(digit) for digit in text])
+    model = Model(Network(None, total), {}, {}, None)
+    reward = reinforcement.model_reward(model, tokenizer, Limits(max_length=6, max_prompt_length=4), batch_size=2)
+    assert reward(["22222", "22222"], ["3", "345"]) == [4 * 2 + 3 + END, 4 * 2 + 3 + 4]
 
 
 def test_the_most_probable_tokens_are_those_of_both_limits():
