@@ -110,7 +110,18 @@ def _object(raw: bytes, where: str) -> dict[str, Any]:
         raise ValueError(f"{where}: not valid JSON: {reason}") from None
     if not isinstance(fields, dict):
         raise ValueError(f"{where}: a row must be a JSON object, found {_kind_of(fields)}")
+    if b"\\ud" in raw.lower():  # an escape that is half of a pair, without the other half, is no character
+        for text in texts_in(fields):
+            _check_encodable(text, where)
     return fields
+
+
+def _check_encodable(text: str, where: str) -> None:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError as error:
+        half = f"\\u{ord(text[error.start]):04x}"
+        raise ValueError(f"{where}: {half} is half of a surrogate pair, which no text may have alone") from None
 
 
 def _row(fields: dict[str, Any], kind: Kind, line: int, where: str) -> Row:

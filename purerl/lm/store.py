@@ -111,7 +111,7 @@ def build(
     if not index.line:
         raise ValueError(f"{os.fspath(path)}: no row is left of {rows}: " + ("; ".join(dropped) or "the file is empty"))
     store = index.store(np.memmap(file, np.int32, mode="r") if index.position else np.empty(0, np.int32))
-    return (_with_mismatched(store) if kind == "labelled" else store), report
+    return (_with_mismatched(store, limits) if kind == "labelled" else store), report
 
 
 class _Index(NamedTuple):
@@ -172,11 +172,16 @@ def _check_ids(encoded: Encoded, vocab_size: int, where: str) -> None:
         raise ValueError(f"{where}: token {largest} is outside the model's vocabulary of {vocab_size}")
 
 
-def _with_mismatched(store: Store) -> Store:
-    """Beside each row's own completion one that was written for another prompt, which takes no room on disk."""
+def _with_mismatched(store: Store, limits: Limits) -> Store:
+    """Beside each row's own completion one that was written for another prompt, which takes no room on disk.
+
+    What is longer than the limit behind this prompt loses its end, as the row's own completion does.
+    """
     prompts, texts = ([_key(store, span) for span in spans] for spans in (store.prompt, store.texts[:, 0]))
     others = mismatched_rows(prompts, texts)
-    return store._replace(texts=np.concatenate([store.texts, store.texts[others]], axis=1))
+    starts, lengths = np.moveaxis(store.texts[others], -1, 0)  # each [R, 1]
+    fitting = np.minimum(lengths, limits.max_length - store.prompt[:, 1:])
+    return store._replace(texts=np.concatenate([store.texts, np.stack([starts, fitting], axis=-1)], axis=1))
 
 
 def _key(store: Store, span: np.ndarray) -> str:

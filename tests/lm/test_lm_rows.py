@@ -195,6 +195,21 @@ def test_labelled_rows_carry_a_completion_of_another_prompt(tmp_path):
     assert rows.label.tolist() == [True, False, True]
 
 
+def test_a_completion_of_another_prompt_is_cut_to_the_longest_text(tmp_path):
+    rows = [
+        {"prompt": "p" * 8, "completion": "b", "label": True}, {"prompt": "q", "completion": "d" * 11, "label": False},
+    ]  # fmt: skip
+    found, _ = build(write(tmp_path / "rows.jsonl", *rows), "labelled", limits=Limits(12, 8))
+    assert found.texts[0].tolist() == [[8, 2], [11, 4]]
+    assert found.lengths.max() == 12
+
+
+def test_half_of_a_surrogate_pair_is_refused_with_its_line(tmp_path):
+    path = write(tmp_path / "rows.jsonl", PAIR, r'{"prompt": "q", "chosen": "\ud83d\ude00", "rejected": "\uD83D"}')
+    with pytest.raises(ValueError, match=r"rows.jsonl, line 2: \\ud83d is half of a surrogate pair"):
+        list(read_rows(path, "pairs"))
+
+
 def test_rankings_of_different_lengths_end_in_absent_texts(tmp_path):
     path = write(tmp_path / "x.jsonl", {"prompt": "q", "ranking": ["a", "b", "c"]}, PAIR)
     rows, _ = build(path, "rankings")
