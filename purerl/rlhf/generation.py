@@ -9,8 +9,10 @@ from typing import NamedTuple, TypeAlias, cast
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl import prng
+from purerl.hparams import check_positive
 from purerl.reductions import argmax_last
 from purerl.rlhf.models import logits_of
 from purerl.rlhf.tokens import prompt_mask
@@ -83,7 +85,8 @@ def generate(
       `Completions`; behind the end token: `pad_id`, log-probability 0, mask false.
 
     Raises:
-      ValueError: the temperature is negative (unless it is traced).
+      ValueError: `max_length` is not positive, the temperature is not at least 0, `top_k` is not a whole number of at
+        least 0, or `top_p` is outside [0, 1]; traced values pass.
 
     Examples:
       >>> from purerl import rlhf
@@ -92,10 +95,10 @@ def generate(
       >>> generate(None, network, params, jnp.array([[0]]), max_length=2, eos_id=-1, pad_id=-1).tokens.tolist()
       [[2, 1]]
     """
+    check_positive(max_length=max_length)
+    _check_sampling(temperature, top_k, top_p)
     if not isinstance(temperature, jax.core.Tracer):
         temperature = float(temperature)
-        if temperature < 0:
-            raise ValueError(f"temperature = {temperature} is negative; 0 is greedy")
         key, temperature = (None, 1.0) if temperature == 0 else (key, temperature)
     begin, advance = decoder(network, params)
     mask = prompt_mask(prompts, pad_id) if mask is None else mask
@@ -106,6 +109,15 @@ def generate(
         key, advance, writing, alive, max_length=max_length, eos_id=eos_id, pad_id=pad_id, temperature=temperature,
         top_k=top_k, top_p=top_p,
     )[1]  # fmt: skip
+
+
+def _check_sampling(temperature: float | jax.Array, top_k: int, top_p: float | jax.Array) -> None:
+    if not isinstance(temperature, jax.core.Tracer) and not temperature >= 0:
+        raise ValueError(f"temperature = {temperature} must be at least 0, which is greedy")
+    if not isinstance(top_k, int | np.integer) or top_k < 0:
+        raise ValueError(f"top_k = {top_k} must be a whole number of at least 0, which keeps all tokens")
+    if not isinstance(top_p, jax.core.Tracer) and not 0 <= top_p <= 1:
+        raise ValueError(f"top_p = {top_p} is outside [0, 1]; 1 keeps all tokens")
 
 
 def write_turn(
@@ -277,8 +289,12 @@ def best_of_n(
     Returns:
       The best completions, and their scores [N].
 
+    Raises:
+      ValueError: `n` or `max_length` is not positive.
+
     Source: Stiennon et al. 2020; the bound: Beirami et al. 2024, theorem 1.
     """
+    check_positive(n=n)
     many = jnp.repeat(prompts, n, axis=0)  # [N, L] -> [N n, L]
     out = generate(key, network, params, many, max_length=max_length, eos_id=eos_id, pad_id=pad_id)
     tokens = jnp.concatenate([many, out.tokens], axis=1)

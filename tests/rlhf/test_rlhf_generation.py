@@ -100,9 +100,27 @@ def test_a_traced_temperature_zero_is_greedy(colder):
     assert (colder(1.0)[3].tokens != colder(1.0)[0].tokens).any()
 
 
-def test_a_negative_temperature_is_refused(params):
-    with pytest.raises(ValueError, match=r"temperature = -1\.0 is negative"):
-        rlhf.generate(None, NETWORK, params, PROMPTS, max_length=1, eos_id=EOS, pad_id=PAD, temperature=-1)
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ({"temperature": -1.0}, r"temperature = -1\.0 must be at least 0"),
+        ({"temperature": float("nan")}, "temperature = nan must be at least 0"),
+        ({"top_k": -1}, "top_k = -1 must be a whole number of at least 0"),
+        ({"top_k": 2.0}, r"top_k = 2\.0 must be a whole number of at least 0"),
+        ({"top_p": -0.5}, r"top_p = -0\.5 is outside \[0, 1\]"),
+        ({"top_p": 2.0}, r"top_p = 2\.0 is outside \[0, 1\]"),
+        ({"top_p": float("nan")}, r"top_p = nan is outside \[0, 1\]"),
+        ({"max_length": 0}, "max_length must be a positive integer, got 0"),
+    ],
+)
+def test_sampling_out_of_range_is_refused(params, setting, message):
+    with pytest.raises(ValueError, match=message):
+        rlhf.generate(None, NETWORK, params, PROMPTS, **{"max_length": 1, "eos_id": EOS, "pad_id": PAD} | setting)
+
+
+def test_the_best_of_no_completions_is_refused(params):
+    with pytest.raises(ValueError, match="n must be a positive integer, got 0"):
+        rlhf.best_of_n(jax.random.key(0), NETWORK, params, None, PROMPTS, n=0, max_length=1, eos_id=EOS, pad_id=PAD)
 
 
 def test_padding_moves_no_logit(params):
