@@ -345,7 +345,7 @@ def check_env_params(env_params: PyTree) -> None:
             raise ValueError(f"env_params{jax.tree_util.keystr(path)} is NaN")
 
 
-_FINITE = re.compile(r"(learning_rate|step_size|_coef|tau|discount|gae_lambda|temperature)$")
+_FINITE = re.compile(r"(learning_rate|step_size|_coef|tau|discount|gae_lambda|temperature|beta|gamma)$")
 
 
 def _check_finite(hparams_class: type, name: str, value: np.ndarray) -> None:

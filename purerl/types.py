@@ -86,6 +86,15 @@ class CutFn(Protocol):
     def __call__(self, state: State, /) -> State: ...
 
 
+class CheckFn(Protocol):
+    """Reject hyperparameters that are within their ranges but that this agent cannot use, by a `ValueError`.
+
+    The loops call it with concrete values before anything is compiled. A leaf may have leading axes.
+    """
+
+    def __call__(self, hparams: Hparams, /) -> None: ...
+
+
 class Requirements(NamedTuple):
     """Requirements of an agent's `update` on its data. Combinators and loops check them.
 
@@ -123,6 +132,7 @@ class Agent(NamedTuple):
         `(key, state, obs, memory) -> (action, aux, memory)`.
       requires: requirements of `update` on its data.
       cut: None, or `state -> state` for an agent whose state remembers its environments' episodes; see `CutFn`.
+      check: None, or `hparams -> None`, which rejects hyperparameters that this agent cannot use; see `CheckFn`.
     """
 
     init: InitFn
@@ -131,6 +141,7 @@ class Agent(NamedTuple):
     memory: MemoryFn | None = None
     requires: Requirements = Requirements()
     cut: CutFn | None = None
+    check: CheckFn | None = None
 
 
 class Network(Protocol):

@@ -78,6 +78,10 @@ def test_wrong_hyperparameters_are_named(hparams, error, message):
         (KLPenaltyHparams(kl_target=0.0), "KLPenaltyHparams.kl_target = 0.0 is outside"),
         (rlhf.LearnerHparams(label_smoothing=0.7), r"LearnerHparams.label_smoothing = 0.7 is outside \[0.0, 0.5\]"),
         (rlhf.LearnerHparams(label_smoothing=-1.0), "LearnerHparams.label_smoothing = -1.0 is outside"),
+        (rlhf.LearnerHparams(beta=float("inf")), "LearnerHparams.beta = inf must be finite"),
+        (rlhf.RLHFHparams(beta=float("inf")), "RLHFHparams.beta = inf must be finite"),
+        (rlhf.LearnerHparams(gamma=float("inf")), "LearnerHparams.gamma = inf must be finite"),
+        (rlhf.LearnerHparams(gamma=-0.5), "LearnerHparams.gamma = -0.5 is outside"),
     ],
 )
 def test_values_that_could_only_give_nan_are_outside_their_range(hparams, message):

@@ -90,4 +90,4 @@ def with_adaptive_kl(agent: Agent) -> Agent:
         inner = set_hparams(inner, hparams._replace(kl_coef=adapted))
         return AdaptiveKLState(inner), metrics | {"loss/kl_coef": hparams.kl_coef}
 
-    return Agent(init, _inner.act(agent), update, _inner.memory(agent), agent.requires, _inner.cut(agent))
+    return Agent(init, _inner.act(agent), update, _inner.memory(agent), agent.requires, _inner.cut(agent), agent.check)

@@ -106,4 +106,4 @@ def with_sampler(agent: Agent, draw: DrawFn) -> Agent:
         return MinibatchState(inner), metrics
 
     requires = Requirements("whole", agent.requires.raw_observations)
-    return Agent(init, _inner.act(agent), update, _inner.memory(agent), requires, _inner.cut(agent))
+    return Agent(init, _inner.act(agent), update, _inner.memory(agent), requires, _inner.cut(agent), agent.check)

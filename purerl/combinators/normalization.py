@@ -100,7 +100,7 @@ def with_observation_normalization(agent: Agent, *, clip: float = 10.0) -> Agent
         inner, metrics = agent.update(key, state.agent, data._replace(obs=obs, next_obs=next_obs))
         return NormalizedState(inner, _add(state.moments, data.obs, trajectories.step_weight(data))), metrics
 
-    return Agent(init, act, update, _inner.memory(agent), agent.requires, _inner.cut(agent))
+    return Agent(init, act, update, _inner.memory(agent), agent.requires, _inner.cut(agent), agent.check)
 
 
 def _check_clip(clip: float) -> None:
@@ -193,7 +193,7 @@ def with_reward_scaling(agent: Agent, *, clip: float = 10.0) -> Agent:
     requires = agent.requires
     if requires.data != "episodes":
         requires = requires._replace(data="stream")
-    return Agent(init, _inner.act(agent), update, _inner.memory(agent), requires, cut)
+    return Agent(init, _inner.act(agent), update, _inner.memory(agent), requires, cut, agent.check)
 
 
 def _discounted_sums(

@@ -133,6 +133,7 @@ def with_replay(
         _inner.memory(agent),
         Requirements("stream", agent.requires.raw_observations, keeps_data=True),
         cut,
+        agent.check,
     )
 
 

@@ -17,7 +17,7 @@ def run(options: Options) -> None:
     """Train, and save the model.
 
     Raises:
-      UsageError: an unknown loss, and as `finetuning.run`.
+      UsageError: an unknown loss, or settings that it cannot use; and as `finetuning.run`.
     """
     settings = finetuning.settings_of(options, learning_rate=1e-5)
     finetuning.run("dpo", options, _task(options), settings)
@@ -31,8 +31,12 @@ def _task(options: Options) -> Task:
         known = [*DIRECT_LOSSES, "kto"]
         hint = nearest(options.loss, known) or f"; known are {', '.join(known)}"
         raise UsageError(f"--loss: unknown loss {options.loss!r}{hint}")
-    if options.loss == "robust" and options.label_smoothing == 0.5:
-        raise UsageError("--label-smoothing 0.5: --loss robust takes less than 0.5, since it divides by 1 - 2 * 0.5")
+    check = DIRECT_LOSSES[options.loss].check
+    if check is not None:
+        try:
+            check(hparams)
+        except ValueError as error:
+            raise UsageError(f"--loss {options.loss}: {error}") from None
     kind: Kind = "rankings" if options.loss == "plackett_luce" else "pairs"
     loss_of = functools.partial(direct_loss, loss=options.loss)
     return Task(kind, loss_of, hparams, reference=DIRECT_LOSSES[options.loss].reference)

@@ -8,6 +8,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import get_args, get_type_hints
 
+import jax
+
+from purerl import hparams as ranges
 from purerl.envs.checking import check_arguments, described
 from purerl.types import Agent, Env, Hparams, Key, Metrics, PyTree, Requirements, State
 
@@ -50,6 +53,18 @@ def check_learns_from_rollouts(agent: Agent) -> None:
     """
     if agent.requires.data == "whole":
         raise ValueError("this agent learns from fixed data as a whole, such as an MDP or minibatches: use purerl.fit")
+
+
+def check_hparams(agent: Agent, hparams: Hparams) -> None:
+    """Reject hyperparameters that are out of range, or that the agent cannot use.
+
+    Raises:
+      TypeError, ValueError: as `purerl.hparams.check_hparams` and `Agent.check` raise them.
+    """
+    ranges.check_hparams(hparams)
+    if agent.check is not None and not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(hparams)):
+        with ranges.naming_what_is_missing(hparams):
+            agent.check(hparams)
 
 
 def init(agent: Agent, key: Key, hparams: Hparams, example: PyTree, *num_envs: int) -> State:

@@ -10,7 +10,6 @@ import jax.numpy as jnp
 from purerl import branches, prng
 from purerl.hparams import (
     cast,
-    check_hparams,
     check_positive,
     naming_what_is_missing,
     set_hparams,
@@ -50,7 +49,7 @@ def fit(
     """
     check_key(key)
     checking.check_agent(agent)
-    check_hparams(hparams)
+    checking.check_hparams(agent, hparams)
     warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates)
     _check_data(agent, data)

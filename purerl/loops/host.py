@@ -16,7 +16,7 @@ import numpy as np
 
 from purerl import prng
 from purerl.envs.adapters.gymnasium import HostEnv, check_host
-from purerl.hparams import cast, check_hparams, check_positive, set_hparams, warn_if_annealed
+from purerl.hparams import cast, check_positive, set_hparams, warn_if_annealed
 from purerl.loops import Evaluation, agents, checking
 from purerl.loops.actors import first
 from purerl.loops.chunked import Callback, Chunk, call_all, stacked
@@ -85,7 +85,7 @@ def train_on_host(
     checking.check_agent(agent)
     checking.check_learns_from_rollouts(agent)
     check_host(env)
-    check_hparams(hparams)
+    checking.check_hparams(agent, hparams)
     warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates, rollout_length=rollout_length)
     init_key, reset_key, loop_key = jax.random.split(key, 3)

@@ -19,7 +19,6 @@ from purerl.envs.checking import check
 from purerl.hparams import (
     cast,
     check_env_params,
-    check_hparams,
     check_positive,
     naming_what_is_missing,
     set_hparams,
@@ -101,7 +100,7 @@ def train(
     """
     check_key(key)
     checking.check_agent(agent)
-    check_hparams(hparams)
+    checking.check_hparams(agent, hparams)
     check_env_params(env_params)
     warn_if_annealed(state, hparams)
     check_positive(num_updates=num_updates, num_envs=num_envs, rollout_length=rollout_length)
@@ -138,7 +137,7 @@ def start(
     """The state before the first update of the run that `train` makes. Arguments and errors are those of `train`."""
     check_key(key)
     checking.check_agent(agent)
-    check_hparams(hparams)
+    checking.check_hparams(agent, hparams)
     check_env_params(env_params)
     warn_if_annealed(state, hparams)
     check_positive(num_envs=num_envs)

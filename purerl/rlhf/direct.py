@@ -7,6 +7,7 @@ from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl import losses
 from purerl.agents.common import optimization, plug_ins
@@ -14,7 +15,7 @@ from purerl.once import build_once
 from purerl.rlhf.columns import TEXT, Columns, log_probs, require_columns, with_prefix
 from purerl.rlhf.reward_models import order_metrics
 from purerl.rlhf.supervised import SummedLoss, learner
-from purerl.types import Agent, Hparams, Metrics, Network, Params
+from purerl.types import Agent, CheckFn, Hparams, Metrics, Network, Params
 
 PreferenceLoss: TypeAlias = Callable[[jax.Array, jax.Array, jax.Array, Hparams], jax.Array]
 """`(log_prob [B, K], ref_log_prob [B, K], lengths [B, K], hparams) -> [B]`, best first."""
@@ -28,11 +29,13 @@ class DirectLoss(NamedTuple):
       reference: whether it reads `ref_log_prob`; if not, the data need no such column and it is given zeros.
       by_row: whether entry i is the loss of row i, which does not count if its best text has no completion tokens. If
         not, as for a loss of sorted rows, the function itself gives 0 for as many entries.
+      check: None, or `hparams -> None`, which rejects hyperparameters that the loss cannot use by a `ValueError`.
     """
 
     function: PreferenceLoss
     reference: bool = True
     by_row: bool = True
+    check: CheckFn | None = None
 
 
 def _pair(logp: jax.Array, ref: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array, jax.Array]:
@@ -57,13 +60,29 @@ def _ipo_average(logp: jax.Array, ref: jax.Array, lengths: jax.Array, hparams: H
     return losses.ipo(*_pair(logp, ref), hparams.beta, lengths[:, 0], lengths[:, 1])
 
 
+def _needs_beta(hparams: Hparams) -> None:
+    if np.any(np.asarray(hparams.beta, np.float32) <= 0):
+        raise ValueError(f"beta = {hparams.beta} must be above 0 for this loss, which divides by it")
+
+
+def _needs_right_labels(hparams: Hparams) -> None:
+    if np.any(np.asarray(hparams.label_smoothing, np.float32) >= 0.5):
+        raise ValueError(
+            f"label_smoothing = {hparams.label_smoothing} must be below 1/2 for this loss, which divides by "
+            "1 - 2 label_smoothing"
+        )
+
+
 DIRECT_LOSSES: dict[str, DirectLoss] = {
     "dpo": DirectLoss(lambda logp, ref, _, h: losses.dpo(*_pair(logp, ref), h.beta, h.label_smoothing)),
-    "robust": DirectLoss(lambda logp, ref, _, h: losses.robust_dpo(*_pair(logp, ref), h.beta, h.label_smoothing)),
+    "robust": DirectLoss(
+        lambda logp, ref, _, h: losses.robust_dpo(*_pair(logp, ref), h.beta, h.label_smoothing),
+        check=_needs_right_labels,
+    ),
     "hinge": DirectLoss(lambda logp, ref, _, h: losses.hinge_dpo(*_pair(logp, ref), h.beta)),
-    "ipo": DirectLoss(lambda logp, ref, _, h: losses.ipo(*_pair(logp, ref), h.beta)),
-    "ipo_average": DirectLoss(_ipo_average),
-    "sppo": DirectLoss(lambda logp, ref, _, h: losses.sppo(*_pair(logp, ref), h.beta)),
+    "ipo": DirectLoss(lambda logp, ref, _, h: losses.ipo(*_pair(logp, ref), h.beta), check=_needs_beta),
+    "ipo_average": DirectLoss(_ipo_average, check=_needs_beta),
+    "sppo": DirectLoss(lambda logp, ref, _, h: losses.sppo(*_pair(logp, ref), h.beta), check=_needs_beta),
     "exo": DirectLoss(
         lambda logp, ref, _, h: losses.exo(*_pair(logp, ref), h.beta, jnp.maximum(h.label_smoothing, 1e-3))
     ),
@@ -111,7 +130,8 @@ def direct_alignment(
       metrics `loss/accuracy` and `loss/margin` of the implicit reward β (log π - log π_ref), or β log π without it.
 
     Raises:
-      ValueError: an unknown name; in `update`, a column such as `ref_log_prob` is missing, or texts are not ranked.
+      ValueError: an unknown name; in `fit`, hyperparameters that the loss divides by zero with; in `update`, a column
+        such as `ref_log_prob` is missing, or texts are not ranked.
 
     Examples:
       >>> from purerl import rlhf
@@ -124,7 +144,8 @@ def direct_alignment(
       ['loss/accuracy', 'loss/margin', 'loss/total']
     """
     each, by_row = direct_loss(network, loss), isinstance(loss, str) and DIRECT_LOSSES[loss].by_row
-    return learner(network, each, num_microbatches=num_microbatches, by_row=by_row, optimizer=optimizer)
+    agent = learner(network, each, num_microbatches=num_microbatches, by_row=by_row, optimizer=optimizer)
+    return agent._replace(check=_named(loss).check)
 
 
 @build_once
@@ -136,8 +157,7 @@ def direct_loss(network: Network, loss: str | DirectLoss | PreferenceLoss = "dpo
     """
     if isinstance(loss, str) and loss not in DIRECT_LOSSES:
         raise ValueError(f"loss must be one of {', '.join(DIRECT_LOSSES)}, or a function; got {loss!r}")
-    chosen = DIRECT_LOSSES[loss] if isinstance(loss, str) else loss
-    function, needs_reference, by_row = chosen if isinstance(chosen, DirectLoss) else DirectLoss(chosen)
+    function, needs_reference, by_row, _ = _named(loss)
     name = f"direct_alignment({loss!r})" if isinstance(loss, str) else "direct_alignment"
     columns = (*TEXT, "ref_log_prob") if needs_reference else TEXT
 
@@ -153,6 +173,11 @@ def direct_loss(network: Network, loss: str | DirectLoss | PreferenceLoss = "dpo
         return jnp.sum(each), jnp.sum(1.0 * present), order_metrics(reward)
 
     return total
+
+
+def _named(loss: str | DirectLoss | PreferenceLoss) -> DirectLoss:
+    chosen = DIRECT_LOSSES[loss] if isinstance(loss, str) else loss
+    return chosen if isinstance(chosen, DirectLoss) else DirectLoss(chosen)
 
 
 @build_once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TypeAlias
 
@@ -59,7 +60,7 @@ def reward_model(
       first above the second) and `loss/margin`. `rewards(network, state.params, data)` scores texts.
 
     Raises:
-      ValueError: an unknown loss; in `update`, a column is missing or texts are not ranked.
+      ValueError: an unknown loss, or a negative `centering`; in `update`, a column is missing or texts are not ranked.
 
     Source: Ouyang et al. 2022, equation 1 (pairwise); Plackett 1975.
 
@@ -83,10 +84,12 @@ def reward_loss(network: Network, loss: str | RankingLoss = "plackett_luce", cen
     """The loss of `reward_model`, summed over the rows; one without texts does not count.
 
     Raises:
-      ValueError: an unknown loss.
+      ValueError: an unknown loss, or a negative `centering`.
     """
     if isinstance(loss, str) and loss not in RANKING_LOSSES:
         raise ValueError(f"loss must be one of {', '.join(RANKING_LOSSES)}, or a function; got {loss!r}")
+    if not 0 <= centering < math.inf:
+        raise ValueError(f"centering = {centering} must be a finite number of at least 0")
     ranking_loss = RANKING_LOSSES[loss] if isinstance(loss, str) else loss
 
     def total(params: Params, data: Columns, hparams: Hparams) -> tuple[jax.Array, jax.Array, Metrics]:

@@ -28,7 +28,8 @@ class LearnerHparams(NamedTuple):
       learning_rate: Adam's step size.
       max_grad_norm: gradients of a larger global norm are scaled down to it.
       anneal_updates: the learning rate falls linearly to 0 over this many updates; inf: it stays.
-      beta: strength of the pull to the reference, read by the direct losses.
+      beta: strength of the pull to the reference, read by the direct losses; above 0 for "ipo", "ipo_average" and
+        "sppo".
       label_smoothing: assumed share of flipped labels, read by DPO and its relatives; below 1/2 for "robust".
       gamma: SimPO's margin.
     """
@@ -38,7 +39,7 @@ class LearnerHparams(NamedTuple):
     anneal_updates: AtLeastOne = float("inf")
     beta: NonNegative = 0.1
     label_smoothing: Annotated[Any, Interval(0.0, 0.5)] = 0.0
-    gamma: float = 0.5
+    gamma: NonNegative = 0.5
 
 
 def choose_token(network: Network) -> ActFn:

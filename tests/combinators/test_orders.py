@@ -140,3 +140,10 @@ def test_a_composed_agent_cuts_every_part_that_remembers_episodes():
     state = agent.cut(state)
     assert state.agent.agent.agent == 1
     assert state.agent.ring.steps.truncated[-1].all()
+
+
+@pytest.mark.parametrize(
+    "combinator", [replayed, batched, with_observation_normalization, with_reward_scaling, with_adaptive_kl]
+)
+def test_a_composed_agent_checks_hyperparameters_as_the_agent_inside_does(combinator):
+    assert combinator(ROWS._replace(check=print)).check is print

@@ -124,8 +124,10 @@ BAD = {
     "too few devices": ("dpo", [PAIR], None, ["--fsdp", "8"], "needs 8 devices"),
     "no such targets": ("dpo", [PAIR], None, ["--lora-rank", "2", "--lora-targets", "qkv"], "the targets 'qkv'"),
     "half of the labels flipped": (
-        "dpo", [PAIR], None, ["--loss", "robust", "--label-smoothing", "0.5"], "--label-smoothing 0.5: --loss robust",
+        "dpo", [PAIR], None, ["--loss", "robust", "--label-smoothing", "0.5"],
+        "--loss robust: label_smoothing = 0.5 must be below 1/2",
     ),
+    "no beta": ("dpo", [PAIR], None, ["--loss", "ipo", "--beta", "0"], "--loss ipo: beta = 0.0 must be above 0"),
     "minibatches": (
         "grpo", [PAIR] * 9, None,
         ["--reward", "math:sqrt", "--num-prompts", "2", "--group-size", "2", "--num-minibatches", "3"],

@@ -163,3 +163,33 @@ def test_checks_trace_no_function_again():
     train(mine, Hparams(0.5))
     assert counts == first
     assert counts["update"] == 1
+
+
+def refuse_half(hparams):
+    if hparams.learning_rate == 0.5:
+        raise ValueError("this agent cannot learn at 0.5")
+
+
+LOOPS = {
+    "train": lambda agent, hparams: purerl.train(jax.random.key(0), agent, ENV, hparams, **SIZES),
+    "start": lambda agent, hparams: purerl.loops.start(jax.random.key(0), agent, ENV, hparams, num_envs=2),
+    "fit": lambda agent, hparams: purerl.fit(jax.random.key(0), agent, jnp.zeros((2, 2)), hparams, num_updates=1),
+}
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_agent_may_refuse_hyperparameters_within_their_ranges(loop):
+    with pytest.raises(ValueError, match="this agent cannot learn"):
+        LOOPS[loop](agent()._replace(check=refuse_half), Hparams(0.5))
+
+
+def test_a_hyperparameter_that_the_check_of_an_agent_misses_is_named():
+    def check(hparams):
+        return hparams.beta
+
+    with pytest.raises(TypeError, match="the field 'beta', which this agent reads; got Hparams"):
+        checking.check_hparams(agent()._replace(check=check), HPARAMS)
+
+
+def test_the_check_of_an_agent_sees_no_traced_hyperparameters():
+    jax.jit(lambda hparams: checking.check_hparams(agent()._replace(check=refuse_half), hparams))(Hparams(0.5))

@@ -5,7 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import purerl
 from purerl import rlhf
+from purerl.combinators import with_minibatches
 from purerl.hparams import cast
 from purerl.loops.actors import Actors, Finished
 
@@ -101,3 +103,30 @@ def test_an_update_runs_with_keys_of_rbg(name):
     with jax.default_prng_impl("rbg"):
         _, metrics = jax.jit(update(name))(jax.random.key(0))
     assert all(np.isfinite(x) for x in metrics.values())
+
+
+ALMOST_HALF = 0.5 - 1e-9  # 0.5 in float32
+
+
+@pytest.mark.parametrize(
+    ("loss", "hparams", "message"),
+    [
+        ("robust", {"label_smoothing": 0.5}, r"label_smoothing = 0\.5 must be below 1/2"),
+        ("robust", {"label_smoothing": ALMOST_HALF}, "must be below 1/2"),
+        ("robust", {"label_smoothing": jnp.array([0.1, 0.5])}, "must be below 1/2"),
+        ("ipo", {"beta": 0.0}, r"beta = 0\.0 must be above 0"),
+        ("ipo_average", {"beta": 0.0}, r"beta = 0\.0 must be above 0"),
+        ("sppo", {"beta": 0.0}, r"beta = 0\.0 must be above 0"),
+    ],
+)
+def test_losses_refuse_hyperparameters_that_they_divide_by_zero_with(loss, hparams, message):
+    agent = with_minibatches(rlhf.direct_alignment(NETWORK, loss), 2)
+    data = texts((3, 2)) | {"ref_log_prob": jnp.zeros((3, 2))}
+    with pytest.raises(ValueError, match=message):
+        purerl.fit(jax.random.key(0), agent, data, rlhf.LearnerHparams(**hparams), num_updates=1)
+
+
+@pytest.mark.parametrize("centering", [-0.01, float("nan"), float("inf")])
+def test_rewards_are_not_pulled_away_from_zero(centering):
+    with pytest.raises(ValueError, match=f"centering = {centering} must be a finite number of at least 0"):
+        rlhf.reward_model(NETWORK, centering=centering)
