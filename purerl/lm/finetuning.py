@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
+from purerl.hparams import check_hparams, check_positive
 from purerl.lm import batching, hub, lora, reference, sharding, store, tokenizers, training
 from purerl.lm.batching import Part
 from purerl.lm.encoding import Encoder, Limits
@@ -54,10 +56,11 @@ def prepare(task: Task, settings: Settings) -> Prepared:
     """Read the model and the data, compute the reference, and set the run up.
 
     Raises:
-      ValueError: a file or a setting is wrong; it is named.
+      ValueError: a file, a setting or a hyperparameter of the loss is wrong; it is named.
       OSError: a file cannot be read.
       ModuleNotFoundError: the extra is not installed.
     """
+    check_hparams(task.hparams)
     _check(settings)
     model = hub.load(
         settings.model, dtype=jnp.dtype(settings.dtype), remat=settings.remat, value_head=task.value_head,
@@ -113,7 +116,24 @@ def read(kind: Kind, settings: Settings, encoder: Encoder, vocab_size: int) -> R
     return Rows(train.take(np.sort(order[number:])), train.take(np.sort(order[:number])), reports)
 
 
+_COUNTS = (
+    "max_length", "max_prompt_length", "batch_size", "micro_batch_size", "eval_every", "keep", "logits_chunk", "fsdp",
+    "tp",
+)  # fmt: skip
+_NUMBERS = {
+    "eval_share": 0.9, "learning_rate": math.inf, "num_epochs": math.inf, "warmup_updates": math.inf,
+    "weight_decay": math.inf, "max_grad_norm": math.inf, "checkpoint_seconds": math.inf,
+}  # fmt: skip
+"""The largest value of each; the least is 0."""
+
+
 def _check(settings: Settings) -> None:
+    check_positive(**{name: getattr(settings, name) for name in _COUNTS})
+    for name, most in _NUMBERS.items():
+        if not 0 <= getattr(settings, name) <= most:
+            raise ValueError(f"{name} = {getattr(settings, name)} is outside [0, {most}]")
+    if settings.num_updates is not None:
+        check_positive(num_updates=settings.num_updates)
     if settings.max_prompt_length >= settings.max_length:
         raise ValueError(
             f"max_prompt_length = {settings.max_prompt_length} must be less than max_length = {settings.max_length}"
