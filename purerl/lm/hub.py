@@ -132,13 +132,22 @@ def read_config(path: Path) -> dict[str, Any]:
     file = path / "config.json"
     if not file.is_file():
         raise ValueError(f"{path} is not a model directory: it has no config.json")
+    return read_object(file)
+
+
+def read_object(file: Path) -> dict[str, Any]:
+    """The JSON object that a file holds.
+
+    Raises:
+      ValueError: names a file that is not valid JSON, or not an object.
+    """
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
+        found = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{file} is not valid JSON: {error}") from None
-    if not isinstance(config, dict):
+    if not isinstance(found, dict):
         raise ValueError(f"{file} is not a JSON object")
-    return config
+    return found
 
 
 def _directory(directory: str | os.PathLike[str]) -> Path:
@@ -153,7 +162,10 @@ def _read_all(path: Path) -> dict[str, np.ndarray]:
     """All weights of a directory by their names."""
     index = path / _INDEX
     if index.is_file():
-        files = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        weights = read_object(index).get("weight_map")
+        if not isinstance(weights, dict) or not all(isinstance(name, str) for name in weights.values()):
+            raise ValueError(f"{index}: weight_map must be a table of files by weight, found {weights!r}")
+        files = sorted(set(weights.values()))
         missing = [name for name in files if not (path / name).is_file()]
         if missing:
             raise ValueError(f"{path}: {missing[0]} is listed in {_INDEX} and missing")

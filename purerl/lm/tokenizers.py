@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from purerl.lm.encoding import Encoder
+from purerl.lm.hub import read_object
 from purerl.runtime import install_hint
 
 END, START, PAD = "<|im_end|>", "<|im_start|>", "<|endoftext|>"
@@ -31,7 +32,7 @@ def load_encoder(directory: Path, template: str = "auto", vocab_size: int | None
 
     Raises:
       ValueError: no tokenizer, or one without an end token; an unknown template; a model whose vocabulary is smaller
-        than the tokenizer's.
+        than the tokenizer's; a damaged `generation_config.json`.
       ModuleNotFoundError: transformers is not installed.
     """
     tokenizer = _tokenizer(directory)
@@ -71,9 +72,11 @@ def load_encoder(directory: Path, template: str = "auto", vocab_size: int | None
 def _stop_ids(directory: Path, eos_id: int) -> tuple[int, ...]:
     """The other end tokens in `generation_config.json`, such as that of a turn."""
     file = directory / "generation_config.json"
-    found = json.loads(file.read_text(encoding="utf-8")).get("eos_token_id") if file.is_file() else None
+    found = read_object(file).get("eos_token_id") if file.is_file() else None
     ids = found if isinstance(found, list) else [] if found is None else [found]
-    return tuple(int(i) for i in ids if i != eos_id)
+    if not all(isinstance(i, int) for i in ids):
+        raise ValueError(f"{file}: eos_token_id must be a token's number or a list of them, found {found!r}")
+    return tuple(i for i in ids if i != eos_id)
 
 
 def _tokenizer(directory: Path) -> Any:

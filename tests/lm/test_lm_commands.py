@@ -87,6 +87,10 @@ def without(name):
     return lambda path: (path / name).unlink()
 
 
+def replaced(name, content):
+    return lambda path: (path / name).write_text(content)
+
+
 def pickled(path):
     (path / "model.safetensors").unlink()
     (path / "pytorch_model.bin").write_bytes(pickle.dumps(print))
@@ -115,6 +119,15 @@ BAD = {
     "no file": ("dpo", None, None, [], "rows.jsonl"),
     "an unknown template": ("dpo", [PAIR], None, ["--template", "chatml"], "unknown template 'chatml'"),
     "a small vocabulary": ("dpo", [PAIR], setting(vocab_size=300), [], "model"),
+    "a damaged index": (
+        "dpo", [PAIR], replaced("model.safetensors.index.json", "{}"), [], "index.json: weight_map must be a table",
+    ),
+    "a damaged generation config": (
+        "dpo", [PAIR], replaced("generation_config.json", "[2]"), [], "generation_config.json is not a JSON object",
+    ),
+    "an end that is no token": (
+        "dpo", [PAIR], replaced("generation_config.json", '{"eos_token_id": "x"}'), [], "eos_token_id must be a token",
+    ),
     "no config": ("dpo", [PAIR], without("config.json"), [], "is not a model directory: it has no config.json"),
     "an unknown model": ("dpo", [PAIR], setting(model_type="gpt2"), [], "model_type = 'gpt2' is not supported"),
     "no tokenizer": ("dpo", [PAIR], without("tokenizer.json"), [], "has no tokenizer"),
