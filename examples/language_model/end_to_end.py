@@ -93,7 +93,7 @@ def measure(directory, reference):
     ref = reference_model(reference)
     model = hub.load(directory)
     encoder = tokenizers.load_encoder(directory)
-    found = store.prompts(DATA / "prompts.jsonl", encoder, Limits(56, 32))
+    found, _ = store.prompts(DATA / "prompts.jsonl", encoder, Limits(56, 32))
     questions = [reinforcement.Question(*each) for each in found for _ in range(8)]
     width = max(len(question.ids) for question in questions)
     answers = reinforcement.answer(

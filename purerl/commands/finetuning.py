@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from purerl.commands.options import UsageError, usage_errors
 from purerl.lm import finetuning, pictures, reference, runs
 from purerl.lm.finetuning import Prepared
 from purerl.lm.settings import Settings, Task
+from purerl.lm.store import Report
 from purerl.lm.training import Learner
 from purerl.text import format_number
 
@@ -73,7 +74,7 @@ def run(command: str, options: Any, task: Task, settings: Settings) -> None:
     with claimed(settings.output, description(command, options, files), options.run.resume):
         with usage_errors():
             prepared = finetuning.prepare(task, settings)
-        finetuning.save_reports(settings, prepared.rows.reports)
+        finetuning.save_reports(settings.training, prepared.rows.reports)
         _announce(prepared, settings)
         learner = runs.begin(prepared.job)
         prepared = finetuning.begun(prepared)
@@ -168,9 +169,7 @@ def _flat(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 
 
 def _announce(prepared: Prepared, settings: Settings) -> None:
-    for name, report in prepared.rows.reports.items():
-        for sentence in report.sentences(name):
-            console.prose(sentence)
+    say_reports(prepared.rows.reports)
     for note in prepared.model.notes:
         console.prose(f"{settings.model}: {note}")
     held_out = 0 if prepared.rows.held_out is None else len(prepared.rows.held_out.line)
@@ -178,6 +177,13 @@ def _announce(prepared: Prepared, settings: Settings) -> None:
         f"{prepared.job.num_updates:,} updates of {settings.batch_size} rows, {held_out:,} rows held out, "
         f"{prepared.padding:.1%} padding -> {settings.output}"
     )
+
+
+def say_reports(reports: Mapping[str, Report]) -> None:
+    """Print what became of the rows of each file."""
+    for name, report in reports.items():
+        for sentence in report.sentences(name):
+            console.prose(sentence)
 
 
 def writer_of(output: Path, options: Any, done: int) -> logging.Writer:

@@ -18,10 +18,12 @@ from purerl.commands.options import UsageError, usage_errors
 from purerl.commands.options.grpo import Options
 from purerl.lm import hub, lora, pictures, reinforcement, runs, sharding, store, tokenizers, training
 from purerl.lm.encoding import Encoder, Limits
+from purerl.lm.finetuning import save_reports
 from purerl.lm.generation import Sampling
 from purerl.lm.hub import Model
 from purerl.lm.models import VALUE_HEAD
 from purerl.lm.reinforcement import Answers, Evaluation, Question, Reward
+from purerl.lm.store import Report
 from purerl.presets import references
 from purerl.rlhf.policy import PolicyState, RLHFHparams
 from purerl.text import format_number
@@ -38,6 +40,7 @@ class Job(NamedTuple):
     model: Model
     encoder: Encoder
     questions: list[Question]
+    report: Report
     rewards: list[Reward]
     frozen: Params
     scale: float | None
@@ -69,6 +72,9 @@ def run(options: Options) -> None:
         job = _prepare(options, options.run.output)
     wanted = finetuning.description("grpo", options, [options.data])
     with finetuning.claimed(job.output, wanted, options.run.resume):
+        reports = {options.data: job.report}
+        save_reports(job.output / "training", reports)
+        finetuning.say_reports(reports)
         before = _evaluate(job, job.state.params)
         state = _train(job)
         after = _evaluate(job, state.params)
@@ -92,8 +98,8 @@ def _prepare(options: Options, output: Path) -> Job:
         value_head=options.algorithm == "ppo",
     )  # fmt: skip
     encoder = tokenizers.load_encoder(model.directory, about.template, model.config["vocab_size"])
-    questions = [Question(*found) for found in store.prompts(options.data, encoder, _limits(options))]
-    questions = reinforcement.with_all_columns(questions)
+    prompts, report = store.prompts(options.data, encoder, _limits(options))
+    questions = reinforcement.with_all_columns([Question(*found) for found in prompts])
     if len(questions) < options.num_prompts:
         raise ValueError(f"{options.data} has {len(questions)} prompts, fewer than --num-prompts {options.num_prompts}")
     rewards = [_reward(text, options) for text in options.reward]
@@ -111,7 +117,7 @@ def _prepare(options: Options, output: Path) -> Job:
         params, frozen = lora.init(key, model.params, options.lora.lora_rank, options.lora.lora_targets), model.params
         params = params if mesh is None else sharding.replicate(params, mesh)
     state = reinforcement.begin(params, hparams)
-    return Job(options, output, model, encoder, questions, rewards, frozen, scale, state, mesh)
+    return Job(options, output, model, encoder, questions, report, rewards, frozen, scale, state, mesh)
 
 
 def _mesh(options: Options) -> Mesh | None:

@@ -235,10 +235,11 @@ def merged(prepared: Prepared, settings: Settings, learner: training.Learner) ->
     return jax.jit(lora.merge)(prepared.job.frozen, learner.params, settings.scale)
 
 
-def save_reports(settings: Settings, reports: Mapping[str, Report]) -> None:
-    """Write what became of the rows to `training/data/report.json`, with all lines that were dropped."""
+def save_reports(directory: Path, reports: Mapping[str, Report]) -> None:
+    """Write what became of the rows to `data/report.json` in a run's directory, with all lines that were dropped."""
     content = {name: report._asdict() for name, report in reports.items()}
-    file = settings.training / "data" / "report.json"
+    file = directory / "data" / "report.json"
+    file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(content, indent=1), encoding="utf-8")
 
 

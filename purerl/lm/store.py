@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -226,11 +226,23 @@ def assemble(store: Store, rows: np.ndarray, width: int, batch_size: int, pad_id
     return out
 
 
-def prompts(path: str | os.PathLike[str], encoder: Encoder, limits: Limits) -> Iterator[tuple[Row, list[int]]]:
-    """The rows of a file of prompts with their ids; see `rows.read_rows` for errors."""
+def prompts(
+    path: str | os.PathLike[str], encoder: Encoder, limits: Limits
+) -> tuple[list[tuple[Row, list[int]]], Report]:
+    """The rows of a file of prompts with their ids, and what was dropped and cut; see `rows.read_rows` for errors."""
+    found: list[tuple[Row, list[int]]] = []
+    empty: list[int] = []
+    trimmed = 0
     for row in read_rows(path, "prompts"):
-        if _content(row.prompt):
-            yield row, encode_row(row, encoder).prompt[-limits.max_prompt_length :]
+        if not _content(row.prompt):
+            empty.append(row.line)
+            continue
+        ids = encode_row(row, encoder).prompt
+        trimmed += len(ids) > limits.max_prompt_length
+        found.append((row, ids[-limits.max_prompt_length :]))
+    dropped = {"the prompt is empty": empty} if empty else {}
+    tokens = sum(len(ids) for _, ids in found)
+    return found, Report(len(found) + len(empty), len(found), dropped, trimmed, tokens)
 
 
 def left_padded(rows: Iterable[list[int]], width: int, pad_id: int) -> tuple[np.ndarray, np.ndarray]:

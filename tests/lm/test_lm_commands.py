@@ -225,6 +225,21 @@ def test_reinforcement_on_eight_devices_resumes(start, tmp_path):
     assert (tmp_path / "mesh" / "model.safetensors").is_file()
 
 
+def test_prompts_that_are_dropped_or_cut_are_reported(start, tmp_path, capsys):
+    file = tmp_path / "prompts.jsonl"
+    file.write_text(
+        "\n".join(json.dumps({"prompt": prompt}) for prompt in ("", "short", "much too long for four tokens"))
+    )
+    words = ["grpo", str(file), "--model", str(start), "--output", str(tmp_path / "out"), "--max-prompt-length", "4"]
+    words += ["--reward", "builtins:len", "--num-prompts", "2", "--num-updates", "1", "--eval-prompts", "0"]
+    with pytest.raises(SystemExit):
+        cli.main(words)
+    said = capsys.readouterr().out
+    assert "2 of 3 rows" in said
+    assert "dropped 1: the prompt is empty (line 1)" in said
+    assert "cut 1 texts that were too long" in said
+
+
 @pytest.mark.parametrize("algorithm", ["ppo", "rloo"])
 def test_ppo_and_rloo_raise_the_reward(start, tmp_path, monkeypatch, algorithm):
     monkeypatch.syspath_prepend(str(tmp_path))

@@ -223,6 +223,7 @@ def test_texts_in_finds_every_text():
 def test_prompts_keep_their_end_and_their_columns(tmp_path):
     columns = {"answer": 4, "text": "t", "messages": []}
     path = write(tmp_path / "x.jsonl", {"prompt": "0123456789"} | columns, {"prompt": ""})
-    [(row, ids)] = store.prompts(path, encoder(), LIMITS)
+    [(row, ids)], report = store.prompts(path, encoder(), LIMITS)
     assert isinstance(row, Row)
     assert (row.extra, bytes(ids)) == (columns, b"23456789")
+    assert report == store.Report(2, kept=1, dropped={"the prompt is empty": [2]}, cut=1, tokens=8)
