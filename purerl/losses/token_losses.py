@@ -178,14 +178,14 @@ def aggregate_tokens(loss: jax.Array, mask: jax.Array, kind: str = "grpo", max_l
       loss: [..., L] floating; free where the mask is 0.
       mask: [..., L], nonzero where a token counts.
       kind: "grpo", "dapo" or "dr_grpo".
-      max_length: the constant of "dr_grpo"; None takes L.
+      max_length: the constant of "dr_grpo", positive; None takes L.
 
     Returns:
       Scalar, of float32 if the losses are narrower.
 
     Raises:
       AssertionError: shapes differ, or loss is not floating.
-      ValueError: unknown kind.
+      ValueError: unknown kind; `max_length` is not positive.
 
     Gradient: nothing is stopped; masked losses have none, even where they are NaN.
 
@@ -199,6 +199,8 @@ def aggregate_tokens(loss: jax.Array, mask: jax.Array, kind: str = "grpo", max_l
     """
     same_shape(loss=loss, mask=mask)
     chex.assert_type(loss, float)
+    if max_length is not None and max_length < 1:
+        raise ValueError(f"max_length = {max_length} must be positive")
     mask, loss = jnp.asarray(mask, bool), loss.astype(wider(loss.dtype))
     totals = jnp.where(mask, loss, 0).sum(axis=-1)  # [..., L] -> [...]
     counts = mask.sum(axis=-1)

@@ -152,6 +152,13 @@ def test_refusals_name_what_is_wrong():
         losses.aggregate_tokens(column, column, "mean")
 
 
+@pytest.mark.parametrize("length", [0, -3])
+def test_a_constant_divisor_that_is_not_positive_is_refused(length):
+    column = jnp.ones((2, 4))
+    with pytest.raises(ValueError, match=f"max_length = {length} must be positive"):
+        losses.aggregate_tokens(column, column, "dr_grpo", max_length=length)
+
+
 WEIGH = """
 import sys, time
 import jax, chex, optax
