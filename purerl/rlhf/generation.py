@@ -25,6 +25,9 @@ Advance: TypeAlias = Callable[[jax.Array, jax.Array, PyTree, jax.Array], tuple[j
 """`(token [N], alive [N], memory, column [] or [N]) -> (logits [N, V] behind the token, memory)`."""
 
 
+_COLDEST = 1e-5  # logits divided by less lose their differences to rounding, or overflow
+
+
 class Completions(NamedTuple):
     """Generated tokens, each [N, T]: tokens int32, log_prob float32 (nats), mask bool (true up to the end token)."""
 
@@ -75,7 +78,7 @@ def generate(
       eos_id: the token that ends a completion, or several of them; -1 if none does.
       pad_id: padding, of the prompts and behind an end token.
       temperature: ≥ 0; `log_prob` is that of the tempered distribution. At 0 the most probable token is taken, as
-        without a key, and `log_prob` is that of softmax(logits).
+        without a key, and `log_prob` is that of softmax(logits). What is positive and below 1e-5 is taken as 1e-5.
       top_k: only the k most probable tokens are drawn; 0: all.
       top_p: only the most probable tokens are drawn that together reach this probability, at least one; 1: all.
         `log_prob` is that of the distribution drawn from.
@@ -97,6 +100,7 @@ def generate(
     """
     check_positive(max_length=max_length)
     _check_sampling(temperature, top_k, top_p)
+    top_p = top_p if isinstance(top_p, jax.core.Tracer) else float(top_p)
     if not isinstance(temperature, jax.core.Tracer):
         temperature = float(temperature)
         key, temperature = (None, 1.0) if temperature == 0 else (key, temperature)
@@ -168,7 +172,10 @@ def _choose(
 ) -> tuple[jax.Array, jax.Array]:
     """A token [N] from logits [N, V], 0 where not alive, and its log-probability."""
     traced = isinstance(temperature, jax.core.Tracer)
-    divisor = jnp.where(temperature == 0, 1.0, temperature).astype(jnp.float32) if traced else temperature
+    if traced:
+        divisor = jnp.where(temperature == 0, 1.0, jnp.maximum(temperature, _COLDEST)).astype(jnp.float32)
+    else:
+        divisor = max(temperature, _COLDEST)
     log_probs = most_probable(jax.nn.log_softmax(logits.astype(jnp.float32) / divisor), top_k, top_p)
     if key is None:
         token = argmax_last(log_probs)

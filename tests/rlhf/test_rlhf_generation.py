@@ -118,6 +118,21 @@ def test_sampling_out_of_range_is_refused(params, setting, message):
         rlhf.generate(None, NETWORK, params, PROMPTS, **{"max_length": 1, "eos_id": EOS, "pad_id": PAD} | setting)
 
 
+def test_the_coldest_temperatures_are_greedy(params):
+    sizes = {"max_length": 2, "eos_id": EOS, "pad_id": PAD}
+    run = functools.partial(rlhf.generate, network=NETWORK, params=params, prompts=PROMPTS[:4], **sizes)
+    greedy, cold = run(None), run(jax.random.key(0), temperature=1e-39)
+    traced = jax.jit(lambda temperature: run(jax.random.key(0), temperature=temperature))(1e-39)
+    np.testing.assert_array_equal(cold.tokens, greedy.tokens)
+    np.testing.assert_array_equal(traced.tokens, greedy.tokens)
+    np.testing.assert_allclose(cold.log_prob, 0, atol=0.1)
+
+
+def test_top_p_may_be_an_array(params):
+    run = functools.partial(rlhf.generate, jax.random.key(0), NETWORK, params, PROMPTS[:4], eos_id=EOS, pad_id=PAD)
+    np.testing.assert_array_equal(run(max_length=2, top_p=jnp.float32(0.5)).tokens, run(max_length=2, top_p=0.5).tokens)
+
+
 def test_the_best_of_no_completions_is_refused(params):
     with pytest.raises(ValueError, match="n must be a positive integer, got 0"):
         rlhf.best_of_n(jax.random.key(0), NETWORK, params, None, PROMPTS, n=0, max_length=1, eos_id=EOS, pad_id=PAD)
