@@ -172,6 +172,7 @@ def _choose(
 ) -> tuple[jax.Array, jax.Array]:
     """A token [N] from logits [N, V], 0 where not alive, and its log-probability."""
     traced = isinstance(temperature, jax.core.Tracer)
+    divisor: jax.Array | float
     if traced:
         divisor = jnp.where(temperature == 0, 1.0, jnp.maximum(temperature, _COLDEST)).astype(jnp.float32)
     else:
