@@ -20,12 +20,18 @@ from purerl.pbt.rounds import Lineage
 from purerl.sweep.models import gp
 from purerl.sweep.models.encoding import axes_of, encode, observed
 from purerl.sweep.trials.spaces import Space
+from purerl.types import Hparams
 
 _WINDOW, _CANDIDATES = 256, 256  # growths that the process learns from, and points it chooses among
 
 
 def decide(
-    key: jax.Array, lineage: Lineage, spaces: Mapping[str, Space], num_rounds: int, num_replaced: int
+    key: jax.Array,
+    lineage: Lineage,
+    hparams: Hparams,
+    spaces: Mapping[str, Space],
+    num_rounds: int,
+    num_replaced: int,
 ) -> Lineage:
     """The parents and hyperparameters of the next round, leaves [1, P], from the rounds so far.
 
@@ -35,6 +41,7 @@ def decide(
     Args:
       key: typed key.
       lineage: of the rounds so far, on the host, leaves [r, P].
+      hparams: of the members now, leaves [P], or [P, A] of A policies, which may have adapted some of them themselves.
       spaces: the hyperparameters that may change.
       num_rounds: rounds of the whole run.
       num_replaced: as in `exploit`.
@@ -42,14 +49,14 @@ def decide(
     exploit_key, explore_key = jax.random.split(key)
     scores = np.asarray(lineage.scores)
     parents = np.asarray(exploit_explore.exploit(exploit_key, jnp.asarray(scores[-1]), num_replaced))
-    chosen = {name: np.array(getattr(lineage.hparams, name)[-1][parents]) for name in spaces}
+    chosen = {name: np.array(getattr(hparams, name)[parents]) for name in spaces}
     context, growth = _growths(lineage, spaces, num_rounds)
     for member in np.flatnonzero(parents != np.arange(len(parents))).tolist():
         now = (len(scores) / num_rounds, float(_scaled(scores, scores[-1, parents[member]])))
         point = _choose(jax.random.fold_in(explore_key, member), context, growth, spaces, now)
         for name, values in axes_of(spaces).decode(spaces, point[None]).items():
             chosen[name][member] = values[0]
-    inherited = jax.tree.map(lambda leaf: np.asarray(leaf)[-1][parents], lineage.hparams)
+    inherited = jax.tree.map(lambda leaf: np.asarray(leaf)[parents], hparams)
     moved = {name: values.astype(getattr(inherited, name).dtype) for name, values in chosen.items()}
     told = Lineage(parents, inherited._replace(**moved), scores[-1])
     return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], told)  # [P] -> [1, P]

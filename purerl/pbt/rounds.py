@@ -36,7 +36,8 @@ class Lineage(NamedTuple):
     Attributes:
       parents: int32, the member whose learner each had at the beginning of the round; its own if it was kept. With
         elites m + P k is member m as it was k rounds before the last one.
-      hparams: the agent's NamedTuple, the hyperparameters that each trained with in the round.
+      hparams: the agent's NamedTuple, the hyperparameters that each trained with in the round; those of its first
+        policy if it has several, see `combinators.with_separate_policies`.
       scores: float32, mean greedy return after the round; NaN if the member diverged.
       skipped: int32, updates of the round that were skipped, at least in part, because their gradient was NaN or
         infinite; None: not counted.
@@ -194,7 +195,7 @@ def advance(
       The next population, and the lineage of these rounds, leaves [R, P].
     """
     check_positive(num_rounds=num_rounds)
-    told = _no_decisions(state, num_rounds) if lineage is None else (lineage.parents, lineage.hparams)
+    told = _no_decisions(state, program, num_rounds) if lineage is None else (lineage.parents, lineage.hparams)
     connect_population(padded_size(state.scores.size))
     run = _advance_donated if donate else _advance
     return run(state, told, jnp.bool_(lineage is not None), program, num_rounds)
@@ -206,7 +207,7 @@ def _advance_impl(state, told, follow, program, num_rounds):  # type: ignore[no-
         decide_key, score_key = jax.random.split(round_key)
         found = _found(state)
         decided = _decide(decide_key, state, program, found)
-        parents, hparams = jax.tree.map(lambda told, decided: jnp.where(follow, told, decided), told, decided)
+        parents, hparams = jax.tree.map(lambda told, own: jnp.where(follow, _beside(told, own), own), told, decided)
         learners = exploit_explore.inherit(state.members.agent_state, parents, hparams, found and found.learners)
         members = state.members._replace(agent_state=learners)
         elites = None
@@ -216,7 +217,7 @@ def _advance_impl(state, told, follow, program, num_rounds):  # type: ignore[no-
         trained = _on_all_devices(jax.vmap(train, (0, None)), (members,), (score_key,))
         members, *measured = trained  # each [P]
         state = Population(state.key, members, measured[0], state.num_rounds + 1, elites)
-        return state, Lineage(parents, hparams, *measured)
+        return state, Lineage(parents, first_policy(hparams, program), *measured)
 
     def train(member: loops.LoopState, key: jax.Array) -> tuple[loops.LoopState, jax.Array, jax.Array, jax.Array]:
         sizes = {"num_updates": program.updates, "rollout_length": program.rollout_length}
@@ -260,8 +261,22 @@ def _found(state: Population) -> Elites | None:
     return backtracking.candidates(state.members.agent_state, state.scores, state.num_rounds - 1, state.elites)
 
 
+def first_policy(hparams: Hparams, program: Rounds) -> Hparams:
+    """The hyperparameters of each member, leaves [P], among those of all its policies, leaves [P] or [P, A]."""
+    first = (slice(None), *[0] * _num_policy_axes(hparams, program))
+    return jax.tree.map(lambda x: x[first], hparams) if len(first) > 1 else hparams
+
+
+def _num_policy_axes(hparams: Hparams, program: Rounds) -> int:
+    """Axes between that of the members and those of one value; what is searched is a scalar."""
+    return max((jnp.ndim(getattr(hparams, name)) - 1 for name, _ in program.spaces), default=0)
+
+
 def _decide(key: jax.Array, state: Population, program: Rounds, found: Elites | None = None) -> tuple[jax.Array, Any]:
-    """Parents [P], numbers of members and then of elites, and hyperparameters [P]; the first round changes nothing."""
+    """Parents [P], numbers of members and then of elites, and hyperparameters, leaves [P] or [P, A] of A policies.
+
+    The first round changes nothing. The policies of a member are perturbed alike, by one key.
+    """
     exploit_key, explore_key = jax.random.split(key)
     size = state.scores.shape[0]
     members = jnp.arange(size)
@@ -276,9 +291,16 @@ def _decide(key: jax.Array, state: Population, program: Rounds, found: Elites | 
         factors=program.factors,
         resample_probability=program.resample_probability,
     )
+    for _ in range(_num_policy_axes(inherited, program)):
+        explore = jax.vmap(explore, (None, 0))
     explored = jax.vmap(explore)(jax.random.split(explore_key, members.size), inherited)
-    hparams = jax.tree.map(lambda new, old: jnp.where(parents != members, new, old), explored, inherited)
+    hparams = jax.tree.map(lambda new, old: jnp.where(_beside(parents != members, old), new, old), explored, inherited)
     return parents, hparams
+
+
+def _beside(x: jax.Array, other: jax.Array) -> jax.Array:
+    """The array [P, ...] with further axes after the first, so that it broadcasts against the other, [P, A, ...]."""
+    return x.reshape(x.shape[:1] + (1,) * (other.ndim - x.ndim) + x.shape[1:])
 
 
 def _score(key: jax.Array, member: loops.LoopState, program: Rounds) -> jax.Array:
@@ -296,6 +318,6 @@ def _score(key: jax.Array, member: loops.LoopState, program: Rounds) -> jax.Arra
     return jnp.where(jnp.isfinite(score) & ~diverged(member.agent_state), score, jnp.nan)
 
 
-def _no_decisions(state: Population, num_rounds: int) -> tuple[jax.Array, Any]:
-    hparams = get_hparams(state.members.agent_state)
+def _no_decisions(state: Population, program: Rounds, num_rounds: int) -> tuple[jax.Array, Any]:
+    hparams = first_policy(get_hparams(state.members.agent_state), program)
     return jax.tree.map(lambda x: jnp.zeros((num_rounds, *x.shape), x.dtype), (jnp.arange(state.scores.size), hparams))

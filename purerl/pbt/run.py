@@ -14,7 +14,7 @@ import numpy as np
 
 from purerl import loops
 from purerl.distributed import is_main, num_parts, to_host
-from purerl.hparams import cast, check_positive
+from purerl.hparams import cast, check_positive, get_hparams
 from purerl.loops.evaluation import cut_episodes_at
 from purerl.pbt import pb2, snapshots
 from purerl.pbt.initial import first_members
@@ -170,7 +170,7 @@ def pbt(
         chunk = rounds_per_chunk or (num_rounds if progress is None and directory is None else 1)
         decide = functools.partial(_pb2, key, program, num_rounds) if explore == "pb2" and told is None else None
         chunk = 1 if decide else chunk
-        end = _run(snapshots.recall(log, begun), program, num_rounds, chunk, told, log, progress, decide)
+        end = _run(snapshots.recall(log, begun, program), program, num_rounds, chunk, told, log, progress, decide)
         steps = np.arange(1, num_rounds + 1) * updates_per_round * rollout_length * num_envs
         settings |= {"num_devices": num_parts(padded_size(population_size))} | storage.made_with()
         result = PBTResult(searched, end.lineage, steps, end.population.members.agent_state, end.seconds, settings)
@@ -190,14 +190,14 @@ def _run(
     told: Lineage | None,
     log: Journal,
     progress: Callable[[PBTProgress], None] | None,
-    decide: Callable[[Lineage], Lineage | None] | None = None,
+    decide: Callable[[Standing], Lineage | None] | None = None,
 ) -> Standing:
     """Run the remaining rounds in chunks, each of which is recorded before the next one begins."""
     begin = time.perf_counter() - now.seconds
     for first in range(len(now.lineage.parents), num_rounds, chunk):
         count = min(chunk, num_rounds - first)
         part = jax.tree.map(operator.itemgetter(slice(first, first + count)), told)
-        part = decide(now.lineage) if decide else part
+        part = decide(now) if decide else part
         state, made = advance(now.population, program, num_rounds=count, lineage=part, donate=True)
         lineage = jax.tree.map(lambda *x: np.concatenate(x), now.lineage, to_host(made))
         now = Standing(state, lineage, time.perf_counter() - begin)
@@ -207,12 +207,14 @@ def _run(
     return now
 
 
-def _pb2(key: jax.Array, program: Rounds, num_rounds: int, lineage: Lineage) -> Lineage | None:
+def _pb2(key: jax.Array, program: Rounds, num_rounds: int, now: Standing) -> Lineage | None:
     """The decisions of the next round; the first round changes nothing, which the program decides itself."""
-    done = len(lineage.parents)
+    done = len(now.lineage.parents)
     if not done:
         return None
-    return pb2.decide(jax.random.fold_in(key, done), lineage, dict(program.spaces), num_rounds, program.num_replaced)
+    hparams = to_host(get_hparams(now.population.members.agent_state))
+    sizes = (num_rounds, program.num_replaced)
+    return pb2.decide(jax.random.fold_in(key, done), now.lineage, hparams, dict(program.spaces), *sizes)
 
 
 def _member(

@@ -20,7 +20,7 @@ from jax.sharding import NamedSharding, PartitionSpec, Sharding
 from purerl import checkpoint
 from purerl.distributed import is_main, population_sharding
 from purerl.hparams import get_hparams
-from purerl.pbt.rounds import Lineage, Population, padded_size
+from purerl.pbt.rounds import Lineage, Population, Rounds, first_policy, padded_size
 from purerl.sweep.run import packing
 from purerl.sweep.run.journal import Journal
 from purerl.types import PyTree
@@ -53,22 +53,23 @@ def record(log: Journal, standing: Standing) -> None:
         checkpoint.save_step(log.directory / _FOLDER, len(standing.lineage.parents), tree, about, keep=2)
 
 
-def recall(log: Journal, begun: Population) -> Standing:
+def recall(log: Journal, begun: Population, program: Rounds) -> Standing:
     """The standing of the run in the journal's directory; its beginning if there is no checkpoint.
 
     Args:
       log: of the run.
       begun: the population before the first round, whose structure, types and placement the checkpoint must have.
+      program: the definition of a round.
 
     Raises:
       CheckpointError: the checkpoints are damaged, or hold another population.
     """
     found = None if log.directory is None else checkpoint.find(log.directory / _FOLDER)
     if found is None:
-        none: Any = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _lineage_like(begun, 0))
+        none: Any = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), _lineage_like(begun, program, 0))
         return Standing(begun, none, 0.0)
     num_rounds = int(found.path.name)
-    like = packing.packed_like(_stored(begun)) | {"lineage": _lineage_like(begun, num_rounds)}
+    like = packing.packed_like(_stored(begun)) | {"lineage": _lineage_like(begun, program, num_rounds)}
     stored = found.restore(like)
     sharding = _sharding(begun.scores.size)
     lineage = jax.tree.map(np.asarray, stored["lineage"])
@@ -99,8 +100,8 @@ def _sharding(population_size: int) -> Sharding | None:
     return NamedSharding(sharding.mesh, PartitionSpec())
 
 
-def _lineage_like(begun: Population, num_rounds: int) -> Lineage:
+def _lineage_like(begun: Population, program: Rounds, num_rounds: int) -> Lineage:
     """Shapes and dtypes of the lineage of a number of rounds."""
     numbers = jnp.arange(begun.scores.size)
-    one = Lineage(numbers, get_hparams(begun.members.agent_state), begun.scores, numbers, numbers)
+    one = Lineage(numbers, first_policy(get_hparams(begun.members.agent_state), program), begun.scores, numbers, numbers)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_rounds, *leaf.shape), leaf.dtype), one)

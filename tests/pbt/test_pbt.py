@@ -257,6 +257,41 @@ def test_a_lineage_told_again_gives_the_same_bits(world, result):
         run(world, num_rounds=5, lineage=result.lineage)
 
 
+def of_several(agent, count):
+    """Policies side by side, the first of which acts, as `combinators.with_separate_policies` has them."""
+
+    def init(key, hparams, example, num_envs=1):
+        return jax.vmap(lambda key: agent.init(key, hparams, example, num_envs))(jax.random.split(key, count))
+
+    def act(key, state, obs):
+        return agent.act(key, jax.tree.map(lambda leaf: leaf[0], state), obs)
+
+    def update(key, state, data):
+        return jax.vmap(lambda state: agent.update(key, state, data))(state)
+
+    return Agent(init, act, update)
+
+
+@pytest.fixture(scope="module")
+def several(world):
+    """A run of as many members as each has policies, and its world."""
+    agent, env, traced = world
+    world = of_several(agent, 4), env, traced
+    return run(world, population_size=4), world
+
+
+def test_all_policies_of_a_member_have_its_hyperparameters(several):
+    result, _ = several
+    assert (result.lineage.parents != np.arange(4)).any()
+    for told, found in zip(result.lineage.hparams, result.states.hparams):
+        np.testing.assert_array_equal(np.repeat(told[-1][:, None], 4, axis=1), found)
+
+
+def test_a_lineage_of_members_with_several_policies_is_repeated(several):
+    result, world = several
+    equal(run(world, population_size=4, lineage=result.lineage).states, result.states)
+
+
 def test_a_schedule_trains_one_agent_and_vmaps_over_seeds(world, result):
     agent, env, _ = world
     schedule = result.schedule()
@@ -499,9 +534,19 @@ def test_the_process_of_population_based_bandits_finds_the_growing_side():
     scores = np.cumsum(target + 0.01 * rng.normal(size=target.shape), axis=0).astype(np.float32)
     hparams = Hparams(np.full_like(target, 0.1), target, np.ones_like(target, int))
     lineage = Lineage(np.tile(np.arange(12), (4, 1)), hparams, scores)
-    made = [pb2.decide(jax.random.key(seed), lineage, SPACE, 8, 2) for seed in range(3)]
+    now = jax.tree.map(lambda leaf: leaf[-1], hparams)
+    made = [pb2.decide(jax.random.key(seed), lineage, now, SPACE, 8, 2) for seed in range(3)]
     moved = [each.hparams.target[0][each.parents[0] != np.arange(12)] for each in made]
     assert np.concatenate(moved).min() > 0.3
+
+
+def test_population_based_bandits_leave_what_an_agent_adapts_itself():
+    """The spread is not searched: a copy has that of its parent's last update."""
+    hparams = Hparams(*np.full((3, 2, 4), 0.5, np.float32))
+    lineage = Lineage(np.tile(np.arange(4), (2, 1)), hparams, np.tile(np.arange(4, dtype=np.float32), (2, 1)))
+    now = Hparams(hparams.learning_rate[-1], hparams.target[-1], np.arange(4.0, 8.0))
+    made = pb2.decide(jax.random.key(0), lineage, now, SPACE, 8, 1)
+    assert made.hparams.spread.tolist() == [[7.0, 5.0, 6.0, 7.0]]
 
 
 def test_members_that_learn_nothing_play_other_episodes_in_each_round(world):
