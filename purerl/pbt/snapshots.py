@@ -103,5 +103,6 @@ def _sharding(population_size: int) -> Sharding | None:
 def _lineage_like(begun: Population, program: Rounds, num_rounds: int) -> Lineage:
     """Shapes and dtypes of the lineage of a number of rounds."""
     numbers = jnp.arange(begun.scores.size)
-    one = Lineage(numbers, first_policy(get_hparams(begun.members.agent_state), program), begun.scores, numbers, numbers)
+    hparams = first_policy(get_hparams(begun.members.agent_state), program)
+    one = Lineage(numbers, hparams, begun.scores, numbers, numbers)
     return jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((num_rounds, *leaf.shape), leaf.dtype), one)

@@ -86,7 +86,8 @@ def model_search(
 
     Raises:
       TypeError, ValueError: as `search`; an unknown model; a search that is resumed is made longer, or with another
-        model, batch size, constraint or warm start; or the warm start is a search over other names.
+        model, batch size, constraint or warm start; or the warm start is a search over other names, or has a value of a
+        static choice that this search does not have.
     """
     check_key(key)
     if model not in MODELS:
@@ -246,9 +247,21 @@ def _evaluated(parts: Parts, result: Result) -> tuple[np.ndarray, np.ndarray]:
     """The points [n, D] and scores [n] that a model learns from."""
     columns = {name: result.values(name) for name in parts.drawn}
     for name, each in parts.static.items():
-        columns[name] = np.array([each.values.index(value) for value in columns[name].tolist()])
+        columns[name] = np.array([_index(name, each, value) for value in columns[name].tolist()])
     points, whole = encode(parts.drawn, columns), result.num_updates == result.num_updates.max()
     if whole.all() or whole.sum() >= 2 * (points.shape[1] + 1):
         return points[whole], result.score[whole]
     compared = result.comparable()
     return points[compared.trials], compared.iqm
+
+
+def _index(name: str, each: Choice, value: Any) -> int:
+    """The number of a value of a static choice.
+
+    Raises:
+      ValueError: a warm start has another one; the message names it.
+    """
+    if value not in each.values:
+        known = ", ".join(map(str, each.values))
+        raise ValueError(f"the warm start has trials with {name} = {value}, but static[{name!r}] has only {known}")
+    return each.values.index(value)

@@ -11,7 +11,7 @@ from bandits import Hparams, make_agent, make_env
 from scipy import stats
 
 from purerl import checkpoint, sweep
-from purerl.sweep.model_search import propose
+from purerl.sweep.model_search import _index, propose
 from purerl.sweep.models import gp, tpe
 from purerl.sweep.models.encoding import axes_of, encode, observed
 
@@ -90,6 +90,14 @@ def test_the_density_of_parzen_is_that_of_scipy():
     np.testing.assert_allclose(np.exp(got), expected / 5, rtol=1e-4)
 
 
+def test_categories_are_drawn_with_the_density_of_parzen():
+    center, width, kinds, member = jnp.array([[0.5]]), jnp.array([0.2]), jnp.array([3]), jnp.array([True])
+    drawn = jax.jit(tpe._draw, static_argnums=5)(jax.random.key(0), center, member, width, kinds, 20_000)[:, 0]
+    each = jnp.array([[1 / 6], [3 / 6], [5 / 6]])
+    expected = np.exp(tpe._log_density(each, center, member, width, kinds)) / 3
+    np.testing.assert_allclose(np.bincount((3 * drawn).astype(int)) / drawn.size, expected, atol=0.015)
+
+
 def test_the_process_is_that_of_a_plain_gaussian_conditional():
     rng = np.random.default_rng(2)
     x, at, y = rng.random((6, 2)), rng.random((4, 2)), rng.normal(size=6)
@@ -165,6 +173,11 @@ def test_a_search_starts_warm_from_another_one(modelled):
     other = sweep.search(KEY, AGENT, ENV, Hparams(), {"target": sweep.uniform(0, 1)}, num_trials=2, **SIZES)
     with pytest.raises(ValueError, match="the warm start searched target, not learning_rate, target"):
         run(warm_start=other)
+
+
+def test_a_warm_start_with_another_static_choice_is_named():
+    with pytest.raises(ValueError, match=r"trials with hidden = \(8,\), but static\['hidden'\] has only \(64,\)"):
+        _index("hidden", sweep.choice([(64,)]), (8,))
 
 
 def test_a_space_of_constants_leaves_nothing_to_choose():

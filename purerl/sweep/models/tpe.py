@@ -119,6 +119,8 @@ def _draw(
     unit = jax.random.uniform(where, center.shape)
     number = jnp.clip(center + width * jax.scipy.special.ndtri(low + unit * (high - low)), 0, 1 - 1e-6)
     moved = jax.random.uniform(off, center.shape) < jnp.minimum(2 * width, 0.9)
-    category = jnp.where(moved, jax.random.uniform(other, center.shape), center)
+    step = 1 + jnp.floor(jax.random.uniform(other, center.shape) * (kinds - 1))  # to each of the others
+    place = jnp.mod(jnp.floor(center * kinds) + step, jnp.maximum(kinds, 1))
+    category = jnp.where(moved, (place + 0.5) / jnp.maximum(kinds, 1), center)
     drawn = jnp.where(kinds > 0, category, number)
     return jnp.where((kernel == len(points))[:, None], jax.random.uniform(mix, center.shape), drawn)

@@ -78,10 +78,11 @@ class Range:
     def to_unit(self, values: PyTree) -> Any:
         """The positions of values in [0, 1], [...] to [...]; an integer lies in the middle of its share.
 
-        The inverse of `from_unit` without a prior.
+        The inverse of `from_unit` without a prior. Values outside the range, such as the default of a name that is not
+        searched in a trial, have the position of the nearest end.
         """
         xp = _library(values)
-        values = xp.asarray(values, float)
+        values = xp.clip(xp.asarray(values, float), self.low, self.high)
         if not self.integer:
             return xp.clip(_position(self.low, self.high, values, self.log), 0, 1)
         ends = (_position(self.low, self.high + 1, values + more, self.log) for more in (0, 1))
@@ -147,7 +148,7 @@ class Choice:
         return self.grid()[np.minimum((unit * len(self.values)).astype(int), len(self.values) - 1)]
 
     def to_unit(self, values: PyTree) -> np.ndarray:
-        """The middle of each value's share of [0, 1], [...] to [...]."""
+        """The middle of each value's share of [0, 1], [...] to [...]; of a number that is not a value, the nearest."""
         options = list(self.values)
         return (np.array([_nearest(options, value) for value in np.asarray(values).tolist()]) + 0.5) / len(options)
 
@@ -329,8 +330,8 @@ def _position(low: float, high: float, value: PyTree, log: bool) -> Any:
 
 
 def _nearest(options: list[Any], value: Any) -> int:
-    """The index of a value among the options; for a float that was rounded to float32, that of the nearest one."""
-    if value in options or not isinstance(value, float):
+    """The index of a value among the options; of a number that is none of them, such as a rounded one, the nearest."""
+    if value in options or not all(isinstance(each, numbers.Real) for each in (value, *options)):
         return options.index(value)
     return int(np.argmin([abs(float(option) - value) for option in options]))
 

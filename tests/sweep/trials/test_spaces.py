@@ -209,6 +209,18 @@ def test_a_value_lies_in_the_middle_of_its_share():
     assert sweep.choice([8, 16, 32]).to_unit(np.array([8, 32])).tolist() == pytest.approx([1 / 6, 5 / 6])
 
 
+@pytest.mark.parametrize(
+    ("space", "value", "nearest"),
+    [
+        (sweep.log_uniform(0.1, 1), 0.0, 0.1), (sweep.log_uniform(0.1, 1), -1.0, 0.1), (sweep.uniform(2, 3), np.inf, 3),
+        (sweep.log_integers(1, 4), 7, 4), (sweep.integers(1, 4), -7, 1), (sweep.choice([1, 2, 3]), 7, 3),
+        (sweep.choice([True]), False, True),
+    ],
+)  # fmt: skip
+def test_a_value_outside_has_the_position_of_the_nearest_one(space, value, nearest):
+    assert space.to_unit(np.array([value])).tolist() == space.to_unit(np.array([nearest])).tolist()
+
+
 def test_points_of_integers_are_the_nearest_ones():
     assert sweep.integers(0, 10, points=4).grid().tolist() == [0, 3, 7, 10]  # of 0, 3.33, 6.67 and 10
 
