@@ -59,8 +59,8 @@ def model_search(
     """Search in batches: the first by a Sobol sequence, each further one where a model of all before it promises most.
 
     All batches have the same seeds and play the same episodes, so all trials are comparable. Under a schedule the model
-    learns from the trials that were trained to the end once there are enough of them, before that from the rung that
-    most trials reached; with `sweep.hyperband` this is BOHB.
+    learns from the trials that were trained to the end once there are enough of them, before that from the returns
+    after the rung that most trials reached; with `sweep.hyperband` this is BOHB.
 
     Args:
       key: typed key.

@@ -60,9 +60,10 @@ def optuna_search(
 ) -> Study:
     """Search with an Optuna sampler, `batch_size` trials at a time.
 
-    Batch b is one `search` with the key `fold_in(key, b)`. A trial's value is the interquartile mean of its seeds;
-    a trial that a schedule stopped is told as pruned, with its value after each rung at its number of updates, and a
-    trial that diverged as failed.
+    Batch b is one `search` with the key `fold_in(key, b)`. A trial's value is its objective, with the opposite sign if
+    that is minimized: without `objective=`, the interquartile mean of the returns of its seeds. A trial that a schedule
+    stopped is told as pruned, with its return after each rung at its number of updates, and a trial that diverged, or
+    whose objective is NaN, as failed.
 
     With a storage a study resumes where it stopped: trials that were asked for and never told, because their process
     died, are told as failed and their parameters asked for again. Several processes may work on one storage; trials
@@ -128,21 +129,21 @@ def optuna_search(
 
 
 def _tell(optuna: ModuleType, study: Study, trial: Asked, result: Result, i: int) -> None:
-    """Tell the outcome of a trial, and before it its value at each rung that it reached."""
-    state = optuna.trial.TrialState
+    """Tell the outcome of a trial, and before it its return at each rung that it reached."""
+    state, score = optuna.trial.TrialState, float(result.score[i])
     values = interquartile_mean(result.rung_returns[:, i].mean(axis=2, dtype=np.float64))
     for end, value in zip(result.evaluated_after()[:, i].tolist(), values.tolist()):
         if end and np.isfinite(value):
             trial.report(value, end)
     if not result.num_updates[i]:  # the search stopped before
         study.tell(trial, state=state.FAIL)
-    elif result.diverged[i].any():
+    elif np.isnan(score):
         trial.set_user_attr(_DIVERGED, True)
         study.tell(trial, state=state.FAIL)
     elif result.trained[i] < result.trained.max():
         study.tell(trial, state=state.PRUNED)
     else:
-        study.tell(trial, float(result.iqm[i]))
+        study.tell(trial, score)
 
 
 def _default_sampler(optuna: ModuleType, key: jax.Array, num_trials: int) -> Sampler:

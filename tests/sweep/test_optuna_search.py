@@ -50,6 +50,15 @@ def test_a_value_is_what_a_search_of_the_same_trials_finds():
         assert found == pytest.approx(value)
 
 
+@pytest.mark.parametrize("objective", ["area", "steps:3"])
+def test_a_value_is_the_objective_of_the_search_larger_if_better(objective):
+    options = {"objective": objective, "schedule": sweep.full, "num_chunks": 2}
+    study = run(4, **options)
+    table = Hparams(*(np.array([t.params[n] for t in study.trials]) for n in SPACE), spread=np.ones(4, int))
+    result = sweep.search(jax.random.fold_in(KEY, 0), AGENT, ENV, table, **SIZES | options)
+    assert [trial.value for trial in study.trials] == pytest.approx(result.score.tolist())
+
+
 def test_a_trial_that_diverges_is_told_as_failed_and_not_asked_again():
     agent = AGENT._replace(update=lambda key, state, data: (state._replace(theta=state.theta * np.nan), {}))
     study = sweep.optuna_search(KEY, agent, ENV, Hparams(), SPACE, num_trials=3, batch_size=3, num_chunks=1, **SIZES)
