@@ -7,6 +7,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from purerl.hparams import check_hparams
 from purerl.sweep.results.result import Result
 from purerl.types import Hparams
 
@@ -20,7 +21,8 @@ def first_members(initial: Result | Hparams | None, hparams: Hparams, population
     """The hyperparameters of the first members, leaves [n].
 
     Raises:
-      TypeError, ValueError: they are of another class, or there are more than members.
+      TypeError, ValueError: they are of another class, out of range, or not one entry per member; or there are more
+        than members.
     """
     if isinstance(initial, Result):
         best = best_trials(initial, population_size)
@@ -29,9 +31,13 @@ def first_members(initial: Result | Hparams | None, hparams: Hparams, population
         return None
     if getattr(initial, "_fields", None) != hparams._fields:
         raise TypeError(f"initial must hold {type(hparams).__name__}, not {type(initial).__name__}")
-    count = len(jax.tree.leaves(initial)[0])
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(initial)}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError("every leaf of initial must have the same leading axis: one entry per member")
+    ((count,),) = sizes
     if count > population_size:
         raise ValueError(f"initial holds {count} members, but population_size = {population_size}")
     table: Any = initial
     made: Hparams = type(hparams)(*map(np.asarray, table))
+    check_hparams(made)
     return made

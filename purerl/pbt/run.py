@@ -124,9 +124,11 @@ def pbt(
       A `PBTResult`.
 
     Raises:
-      TypeError: `key` is not a typed key, or a space has the wrong type.
-      ValueError: a size, fraction or probability is out of range, a space does not fit the hyperparameters, the lineage
-        has other sizes, or `directory` was begun with other arguments, or with another agent, environment or rollout.
+      TypeError: `key` is not a typed key, a space has the wrong type, or `initial` or the lineage has other fields than
+        the hyperparameters.
+      ValueError: a size, fraction or probability is out of range, a space does not fit the hyperparameters, `initial` is
+        out of range, the lineage has other sizes, or `directory` was begun with other arguments, or with another agent,
+        environment or rollout.
       FileExistsError, FileNotFoundError: `directory` holds a run and `resume` is not set, or the reverse.
       BlockingIOError: another process works in `directory`.
 
@@ -147,7 +149,7 @@ def pbt(
         given = "a lineage" if lineage is not None else "explore = 'pb2'"
         raise ValueError(f"num_elites = {num_elites} cannot be combined with {given}: leave out one of them")
     table = first_members(initial, hparams, population_size)
-    told = None if lineage is None else _check_lineage(lineage, num_rounds, population_size)
+    told = None if lineage is None else _check_lineage(lineage, hparams, num_rounds, population_size)
     sizes = {"population_size": population_size, "num_rounds": num_rounds, "num_envs": num_envs}
     settings = sizes | {name: getattr(program, name) for name in _RECORDED}
     settings |= {"num_elites": num_elites or None}  # as in the journals of runs that do not name it
@@ -227,15 +229,25 @@ def _member(
     return program, jax.tree.map(lambda leaf: leaf[None], data)
 
 
-def _check_lineage(lineage: Lineage, num_rounds: int, population_size: int) -> Lineage:
+def _check_lineage(lineage: Lineage, hparams: Hparams, num_rounds: int, population_size: int) -> Lineage:
+    """The lineage, with its hyperparameters in the class of `hparams`, which that of a loaded result lacks."""
+    if getattr(lineage.hparams, "_fields", None) != hparams._fields:
+        raise TypeError(f"the lineage must hold {type(hparams).__name__}, not {type(lineage.hparams).__name__}")
     if lineage.parents.shape != (num_rounds, population_size):
         raise ValueError(
             f"the lineage has rounds x members = {lineage.parents.shape}, but num_rounds = {num_rounds} and "
             f"population_size = {population_size}"
         )
+    for name, leaf in lineage.hparams._asdict().items():
+        if any(np.shape(each)[:2] != (num_rounds, population_size) for each in jax.tree.leaves(leaf)):
+            raise ValueError(
+                f"the lineage's {name} has shape {np.shape(leaf)}, not rounds x members = {lineage.parents.shape}"
+            )
+    if np.min(lineage.parents) < 0:
+        raise ValueError(f"the lineage has the parent {np.min(lineage.parents)}, which is not the number of a member")
     if (np.asarray(lineage.parents) >= population_size).any():
         raise ValueError("the lineage goes back to elites, which cannot be repeated: run it again with its key")
-    return lineage
+    return lineage._replace(hparams=type(hparams)(*lineage.hparams))
 
 
 def _progress(now: Standing, num_rounds: int) -> PBTProgress:

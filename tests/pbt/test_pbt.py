@@ -246,6 +246,42 @@ def test_new_values_trace_nothing_new(world, result):
     assert traced == before
 
 
+def test_a_lineage_that_was_loaded_without_its_class_is_repeated(world, result, tmp_path):
+    loaded = pbt.load_pbt(result.save(tmp_path)).lineage
+    assert type(loaded.hparams) is not Hparams
+    equal(run(world, lineage=loaded).states, result.states)
+
+
+class Others(NamedTuple):
+    rate: float = 0.0
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"hparams": Others(np.zeros((6, 10)))}, TypeError, "the lineage must hold Hparams, not Others"),
+        ({"hparams": Hparams(*np.zeros((3, 6, 9)))}, ValueError, r"learning_rate has shape \(6, 9\), not rounds x mem"),
+        ({"parents": np.full((6, 10), -1)}, ValueError, "parent -1, which is not the number of a member"),
+    ],
+)
+def test_a_lineage_that_cannot_be_repeated_says_why(world, result, changes, error, message):
+    with pytest.raises(error, match=message):
+        run(world, lineage=result.lineage._replace(**changes))
+
+
+@pytest.mark.parametrize(
+    ("initial", "message"),
+    [
+        (Hparams(), "every leaf of initial must have the same leading axis: one entry per member"),
+        (Hparams(np.zeros(2), np.zeros(1), np.ones(2)), "every leaf of initial must have the same leading axis"),
+        (Hparams(np.full(2, 1.5), np.zeros(2), np.ones(2)), r"learning_rate = 1.5 is outside \[0.0, 1.0\]"),
+    ],
+)
+def test_first_members_that_cannot_be_trained_are_named(world, initial, message):
+    with pytest.raises(ValueError, match=message):
+        run(world, initial=initial)
+
+
 def test_a_lineage_told_again_gives_the_same_bits(world, result):
     repeated = run(world, lineage=result.lineage)
     equal(repeated.lineage, result.lineage)
