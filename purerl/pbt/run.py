@@ -126,9 +126,9 @@ def pbt(
     Raises:
       TypeError: `key` is not a typed key, a space has the wrong type, or `initial` or the lineage has other fields than
         the hyperparameters.
-      ValueError: a size, fraction or probability is out of range, a space does not fit the hyperparameters, `initial` is
-        out of range, the lineage has other sizes, or `directory` was begun with other arguments, or with another agent,
-        environment or rollout.
+      ValueError: a size, fraction or probability is out of range, a space does not fit the hyperparameters, `initial`
+        is out of range, the lineage has other sizes, or `directory` was begun with other arguments, or with another
+        agent, environment or rollout.
       FileExistsError, FileNotFoundError: `directory` holds a run and `resume` is not set, or the reverse.
       BlockingIOError: another process works in `directory`.
 

@@ -215,7 +215,7 @@ def _with_defaults(parts: Parts, drawn: Mapping[str, np.ndarray]) -> dict[str, n
 
 
 def _with_default(parts: Parts, drawn: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    return np.where(_active(parts, drawn, name), drawn[name], _default(parts, name).astype(drawn[name].dtype))
+    return np.where(_active(parts, drawn, name), drawn[name], _default(parts, name))
 
 
 def _default(parts: Parts, name: str) -> np.ndarray:

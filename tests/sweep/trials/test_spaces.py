@@ -259,6 +259,19 @@ def test_a_name_is_searched_only_where_its_condition_holds():
     assert set(steps[~open_to_steps]) == {4}
 
 
+@pytest.mark.parametrize("num_trials", [20, None])
+@pytest.mark.parametrize("default", [0.99, np.inf])
+def test_a_default_stays_beside_whole_numbers(default, num_trials):
+    space = {"average": sweep.choice([False, True]), "discount": sweep.when("average", [True], sweep.choice([0, 1]))}
+
+    class Free(NamedTuple):
+        average: bool = False
+        discount: float = default
+
+    made = trials.make(KEY, Free(), space, num_trials).hparams
+    assert set(made.discount[~made.average]) == {np.float32(default)}
+
+
 def test_a_grid_of_conditions_has_each_setting_once():
     found = trials.make(KEY, Hparams(), CHAIN, None).columns
     rows = [(average, round(float(discount), 3), steps) for average, discount, steps in zip(*found.values())]
