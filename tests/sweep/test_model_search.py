@@ -76,6 +76,15 @@ def test_candidates_are_chosen_once_each_and_the_same_key_chooses_the_same(model
     assert value(columns)[chosen].mean() > value(columns).mean()
 
 
+@pytest.mark.parametrize("model", [tpe, gp])
+@pytest.mark.filterwarnings("error")
+def test_a_model_computes_in_the_default_precision(model):
+    with jax.enable_x64(True):
+        seen = observed(np.linspace(0, 1, 4)[:, None], np.arange(4.0))
+        chosen = jax.eval_shape(functools.partial(model.propose, sizes=(0,), count=2), KEY, seen, jnp.zeros((0, 1)))
+    assert chosen.dtype == float
+
+
 def test_the_density_of_parzen_is_that_of_scipy():
     rng = np.random.default_rng(1)
     centers, at = rng.random((6, 2)), rng.random((9, 2))

@@ -77,8 +77,8 @@ def observed(points: np.ndarray, scores: np.ndarray) -> Observed:
     size = max(8, 1 << (len(scores) - 1).bit_length())
     more = size - len(scores)
     return Observed(
-        jnp.asarray(np.pad(points, ((0, more), (0, 0))), jnp.float32),
-        jnp.asarray(np.pad(normal, (0, more)), jnp.float32),
+        jnp.asarray(np.pad(points, ((0, more), (0, 0))), float),
+        jnp.asarray(np.pad(normal, (0, more)), float),
         jnp.arange(size) < len(scores),
     )
 
