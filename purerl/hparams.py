@@ -266,7 +266,7 @@ def hparam_ranges(hparams_class: type) -> dict[str, Interval]:
 
 
 def check_hparams(hparams: Hparams) -> None:
-    """Reject hyperparameters that are NaN or out of range, before anything is compiled.
+    """Reject hyperparameters that are NaN, out of range or integers beyond int32, before anything is compiled.
 
     Traced values cannot be inspected and pass; `hparam_ranges` has the ranges. A class may have a method `check()`
     for relations between its fields, which is called too.
@@ -334,7 +334,7 @@ def naming_what_is_missing(hparams: Hparams) -> Iterator[None]:
 
 
 def check_env_params(env_params: PyTree) -> None:
-    """Reject parameters of an environment with a scalar that is NaN.
+    """Reject parameters of an environment with a scalar that is NaN, or an integer beyond int32.
 
     Raises:
       ValueError: names it.
@@ -343,6 +343,8 @@ def check_env_params(env_params: PyTree) -> None:
         known = not isinstance(leaf, jax.core.Tracer) and not is_key(leaf) and np.ndim(leaf) == 0
         if known and np.asarray(leaf).dtype.kind == "f" and np.isnan(leaf):
             raise ValueError(f"env_params{jax.tree_util.keystr(path)} is NaN")
+        if known and _beyond_int32(np.asarray(leaf)):
+            raise ValueError(f"env_params{jax.tree_util.keystr(path)} = {leaf} is beyond the range of int32")
 
 
 _FINITE = re.compile(r"(learning_rate|step_size|_coef|tau|discount|gae_lambda|temperature|beta|gamma)$")
@@ -370,11 +372,18 @@ def _check_value(name: str, value: np.ndarray, limits: Interval | None, default:
         narrow = value.astype(np.float32) if isinstance(default, float) else value
     if (np.isinf(narrow) & np.isfinite(value)).any():
         raise ValueError(f"{name} = {value} is beyond the range of float32")
+    if not isinstance(default, float) and _beyond_int32(value):
+        raise ValueError(f"{name} = {value} is beyond the range of int32")
     if limits is None:
         return
     bad = value[(value < limits.low) | (value > limits.high)]
     if bad.size:
         raise ValueError(f"{name} = {bad.flat[0]} is outside [{limits.low}, {limits.high}]")
+
+
+def _beyond_int32(value: np.ndarray) -> bool:
+    """Whether an integer would change its value in `cast`."""
+    return value.dtype.kind in "iu" and bool((value != value.astype(np.int32)).any())
 
 
 def check_positive(**sizes: int) -> None:

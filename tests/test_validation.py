@@ -42,6 +42,26 @@ def test_infinity_in_a_class_of_ones_own_is_taken():
     purerl.hparams.check_hparams(Own(float("inf")))
 
 
+class Whole(NamedTuple):
+    num_steps: int = 5
+
+
+@pytest.mark.parametrize("value", [2**31, -(2**31) - 1, np.uint32(2**32 - 1)])
+def test_an_integer_beyond_int32_is_named(value):
+    with pytest.raises(ValueError, match=f"Whole.num_steps = {value} is beyond the range of int32"):
+        purerl.hparams.check_hparams(Whole(value))
+
+
+def test_the_largest_int32_is_taken():
+    purerl.hparams.check_hparams(Whole(2**31 - 1))
+
+
+@pytest.mark.parametrize("params", [{"length": 2**33}, {"length": np.int64(-(2**40))}])
+def test_a_parameter_of_an_environment_beyond_int32_is_named(params):
+    with pytest.raises(ValueError, match=r"env_params\['length'\] = -?\d+ is beyond the range of int32"):
+        purerl.hparams.check_env_params(params)
+
+
 WRONG_HPARAMS = [
     (PPO(learning_rate=True), TypeError, "learning_rate = True is a bool"),
     (PPO(learning_rate=np.bool_(True)), TypeError, "learning_rate = True is a bool"),

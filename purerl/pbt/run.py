@@ -14,7 +14,7 @@ import numpy as np
 
 from purerl import loops
 from purerl.distributed import is_main, num_parts, to_host
-from purerl.hparams import cast, check_positive, get_hparams
+from purerl.hparams import cast, check_env_params, check_positive, get_hparams
 from purerl.loops.evaluation import cut_episodes_at
 from purerl.pbt import pb2, snapshots
 from purerl.pbt.initial import first_members
@@ -135,6 +135,7 @@ def pbt(
     Source: Jaderberg et al. 2017, arXiv:1711.09846, algorithm 1; synchronous, since all members are one program.
     """
     check_positive(num_rounds=num_rounds, rounds_per_chunk=rounds_per_chunk or 1)
+    check_env_params(env_params)
     hparams, searched = check_space(hparams, space)
     eval_max_steps = cut_episodes_at(env, env_params) if eval_max_steps is None else eval_max_steps
     program = rounds(

@@ -13,7 +13,7 @@ import numpy as np
 
 from purerl import loops
 from purerl.distributed import is_main, num_parts, wait_for_all
-from purerl.hparams import cast, check_instance, check_positive
+from purerl.hparams import cast, check_env_params, check_instance, check_positive
 from purerl.loops.checking import check_agent
 from purerl.loops.evaluation import cut_episodes_at
 from purerl.prng import check_key
@@ -224,6 +224,7 @@ def search(
     if isinstance(agent, Agent | Env):
         check_agent(agent)
     check_instance(hparams)
+    check_env_params(env_params)
     eval_max_steps = cut_episodes_at(env, env_params) if eval_max_steps is None else eval_max_steps
     auto, num_seeds = num_seeds == "auto", 3 if num_seeds == "auto" else num_seeds
     size = fastest.given(block_size)

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Protocol
 import jax
 import numpy as np
 
-from purerl.hparams import cast, check_hparams, check_positive, python_number, suggestion
+from purerl.hparams import cast, check_env_params, check_hparams, check_positive, python_number, suggestion
 from purerl.sweep.trials import draws
 from purerl.sweep.trials.spaces import (
     Choice,
@@ -351,6 +351,7 @@ def _check_env_space(env_params: PyTree, space: SearchSpace) -> tuple[PyTree, di
             check_kind(name, value, getattr(env_params, name.removeprefix(ENV_PREFIX)))
             if not np.isfinite(value).all():
                 raise ValueError(f"space[{name!r}]: {value!r} is not finite")
+            check_env_params({name: value})
     constants = {name: each for name, each in space.items() if not isinstance(each, Range | Choice)}
     env_params = _replace(env_params, {name.removeprefix(ENV_PREFIX): value for name, value in constants.items()})
     return env_params, {name: each for name, each in space.items() if isinstance(each, Range | Choice)}

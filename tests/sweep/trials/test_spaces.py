@@ -278,6 +278,12 @@ def test_a_grid_of_conditions_has_each_setting_once():
     assert rows == [(False, 0.99, 4), (True, 0.5, 4), (True, 0.6, 7), (True, 0.6, 8)]
 
 
+@pytest.mark.parametrize("space", [sweep.integers(0, 2**33), sweep.choice([1, 2**33]), 2**33])
+def test_integers_beyond_int32_are_named(space):
+    with pytest.raises(ValueError, match="num_steps = 8589934592 is beyond the range of int32"):
+        trials.make(KEY, Hparams(), {"num_steps": space}, 4)
+
+
 @pytest.mark.parametrize(
     ("space", "message"),
     [
