@@ -282,6 +282,15 @@ def test_joined_searches_are_one_with_more_trials(modelled, two_seeds):
         sweep.join([joined, two_seeds])
 
 
+def test_trials_that_were_trained_again_rank_by_their_fresh_seeds_in_one_table(modelled):
+    again = modelled[0].search_order[:4]
+    fresh = np.array([1.0, np.nan, 3.0, 2.0])[:, None, None]
+    none = dict.fromkeys(("fresh_scores", "fresh_counts", "fresh_skipped", "fresh_skipped_after"))
+    result = dataclasses.replace(modelled[0], fresh_trials=again, fresh_returns=fresh, **none)
+    assert result.order[:3].tolist() == again[[2, 3, 0]].tolist()
+    assert [row["trial"] for row in sweep.ranked_rows({"one": result})] == result.order.tolist()
+
+
 def test_different_searches_are_ranked_in_one_table(modelled):
     other = sweep.search(KEY, AGENT, ENV, Hparams(), {"spread": sweep.choice([1, 2])}, **SIZES)
     rows = sweep.ranked_rows({"both": modelled[0], "spread": other})

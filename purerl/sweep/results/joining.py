@@ -66,7 +66,8 @@ def ranked_rows(results: Mapping[str, Result]) -> list[dict[str, Any]]:
     """One ranking of different searches, such as of PPO, DQN and PQN on one environment: the rows of all, best first.
 
     Each row has the name of its `search` in front. Names that another search did not have are None. Ranks are by the
-    objective, and ties by the searches' own criteria; trials that were stopped early come last.
+    objective, and ties by the searches' own criteria; trials that were stopped early come last. If all searches trained
+    their best trials again on fresh seeds, these come first, by the objective there, as in `Result.order`.
 
     Raises:
       ValueError: the objectives differ, or there are no results.
@@ -93,7 +94,10 @@ def ranked_rows(results: Mapping[str, Result]) -> list[dict[str, Any]]:
     ties = [column(lambda result, name=name: result.criteria[name]) for name in names]  # type: ignore[misc]
     own = -np.concatenate([np.arange(len(which)) for which in trials])
     whole = column(lambda result: result.num_updates == result.num_updates.max())
-    order = ranking.rank(column(lambda result: result.score), [*ties, own], whole)
+    again = all(len(result.fresh_trials) for result in results.values())
+    confirmed = column(lambda result: result.confirmed) if again else None
+    score = column(lambda result: result.healthy_score if again else result.score)
+    order = ranking.rank(score, [*ties, own], whole, confirmed)
     every = list(dict.fromkeys(name for row in rows for name in row))
     ranked = [{name: rows[i].get(name) for name in every} for i in order.tolist()]
     return [row | {"rank": rank} for rank, row in enumerate(ranked, start=1)]

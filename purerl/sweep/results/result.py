@@ -181,6 +181,14 @@ class Result:
         return found
 
     @property
+    def healthy_score(self) -> np.ndarray:
+        """[P], `score`; NaN also for a trial that diverged when it was trained again on fresh seeds."""
+        confirmed, score = self.confirmed, self.score
+        lost = self.fresh_trials[np.isnan(confirmed[self.fresh_trials])]
+        score[lost] = np.nan
+        return score
+
+    @property
     def num_fresh(self) -> np.ndarray:
         """[K], with how many fresh seeds each of `fresh_trials` was trained again."""
         whole = np.full(len(self.fresh_trials), self.fresh_returns.shape[1])
@@ -205,10 +213,8 @@ class Result:
     @property
     def order(self) -> np.ndarray:
         """[P], the trials from best to worst; those that were trained again on fresh seeds by their return there."""
-        confirmed, score = self.confirmed, self.score
-        lost = self.fresh_trials[np.isnan(confirmed[self.fresh_trials])]
-        score[lost] = np.nan  # a trial that diverged on a fresh seed has diverged
-        return ranking.rank(score, tuple(self.criteria.values()), self._far(score), confirmed)
+        score = self.healthy_score
+        return ranking.rank(score, tuple(self.criteria.values()), self._far(score), self.confirmed)
 
     @property
     def trained(self) -> np.ndarray:
