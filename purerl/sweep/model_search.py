@@ -29,7 +29,7 @@ from purerl.sweep.trials import draws, spaces
 from purerl.sweep.trials import trials as trials_module
 from purerl.sweep.trials.algorithms import AgentSource
 from purerl.sweep.trials.spaces import Choice, SearchSpace
-from purerl.sweep.trials.trials import Constraint, Parts, Trials, assemble
+from purerl.sweep.trials.trials import Constraint, Parts, Trials, assemble, default_of, is_one_of
 from purerl.types import Env, Hparams, PyTree
 
 Model: TypeAlias = Literal["tpe", "gp"]
@@ -69,7 +69,8 @@ def model_search(
       batch_size: trials that are chosen together and trained side by side.
       model: "tpe", a tree-structured Parzen estimator, see `models.tpe`; or "gp", a Gaussian process with expected
         improvement, see `models.gp`, which is better with few trials and slower with many.
-      warm_start: a search over the same names, from which the model learns before the first batch.
+      warm_start: a search over the same names, from which the model learns before the first batch: from its trials
+        that lie in the space.
       adjust: applied to the trials of each batch, for hyperparameters that depend on others.
       keep: number of the best trials whose states are kept; None: all.
       directory: batch b is written to its folder `batch<b>`, what decides the choices to `model`, and all together at
@@ -86,8 +87,8 @@ def model_search(
 
     Raises:
       TypeError, ValueError: as `search`; an unknown model; a search that is resumed is made longer, or with another
-        model, batch size, constraint or warm start; or the warm start is a search over other names, or has a value of a
-        static choice that this search does not have.
+        model, batch size, constraint or warm start; or the warm start is a search over other names, or has no trial in
+        the space.
     """
     check_key(key)
     if model not in MODELS:
@@ -169,7 +170,7 @@ def _definition(
     made: dict[str, Any] = {"model": model, "batch_size": batch_size, **identity.parts_of("key", key)}
     made["space"] = spaces.to_json(parts.drawn)
     made["constraint"] = None if constraint is None else identity.of_function(constraint)
-    known = None if warm_start is None else _evaluated(parts, warm_start)
+    known = None if warm_start is None else _warm(parts, warm_start)
     return made | {"warm start": None if known is None else digest_of(known)}
 
 
@@ -219,7 +220,7 @@ def _next(
     results: list[Result],
 ) -> Trials:
     """The trials of the next batch."""
-    known = [_evaluated(parts, each) for each in ([] if warm_start is None else [warm_start])]
+    known = [] if warm_start is None else [_warm(parts, warm_start)]
     known += [_evaluated(parts, join(results, 0))] if results else []
     drawn = draws.columns(key, parts.drawn, 8 * count if constraint else count, "sobol")
     if known:
@@ -243,25 +244,33 @@ def propose(
     return axes.decode(spaces, np.asarray(points, np.float64))
 
 
-def _evaluated(parts: Parts, result: Result) -> tuple[np.ndarray, np.ndarray]:
-    """The points [n, D] and scores [n] that a model learns from."""
-    columns = {name: result.values(name) for name in parts.drawn}
+def _evaluated(parts: Parts, result: Result, inside: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """The points [n, D] and scores [n] that a model learns from, of all trials or of those that are `inside`, [P]."""
+    rows = np.arange(result.num_trials) if inside is None else np.flatnonzero(inside)
+    columns = {name: result.values(name)[rows] for name in parts.drawn}
     for name, each in parts.static.items():
-        columns[name] = np.array([_index(name, each, value) for value in columns[name].tolist()])
-    points, whole = encode(parts.drawn, columns), result.num_updates == result.num_updates.max()
+        columns[name] = np.array([each.values.index(value) for value in columns[name].tolist()], int)
+    points, whole = encode(parts.drawn, columns), result.num_updates[rows] == result.num_updates.max()
     if whole.all() or whole.sum() >= 2 * (points.shape[1] + 1):
-        return points[whole], result.score[whole]
+        return points[whole], result.score[rows][whole]
     compared = result.comparable()
-    return points[compared.trials], compared.iqm
+    known = np.isin(compared.trials, rows)
+    return points[np.searchsorted(rows, compared.trials[known])], compared.iqm[known]
 
 
-def _index(name: str, each: Choice, value: Any) -> int:
-    """The number of a value of a static choice.
+def _warm(parts: Parts, result: Result) -> tuple[np.ndarray, np.ndarray]:
+    """The same of the trials of a warm start that lie in the space, which may be narrower.
 
     Raises:
-      ValueError: a warm start has another one; the message names it.
+      ValueError: there are none.
     """
-    if value not in each.values:
-        known = ", ".join(map(str, each.values))
-        raise ValueError(f"the warm start has trials with {name} = {value}, but static[{name!r}] has only {known}")
-    return each.values.index(value)
+    inside = np.ones(result.num_trials, bool)
+    for name, drawn in parts.drawn.items():
+        values, each = result.values(name), parts.static.get(name, drawn)
+        holds = is_one_of(values, each.values) if isinstance(each, Choice) else each.holds(values)
+        if name in parts.conditions:
+            holds |= is_one_of(values, [default_of(parts, name).item()])
+        inside &= holds
+    if not inside.any():
+        raise ValueError("no trial of the warm start lies in the space: a model could not learn from it")
+    return _evaluated(parts, result, inside)

@@ -11,9 +11,11 @@ from bandits import Hparams, make_agent, make_env
 from scipy import stats
 
 from purerl import checkpoint, sweep
-from purerl.sweep.model_search import _index, propose
+from purerl.sweep.model_search import _warm, propose
 from purerl.sweep.models import gp, tpe
 from purerl.sweep.models.encoding import axes_of, encode, observed
+from purerl.sweep.results.result import Result
+from purerl.sweep.trials.trials import make, split
 
 KEY = jax.random.key(3)
 SPACES = {
@@ -184,9 +186,35 @@ def test_a_search_starts_warm_from_another_one(modelled):
         run(warm_start=other)
 
 
-def test_a_warm_start_with_another_static_choice_is_named():
-    with pytest.raises(ValueError, match=r"trials with hidden = \(8,\), but static\['hidden'\] has only \(64,\)"):
-        _index("hidden", sweep.choice([(64,)]), (8,))
+def warm(space, static=None):
+    """The points and scores of a warm start of four trials, in another space."""
+    every = {"learning_rate": sweep.choice([0.1, 0.4]), "spread": sweep.when("learning_rate", [0.4], sweep.choice([3]))}
+    trials = make(KEY, Hparams(), every, 4, static={"hidden": sweep.choice([(8,), (64,)], in_turn=True)})
+    columns = trials.columns | {"learning_rate": np.float32([0.1, 0.4, 0.1, 0.4]), "spread": np.array([1, 3, 1, 3])}
+    result = Result(
+        trials._replace(columns=columns), *[None] * 2, np.arange(4.0)[:, None, None], None, np.ones(4, int),
+        *[None] * 5, settings={},
+    )  # fmt: skip
+    return _warm(split(Hparams(), every | space, static=static or {"hidden": sweep.choice([(8,), (64,)])}), result)
+
+
+@pytest.mark.parametrize(
+    ("space", "static", "scores"),
+    [
+        ({}, None, [0, 1, 2, 3]),
+        ({"learning_rate": sweep.uniform(0.2, 0.4, points=2)}, None, [1, 3]),
+        ({"learning_rate": sweep.choice([0.1, 0.3, 0.4])}, None, [0, 1, 2, 3]),
+        ({"spread": sweep.choice([2, 3])}, None, [1, 3]),
+        ({}, {"hidden": sweep.choice([(64,)])}, [1, 3]),
+    ],
+)
+def test_a_model_learns_from_the_trials_of_a_warm_start_in_its_space(space, static, scores):
+    assert warm(space, static)[1].tolist() == scores
+
+
+def test_a_warm_start_without_a_trial_in_the_space_is_refused():
+    with pytest.raises(ValueError, match="no trial of the warm start lies in the space"):
+        warm({}, {"hidden": sweep.choice([(16,)])})
 
 
 def test_a_space_of_constants_leaves_nothing_to_choose():

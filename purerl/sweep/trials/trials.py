@@ -215,10 +215,10 @@ def _with_defaults(parts: Parts, drawn: Mapping[str, np.ndarray]) -> dict[str, n
 
 
 def _with_default(parts: Parts, drawn: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    return np.where(_active(parts, drawn, name), drawn[name], _default(parts, name))
+    return np.where(_active(parts, drawn, name), drawn[name], default_of(parts, name))
 
 
-def _default(parts: Parts, name: str) -> np.ndarray:
+def default_of(parts: Parts, name: str) -> np.ndarray:
     """The value of a name in trials in which it is not searched."""
     source = parts.env_params if name in parts.env_searched else parts.hparams
     return np.asarray(getattr(source, name.removeprefix(ENV_PREFIX)))
@@ -236,7 +236,12 @@ def _has(parts: Parts, drawn: Mapping[str, np.ndarray], name: str, values: Seque
     column = drawn[name]
     if name in parts.static:
         column = parts.static[name].grid()[column]
-    return np.array([any(_same(value, option) for option in values) for value in column.tolist()])
+    return is_one_of(column, values)
+
+
+def is_one_of(column: np.ndarray, values: Sequence[Any]) -> np.ndarray:
+    """[N] bool, which entries of a column are one of some values, up to the rounding of float32."""
+    return np.array([any(_same(value, option) for option in values) for value in column.tolist()], bool)
 
 
 def _same(value: Any, option: Any) -> bool:
@@ -280,7 +285,7 @@ def _check_conditions(parts: Parts) -> None:
 def _occurs(parts: Parts, name: str, value: Any) -> bool:
     """Whether a searched name may have a value: a number of a continuous range only as a point of its grid."""
     space = parts.static.get(name) or parts.drawn[name]
-    if name in parts.conditions and _same(_default(parts, name).item(), value):
+    if name in parts.conditions and _same(default_of(parts, name).item(), value):
         return True
     if isinstance(space, Range) and space.integer:
         return isinstance(value, int | float) and value == int(value) and space.low <= value <= space.high
