@@ -7,10 +7,18 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from purerl import losses
-from purerl.agents.common import action_values, batches, counts, network_checks, optimization, plug_ins, q_critics
+from purerl.agents.common import (
+    action_values,
+    batches,
+    counts,
+    network_checks,
+    optimization,
+    plug_ins,
+    q_critics,
+    soft_actor,
+)
 from purerl.hparams import AtLeastOne, NonNegative, UnitInterval, check_positive
 from purerl.once import build_once
 from purerl.spaces import action_mask
@@ -48,13 +56,12 @@ class DiscreteSACHparams(NamedTuple):
     anneal_updates: AtLeastOne = float("inf")
 
     def check(self) -> None:
-        """Reject a temperature that could never be learned: its logarithm is.
+        """Reject a temperature that could never be learned.
 
         Raises:
           ValueError: `temperature` is 0.
         """
-        if np.any(np.asarray(self.temperature) <= 0):
-            raise ValueError(f"temperature = {self.temperature} must be above 0: a temperature of 0 stays there")
+        soft_actor.check_temperature(self)
 
 
 class DiscreteSACParams(NamedTuple):

@@ -9,7 +9,7 @@ import probing
 import pytest
 
 import purerl
-from purerl import combinators, envs, networks
+from purerl import combinators, envs, networks, presets
 
 GAMMA, RATES = 0.8, {"actor": 0.05, "critic": 0.1, "temperature": 0.2}
 HPARAMS = purerl.SACHparams(*RATES.values(), discount=GAMMA, tau=0.3, temperature=0.5, target_entropy=-0.7)
@@ -31,6 +31,19 @@ def start(agent, data, hparams=HPARAMS):
 
 def least(critics, obs, action):
     return np.min([linear.features(obs, action) @ one for one in critics], axis=0)
+
+
+@pytest.mark.parametrize("name", ["sac", "tqc", "droq", "crossq"])
+def test_a_temperature_that_would_stay_at_0_is_refused(name):
+    env = envs.make("Pendulum-v1")
+    preset = presets.find(name, "Pendulum-v1", env)
+    agent, hparams = presets.build(preset, env), presets.hparams(preset)._replace(temperature=0.0)
+    with pytest.raises(ValueError, match=r"temperature = 0\.0 must be above 0"):
+        purerl.train(jax.random.key(0), agent, env, hparams, num_updates=1, num_envs=1, rollout_length=1)
+
+
+def test_a_temperature_that_is_fixed_may_be_0():
+    assert linear_agent(learn_temperature=False).check is None
 
 
 @pytest.mark.parametrize("num_critics", [1, 2])

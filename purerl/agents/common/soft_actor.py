@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from purerl.agents.common import batches, counts, network_checks, optimization, plug_ins, q_critics
 from purerl.hparams import check_positive
@@ -90,7 +91,18 @@ def make(agent: str, settings: Settings, update: UpdateFn, init: InitFn | None =
         update,
         None if exploration == "white" else functools.partial(_memory, settings),
         Requirements(data="trajectory"),
+        check=check_temperature if settings.learn_temperature else None,
     )
+
+
+def check_temperature(hparams: Hparams) -> None:
+    """Reject a temperature that could never be learned: its logarithm is.
+
+    Raises:
+      ValueError: `temperature` is 0.
+    """
+    if np.any(np.asarray(hparams.temperature) <= 0):
+        raise ValueError(f"temperature = {hparams.temperature} must be above 0: a temperature of 0 stays there")
 
 
 def init_params(
