@@ -200,7 +200,7 @@ BY_MODULE = {
     "pbt.rounds": [
         ("the same episodes in every round", "decide_key, score_key = jax.random.split(round_key)", "decide_key, score_key = jax.random.split(round_key)[0], state.key", PBT + "::test_members_that_learn_nothing_play_other_episodes_in_each_round"),
         ("number of the replaced rounded down", "max(1, round(exploit_fraction * population_size))", "max(1, int(exploit_fraction * population_size))", PBT + "::test_the_share_that_is_replaced_is_rounded"),
-        ("the lineage records what was inherited", "return parents, hparams\n\n\ndef _score", "return parents, inherited\n\n\ndef _score", PBT + "::test_decisions_follow_from_the_scores_and_theta_from_the_schedule"),
+        ("the lineage records what was inherited", "return parents, hparams\n\n\ndef _beside", "return parents, inherited\n\n\ndef _beside", PBT + "::test_decisions_follow_from_the_scores_and_theta_from_the_schedule"),
         ("a score of a diverged learner", "jnp.isfinite(score) & ~diverged(member.agent_state)", "jnp.isfinite(score)", PBT + "::test_members_that_diverge_are_replaced_even_if_their_actions_hide_it"),
     ],
     "pbt.run": [
