@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from purerl import checkpoint, plots, replay, runs
+from purerl import checkpoint, replay, runs
 from purerl.commands import console, cores, evaluations, functions, resume, tasks, training, writers
 from purerl.commands.course import Course
 from purerl.commands.options import usage_errors
@@ -174,6 +174,8 @@ def _train(job: Job, state: LoopState, details: Mapping[str, Any]) -> tuple[Loop
 
 def _draw(job: Job) -> None:
     title = f"{job.config.task.preset.algorithm} on {job.config.task.env}"
+    from purerl import plots  # matplotlib takes half a second, which must not come before training
+
     figure = plots.training_curves(job.directory / "metrics.csv", title)
     figure.savefig(job.directory / "learning_curve.png", dpi=150)
 
