@@ -1,4 +1,4 @@
-"""What is built twice from the same arguments is one thing, which compiles once."""
+"""Building twice from the same arguments gives one object, which compiles once."""
 
 import warnings
 

@@ -125,7 +125,7 @@ BAD = {
     "a damaged generation config": (
         "dpo", [PAIR], replaced("generation_config.json", "[2]"), [], "generation_config.json is not a JSON object",
     ),
-    "an end that is no token": (
+    "an end that is not a token": (
         "dpo", [PAIR], replaced("generation_config.json", '{"eos_token_id": "x"}'), [], "eos_token_id must be a token",
     ),
     "no config": ("dpo", [PAIR], without("config.json"), [], "is not a model directory: it has no config.json"),
